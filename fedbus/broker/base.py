@@ -1,0 +1,110 @@
+"""What fedbus asks of a message broker; `amqp` and `memory` implement it with the same semantics.
+
+At least once: a delivery that is neither acknowledged nor dead-lettered is delivered again. A publication is done when
+the broker has confirmed it, and fails when no queue takes it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from fedbus.topology import Queue
+
+REASON_HEADER = "x-fedbus-reason"
+
+
+@dataclass(frozen=True, slots=True)
+class Outgoing:
+    """A message to publish.
+
+    Attributes:
+        message_id: identifies it across re-publications.
+        mandatory: fail with Unroutable where no queue takes it; False for events, which nobody may be watching.
+    """
+
+    exchange: str
+    routing_key: str
+    body: bytes
+    message_id: str
+    mandatory: bool = True
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+
+class Delivery(Protocol):
+    """A message received; exactly one of ack, dead_letter and requeue is called, from any thread.
+
+    All three are safe after the connection was lost: the broker then delivers the message again anyway.
+
+    Attributes:
+        user: the publisher as the broker authenticated it, None where the message says none.
+    """
+
+    queue: str
+    exchange: str
+    routing_key: str
+    body: bytes
+    message_id: str
+    user: str | None
+    redelivered: bool
+    headers: Mapping[str, str]
+
+    def ack(self) -> None:
+        """The effect is durable; the broker may forget the message."""
+
+    def dead_letter(self, reason: str) -> None:
+        """Publish a copy to the dead-letter exchange with the reason in REASON_HEADER, then acknowledge."""
+
+    def requeue(self) -> None:
+        """Give it back; it will be delivered again, up to the queue's delivery limit."""
+
+
+Handler = Callable[[Delivery], None]
+
+
+class Subscription(Protocol):
+    """A running consumer."""
+
+    def cancel(self) -> None:
+        """Stop receiving; deliveries not acknowledged go back to the queue."""
+
+
+class Broker(Protocol):
+    """A connection to a message broker under one user's name. All methods may be called from any thread."""
+
+    user: str
+
+    def declare(self, queues: Sequence[Queue], timeout: float | None = 30.0) -> None:
+        """Make sure that all exchanges of the topology and these queues with their bindings exist.
+
+        Remembered, and done again after each reconnection, until `delete`: a broker that lost its data gets them back.
+
+        Raises:
+            AccessRefused: this user may not.
+            ConnectionLost: no connection within the timeout (seconds).
+        """
+
+    def delete(self, queue: str) -> None:
+        """Forget a declared queue and delete it if it is empty and unused; a queue in use stays until it expires."""
+
+    def publish(self, message: Outgoing) -> Future[None]:
+        """Publish; the future is done when the broker confirms it.
+
+        While the connection is away the message waits and is published after the reconnection. The future fails with
+        Unroutable, Nacked (after retries) or AccessRefused, and with ConnectionLost when the broker is closed.
+        """
+
+    def consume(self, queue: str, handler: Handler, prefetch: int = 64) -> Subscription:
+        """Call the handler for each message, in one thread; it must not block on this broker's futures.
+
+        A queue that does not exist yet is tried again until it does. Survives reconnections.
+        """
+
+    @property
+    def epoch(self) -> int:
+        """How many times a connection was made; grows by one at each reconnection."""
+
+    def close(self, timeout: float = 10.0) -> None:
+        """Flush what was published, stop consuming, and end the connection. Idempotent."""

@@ -1,0 +1,139 @@
+"""Every error that fedbus raises, as one tree.
+
+    FedbusError
+    ├── ConfigError            a job file, a party file or an environment variable is wrong
+    ├── DataError              a data source is wrong; names file, column and row
+    ├── JobError
+    │   ├── JobRefused         the coordinator or a party does not accept the job
+    │   └── JobFailed          the job ended without a model; says why
+    ├── ProtocolError          a peer did what the protocol does not allow
+    │   ├── DecodeError        bytes that are no valid message
+    │   ├── WrongKey           ciphertexts of another key than the job's
+    │   ├── PeerFailed         a peer reported that it failed
+    │   └── PeerSilent         a peer sent nothing for too long
+    ├── CryptoError            arithmetic that cannot be done safely
+    │   ├── FixedPointOverflow a value outside the range of its encoding
+    │   ├── InvalidCiphertext  a number that is no ciphertext of the key
+    │   └── InvalidPoint       bytes that are no element of the group
+    ├── BrokerError
+    │   ├── ConnectionLost     the broker cannot be reached; may pass
+    │   ├── Nacked             the broker did not take the message; may pass
+    │   ├── Unroutable         no queue takes the message
+    │   └── AccessRefused      the broker does not allow it
+    └── StoreError
+        └── StoreInUse         another process works on the same store
+
+The class says what an operator can do about it, and the exit status of the command line.
+"""
+
+from __future__ import annotations
+
+
+class FedbusError(Exception):
+    """Base of all errors of fedbus."""
+
+    exit_status = 1
+
+
+class ConfigError(FedbusError):
+    """A job file, a party file or an environment variable is wrong; the message names the setting."""
+
+    exit_status = 2
+
+
+class DataError(FedbusError):
+    """A data source is missing or wrong; the message names file, column and row, never the value of a cell."""
+
+    exit_status = 3
+
+
+class JobError(FedbusError):
+    """A job cannot be run or did not end well."""
+
+    exit_status = 4
+
+
+class JobRefused(JobError):
+    """The coordinator or a party does not accept the job."""
+
+
+class JobFailed(JobError):
+    """The job ended without a model."""
+
+
+class ProtocolError(FedbusError):
+    """A peer did what the protocol does not allow."""
+
+    exit_status = 5
+
+
+class DecodeError(ProtocolError):
+    """The bytes are no valid message.
+
+    Attributes:
+        raw: the bytes, for the dead-letter queue.
+    """
+
+    def __init__(self, reason: str, raw: bytes = b"") -> None:
+        super().__init__(reason)
+        self.raw = raw
+
+
+class WrongKey(ProtocolError):
+    """Ciphertexts were made under another key than the job's."""
+
+
+class PeerFailed(ProtocolError):
+    """A peer reported that it failed; the message is its reason."""
+
+
+class PeerSilent(ProtocolError):
+    """A peer sent nothing for longer than the job allows."""
+
+
+class CryptoError(FedbusError):
+    """Arithmetic that cannot be done safely."""
+
+
+class FixedPointOverflow(CryptoError):
+    """A value is outside the range of its fixed-point encoding."""
+
+
+class InvalidCiphertext(CryptoError):
+    """A number that is no ciphertext of the key (zero, too large, or not a unit)."""
+
+
+class InvalidPoint(CryptoError):
+    """Bytes that are no element of the group, or its identity."""
+
+
+class BrokerError(FedbusError):
+    """The message broker did not do what was asked."""
+
+    exit_status = 6
+
+
+class ConnectionLost(BrokerError):
+    """The broker cannot be reached; this may pass."""
+
+
+class Nacked(BrokerError):
+    """The broker refused to take the message for now; this may pass."""
+
+
+class Unroutable(BrokerError):
+    """No queue takes the message: its recipient is not known to the broker."""
+
+
+class AccessRefused(BrokerError):
+    """The broker does not allow it: wrong password or no permission."""
+
+
+class StoreError(FedbusError):
+    """The local store cannot be read or written."""
+
+    exit_status = 7
+
+
+class StoreInUse(StoreError):
+    """Another process works on the same store."""

@@ -1,0 +1,123 @@
+"""Every exchange, queue and routing key, and who may use them: the one place where names are made.
+
+The administrator (or the coordinator, where it has the right) declares the topology. A party declares nothing: it
+reads its own queues and writes under its own name only.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+JOBS = "fedbus.jobs"
+CONTROL = "fedbus.control"
+DATA = "fedbus.data"
+EVENTS = "fedbus.events"
+DEAD = "fedbus.dead"
+EXCHANGES = (JOBS, CONTROL, DATA, EVENTS, DEAD)
+
+SUBMIT = "submit"
+QUERY = "query"
+CANCEL = "cancel"
+
+DELIVERY_LIMIT = 20
+JOB_QUEUE_EXPIRES_MS = 7 * 24 * 3600 * 1000
+JOB_QUEUE_MAX_BYTES = 2 * 1024**3
+DEAD_MAX_LENGTH = 10_000
+WATCH_MAX_LENGTH = 10_000
+
+
+@dataclass(frozen=True, slots=True)
+class Queue:
+    """A queue, what it is bound to, and its arguments as the broker knows them.
+
+    Attributes:
+        bindings: (exchange, routing key) pairs.
+        arguments: AMQP queue arguments (x-…).
+        exclusive: belongs to one connection and goes with it.
+    """
+
+    name: str
+    bindings: tuple[tuple[str, str], ...] = ()
+    arguments: dict[str, Any] = field(default_factory=dict)
+    exclusive: bool = False
+
+
+def _quorum(**arguments: Any) -> dict[str, Any]:
+    return {
+        "x-queue-type": "quorum",
+        "x-delivery-limit": DELIVERY_LIMIT,
+        "x-dead-letter-exchange": DEAD,
+        **{"x-" + name.replace("_", "-"): value for name, value in arguments.items()},
+    }
+
+
+def jobs_queue() -> Queue:
+    """Where clients' submissions, queries and cancellations wait for the coordinator."""
+    return Queue(JOBS, tuple((JOBS, key) for key in (SUBMIT, QUERY, CANCEL)), _quorum())
+
+
+def dead_queue() -> Queue:
+    """What could not be processed, with the reason in its header `x-fedbus-reason`."""
+    arguments = {"x-queue-type": "quorum", "x-max-length": DEAD_MAX_LENGTH}
+    return Queue(DEAD, ((DEAD, "#"),), arguments)
+
+
+def control_queue(party: str) -> Queue:
+    """What the coordinator asks of a party: start, cancel."""
+    arguments = _quorum(single_active_consumer=True)
+    return Queue(f"fedbus.party.{party}.control", ((CONTROL, f"{party}.*.*"),), arguments)
+
+
+def job_queue(party: str, job: str) -> Queue:
+    """All that a participant receives in one job."""
+    arguments = _quorum(expires=JOB_QUEUE_EXPIRES_MS, max_length_bytes=JOB_QUEUE_MAX_BYTES, overflow="reject-publish")
+    return Queue(f"fedbus.party.{party}.job.{job}", ((DATA, f"*.{party}.{job}"),), arguments)
+
+
+def watch_queue(user: str, token: str, job: str = "*") -> Queue:
+    """A watcher's own view of events; it goes when the watcher's connection goes."""
+    arguments = {"x-max-length": WATCH_MAX_LENGTH, "x-overflow": "drop-head"}
+    return Queue(f"fedbus.watch.{user}.{token}", ((EVENTS, f"*.{job}.*"),), arguments, exclusive=True)
+
+
+def control_key(party: str, job: str, kind: str) -> str:
+    """Routing key on CONTROL."""
+    return f"{party}.{job}.{kind}"
+
+
+def data_key(sender: str, recipient: str, job: str) -> str:
+    """Routing key on DATA."""
+    return f"{sender}.{recipient}.{job}"
+
+
+def event_key(sender: str, job: str, kind: str) -> str:
+    """Routing key on EVENTS."""
+    return f"{sender}.{job}.{kind}"
+
+
+def permissions(user: str, role: str) -> dict[str, str]:
+    """RabbitMQ permissions (configure, write, read) of a user whose role is coordinator, party or client."""
+    exchange = {name: name.replace(".", r"\.") for name in EXCHANGES}
+    match role:
+        case "coordinator":
+            return {"configure": r"^fedbus\..*$", "write": r"^fedbus\..*$", "read": r"^fedbus\..*$"}
+        case "party":
+            writes = "|".join(exchange[name] for name in (DATA, EVENTS, DEAD))
+            return {"configure": "^$", "write": f"^({writes})$", "read": rf"^fedbus\.party\.{user}\..*$"}
+        case "client":
+            own = rf"fedbus\.watch\.{user}\..*"
+            return {
+                "configure": f"^{own}$",
+                "write": f"^({exchange[JOBS]}|{own})$",
+                "read": f"^({exchange[EVENTS]}|{own})$",
+            }
+        case _:
+            raise ValueError(f"no such role: {role}")
+
+
+def topic_permissions(user: str, role: str) -> list[dict[str, str]]:
+    """RabbitMQ topic permissions: a party writes to DATA and EVENTS only under its own name."""
+    if role != "party":
+        return []
+    return [{"exchange": name, "write": rf"^{user}\..*$", "read": "^$"} for name in (DATA, EVENTS)]

@@ -1,0 +1,1 @@
+"""The parties' side of each protocol: guest (holds the label) and host (holds features only)."""
