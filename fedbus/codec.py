@@ -1,0 +1,178 @@
+"""Envelopes to and from msgpack. What cannot be decoded is a DecodeError; nothing on the wire can run code.
+
+Sizes are checked before anything is allocated; types are checked against the fields of the message's kind.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import re
+from typing import Any
+
+import msgpack
+import msgspec
+import numpy as np
+
+from fedbus.crypto.tensor import CipherTensor
+from fedbus.errors import DecodeError
+from fedbus.messages import KINDS, VERSION, Envelope, Message
+
+CHUNK_BYTES = 1024 * 1024
+MAX_BODY_BYTES = 4 * CHUNK_BYTES
+MAX_CHUNKS = 1_000_000
+NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
+JOB_ID = re.compile(r"[a-z0-9][a-z0-9_-]{0,95}")
+
+_DTYPES = {"<f8", "<f4", "<i8", "<i4", "|u1", "|b1"}
+_ARRAY, _TENSOR = 1, 2
+_MAX_DIMENSIONS = 4
+_HEADER = ("version", "id", "job", "sender", "recipient", "kind", "round", "batch", "chunk", "chunks", "checkpoint",
+           "sent_at", "payload")  # fmt: skip
+
+
+def encode(envelope: Envelope) -> bytes:
+    """The envelope as one msgpack map.
+
+    Raises:
+        ValueError: the body is over MAX_BODY_BYTES: its sender should have cut it into chunks.
+    """
+    payload = {f.name: getattr(envelope.payload, f.name) for f in dataclasses.fields(envelope.payload)}
+    fields = {name: getattr(envelope, name) for name in _HEADER[:-1]}
+    body = pack({**fields, "payload": payload})
+    if len(body) > MAX_BODY_BYTES:
+        raise ValueError(f"a {envelope.kind} message of {len(body)} bytes is over the limit of {MAX_BODY_BYTES}")
+    return body
+
+
+def decode(body: bytes) -> Envelope:
+    """The envelope of a body received.
+
+    Raises:
+        DecodeError: too large, not msgpack, of another version or kind, or with fields that are not the kind's.
+    """
+    if len(body) > MAX_BODY_BYTES:
+        raise DecodeError(f"message of {len(body)} bytes is over the limit of {MAX_BODY_BYTES}", body[:1024])
+    try:
+        return _envelope(unpack(body))
+    except (ValueError, TypeError, msgpack.UnpackException, msgspec.ValidationError) as error:
+        raise DecodeError(f"malformed message: {error}", body) from error
+    except DecodeError as error:
+        error.raw = body
+        raise
+
+
+def _envelope(fields: Any) -> Envelope:
+    if not isinstance(fields, dict) or "version" not in fields:
+        raise DecodeError("malformed message: no map with a version")
+    # The version comes first: another version may have other fields.
+    if fields["version"] != VERSION:
+        raise DecodeError(f"message of unknown version {str(fields['version'])[:20]!r}; this process reads {VERSION}")
+    if set(fields) != set(_HEADER):
+        raise DecodeError(f"malformed message: its fields differ from version {VERSION}'s")
+    kind = KINDS.get(fields["kind"]) if isinstance(fields["kind"], str) else None
+    if kind is None:
+        raise DecodeError(f"message of unknown kind {str(fields['kind'])[:40]!r}")
+    header = msgspec.convert({k: v for k, v in fields.items() if k not in ("kind", "payload", "id")}, _Header)
+    payload = _payload(fields["payload"], kind)
+    envelope = Envelope(payload=payload, **{f: getattr(header, f) for f in header.__struct_fields__})
+    _check_places(envelope)
+    if envelope.id != fields["id"]:
+        raise DecodeError("malformed message: its id does not fit its fields")
+    return envelope
+
+
+class _Header(msgspec.Struct, frozen=True):
+    version: int
+    job: str
+    sender: str
+    recipient: str
+    round: int
+    batch: int
+    chunk: int
+    chunks: int
+    checkpoint: int
+    sent_at: float
+
+
+def _payload(fields: Any, kind: type[Message]) -> Message:
+    names = {f.name for f in dataclasses.fields(kind)}
+    if not isinstance(fields, dict) or not set(fields) <= names:
+        raise DecodeError(f"malformed message: its payload has fields that {kind.kind} does not have")
+    return msgspec.convert(fields, kind, dec_hook=_hook)
+
+
+def _hook(expected: type, value: Any) -> Any:
+    if isinstance(value, expected):
+        return value
+    raise ValueError(f"expected {expected.__name__}")
+
+
+def _check_places(envelope: Envelope) -> None:
+    if not JOB_ID.fullmatch(envelope.job):
+        raise DecodeError("malformed message: no valid job id")
+    if not NAME.fullmatch(envelope.sender) or not NAME.fullmatch(envelope.recipient):
+        raise DecodeError("malformed message: no valid sender or recipient")
+    if not 0 <= envelope.chunk < envelope.chunks <= MAX_CHUNKS:
+        raise DecodeError("malformed message: chunk is not within chunks")
+    if envelope.round < 0 or envelope.batch < 0 or envelope.checkpoint < -1:
+        raise DecodeError("malformed message: negative round, batch or checkpoint")
+
+
+def pack(value: Any) -> bytes:
+    """A value of maps, lists, numbers, text, bytes, arrays and cipher tensors as msgpack."""
+    packed: bytes = msgpack.packb(value, default=_pack_extension, use_bin_type=True)
+    return packed
+
+
+def unpack(body: bytes) -> Any:
+    """The value of a msgpack body; no element may be longer than the body itself.
+
+    Raises:
+        ValueError, msgpack.UnpackException: not msgpack, or an extension that is not ours.
+    """
+    size = len(body)
+    return msgpack.unpackb(
+        body,
+        ext_hook=_unpack_extension,
+        raw=False,
+        strict_map_key=True,
+        max_str_len=size,
+        max_bin_len=size,
+        max_array_len=size,
+        max_map_len=size,
+        max_ext_len=size,
+    )
+
+
+def _pack_extension(value: Any) -> msgpack.ExtType:
+    if isinstance(value, CipherTensor):
+        fields: list[Any] = [value.fingerprint, value.scale, value.width, value.blob]
+        return msgpack.ExtType(_TENSOR, msgpack.packb(fields, use_bin_type=True))
+    if isinstance(value, np.ndarray):
+        array = np.ascontiguousarray(value)
+        if array.dtype.str not in _DTYPES:
+            raise TypeError(f"arrays of {array.dtype} are not sent")
+        return msgpack.ExtType(_ARRAY, msgpack.packb([array.dtype.str, list(array.shape), array.tobytes()]))
+    if isinstance(value, np.generic):
+        return value.item()
+    raise TypeError(f"{type(value).__name__} is not sent")
+
+
+def _unpack_extension(code: int, data: bytes) -> Any:
+    size = len(data)
+    fields = msgpack.unpackb(data, max_bin_len=size, max_str_len=size, max_array_len=8, max_map_len=0, max_ext_len=0)
+    if code == _TENSOR and isinstance(fields, list) and len(fields) == 4:
+        fingerprint, scale, width, blob = fields
+        if not (isinstance(scale, int) and isinstance(width, int) and 0 <= scale <= 4096):
+            raise ValueError("malformed cipher tensor")
+        return CipherTensor(fingerprint, scale, width, blob)
+    if code == _ARRAY and isinstance(fields, list) and len(fields) == 3:
+        dtype, shape, data = fields
+        sized = len(shape) <= _MAX_DIMENSIONS and all(isinstance(side, int) and side >= 0 for side in shape)
+        if dtype not in _DTYPES or not sized:
+            raise ValueError("array of a type or shape that is not sent")
+        if math.prod(shape) * np.dtype(dtype).itemsize != len(data):
+            raise ValueError("array whose shape does not fit its bytes")
+        return np.frombuffer(data, dtype=dtype).reshape(shape)
+    raise ValueError(f"unknown extension {code}")

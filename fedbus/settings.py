@@ -1,0 +1,190 @@
+"""A process's settings: its TOML file and the environment, as frozen structures. Nothing else reads the environment.
+
+Environment variables win over the file:
+
+    FEDBUS_AMQP_URL          the broker's URL, with user and password
+    FEDBUS_AMQP_URL_FILE     a file that holds it, as secret stores hand it over
+    FEDBUS_METRICS_ADDRESS   host:port of the /metrics page
+    FEDBUS_PROCESSES         child processes for arithmetic; 0 computes in the process itself
+    FEDBUS_VERIFY_SENDER     "false" where all participants share one user of the broker
+    FEDBUS_LOG               debug, info, warning or error; add ",json" for JSON lines
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any
+from urllib.parse import urlsplit
+
+import msgspec
+from msgspec import Meta
+
+from fedbus.errors import ConfigError
+from fedbus.jobs import Name
+from fedbus.schema import convert, read_toml
+
+
+class BrokerSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Where the broker is.
+
+    Attributes:
+        heartbeat: seconds; a connection without a sign of life for two of them is made anew.
+        verify_sender: refuse a message whose publisher, as the broker knows it, is not the sender that it names.
+    """
+
+    url: str = ""
+    heartbeat: Annotated[int, Meta(ge=1, le=3600)] = 30
+    verify_sender: bool = True
+
+
+class MetricsSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The /metrics page; port 0 takes any free one."""
+
+    address: str = "127.0.0.1:0"
+
+
+class DatasetSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A table that a party offers to jobs.
+
+    Attributes:
+        source: a CSV or Parquet file, relative to the party file.
+        id: the column that identifies a row; never leaves the party unblinded.
+        columns: features; all but id, label and `exclude` where absent.
+    """
+
+    source: str
+    id: str
+    columns: tuple[str, ...] | None = None
+    exclude: tuple[str, ...] = ()
+
+
+class PartySettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A party file.
+
+    Attributes:
+        state: the SQLite file of its store: journal, checkpoints, models.
+        processes: child processes for arithmetic; absent takes one a core.
+        policy: what the party consents to; see parties/policy.py.
+    """
+
+    name: Name
+    state: str
+    broker: BrokerSettings = BrokerSettings()
+    metrics: MetricsSettings = MetricsSettings()
+    datasets: dict[str, DatasetSettings] = {}
+    policy: dict[str, Any] = {}
+    processes: Annotated[int, Meta(ge=0, le=1024)] | None = None
+    folder: str = "."
+
+    def path(self, relative: str) -> Path:
+        """A path of the file, which is relative to the file's own folder."""
+        return Path(self.folder) / relative
+
+
+class CoordinatorSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A coordinator file.
+
+    Attributes:
+        parties: those whose control queues exist from the start, so that they can wait for jobs.
+    """
+
+    name: Name = "coordinator"
+    state: str = "state/coordinator.db"
+    broker: BrokerSettings = BrokerSettings()
+    metrics: MetricsSettings = MetricsSettings()
+    parties: tuple[Name, ...] = ()
+    processes: Annotated[int, Meta(ge=0, le=1024)] | None = None
+    folder: str = "."
+
+    def path(self, relative: str) -> Path:
+        """A path of the file, which is relative to the file's own folder."""
+        return Path(self.folder) / relative
+
+
+def load_party(path: Path, environment: Mapping[str, str] | None = None) -> PartySettings:
+    """A party file with the environment over it.
+
+    Raises:
+        ConfigError: names the file and the key, or the variable.
+    """
+    return convert(_merged(path, environment), PartySettings, str(path))
+
+
+def load_coordinator(path: Path | None, environment: Mapping[str, str] | None = None) -> CoordinatorSettings:
+    """A coordinator file (None: defaults, in the current folder) with the environment over it.
+
+    Raises:
+        ConfigError: names the file and the key, or the variable.
+    """
+    return convert(_merged(path, environment), CoordinatorSettings, str(path or "environment"))
+
+
+def broker_url(environment: Mapping[str, str] | None = None) -> str:
+    """The broker's URL from the environment, "" where it says none.
+
+    Raises:
+        ConfigError: not an AMQP URL, or the file cannot be read. The URL itself is not repeated: it holds a password.
+    """
+    environment = os.environ if environment is None else environment
+    url, source = environment.get("FEDBUS_AMQP_URL", ""), "FEDBUS_AMQP_URL"
+    file = environment.get("FEDBUS_AMQP_URL_FILE", "")
+    if not url and file:
+        source = f"FEDBUS_AMQP_URL_FILE: {file}"
+        try:
+            url = Path(file).read_text("utf-8").strip()
+        except OSError as error:
+            raise ConfigError(f"{source}: cannot be read: {error.strerror}") from error
+    return check_url(url, source) if url else ""
+
+
+def check_url(url: str, source: str) -> str:
+    """The URL if it is one of an AMQP broker.
+
+    Raises:
+        ConfigError: names the source, not the URL.
+    """
+    try:
+        parts = urlsplit(url)
+        sound = parts.scheme in ("amqp", "amqps") and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        sound = False
+    if not sound:
+        raise ConfigError(f"{source}: not a broker URL; one looks like amqp://user:password@host:5672/")
+    return url
+
+
+def log_format(environment: Mapping[str, str] | None = None) -> tuple[str, bool]:
+    """Level and whether lines are JSON, from FEDBUS_LOG.
+
+    Raises:
+        ConfigError: an unknown level.
+    """
+    environment = os.environ if environment is None else environment
+    level, _, form = environment.get("FEDBUS_LOG", "info").partition(",")
+    if level not in ("debug", "info", "warning", "error") or form not in ("", "json"):
+        raise ConfigError("FEDBUS_LOG: expected debug, info, warning or error, with ',json' for JSON lines")
+    return level, form == "json"
+
+
+def _merged(path: Path | None, environment: Mapping[str, str] | None) -> dict[str, Any]:
+    environment = os.environ if environment is None else environment
+    fields = read_toml(path) if path else {}
+    if "folder" in fields:
+        raise ConfigError(f"{path}: unknown key 'folder'; paths are relative to the file")
+    fields["folder"] = str(path.resolve().parent) if path else str(Path.cwd())
+    broker = fields.setdefault("broker", {})
+    if url := broker_url(environment):
+        broker["url"] = url
+    elif isinstance(broker, dict) and isinstance(broker.get("url"), str) and broker["url"]:
+        check_url(broker["url"], f"{path}: broker.url")
+    if address := environment.get("FEDBUS_METRICS_ADDRESS"):
+        fields.setdefault("metrics", {})["address"] = address
+    if verify := environment.get("FEDBUS_VERIFY_SENDER"):
+        broker["verify_sender"] = verify.lower() != "false"
+    if processes := environment.get("FEDBUS_PROCESSES"):
+        if not processes.isdigit():
+            raise ConfigError("FEDBUS_PROCESSES: expected a whole number")
+        fields["processes"] = int(processes)
+    return fields
