@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import math
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future
@@ -18,7 +19,7 @@ from typing import Any
 import structlog
 
 from fedbus import codec, metrics, topology
-from fedbus.broker.base import Broker, Delivery, Outgoing
+from fedbus.broker.base import Broker, Delivery, Outgoing, Subscription
 from fedbus.crypto.masking import SecretStream
 from fedbus.errors import (
     AccessRefused,
@@ -52,9 +53,8 @@ class Session:
     """One participant in one job.
 
     Args:
+        job: in the store's ledger.
         party: this participant's name.
-        role: "guest", "host" or "coordinator"; a label of metrics.
-        secret: of this participant in this job, from the store.
         verify_sender: refuse messages whose publisher is not the sender they name.
     """
 
@@ -83,9 +83,10 @@ class Session:
         self._mailbox = Mailbox()
         self._place = Place()
         self._checkpointed = -1
+        self._deadline = math.inf
         self._trimmed: dict[str, int] = {}
         self._log = log.bind(job=job, party=party)
-        self._subscription = None
+        self._subscription: Subscription | None = None
 
     def open(self) -> None:
         """Take up what the journal holds and begin to receive."""
@@ -93,6 +94,9 @@ class Session:
         self._checkpointed = checkpoint[0] if checkpoint else -1
         for message in self._store.inbox(self.job):
             self._deliver(codec.decode(message.body))
+        # What a crash kept from being published goes out now; what had arrived is dropped there as a duplicate.
+        for message in self._store.outbox(self.job):
+            self._publish(message)
         queue = topology.job_queue(self.party, self.job).name
         self._subscription = self._broker.consume(queue, self._receive)
 
@@ -118,6 +122,11 @@ class Session:
     @property
     def round(self) -> int:
         return self._place.round
+
+    @property
+    def resumed(self) -> bool:
+        """There is a checkpoint to go on from."""
+        return self._checkpointed >= 0
 
     def at(self, round_: int, batch: int = 0) -> None:
         """Go to a place in the job; what is sent and received belongs to it. Rounds never decrease."""
@@ -190,6 +199,15 @@ class Session:
         return SecretStream(self._secret, f"{self.job}/{self.party}/{self._place.round}/{self._place.batch}/{label}")
 
     @contextlib.contextmanager
+    def patience(self, seconds: float) -> Iterator[None]:
+        """Wait no longer than this for any one message, whether its sender lives or not."""
+        self._deadline = time.monotonic() + seconds
+        try:
+            yield
+        finally:
+            self._deadline = math.inf
+
+    @contextlib.contextmanager
     def phase(self, name: str) -> Iterator[None]:
         """Measure a phase of the round."""
         with metrics.round_latency.labels(self.spec.algorithm, self.role, name).time():
@@ -204,14 +222,17 @@ class Session:
         """Make the role raise this error where it waits."""
         self._mailbox.fail(error)
 
-    def check(self) -> None:
-        """Raise what the session was failed with, if anything."""
-        self._mailbox.check()
+    def report_failure(self, message: Failed) -> None:
+        """Tell the coordinator that this party cannot go on, even where the session itself has failed."""
+        self._post(self.coordinator, message, 0, 1)
 
     # Sending.
 
     def _send(self, to: str, message: Message, chunk: int, chunks: int) -> None:
         self._mailbox.check()
+        self._post(to, message, chunk, chunks)
+
+    def _post(self, to: str, message: Message, chunk: int, chunks: int) -> None:
         envelope = Envelope(
             self.job, self.party, to, message, self._place.round, self._place.batch, chunk, chunks, self._checkpointed
         )
@@ -291,27 +312,30 @@ class Session:
             self._store.trim_outbox(self.job, envelope.sender, envelope.checkpoint)
 
     def _wait(self, place: tuple[str, str, int, int], chunk: int) -> Envelope:
-        sender, kind, round_, _ = place
-        since = time.monotonic()
-        patience, attempt = self.spec.limits.resend, 0
+        sender, kind, round_, batch = place
+        limits, since = self.spec.limits, time.monotonic()
+        interval, attempt = limits.resend, 0
         while True:
-            envelope = self._mailbox.take(place, chunk, min(patience, self.spec.limits.silence))
+            left = self._deadline - time.monotonic()
+            envelope = self._mailbox.take(place, chunk, min(interval, limits.silence, max(left, 0)))
             if envelope is not None:
                 return envelope
-            if self._mailbox.silence(sender, since) >= self.spec.limits.silence:
+            silence = self._mailbox.silence(sender, since)
+            if silence >= limits.silence or left <= interval:
                 raise PeerSilent(
-                    f"{sender} gave no sign of life for {self.spec.limits.silence:g} s (limits.silence) "
+                    f"{sender} gave no sign of life for {silence:.0f} s (limits.silence is {limits.silence:g}) "
                     f"while {self.party} waited for {kind} of round {round_}"
                 )
             attempt += 1
-            patience = min(2 * patience, _LONGEST_RESEND)
+            interval = min(2 * interval, _LONGEST_RESEND)
             missing = self._mailbox.missing(place, chunk)
             self._log.info("message missing; asking for it again", kind=kind, sender=sender, round=round_)
-            self._whisper(sender, Resend(kind, round_, place[3], missing), attempt)
+            self._whisper(sender, Resend(kind, round_, batch, missing), attempt)
 
     def _resend(self, sender: str, wanted: Resend) -> None:
         self._mailbox.heard(sender)
-        chunks = self._store.outbox(self.job, sender, wanted.wanted, wanted.round, wanted.batch)
+        place = (sender, wanted.wanted, wanted.round, wanted.batch)
+        chunks = self._store.outbox(self.job, place)
         if not chunks:
             self._whisper(sender, Alive(), 0)
         for stored in chunks:

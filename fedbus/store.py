@@ -159,20 +159,21 @@ class Store:
             return connection.execute(statement).rowcount == 1
 
     def set_state(self, job: str, state: JobState, reason: str = "", report: bytes | None = None) -> bool:
-        """Move a job to a state; False where it has ended already. The end drops all that served only to go on."""
+        """Move a job to a state; False where it has ended already."""
         values: dict[str, Any] = {"state": state.value, "reason": reason, "updated_at": time.time()}
         if report is not None:
             values["report"] = report
         ended = [other.value for other in JobState if other.final]
         with self._writing() as connection:
-            changed = connection.execute(
-                _jobs.update().where(_jobs.c.job == job, _jobs.c.state.not_in(ended)).values(**values)
-            ).rowcount
-            if changed and state.final:
-                for table in (_inbox, _outbox, _checkpoints):
-                    connection.execute(table.delete().where(table.c.job == job))
-                connection.execute(_jobs.update().where(_jobs.c.job == job).values(secret=b""))
-        return changed == 1
+            where = (_jobs.c.job == job, _jobs.c.state.not_in(ended))
+            return connection.execute(_jobs.update().where(*where).values(**values)).rowcount == 1
+
+    def purge(self, job: str) -> None:
+        """Drop all that an ended job needed only to go on: messages, checkpoint and secret."""
+        with self._writing() as connection:
+            for table in (_inbox, _outbox, _checkpoints):
+                connection.execute(table.delete().where(table.c.job == job))
+            connection.execute(_jobs.update().where(_jobs.c.job == job).values(secret=b""))
 
     def job(self, job: str) -> JobRecord | None:
         """A job of the ledger."""
@@ -214,11 +215,18 @@ class Store:
         with self._engine.connect() as connection:
             return [StoredMessage(*row) for row in connection.execute(sa.select(_inbox).where(_inbox.c.job == job))]
 
-    def outbox(self, job: str, recipient: str, kind: str, round_: int, batch: int) -> list[StoredMessage]:
-        """The chunks of a message that were sent, in order."""
+    def outbox(self, job: str, place: tuple[str, str, int, int] | None = None) -> list[StoredMessage]:
+        """The messages of a job that were sent and that not all have checkpointed, in order.
+
+        Args:
+            place: only the chunks of this (recipient, kind, round, batch).
+        """
         table = _outbox.c
-        place = (table.job == job, table.recipient == recipient, table.kind == kind)
-        statement = sa.select(_outbox).where(*place, table.round == round_, table.batch == batch).order_by(table.chunk)
+        statement = sa.select(_outbox).where(table.job == job).order_by(table.round, table.batch, table.chunk)
+        if place is not None:
+            recipient, kind, round_, batch = place
+            statement = statement.where(table.recipient == recipient, table.kind == kind)
+            statement = statement.where(table.round == round_, table.batch == batch)
         with self._engine.connect() as connection:
             return [StoredMessage(*row) for row in connection.execute(statement)]
 

@@ -1,0 +1,208 @@
+"""The command line: `fedbus`, `fedbus-party` and `fedbus-coordinator`. The one place that puts all parts together."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import sys
+from collections.abc import Callable, Iterator
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+
+from fedbus import __version__, jobs, process, settings
+from fedbus.broker.amqp import AmqpBroker
+from fedbus.client import Client
+from fedbus.display import Display, print_report
+from fedbus.errors import ConfigError, FedbusError, JobFailed
+from fedbus.jobs import JobState
+from fedbus.messages import StateChanged
+
+app = typer.Typer(
+    name="fedbus",
+    help="Train one model on the data of several organisations without pooling it. See `fedbus COMMAND --help`.",
+    no_args_is_help=True,
+    rich_markup_mode="markdown",
+    pretty_exceptions_enable=False,
+)
+
+JobFile = Annotated[Path, typer.Argument(help="Job file (TOML).", show_default=False)]
+JobId = Annotated[str, typer.Argument(help="Job id, as `fedbus submit` printed it.", show_default=False)]
+JsonFile = Annotated[Path | None, typer.Option("--json", help="Write the report to this file; - for standard output.")]
+Config = Annotated[Path | None, typer.Option("--config", help="TOML file with settings.", show_default=False)]
+UntilEnd = Annotated[bool, typer.Option("--until-end-of-input", help="Stop when standard input ends.", hidden=True)]
+
+
+class BrokerKind(StrEnum):
+    """Where a simulation's messages go."""
+
+    MEMORY = "memory"
+    AMQP = "amqp"
+
+
+@app.callback(invoke_without_command=True)
+def _version(version: Annotated[bool, typer.Option("--version", help="Print the version and exit.")] = False) -> None:
+    if version:
+        Console().print(__version__)
+        raise typer.Exit
+
+
+@app.command()
+def submit(
+    job_file: JobFile,
+    watch: Annotated[bool, typer.Option("--watch", help="Stay until the job has ended, and show its report.")] = False,
+    json_file: JsonFile = None,
+) -> None:
+    """Put a job in the coordinator's queue and print its id.
+
+    The broker is the one in FEDBUS_AMQP_URL.
+    """
+    spec = jobs.load(job_file)
+    with _client(spec.coordinator) as client:
+        job = client.submit(spec)
+        Console(stderr=watch).print(job, highlight=False)
+        if watch or json_file:
+            _watch(client, job, json_file)
+
+
+@app.command()
+def watch(job: JobId, json_file: JsonFile = None) -> None:
+    """Follow a job until it has ended, then show its report."""
+    with _client() as client:
+        _watch(client, job, json_file)
+
+
+@app.command()
+def cancel(job: JobId) -> None:
+    """End a job on all sides."""
+    with _client() as client:
+        client.cancel(job)
+
+
+@app.command()
+def check(job_file: JobFile) -> None:
+    """Validate a job file without running it."""
+    spec = jobs.load(job_file)
+    Console().print(f"{job_file}: {spec.algorithm} with {', '.join(spec.parties)}: sound", highlight=False)
+
+
+@app.command()
+def simulate(
+    job_file: JobFile,
+    party_files: Annotated[list[Path], typer.Option("--party", help="A party file; once for each party of the job.")],
+    broker: Annotated[
+        BrokerKind,
+        typer.Option(
+            help="`memory`: threads of this process. `amqp`: a process each, on RabbitMQ: the one in "
+            "FEDBUS_AMQP_URL, or a private node that ends with the job."
+        ),
+    ] = BrokerKind.MEMORY,
+    json_file: JsonFile = None,
+) -> None:
+    """Run any job on this machine, with every party's file, and compare with the same model on the pooled data.
+
+    Stores stay where the party files say; the broker in a party file is not used.
+    """
+    from coordinator.service import Service
+    from fedbus import simulate as simulation
+    from parties import pooled
+    from parties.worker import Worker
+
+    spec = jobs.load(job_file)
+    roles = simulation.Roles(coordinator=Service, party=Worker, compare=pooled.compare)
+    with Display(spec.name) as display:
+        report = simulation.run(spec, party_files, broker.value, roles, display.show)
+    _finish(report, json_file)
+
+
+def main() -> None:
+    """The command `fedbus`."""
+    _run(app)
+
+
+def party() -> None:
+    """The command `fedbus-party`."""
+    _run(_single(_party))
+
+
+def coordinator() -> None:
+    """The command `fedbus-coordinator`."""
+    _run(_single(_coordinator))
+
+
+def _party(
+    config: Annotated[Path, typer.Option("--config", help="Party file (TOML).", show_default=False)],
+    until_end_of_input: UntilEnd = False,
+) -> None:
+    """Serve a party: wait for jobs, take part in those that its policy allows, go on with interrupted ones."""
+    from parties.worker import Worker
+
+    process.configure_logging()
+    process.run(settings.load_party(config), Worker, until_end_of_input=until_end_of_input)
+
+
+def _coordinator(config: Config = None, until_end_of_input: UntilEnd = False) -> None:
+    """Serve the coordinator: take jobs from the queue, hold each job's private key, judge its loss."""
+    from coordinator.service import Service
+
+    process.configure_logging()
+    process.run(settings.load_coordinator(config), Service, until_end_of_input=until_end_of_input)
+
+
+def _single(command: Callable[..., None]) -> typer.Typer:
+    single = typer.Typer(pretty_exceptions_enable=False)
+    single.command()(command)
+    return single
+
+
+def _run(command: typer.Typer) -> None:
+    try:
+        command()
+    except FedbusError as error:
+        Console(stderr=True).print(f"error: {error}", style="red", markup=False, highlight=False, soft_wrap=True)
+        sys.exit(error.exit_status)
+    except KeyboardInterrupt:
+        sys.exit(130)
+
+
+@contextlib.contextmanager
+def _client(name: str = "coordinator") -> Iterator[Client]:
+    url = settings.broker_url()
+    if not url:
+        raise ConfigError("FEDBUS_AMQP_URL: not set; it is the broker's URL, amqp://user:password@host:5672/")
+    with contextlib.closing(AmqpBroker(url)) as broker, Client(broker, name) as client:
+        yield client
+
+
+def _watch(client: Client, job: str, json_file: Path | None) -> None:
+    report: dict[str, Any] = {}
+    with Display(job) as display:
+        for event in client.watch(job):
+            display.show(event)
+            if isinstance(event, StateChanged):
+                report = event.report or {"job": job, "state": event.state, "reason": event.reason}
+    _finish(report, json_file)
+
+
+def _finish(report: dict[str, Any], json_file: Path | None) -> None:
+    """Show a report and write it; a job that did not succeed is an error."""
+    if json_file is not None:
+        text = json.dumps(report, indent=2) + "\n"
+        if str(json_file) == "-":
+            sys.stdout.write(text)
+        else:
+            try:
+                json_file.write_text(text, "utf-8")
+            except OSError as error:
+                raise ConfigError(f"--json: {json_file} cannot be written: {error.strerror}") from error
+    if report["state"] != JobState.SUCCEEDED:
+        raise JobFailed(f"job {report['job']} {report['state']}: {report.get('reason', '')}")
+    if str(json_file) != "-":
+        print_report(report)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,120 @@
+"""The client's side: submit a job, watch it, fetch its report, cancel it.
+
+with Client(broker) as client:
+    job = client.submit(jobs.load(Path("job.toml")))
+    for event in client.watch(job): ...
+    report = client.result(job)
+"""
+
+from __future__ import annotations
+
+import contextlib
+import queue
+import secrets
+from collections.abc import Iterator
+from types import TracebackType
+from typing import Any
+
+from fedbus import codec, jobs, topology
+from fedbus.broker.base import Broker, Delivery, Outgoing
+from fedbus.errors import ConnectionLost, DecodeError, JobFailed, Unroutable
+from fedbus.jobs import JobSpec, JobState
+from fedbus.messages import Cancel, Envelope, Progress, Query, StateChanged, Submit
+
+CONFIRM_SECONDS = 30.0
+
+
+class Client:
+    """A client of a federation, over a broker connection that it does not own.
+
+    Args:
+        coordinator: its name, as messages address it.
+    """
+
+    def __init__(self, broker: Broker, coordinator: str = "coordinator") -> None:
+        self._broker = broker
+        self._coordinator = coordinator
+        self._events: queue.SimpleQueue[Envelope] = queue.SimpleQueue()
+        # Events of all jobs from now on: a job's first events must not be missed between submitting and watching.
+        watch = topology.watch_queue(broker.user, secrets.token_hex(8))
+        broker.declare([watch])
+        self._subscription = broker.consume(watch.name, self._receive)
+
+    def __enter__(self) -> Client:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Stop watching."""
+        self._subscription.cancel()
+
+    def submit(self, spec: JobSpec) -> str:
+        """Put a job in the coordinator's queue; returns its id.
+
+        Raises:
+            Unroutable: no coordinator has ever been there.
+            ConnectionLost: the broker does not confirm.
+        """
+        job = jobs.new_id(spec.name)
+        self._request(topology.SUBMIT, Envelope(job, self._broker.user, self._coordinator, Submit(spec.to_map())))
+        return job
+
+    def cancel(self, job: str) -> None:
+        """Ask the coordinator to end a job; raises as `submit`."""
+        self._request(topology.CANCEL, Envelope(job, self._broker.user, self._coordinator, Cancel()))
+
+    def watch(self, job: str, timeout: float | None = None) -> Iterator[StateChanged | Progress]:
+        """A job's events, from its present state to its end.
+
+        Args:
+            timeout: seconds without any event before TimeoutError; None waits for ever.
+        """
+        self._request(topology.QUERY, Envelope(job, self._broker.user, self._coordinator, Query()))
+        while True:
+            try:
+                envelope = self._events.get(timeout=timeout)
+            except queue.Empty:
+                raise TimeoutError(f"no event of job {job} for {timeout} s") from None
+            event = envelope.payload
+            if envelope.job != job or not isinstance(event, StateChanged | Progress):
+                continue
+            yield event
+            if isinstance(event, StateChanged) and _final(event.state):
+                return
+
+    def result(self, job: str, timeout: float | None = None) -> dict[str, Any]:
+        """The report of a job that succeeded, once it has.
+
+        Raises:
+            JobFailed: it failed or was cancelled, or the coordinator does not know it.
+            TimeoutError: no event for `timeout` seconds.
+        """
+        for event in self.watch(job, timeout):
+            if isinstance(event, StateChanged) and _final(event.state):
+                if event.state == JobState.SUCCEEDED and event.report is not None:
+                    return event.report
+                raise JobFailed(f"job {job} {event.state}: {event.reason}")
+        raise JobFailed(f"job {job} ended without a report")
+
+    def _request(self, key: str, envelope: Envelope) -> None:
+        outgoing = Outgoing(topology.JOBS, key, codec.encode(envelope), secrets.token_hex(16))
+        try:
+            self._broker.publish(outgoing).result(CONFIRM_SECONDS)
+        except Unroutable:
+            raise Unroutable("no coordinator serves this broker: start fedbus-coordinator first") from None
+        except TimeoutError:
+            raise ConnectionLost(f"the broker did not confirm within {CONFIRM_SECONDS:g} s") from None
+
+    def _receive(self, delivery: Delivery) -> None:
+        # A watcher shows what it can read; an event that it cannot is no concern of the job's.
+        with contextlib.suppress(DecodeError):
+            self._events.put(codec.decode(delivery.body))
+        delivery.ack()
+
+
+def _final(state: str) -> bool:
+    return state == "unknown" or JobState(state).final

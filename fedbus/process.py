@@ -1,0 +1,120 @@
+"""A long-running process: its broker, store, child processes and /metrics page around one service."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import signal
+import sys
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from types import FrameType
+from typing import Protocol, TypeVar
+
+import structlog
+
+from fedbus import metrics, settings
+from fedbus.broker.amqp import AmqpBroker
+from fedbus.broker.base import Broker
+from fedbus.crypto.engine import Engine
+from fedbus.errors import ConfigError
+from fedbus.settings import CoordinatorSettings, PartySettings
+from fedbus.store import Store
+
+S = TypeVar("S", CoordinatorSettings, PartySettings)
+
+
+class Service(Protocol):
+    """What runs: a coordinator or a party."""
+
+    def start(self) -> None: ...
+
+    def stop(self) -> None: ...
+
+
+Factory = Callable[[S, Broker, Store, Engine, str], Service]
+
+
+def configure_logging() -> None:
+    """Log lines to standard error, as FEDBUS_LOG says."""
+    level, as_json = settings.log_format()
+    renderer = structlog.processors.JSONRenderer() if as_json else structlog.dev.ConsoleRenderer(colors=False)
+    structlog.configure(
+        processors=[
+            structlog.contextvars.merge_contextvars,
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso"),
+            structlog.processors.format_exc_info,
+            renderer,
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(getattr(logging, level.upper())),
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+    )
+    logging.basicConfig(level=logging.WARNING, format="%(asctime)s [%(levelname)s] %(name)s: %(message)s")
+    # pika reports each lost connection as an error; the broker layer says what it means for the operator.
+    logging.getLogger("pika").setLevel(logging.CRITICAL)
+
+
+def run(config: S, factory: Factory[S], *, until_end_of_input: bool = False) -> None:
+    """Run a service until SIGTERM or SIGINT; prints one line when it is ready.
+
+    Args:
+        until_end_of_input: stop too when standard input ends, so that no process outlives the one that started it.
+
+    Raises:
+        ConfigError: no broker URL.
+        StoreError, BrokerError: they cannot be opened.
+    """
+    if not config.broker.url:
+        raise ConfigError("broker.url: missing; set it in the file or in FEDBUS_AMQP_URL")
+    with contextlib.ExitStack() as stack:
+        _stop_on_signals()
+        try:
+            service = _start(config, factory, stack)
+            if until_end_of_input:
+                threading.Thread(target=_terminate_at_end_of_input, daemon=True).start()
+            service.start()
+            stack.callback(service.stop)
+            threading.Event().wait()
+        except KeyboardInterrupt:
+            structlog.get_logger().info("stopping; unfinished jobs go on at the next start")
+            for number in (signal.SIGTERM, signal.SIGINT):
+                signal.signal(number, signal.SIG_IGN)
+
+
+def _start(config: S, factory: Factory[S], stack: contextlib.ExitStack) -> Service:
+    store = stack.enter_context(Store(config.path(config.state)))
+    try:
+        page = metrics.Server(config.metrics.address)
+    except (OSError, ValueError, OverflowError) as error:
+        raise ConfigError(f"metrics.address: {config.metrics.address!r} cannot be served: {error}") from error
+    stack.callback(page.close)
+    engine = Engine(config.processes)
+    stack.callback(engine.close)
+    broker = AmqpBroker(config.broker.url, heartbeat=config.broker.heartbeat)
+    stack.callback(broker.close)
+    service = factory(config, broker, store, engine, page.url)
+    print(f"{config.name}: serving; metrics at {page.url}", flush=True)  # noqa: T201  # for who started it
+    return service
+
+
+def _stop_on_signals() -> None:
+    def stop(_: int, __: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, stop)
+
+
+def _terminate_at_end_of_input() -> None:
+    while sys.stdin.buffer.read(4096):
+        pass
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
+def script(name: str) -> list[str]:
+    """The command line of one of the package's scripts, from the environment that this process runs in."""
+    path = Path(sys.executable).with_name(name)
+    return [str(path)] if path.exists() else [name]

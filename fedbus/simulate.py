@@ -1,0 +1,191 @@
+"""A whole federation on one machine: any job with any party files, on either broker.
+
+In memory all roles run as threads of this process on the in-process broker; on RabbitMQ each is a process of its own,
+started as an operator would start it, and the job goes through the queue.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import subprocess
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+
+from fedbus import metrics, process, settings
+from fedbus.broker.amqp import AmqpBroker
+from fedbus.broker.base import Broker
+from fedbus.broker.memory import MemoryHub
+from fedbus.broker.node import Node
+from fedbus.client import Client
+from fedbus.crypto.engine import Engine
+from fedbus.errors import ConfigError, FedbusError, JobFailed
+from fedbus.jobs import JobSpec
+from fedbus.messages import Progress, StateChanged
+from fedbus.process import Factory
+from fedbus.settings import CoordinatorSettings, PartySettings
+from fedbus.store import Store
+
+_CLIENT = "client"
+_END_SECONDS = 20.0
+
+Watch = Callable[[StateChanged | Progress], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Roles:
+    """What this package may not import: how to make each role, and how to compare with the pooled data."""
+
+    coordinator: Factory[CoordinatorSettings]
+    party: Factory[PartySettings]
+    compare: Callable[[JobSpec, str, Sequence[PartySettings]], dict[str, Any]]
+
+
+def run(spec: JobSpec, files: Sequence[Path], broker: str, roles: Roles, watch: Watch) -> dict[str, Any]:
+    """Run a job to its end and compare its model with the same model of the pooled data.
+
+    Args:
+        files: a party file for each party of the job.
+        broker: "memory" or "amqp".
+        watch: called with each event.
+
+    Returns:
+        The job's report; where the job failed, its state and reason.
+
+    Raises:
+        ConfigError: party files that do not fit the job.
+        BrokerError: RabbitMQ cannot be started or reached.
+    """
+    parties = _parties(spec, files)
+    with tempfile.TemporaryDirectory(prefix="fedbus-simulate-") as folder:
+        if broker == "memory":
+            federation = _in_memory(spec, parties, Path(folder), roles)
+        else:
+            federation = _on_rabbitmq(spec, parties, files, Path(folder))
+        with federation as client:
+            report = _follow(client, spec, watch)
+    if report["state"] == "succeeded":
+        report.update(roles.compare(spec, report["job"], parties))
+    return report
+
+
+def _parties(spec: JobSpec, files: Sequence[Path]) -> list[PartySettings]:
+    # The environment is for a single process; here it would give all parties one broker user and one port.
+    parties = [settings.load_party(file, {}) for file in files]
+    given, wanted = sorted(party.name for party in parties), sorted(spec.parties)
+    if given != wanted:
+        raise ConfigError(f"the job needs a party file for {', '.join(wanted)}; given: {', '.join(given) or 'none'}")
+    return parties
+
+
+def _follow(client: Client, spec: JobSpec, watch: Watch) -> dict[str, Any]:
+    job = client.submit(spec)
+    last: StateChanged | Progress | None = None
+    for last in client.watch(job):
+        watch(last)
+    if not isinstance(last, StateChanged):
+        raise JobFailed(f"job {job} ended without a state")
+    return last.report or {"job": job, "name": spec.name, "state": last.state, "reason": last.reason}
+
+
+@contextlib.contextmanager
+def _in_memory(spec: JobSpec, parties: Sequence[PartySettings], folder: Path, roles: Roles) -> Iterator[Client]:
+    hub = MemoryHub()
+    with contextlib.ExitStack() as stack:
+        page = metrics.Server("127.0.0.1:0")
+        stack.callback(page.close)
+        engine = Engine(None)
+        stack.callback(engine.close)
+
+        def connect(user: str) -> Broker:
+            connection = hub.connect(user)
+            stack.callback(connection.close)
+            return connection
+
+        config = CoordinatorSettings(name=spec.coordinator, parties=spec.parties)
+        store = stack.enter_context(Store(folder / "coordinator.db"))
+        service = roles.coordinator(config, connect(spec.coordinator), store, engine, page.url)
+        service.start()
+        stack.callback(service.stop)
+        for party in parties:
+            store = stack.enter_context(Store(party.path(party.state)))
+            worker = roles.party(party, connect(party.name), store, engine, page.url)
+            worker.start()
+            stack.callback(worker.stop)
+        client = stack.enter_context(Client(connect(_CLIENT), spec.coordinator))
+        yield client
+
+
+@contextlib.contextmanager
+def _on_rabbitmq(
+    spec: JobSpec, parties: Sequence[PartySettings], files: Sequence[Path], folder: Path
+) -> Iterator[Client]:
+    with contextlib.ExitStack() as stack:
+        urls = stack.enter_context(_broker(spec))
+        config = folder / "coordinator.toml"
+        names = ", ".join(f'"{party}"' for party in spec.parties)
+        config.write_text(f'name = "{spec.coordinator}"\nstate = "coordinator.db"\nparties = [{names}]\n', "utf-8")
+        commands = {spec.coordinator: [*process.script("fedbus-coordinator"), "--config", str(config)]}
+        for party, file in zip(parties, files, strict=True):
+            commands[party.name] = [*process.script("fedbus-party"), "--config", str(file)]
+        running = {
+            name: stack.enter_context(_process(name, command, urls, folder)) for name, command in commands.items()
+        }
+        for name, child in running.items():
+            _wait_ready(name, child, folder)
+        broker = AmqpBroker(urls[_CLIENT])
+        stack.callback(broker.close)
+        yield stack.enter_context(Client(broker, spec.coordinator))
+
+
+@contextlib.contextmanager
+def _broker(spec: JobSpec) -> Iterator[dict[str, str]]:
+    """URLs by user: of the broker in the environment, whose one user all share, or of a private node."""
+    users = (spec.coordinator, *spec.parties, _CLIENT)
+    if url := settings.broker_url():
+        yield dict.fromkeys(users, url)
+        return
+    roles = {spec.coordinator: "coordinator", **dict.fromkeys(spec.parties, "party"), _CLIENT: "client"}
+    with Node(users=roles) as node:
+        yield {user: node.url(user) for user in users}
+
+
+@contextlib.contextmanager
+def _process(name: str, command: list[str], urls: dict[str, str], folder: Path) -> Iterator[subprocess.Popen[str]]:
+    # A shared user cannot vouch for a sender's name.
+    verify = "false" if len(set(urls.values())) == 1 else "true"
+    environment = {**os.environ, "FEDBUS_AMQP_URL": urls[name], "FEDBUS_VERIFY_SENDER": verify}
+    environment["FEDBUS_METRICS_ADDRESS"] = "127.0.0.1:0"
+    with (folder / f"{name}.log").open("w", encoding="utf-8") as log:
+        child = subprocess.Popen(  # noqa: S603  # our own scripts
+            [*command, "--until-end-of-input"],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, text=True, env=environment,
+        )  # fmt: skip
+    try:
+        yield child
+    finally:
+        child.terminate()
+        try:
+            child.wait(_END_SECONDS)
+        except subprocess.TimeoutExpired:
+            child.kill()
+            child.wait()
+        for pipe in (child.stdin, child.stdout):
+            _close(pipe)
+
+
+def _wait_ready(name: str, child: subprocess.Popen[str], folder: Path) -> None:
+    assert child.stdout is not None  # noqa: S101  # it is a pipe
+    if not child.stdout.readline():
+        child.wait()
+        tail = (folder / f"{name}.log").read_text("utf-8").strip().splitlines()[-5:]
+        raise FedbusError(f"{name} did not start: " + "\n".join(tail))
+
+
+def _close(pipe: IO[str] | None) -> None:
+    if pipe is not None:
+        with contextlib.suppress(BrokenPipeError):
+            pipe.close()

@@ -1,0 +1,121 @@
+"""Encrypted vectors between participants: cut into chunks, streamed, checked on arrival, opened behind a mask."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+from fedbus.codec import CHUNK_BYTES
+from fedbus.crypto.engine import Engine
+from fedbus.crypto.masking import unmask
+from fedbus.crypto.paillier import PrivateKey, PublicKey
+from fedbus.crypto.tensor import CipherTensor
+from fedbus.errors import ProtocolError
+from fedbus.messages import Opened, T
+from fedbus.session import Session
+
+MAX_COLUMNS = 100_000
+
+
+class Vectors:
+    """A participant's encrypted vectors under one key.
+
+    Args:
+        key: the job's public key; ciphertexts of any other are refused.
+    """
+
+    def __init__(self, session: Session, engine: Engine, key: PublicKey) -> None:
+        self.session = session
+        self.engine = engine
+        self.key = key
+
+    def ranges(self, rows: int) -> list[tuple[int, int]]:
+        """The chunks of a vector as (start, stop), about CHUNK_BYTES each; the same at every participant."""
+        step = max(1, CHUNK_BYTES // self.key.width)
+        return [(start, min(start + step, rows)) for start in range(0, rows, step)]
+
+    def split(self, tensor: CipherTensor) -> Iterator[CipherTensor]:
+        """The parts of a vector as `ranges` says."""
+        return (tensor.part(start, stop) for start, stop in self.ranges(len(tensor)))
+
+    def send(self, to: str | tuple[str, ...], kind: type[T], rows: int, parts: Iterable[CipherTensor]) -> None:
+        """Send a vector of `rows` ciphertexts, whose parts are as `ranges` says, each as soon as it is made."""
+        self.session.send_stream(to, (kind(part) for part in parts), len(self.ranges(rows)))
+
+    def recv(self, sender: str, kind: type[T], rows: int | None) -> Iterator[CipherTensor]:
+        """The parts of a vector of `rows` ciphertexts, or of any number up to MAX_COLUMNS where that is None.
+
+        Raises:
+            ProtocolError: another length.
+            WrongKey, InvalidCiphertext: not ciphertexts of the key.
+        """
+        ranges = self.ranges(MAX_COLUMNS if rows is None else rows)
+        number = 0
+        for number, message in enumerate(self.session.recv_stream(sender, kind), 1):
+            start, stop = ranges[min(number, len(ranges)) - 1]
+            fits = len(message.tensor) == stop - start if rows is not None else 0 < len(message.tensor) <= stop - start
+            if number > len(ranges) or not fits:
+                raise ProtocolError(f"{sender} sent a {kind.kind} of another length than agreed")
+            self.engine.check(self.key, message.tensor)
+            yield message.tensor
+        if rows is not None and number != len(ranges):
+            raise ProtocolError(f"{sender} sent a {kind.kind} of another length than agreed")
+
+    def recv_all(self, sender: str, kind: type[T], rows: int) -> CipherTensor:
+        """A whole vector of `rows` ciphertexts; raises as `recv`."""
+        return CipherTensor.join(self.recv(sender, kind, rows))
+
+    def open(self, kind: type[T], rows: int, parts: Iterable[CipherTensor]) -> list[int]:
+        """Have the coordinator decrypt a vector that it may not see: a party's side.
+
+        Every entry is masked by a residue that is uniform over all plaintexts, so what is decrypted is uniform too.
+
+        Returns:
+            (rows,) signed plaintext integers.
+
+        Raises:
+            ProtocolError: the coordinator returns something else than was asked.
+        """
+        stream = self.session.random(kind.kind)
+        masks: list[int] = []
+
+        def masked() -> Iterator[CipherTensor]:
+            for part in parts:
+                mask = stream.residues(self.key.n, len(part))
+                masks.extend(mask)
+                yield self.engine.masked(self.key, part, mask)
+
+        self.send(self.session.coordinator, kind, rows, masked())
+        residues: list[int] = []
+        for message in self.session.recv_stream(self.session.coordinator, Opened):
+            residues.extend(_residues(message, self.key.n))
+        if len(residues) != rows:
+            raise ProtocolError(f"{self.session.coordinator} opened another number of values than it was asked to")
+        return unmask(residues, masks, self.key.n)
+
+    def serve(self, party: str, kind: type[T], private: PrivateKey, rows: int | None = None) -> None:
+        """Decrypt what a party masked and return it: the coordinator's side of `open`."""
+        width = _residue_width(self.key.n)
+        parts = list(self.recv(party, kind, None)) if rows is None else self.recv(party, kind, rows)
+        count = len(parts) if isinstance(parts, list) else len(self.ranges(rows or 0))
+
+        def opened() -> Iterator[Opened]:
+            for part in parts:
+                values = self.engine.decrypt_residues(private, part)
+                yield Opened(width, b"".join(int(value).to_bytes(width, "big") for value in values))
+
+        self.session.send_stream(party, opened(), count)
+
+
+def _residue_width(modulus: int) -> int:
+    return (modulus.bit_length() + 7) // 8
+
+
+def _residues(message: Opened, modulus: int) -> Iterator[int]:
+    width = message.width
+    if width != _residue_width(modulus) or len(message.residues) % width:
+        raise ProtocolError("opened values of another width than the key's")
+    for start in range(0, len(message.residues), width):
+        value = int.from_bytes(message.residues[start : start + width], "big")
+        if value >= modulus:
+            raise ProtocolError("an opened value is not below the modulus")
+        yield value

@@ -1,0 +1,143 @@
+"""Vertical linear regression by gradient descent on encrypted residuals: the parties' side.
+
+With u the parties' scores X w, y the label, d = sum of all u - y, and [[.]] encrypted under the coordinator's key:
+
+    1. coordinator -> all      public key
+    2. host -> guest           [[u_A]] and, where there is one host, [[sum u_A^2]]
+    3. guest -> hosts          [[d]] = [[u_A]] + u_B - y, obfuscated anew
+    4. party -> coordinator    [[X^T d + mask]], the mask uniform over all plaintexts
+       guest -> coordinator    [[loss]] = [[sum u_A^2]] + 2 [[sum u_A (u_B - y)]] + sum (u_B - y)^2
+    5. coordinator -> party    X^T d + mask
+       coordinator -> all      the loss, and whether it has converged
+
+Then each party takes off its mask and steps. With several hosts the products between hosts belong to the loss; each
+host then sends [[sum u_A d]] after 3, and the loss is [[sum over hosts of sum u_A d]] + [[sum (u_B - y) d]].
+
+Source: Yang, Liu, Chen, Tong, "Federated machine learning: concept and applications", ACM TIST 10(2), 2019,
+section 2.4.2 and tables 1 and 2. What each role learns: docs/protocols/linear.md.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from fedbus.batching import batches
+from fedbus.crypto.engine import Engine
+from fedbus.crypto.paillier import PublicKey
+from fedbus.pooled import regression_metrics
+
+from fedbus.crypto import fixedpoint
+from fedbus.crypto.tensor import CipherTensor
+from fedbus.messages import MaskedGradient, Verdict
+from fedbus.session import Session
+from fedbus.vectors import Vectors
+from parties import align
+from parties.optimizer import Optimizer
+from parties.passes import guest_pass, host_pass, open_scores, send_scores
+from parties.policy import Policy
+from parties.share import ALIGNMENT_ROUND, Prepared, Share, prepare
+from parties.tables import Tables
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What a party has at the end.
+
+    Attributes:
+        model: its share, for its own store.
+        figures: for the report.
+    """
+
+    model: bytes
+    figures: dict[str, Any]
+
+
+def host(session: Session, engine: Engine, tables: Tables, policy: Policy) -> Result:
+    """A host's part; see the module. Raises DataError, ProtocolError, CryptoError, JobRefused, JobFailed."""
+    job = prepare(session, engine, align.host, tables, policy)
+    work, share = _Work(session, engine, job), job.share
+    while not share.stopped:
+        rows = work.next_batch(share)
+        penalty = work.penalty(share.weights, rows)
+        gradient = host_pass(work.vectors, job.features[rows] @ share.weights, work.encoded[rows], penalty)
+        share = work.step(share, gradient, rows)
+        session.checkpoint(share.to_map())
+
+    session.at(session.round + 1)
+    host_pass(work.vectors, job.features @ share.weights, None, 0.0)
+    session.recv(session.coordinator, Verdict)
+    if job.test_features is not None:
+        session.at(session.round + 1)
+        send_scores(work.vectors, job.test_features @ share.weights)
+    return Result(job.model(share, session.role), {"columns": len(job.columns)})
+
+
+def guest(session: Session, engine: Engine, tables: Tables, policy: Policy) -> Result:
+    """The guest's part; see the module. Raises DataError, ProtocolError, CryptoError, JobRefused, JobFailed."""
+    job = prepare(session, engine, align.guest, tables, policy)
+    work, share = _Work(session, engine, job), job.share
+    while not share.stopped:
+        rows = work.next_batch(share)
+        penalty = work.penalty(share.weights, rows)
+        offsets = job.features[rows] @ share.weights - job.label[rows]
+        gradient = guest_pass(work.vectors, offsets, work.encoded[rows], penalty)
+        share = work.step(share, gradient, rows)
+        session.checkpoint(share.to_map())
+
+    session.at(session.round + 1)
+    guest_pass(work.vectors, job.features @ share.weights - job.label, None, 0.0)
+    mse = 2 * session.recv(session.coordinator, Verdict).loss
+    variance = float(np.var(job.label))
+    figures: dict[str, Any] = {"columns": len(job.columns)}
+    figures["train"] = {"mse": mse, "rmse": mse**0.5, "r2": 1 - mse / variance if variance else 0.0}
+    if job.test_features is not None:
+        session.at(session.round + 1)
+        predicted = open_scores(work.vectors, job.test_features @ share.weights)
+        figures["test"] = regression_metrics(job.test_label, predicted)
+    return Result(job.model(share, session.role), figures)
+
+
+class _Work:
+    """What a party works with in every round."""
+
+    def __init__(self, session: Session, engine: Engine, job: Prepared) -> None:
+        params = session.spec.params
+        self.session = session
+        self.engine = engine
+        self.vectors = Vectors(session, engine, PublicKey.from_bytes(job.share.key))
+        self.encoded = fixedpoint.encode(job.features, params.feature_bits)
+        self.batches = batches(len(job.features), params.batch_size)
+        self.optimizer = Optimizer.create(params.optimizer, params.learning_rate, params.momentum)
+        self.optimizer.restore(job.share.optimizer)
+        self.has_intercept = session.party == session.guest
+        terms = len(job.features) * len(session.participants)
+        fixedpoint.check_range(terms, fixedpoint.MAX_BITS, fixedpoint.MAX_BITS, self.vectors.key.n)
+
+    def next_batch(self, share: Share) -> slice:
+        """Go to the next round of training; returns its rows."""
+        self.session.at(ALIGNMENT_ROUND + share.trained + 1)
+        return slice(*self.batches[share.trained % len(self.batches)])
+
+    def penalty(self, weights: np.ndarray, rows: slice) -> float:
+        """This party's ridge term in the unit of the sum of squares: rows * l2 * |w|^2."""
+        penalised = self._penalised(weights)
+        return (rows.stop - rows.start) * self.session.spec.params.l2 * float(penalised @ penalised)
+
+    def step(self, share: Share, gradient: CipherTensor | None, rows: slice) -> Share:
+        """Steps 4 and 5: have the gradient opened behind a mask, take off the mask, step."""
+        assert gradient is not None  # noqa: S101  # a pass with a matrix returns a gradient
+        with self.session.phase("gradient"):
+            opened = self.vectors.open(MaskedGradient, len(gradient), self.vectors.split(gradient))
+        count = rows.stop - rows.start
+        self.engine.prefill(self.vectors.key, count)
+        slope = fixedpoint.decode(opened, gradient.scale) / count
+        slope += self.session.spec.params.l2 * self._penalised(share.weights)
+        verdict = self.session.recv(self.session.coordinator, Verdict)
+        weights = self.optimizer.step(share.weights, slope)
+        return share.stepped(weights, self.optimizer.state(), stop=verdict.stop, converged=verdict.converged)
+
+    def _penalised(self, weights: np.ndarray) -> np.ndarray:
+        """The weights that the ridge term counts: all but the intercept."""
+        return np.append(weights[:-1], 0.0) if self.has_intercept else weights

@@ -1,0 +1,138 @@
+"""One encrypted pass over rows: scores to the guest, residuals back, products with both sides' columns.
+
+The steps are those of parties/linear.py, whose docstring holds the protocol.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from functools import reduce
+
+import numpy as np
+
+from fedbus.crypto import fixedpoint
+from fedbus.crypto.tensor import CipherTensor
+from fedbus.messages import EncryptedLoss, Forward, LossShare, MaskedScores, Residual
+from fedbus.vectors import Vectors
+
+# Scores are plaintexts of one encryption each, so their precision is free; 40 bits keep the loss exact to 1e-9.
+SCORE_BITS = 40
+LOSS_BITS = 2 * SCORE_BITS
+
+
+def host_pass(vectors: Vectors, scores: np.ndarray, matrix: np.ndarray | None, penalty: float) -> CipherTensor | None:
+    """A host's steps 2 and 3 on `scores`, its u_A of shape (rows,).
+
+    Args:
+        matrix: (rows, columns) fixed-point features; None where only the loss is wanted.
+        penalty: its ridge term, in the unit of the sum of squares.
+
+    Returns:
+        [[X_A^T d]], not obfuscated; None without a matrix.
+    """
+    session, encoded = vectors.session, send_scores(vectors, scores)
+    several = len(session.hosts) > 1
+    if not several:
+        _send_loss_share(vectors, None, _dot(encoded, encoded) + _integer(penalty))
+        if matrix is None:
+            return None
+    gradient, products = [], []
+    with session.phase("residual"):
+        for start, stop, part in _parts(vectors, session.guest, Residual, len(scores)):
+            if matrix is not None:
+                gradient.append(_product(vectors, matrix[start:stop], part))
+            if several:
+                products.append(_product(vectors, encoded[start:stop, None], part, SCORE_BITS))
+    if several:
+        _send_loss_share(vectors, _total(vectors, products), _integer(penalty))
+    return _total(vectors, gradient) if gradient else None
+
+
+def guest_pass(vectors: Vectors, offsets: np.ndarray, matrix: np.ndarray | None, penalty: float) -> CipherTensor | None:
+    """The guest's steps 3 and 4 without the gradient's mask; `offsets` is u_B - y of shape (rows,).
+
+    Args, Returns: as `host_pass`.
+    """
+    session, encoded = vectors.session, fixedpoint.encode(offsets, SCORE_BITS)
+    several = len(session.hosts) > 1
+    gradient, cross = [], []
+
+    def residuals() -> Iterator[CipherTensor]:
+        for start, stop, scores in _sums(vectors, len(offsets)):
+            part = vectors.engine.add_plain_obfuscated(vectors.key, scores, encoded[start:stop])
+            yield part
+            if matrix is not None:
+                gradient.append(_product(vectors, matrix[start:stop], part))
+            cross.append(_product(vectors, encoded[start:stop, None], scores, SCORE_BITS))
+
+    with session.phase("residual"):
+        if matrix is not None or several:
+            vectors.send(session.hosts, Residual, len(offsets), residuals())
+        else:
+            for start, stop, scores in _sums(vectors, len(offsets)):
+                cross.append(_product(vectors, encoded[start:stop, None], scores, SCORE_BITS))
+    with session.phase("loss"):
+        shares = [vectors.recv_all(host, LossShare, 1) for host in session.hosts]
+        crosses = cross if several else [*cross, *cross]
+        plain = _dot(encoded, encoded) + _integer(penalty)
+        loss = vectors.engine.add_plain_obfuscated(vectors.key, _total(vectors, [*shares, *crosses]), [plain])
+        vectors.send(session.coordinator, EncryptedLoss, 1, [loss])
+    return _total(vectors, gradient) if gradient else None
+
+
+def send_scores(vectors: Vectors, scores: np.ndarray) -> np.ndarray:
+    """A host's step 2: [[u_A]] to the guest; returns u_A in fixed point."""
+    with vectors.session.phase("forward"):
+        encoded = fixedpoint.encode(scores, SCORE_BITS)
+        ranges = vectors.ranges(len(scores))
+        parts = (vectors.engine.encrypt(vectors.key, encoded[start:stop], SCORE_BITS) for start, stop in ranges)
+        vectors.send(vectors.session.guest, Forward, len(scores), parts)
+    return encoded
+
+
+def open_scores(vectors: Vectors, offsets: np.ndarray) -> np.ndarray:
+    """The guest's prediction: the sum of all parties' scores, (rows,), decrypted behind a mask; offsets is u_B."""
+    encoded = fixedpoint.encode(offsets, SCORE_BITS)
+    parts = (vectors.key.add_plain(scores, encoded[start:stop]) for start, stop, scores in _sums(vectors, len(offsets)))
+    with vectors.session.phase("predict"):
+        return fixedpoint.decode(vectors.open(MaskedScores, len(offsets), parts), SCORE_BITS)
+
+
+def _sums(vectors: Vectors, rows: int) -> Iterator[tuple[int, int, CipherTensor]]:
+    """The sum of all hosts' scores, a part at a time."""
+    streams = [_parts(vectors, host, Forward, rows) for host in vectors.session.hosts]
+    for parts in zip(*streams, strict=True):
+        start, stop, _ = parts[0]
+        yield start, stop, _total(vectors, [part for _, _, part in parts])
+
+
+def _parts(vectors: Vectors, sender: str, kind: type, rows: int) -> Iterator[tuple[int, int, CipherTensor]]:
+    for (start, stop), part in zip(vectors.ranges(rows), vectors.recv(sender, kind, rows), strict=True):
+        yield start, stop, part
+
+
+def _product(vectors: Vectors, matrix: np.ndarray, part: CipherTensor, bits: int | None = None) -> CipherTensor:
+    bits = vectors.session.spec.params.feature_bits if bits is None else bits
+    return vectors.engine.matvec(vectors.key, matrix, part, bits)
+
+
+def _total(vectors: Vectors, tensors: Iterable[CipherTensor]) -> CipherTensor:
+    return reduce(vectors.key.add, tensors)
+
+
+def _send_loss_share(vectors: Vectors, encrypted: CipherTensor | None, plain: int) -> None:
+    key, engine = vectors.key, vectors.engine
+    if encrypted is None:
+        share = engine.encrypt(key, [plain], LOSS_BITS)
+    else:
+        share = engine.add_plain_obfuscated(key, encrypted, [plain])
+    vectors.send(vectors.session.guest, LossShare, 1, [share])
+
+
+def _dot(left: np.ndarray, right: np.ndarray) -> int:
+    # Python integers: squares of 40-bit fractions do not fit 64 bits.
+    return sum(a * b for a, b in zip(left.tolist(), right.tolist(), strict=True))
+
+
+def _integer(value: float) -> int:
+    return round(value * 2.0**LOSS_BITS)

@@ -1,0 +1,84 @@
+"""What no party can do, and a simulation can, for it has every party's file: the same model on the pooled data."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from fedbus import codec, pooled
+from fedbus.jobs import JobSpec
+from fedbus.settings import PartySettings
+from fedbus.store import Store
+from parties import tables
+from parties.data import Scaling, Table
+
+
+def compare(spec: JobSpec, job: str, parties: Sequence[PartySettings]) -> dict[str, Any]:
+    """Figures of the exact least-squares model of the pooled rows, and how far the federated model is from it.
+
+    Coefficients are those of standardised columns.
+
+    Returns:
+        pooled_train, pooled_test (where there are held-out rows): mse, rmse, r2; coefficients: by party and column,
+        federated and pooled; max_coefficient_difference: over all of them, the intercept included.
+    """
+    by_name = {party.name: party for party in parties}
+    ordered = [by_name[name] for name in spec.parties]
+    loaded = [tables.load(party, spec) for party in ordered]
+    train = _common([own.train for own in loaded])
+    scalings = [Scaling.fit(table) for table in train]
+    weights, intercept = pooled.least_squares(_features(train, scalings), _label(train), l2=spec.params.l2)
+
+    def metrics(rows: Sequence[Table]) -> dict[str, float]:
+        return pooled.regression_metrics(_label(rows), _features(rows, scalings) @ weights + intercept)
+
+    federated, federated_intercept = _shares(job, ordered)
+    coefficients, start = {}, 0
+    for party, table in zip(ordered, train, strict=True):
+        columns = range(start, start + len(table.columns))
+        pairs = [{"federated": float(federated[c]), "pooled": float(weights[c])} for c in columns]
+        coefficients[party.name] = dict(zip(table.columns, pairs, strict=True))
+        start += len(table.columns)
+    difference = np.max(np.abs(np.append(federated - weights, federated_intercept - intercept)))
+    figures: dict[str, Any] = {
+        "pooled_train": metrics(train),
+        "coefficients": coefficients,
+        "intercept": {"federated": federated_intercept, "pooled": float(intercept)},
+        "max_coefficient_difference": float(difference),
+    }
+    tests = [own.test for own in loaded if own.test is not None]
+    if tests:
+        figures["pooled_test"] = metrics(_common(tests))
+    return figures
+
+
+def _common(parts: Sequence[Table]) -> list[Table]:
+    """The rows that all tables have, in the same order."""
+    common = sorted(set(parts[0].ids).intersection(*(part.ids for part in parts[1:])))
+    rows = []
+    for part in parts:
+        position = {row_id: row for row, row_id in enumerate(part.ids)}
+        rows.append(part.take(np.array([position[row_id] for row_id in common])))
+    return rows
+
+
+def _features(rows: Sequence[Table], scalings: Sequence[Scaling]) -> np.ndarray:
+    return np.column_stack([scaling.apply(part.features) for part, scaling in zip(rows, scalings, strict=True)])
+
+
+def _label(rows: Sequence[Table]) -> np.ndarray:
+    label = rows[0].label
+    assert label is not None  # noqa: S101  # the guest comes first
+    return label
+
+
+def _shares(job: str, parties: Sequence[PartySettings]) -> tuple[np.ndarray, float]:
+    weights, intercept = [], 0.0
+    for party in parties:
+        with Store(party.path(party.state)) as store:
+            share = codec.unpack(store.model(job) or b"")
+        weights.append(share["weights"])
+        intercept = share["intercept"] if share["intercept"] is not None else intercept
+    return np.concatenate(weights), intercept

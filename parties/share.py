@@ -1,0 +1,153 @@
+"""A party's share of a vertical model: what it trains, checkpoints, and keeps to predict with."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+from fedbus.crypto.engine import Engine
+
+from fedbus import codec
+from fedbus.errors import DataError
+from fedbus.messages import Aligned, PublicKey
+from fedbus.session import Session
+from parties.data import Scaling, Table
+from parties.policy import Policy
+from parties.tables import Tables
+
+Align = Callable[[Session, Engine, Sequence[str]], np.ndarray]
+
+# Session rounds before the first round of training: the coordinator makes its key in 0, tables are aligned in 1.
+ALIGNMENT_ROUND = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Share:
+    """A party's state between two rounds.
+
+    Attributes:
+        key: the job's public key.
+        digest: of the aligned rows, so that a restart notices a file that was changed meanwhile.
+        positions: of the aligned rows in the party's own table, (rows,); the same for test_positions.
+        weights: (columns,) of standardised columns, at the guest with the intercept as the last one.
+        optimizer: its state.
+        trained: rounds of training done.
+        stopped: training has ended.
+        converged: because the loss did.
+    """
+
+    key: bytes
+    digest: bytes
+    positions: np.ndarray
+    test_positions: np.ndarray | None
+    weights: np.ndarray
+    optimizer: dict[str, Any] = field(default_factory=dict)
+    trained: int = 0
+    stopped: bool = False
+    converged: bool = False
+
+    def to_map(self) -> dict[str, Any]:
+        """For a checkpoint."""
+        return {name: getattr(self, name) for name in self.__slots__}
+
+    def stepped(self, weights: np.ndarray, optimizer: dict[str, Any], *, stop: bool, converged: bool) -> Share:
+        """The share after one more round of training."""
+        done = self.trained + 1
+        return replace(self, weights=weights, optimizer=optimizer, trained=done, stopped=stop, converged=converged)
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """Aligned and standardised rows with the share that is trained on them.
+
+    Attributes:
+        features: (rows, columns) float64; at the guest with a last column of ones for the intercept.
+        label: (rows,) float64 at the guest, empty at a host.
+        test_features, test_label: the same for held-out rows, standardised as the training rows are.
+    """
+
+    share: Share
+    columns: tuple[str, ...]
+    scaling: Scaling
+    features: np.ndarray
+    label: np.ndarray
+    test_features: np.ndarray | None
+    test_label: np.ndarray
+
+    def model(self, share: Share, role: str) -> bytes:
+        """What is needed to predict with a trained share, for the store."""
+        model = {
+            "role": role,
+            "columns": list(self.columns),
+            "mean": self.scaling.mean,
+            "scale": self.scaling.scale,
+            "weights": share.weights[: len(self.columns)],
+            "intercept": float(share.weights[-1]) if role == "guest" else None,
+        }
+        return codec.pack(model)
+
+
+def prepare(session: Session, engine: Engine, align: Align, tables: Tables, policy: Policy) -> Prepared:
+    """Align the tables and standardise their columns, or take both up again after a restart.
+
+    Raises:
+        JobRefused: fewer common rows than the policy allows.
+        DataError: a constant column, or a file that was changed since the job began.
+    """
+    state = session.restore()
+    share = _begin(session, engine, align, tables, policy) if state is None else Share(**state)
+    intercept = session.party == session.guest
+    train = tables.train.take(share.positions)
+    if _digest(train) != share.digest:
+        raise DataError(f"{train.name}: the aligned rows changed since the job began; submit a new job")
+    scaling = Scaling.fit(train)
+    test = (
+        tables.test.take(share.test_positions) if tables.test is not None and share.test_positions is not None else None
+    )
+    prepared = Prepared(
+        share=share,
+        columns=train.columns,
+        scaling=scaling,
+        features=_design(scaling.apply(train.features), intercept=intercept),
+        label=_label(train),
+        test_features=None if test is None else _design(scaling.apply(test.features), intercept=intercept),
+        test_label=_label(test),
+    )
+    if state is None:
+        session.checkpoint(share.to_map())
+    return prepared
+
+
+def _begin(session: Session, engine: Engine, align: Align, tables: Tables, policy: Policy) -> Share:
+    session.at(ALIGNMENT_ROUND)
+    positions = align(session, engine, tables.train.ids)
+    policy.check_alignment(len(positions))
+    test_positions = None
+    if tables.test is not None:
+        session.at(ALIGNMENT_ROUND, batch=1)
+        test_positions = align(session, engine, tables.test.ids)
+        session.at(ALIGNMENT_ROUND)
+    rows = 0 if test_positions is None else len(test_positions)
+    session.send(session.coordinator, Aligned(len(positions), rows))
+    key = session.recv(session.coordinator, PublicKey).key
+    columns = len(tables.train.columns) + (session.party == session.guest)
+    digest = _digest(tables.train.take(positions))
+    return Share(key, digest, positions, test_positions, np.zeros(columns))
+
+
+def _design(features: np.ndarray, *, intercept: bool) -> np.ndarray:
+    return np.column_stack([features, np.ones(len(features))]) if intercept else features
+
+
+def _label(table: Table | None) -> np.ndarray:
+    return np.empty(0) if table is None or table.label is None else table.label
+
+
+def _digest(table: Table) -> bytes:
+    digest = hashlib.blake2b(np.ascontiguousarray(table.features).tobytes(), digest_size=16)
+    if table.label is not None:
+        digest.update(table.label.tobytes())
+    return digest.digest()

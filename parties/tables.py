@@ -1,0 +1,46 @@
+"""The tables that a party brings to a job, by the names in its own file."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from fedbus.errors import JobRefused
+from fedbus.jobs import JobSpec
+from fedbus.schema import nearest
+from fedbus.settings import PartySettings
+from parties import data
+
+
+@dataclass(frozen=True, slots=True)
+class Tables:
+    """A party's rows to train on, and its held-out rows where the job names some."""
+
+    train: data.Table
+    test: data.Table | None = None
+
+
+def load(settings: PartySettings, spec: JobSpec) -> Tables:
+    """The tables of this party's part in a job; the held-out rows have the columns of the others.
+
+    Raises:
+        JobRefused: the party has no data set of that name.
+        DataError: the file is missing or wrong.
+    """
+    part = spec.part_of(settings.name)
+    label = spec.guest.label if settings.name == spec.guest.party else None
+    train = _table(settings, part.dataset, label)
+    return Tables(train, _table(settings, part.test, label, train) if part.test else None)
+
+
+def _table(settings: PartySettings, name: str, label: str | None, like: data.Table | None = None) -> data.Table:
+    dataset = settings.datasets.get(name)
+    if dataset is None:
+        hint = nearest(name, settings.datasets) if settings.datasets else "it has none"
+        raise JobRefused(f"{settings.name} has no data set {name!r} (section [datasets.{name}] of its file); {hint}")
+    return data.load(
+        settings.path(dataset.source),
+        id_column=dataset.id,
+        columns=dataset.columns if like is None else like.columns,
+        exclude=dataset.exclude if like is None else (),
+        label=label,
+    )

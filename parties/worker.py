@@ -1,0 +1,189 @@
+"""The long-running party: a consumer of its control queue that runs each job it consents to in a thread of its own.
+
+A job whose process dies goes on at the next start from its last checkpoint. Heavy arithmetic runs in child processes,
+network I/O in the broker's own thread, so that neither keeps the other waiting.
+"""
+
+from __future__ import annotations
+
+import threading
+from concurrent.futures import CancelledError, Future
+
+import structlog
+from fedbus.crypto.engine import Engine
+
+from fedbus import codec, jobs, metrics, topology
+from fedbus.broker.base import Broker, Delivery, Subscription
+from fedbus.errors import DecodeError, FedbusError, JobFailed, JobRefused
+from fedbus.jobs import JobState
+from fedbus.messages import Accepted, Failed, Finished, Outcome, Start
+from fedbus.schema import convert
+from fedbus.session import Session
+from fedbus.settings import PartySettings
+from fedbus.store import Store
+from parties import linear, tables
+from parties.policy import Policy
+
+log = structlog.get_logger()
+
+
+class _Run:
+    """One job of this party."""
+
+    def __init__(self, session: Session) -> None:
+        self.session = session
+        self.outcome: Future[Outcome] = Future()
+        self.thread: threading.Thread | None = None
+
+
+class Worker:
+    """A party.
+
+    Args:
+        settings: the party file.
+        metrics_url: of this process, for the report.
+    """
+
+    def __init__(self, settings: PartySettings, broker: Broker, store: Store, engine: Engine, metrics_url: str) -> None:
+        self.name = settings.name
+        self._settings = settings
+        self._policy = convert(settings.policy, Policy, "policy")
+        self._broker = broker
+        self._store = store
+        self._engine = engine
+        self._metrics_url = metrics_url
+        self._runs: dict[str, _Run] = {}
+        self._stopping = threading.Event()
+        self._subscription: Subscription | None = None
+
+    def start(self) -> None:
+        """Take up the jobs that a stop or a crash interrupted, and wait for more."""
+        for record in self._store.jobs():
+            if record.state.final:
+                self._store.purge(record.job)
+            else:
+                log.info("job goes on", job=record.job)
+                self._run(record.job)
+        self._count()
+        self._subscription = self._broker.consume(topology.control_queue(self.name).name, self._control)
+
+    def stop(self) -> None:
+        """Stop working; unfinished jobs go on at the next start."""
+        self._stopping.set()
+        if self._subscription is not None:
+            self._subscription.cancel()
+        for run in list(self._runs.values()):
+            run.session.fail(JobFailed("the process was stopped"))
+            run.outcome.cancel()
+        for run in list(self._runs.values()):
+            if run.thread is not None:
+                run.thread.join()
+
+    def _control(self, delivery: Delivery) -> None:
+        try:
+            envelope = codec.decode(delivery.body)
+            message = envelope.payload
+            if envelope.recipient != self.name:
+                raise DecodeError(f"{envelope.kind} message for {envelope.recipient}")
+            if self._settings.broker.verify_sender and delivery.user != envelope.sender:
+                raise DecodeError(f"{envelope.kind} message of {envelope.sender} by {delivery.user}")
+            if isinstance(message, Start):
+                self._begin(envelope.job, envelope.sender, message)
+            elif isinstance(message, Outcome):
+                self._end(envelope.job, envelope.sender, message)
+            else:
+                raise DecodeError(f"{envelope.kind} message on the control queue")
+        except FedbusError as error:
+            log.warning("control message refused; it is in the dead-letter queue", reason=str(error))
+            delivery.dead_letter(str(error))
+            return
+        self._count()
+        delivery.ack()
+
+    def _begin(self, job: str, sender: str, message: Start) -> None:
+        spec = jobs.parse(message.spec)
+        if sender != spec.coordinator or self.name not in spec.parties:
+            raise JobRefused(f"{sender} is not the coordinator of job {job}, or {self.name} has no part in it")
+        if self._store.add_job(job, codec.pack(message.spec), JobState.RUNNING):
+            log.info("job received", job=job, algorithm=spec.algorithm)
+            self._run(job)
+
+    def _end(self, job: str, sender: str, outcome: Outcome) -> None:
+        record, run = self._store.job(job), self._runs.get(job)
+        if record is None or jobs.parse(codec.unpack(record.spec)).coordinator != sender:
+            raise JobRefused(f"{sender} cannot end job {job}, which it does not coordinate here")
+        state = JobState(outcome.state)
+        if not state.final:
+            raise DecodeError(f"outcome of job {job} that is no end: {outcome.state}")
+        if self._store.set_state(job, state, outcome.reason):
+            log.info("job ended", job=job, state=outcome.state, reason=outcome.reason)
+        if run is not None:
+            run.outcome.set_result(outcome)
+            run.session.fail(JobFailed(outcome.reason or f"the coordinator ended the job: {outcome.state}"))
+
+    def _run(self, job: str) -> None:
+        record = self._store.job(job)
+        assert record is not None  # noqa: S101  # it was entered just now
+        spec = jobs.parse(codec.unpack(record.spec))
+        verify = self._settings.broker.verify_sender
+        session = Session(job, spec, self.name, store=self._store, broker=self._broker, verify_sender=verify)
+        run = self._runs[job] = _Run(session)
+        run.thread = threading.Thread(target=self._work, args=(run,), name=f"job {job}")
+        run.thread.start()
+
+    def _work(self, run: _Run) -> None:
+        session = run.session
+        bound = log.bind(job=session.job)
+        try:
+            self._take_part(session)
+        except Exception as error:  # noqa: BLE001  # whatever went wrong, the job must end with a reason on all sides
+            if not run.outcome.done() and not self._stopping.is_set():
+                reason = _reason(error)
+                bound.error("cannot go on; the coordinator is told", reason=reason, exc_info=_unexpected(error))
+                session.report_failure(Failed(reason))
+        outcome = self._outcome(run)
+        session.close()
+        if outcome is not None:
+            del self._runs[session.job]
+            self._store.purge(session.job)
+            self._count()
+
+    def _take_part(self, session: Session) -> None:
+        spec, params = session.spec, session.spec.params
+        session.open()
+        self._policy.check_job(spec.algorithm, params.key_bits, params.insecure_for_tests)
+        own = tables.load(self._settings, spec)
+        rows = {"train": len(own.train), "test": len(own.test) if own.test else 0}
+        if not session.resumed:
+            session.send(session.coordinator, Accepted(rows, len(own.train.columns), self._metrics_url))
+        role = linear.guest if session.role == "guest" else linear.host
+        result = role(session, self._engine, own, self._policy)
+        self._store.save_model(session.job, result.model)
+        session.at(session.round + 1)
+        figures = {**result.figures, "bytes_sent": session.bytes_sent}
+        session.send(session.coordinator, Finished(figures))
+
+    def _outcome(self, run: _Run) -> Outcome | None:
+        """Wait for the coordinator's word; without one the job has failed, unless this process is stopping."""
+        session = run.session
+        try:
+            return run.outcome.result(session.spec.limits.silence)
+        except TimeoutError:
+            reason = f"{session.coordinator} did not say how the job ended within limits.silence"
+            self._store.set_state(session.job, JobState.FAILED, reason)
+            return Outcome(JobState.FAILED.value, reason)
+        except CancelledError:
+            return None
+
+    def _count(self) -> None:
+        for state, count in self._store.count_jobs().items():
+            metrics.jobs.labels(state.value).set(count)
+
+
+def _unexpected(error: Exception) -> bool:
+    return not isinstance(error, FedbusError)
+
+
+def _reason(error: Exception) -> str:
+    """What other participants are told; an unexpected error's text might hold data."""
+    return f"internal error ({type(error).__name__}); its log says more" if _unexpected(error) else str(error)
