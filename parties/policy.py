@@ -1,0 +1,63 @@
+"""What a party consents to: its operator's rules, held against every job before any data is read."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import msgspec
+
+from fedbus.errors import JobRefused
+from fedbus.jobs import MIN_KEY_BITS
+
+
+class Policy(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """The section [policy] of a party's file.
+
+    Attributes:
+        algorithms: that the party takes part in.
+        min_aligned_rows: with fewer rows in common the party leaves the job: a model of a few rows tells about each
+            of them.
+        insecure_for_tests: whether a job that says insecure_for_tests may use short keys here. Set it to false in
+            production: such keys protect nobody.
+    """
+
+    algorithms: tuple[str, ...] = ("vertical-linear",)
+    min_aligned_rows: Annotated[int, msgspec.Meta(ge=1)] = 10
+    insecure_for_tests: bool = True
+
+    def check_job(self, algorithm: str, key_bits: int, insecure: bool) -> None:
+        """Hold a job against the policy.
+
+        Args:
+            algorithm: that the job asks for.
+            key_bits: size of its Paillier modulus.
+            insecure: the job says insecure_for_tests.
+
+        Raises:
+            JobRefused: names the setting and the remedy.
+        """
+        if algorithm not in self.algorithms:
+            allowed = ", ".join(f"'{name}'" for name in self.algorithms) or "none"
+            raise JobRefused(
+                f"this party does not take part in '{algorithm}'; its policy's `algorithms` allows {allowed}:"
+                " ask its operator to add it, or choose another"
+            )
+        if key_bits < MIN_KEY_BITS and not insecure:
+            raise JobRefused(
+                f"`key_bits` is {key_bits}, and below {MIN_KEY_BITS} a key protects nobody; raise `key_bits`"
+                f" to {MIN_KEY_BITS}"
+            )
+        if insecure and not self.insecure_for_tests:
+            raise JobRefused(
+                "the job says `insecure_for_tests`, and this party's policy has `insecure_for_tests` = false;"
+                f" remove it from the job and use `key_bits` of {MIN_KEY_BITS} or more"
+            )
+
+    def check_alignment(self, rows: int) -> None:
+        """Hold the number of aligned rows against `min_aligned_rows`; raises JobRefused, which names both."""
+        if rows < self.min_aligned_rows:
+            raise JobRefused(
+                f"the parties have {rows} rows in common, and this party's policy asks for at least"
+                f" {self.min_aligned_rows} (`min_aligned_rows`); check that both sides use the same ids,"
+                " or ask the operator to lower it"
+            )
