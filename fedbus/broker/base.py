@@ -1,5 +1,7 @@
 """What fedbus asks of a message broker; `amqp` and `memory` implement it with the same semantics.
 
+Queues are durable, bodies are bytes that the broker does not read.
+
 At least once: a delivery that is neither acknowledged nor dead-lettered is delivered again. A publication is done when
 the broker has confirmed it, and fails when no queue takes it.
 """
@@ -11,9 +13,14 @@ from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from fedbus.errors import BrokerError
 from fedbus.topology import Queue
 
 REASON_HEADER = "x-fedbus-reason"
+QUEUE_HEADER = "x-fedbus-queue"
+USER_HEADER = "x-fedbus-user"
+
+MAX_MESSAGE_BYTES = 16 * 1024**2
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +62,11 @@ class Delivery(Protocol):
         """The effect is durable; the broker may forget the message."""
 
     def dead_letter(self, reason: str) -> None:
-        """Publish a copy to the dead-letter exchange with the reason in REASON_HEADER, then acknowledge."""
+        """Publish a copy to the dead-letter exchange with the reason in REASON_HEADER, then acknowledge.
+
+        QUEUE_HEADER and USER_HEADER say where it was received and from whom. Where the copy cannot be published, the
+        delivery is requeued.
+        """
 
     def requeue(self) -> None:
         """Give it back; it will be delivered again, up to the queue's delivery limit."""
@@ -67,8 +78,12 @@ Handler = Callable[[Delivery], None]
 class Subscription(Protocol):
     """A running consumer."""
 
+    @property
+    def error(self) -> BrokerError | None:
+        """Why nothing can be received at present (it is tried again all the while); None when all is well."""
+
     def cancel(self) -> None:
-        """Stop receiving; deliveries not acknowledged go back to the queue."""
+        """Stop receiving; deliveries not acknowledged go back to the queue. A handler that runs is not waited for."""
 
 
 class Broker(Protocol):
@@ -81,9 +96,12 @@ class Broker(Protocol):
 
         Remembered, and done again after each reconnection, until `delete`: a broker that lost its data gets them back.
 
+        A user who may not declare exchanges takes those that the administrator declared.
+
         Raises:
-            AccessRefused: this user may not.
-            ConnectionLost: no connection within the timeout (seconds).
+            AccessRefused: this user may not, or a queue of that name has other arguments.
+            Unroutable: an exchange to bind to does not exist.
+            ConnectionLost: not done within the timeout (seconds), or the broker is closed.
         """
 
     def delete(self, queue: str) -> None:
@@ -93,13 +111,19 @@ class Broker(Protocol):
         """Publish; the future is done when the broker confirms it.
 
         While the connection is away the message waits and is published after the reconnection. The future fails with
-        Unroutable, Nacked (after retries) or AccessRefused, and with ConnectionLost when the broker is closed.
+        Unroutable, Nacked (after retries) or AccessRefused (also for a body over MAX_MESSAGE_BYTES), and with
+        ConnectionLost when the broker is closed. A worker thread waits here while too much is unconfirmed. Call-backs
+        of the future run on the broker's own thread and must not block.
         """
 
     def consume(self, queue: str, handler: Handler, prefetch: int = 64) -> Subscription:
         """Call the handler for each message, in one thread; it must not block on this broker's futures.
 
-        A queue that does not exist yet is tried again until it does. Survives reconnections.
+        A queue that does not exist yet is tried again until it does. Survives reconnections. A message whose handler
+        raises is requeued.
+
+        Raises:
+            ConnectionLost: the broker is closed.
         """
 
     @property

@@ -1,0 +1,89 @@
+"""What both brokers do with a delivery: the thread that calls handlers, and the copy for the dead-letter exchange."""
+
+from __future__ import annotations
+
+import threading
+from queue import SimpleQueue
+from typing import Protocol
+
+import structlog
+
+from fedbus import metrics, topology
+from fedbus.broker.base import QUEUE_HEADER, REASON_HEADER, USER_HEADER, Delivery, Handler, Outgoing
+
+log = structlog.get_logger(__name__)
+
+
+class Received(Delivery, Protocol):
+    """A delivery that knows whether the broker still counts it as ours."""
+
+    @property
+    def current(self) -> bool:
+        """False once its connection was lost or its subscription cancelled: the broker delivers it again."""
+
+
+class DeliveryThread:
+    """Calls handlers one delivery at a time, away from the thread that keeps the connection alive.
+
+    Args:
+        name: of the thread.
+    """
+
+    def __init__(self, name: str) -> None:
+        self._waiting: SimpleQueue[tuple[Handler, Received] | None] = SimpleQueue()
+        self._stopping = False
+        # A handler that never returns must not keep the process from ending.
+        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
+        self._thread.start()
+
+    def put(self, handler: Handler, delivery: Received) -> None:
+        """Have the handler called with the delivery, in order of arrival."""
+        self._waiting.put((handler, delivery))
+
+    def stop(self, timeout: float) -> bool:
+        """Call no more handlers; whether the one that runs has ended within the timeout (seconds)."""
+        self._stopping = True
+        self._waiting.put(None)
+        if self._thread is threading.current_thread():
+            return True
+        self._thread.join(timeout)
+        return not self._thread.is_alive()
+
+    def _run(self) -> None:
+        while (item := self._waiting.get()) is not None:
+            handler, delivery = item
+            # What was received over a connection that is gone comes again: handling it now would do the work twice.
+            if self._stopping or not delivery.current:
+                continue
+            if delivery.redelivered:
+                metrics.redeliveries.inc()
+            call(handler, delivery)
+
+
+def call(handler: Handler, delivery: Delivery) -> None:
+    """Call a handler; what it raises must not end the thread that serves every other subscription too."""
+    try:
+        handler(delivery)
+    except Exception:
+        log.exception(
+            "a handler failed; the message goes back to its queue, and to the dead letters at the delivery limit",
+            queue=delivery.queue,
+            message_id=delivery.message_id,
+        )
+        delivery.requeue()
+
+
+def dead_copy(delivery: Delivery, reason: str) -> Outgoing:
+    """The copy of a delivery that goes to the dead-letter exchange; counted, and told to the operator."""
+    metrics.dead_letters.inc()
+    log.warning(
+        "message goes to the dead-letter queue; it is not processed",
+        queue=delivery.queue,
+        message_id=delivery.message_id,
+        user=delivery.user,
+        reason=reason,
+    )
+    headers = {**delivery.headers, REASON_HEADER: reason, QUEUE_HEADER: delivery.queue}
+    if delivery.user is not None:
+        headers[USER_HEADER] = delivery.user
+    return Outgoing(topology.DEAD, delivery.routing_key, delivery.body, delivery.message_id, headers=headers)
