@@ -160,6 +160,8 @@ def _pack_extension(value: Any) -> msgpack.ExtType:
 
 
 def _unpack_extension(code: int, data: bytes) -> Any:
+    if code not in (_ARRAY, _TENSOR):
+        raise ValueError(f"unknown extension {code}")
     size = len(data)
     fields = msgpack.unpackb(data, max_bin_len=size, max_str_len=size, max_array_len=8, max_map_len=0, max_ext_len=0)
     if code == _TENSOR and isinstance(fields, list) and len(fields) == 4:
@@ -175,4 +177,4 @@ def _unpack_extension(code: int, data: bytes) -> Any:
         if math.prod(shape) * np.dtype(dtype).itemsize != len(data):
             raise ValueError("array whose shape does not fit its bytes")
         return np.frombuffer(data, dtype=dtype).reshape(shape)
-    raise ValueError(f"unknown extension {code}")
+    raise ValueError("malformed array or cipher tensor")

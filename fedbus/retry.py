@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TypeVar
 
-from sqlalchemy.exc import OperationalError
 from tenacity import RetryCallState, Retrying, retry_if_exception_type, stop_after_delay, wait_exponential_jitter
 
 from fedbus import metrics
@@ -13,7 +12,7 @@ from fedbus.errors import ConnectionLost, Nacked
 
 T = TypeVar("T")
 
-TRANSIENT: tuple[type[Exception], ...] = (ConnectionLost, Nacked, OperationalError)
+TRANSIENT: tuple[type[Exception], ...] = (ConnectionLost, Nacked)
 
 FIRST_DELAY = 0.1
 LONGEST_DELAY = 30.0

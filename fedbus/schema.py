@@ -31,22 +31,22 @@ def read_toml(path: Path) -> dict[str, Any]:
         raise ConfigError(f"{path}: not valid TOML: {error}") from error
 
 
-def convert(fields: Any, struct: type[S], where: str) -> S:
+def convert(fields: Any, struct: type[S], where: str, prefix: str = "") -> S:
     """A structure from a map.
 
     Args:
-        where: the file and the section, for errors.
+        where: the file, for errors.
+        prefix: the keys that lead to this map within the file.
 
     Raises:
         ConfigError: an unknown key (with the nearest known one), a missing one, or a value of another type or range.
     """
-    _refuse_unknown(fields, struct, where)
+    _check_inner(fields, struct, where, prefix)
     try:
         return msgspec.convert(fields, struct)
     except msgspec.ValidationError as error:
-        text = str(error)
-        reason, _, place = text.partition(" - at `$.")
-        key = place.rstrip("`")
+        reason, _, path = str(error).partition(" - at `$")
+        key = prefix + path.rstrip("`").removeprefix("." if not prefix else "")
         raise ConfigError(f"{where}: {key + ': ' if key else ''}{reason}") from error
 
 
@@ -59,27 +59,29 @@ def nearest(name: str, known: Iterable[str]) -> str:
     return "known: " + ", ".join(known)
 
 
-def _refuse_unknown(fields: Any, struct: type[msgspec.Struct], where: str) -> None:
+def _check_inner(fields: Any, struct: type[msgspec.Struct], where: str, prefix: str) -> None:
+    """Refuse unknown keys, and convert the structures within, so that an error names the innermost place."""
     if not isinstance(fields, dict):
         return
+    lead = prefix + "." if prefix else ""
     known = msgspec.structs.fields(struct)
     names = {field.encode_name for field in known}
     for name in fields:
         if name not in names:
-            raise ConfigError(f"{where}: unknown key {name!r}; {nearest(str(name), names)}")
+            raise ConfigError(f"{where}: unknown key {lead + str(name)!r}; {nearest(str(name), names)}")
     for field in known:
-        inner = _inner_struct(field.type)
-        values = fields.get(field.encode_name)
+        inner, values = _inner_struct(field.type), fields.get(field.encode_name)
         if inner is None or values is None:
             continue
-        if isinstance(values, dict) and _is_map_of(field.type):
-            parts = [(f"{field.encode_name}.{key}", value) for key, value in values.items()]
+        place = lead + field.encode_name
+        if isinstance(values, dict) and getattr(field.type, "__origin__", None) is dict:
+            parts = {f"{place}.{key}": value for key, value in values.items()}
         elif isinstance(values, list | tuple):
-            parts = [(f"[{field.encode_name}] number {i + 1}", value) for i, value in enumerate(values)]
+            parts = {f"{place}[{number}]": value for number, value in enumerate(values)}
         else:
-            parts = [(field.encode_name, values)]
-        for place, value in parts:
-            _refuse_unknown(value, inner, f"{where}: {place}")
+            parts = {place: values}
+        for part, value in parts.items():
+            convert(value, inner, where, part)
 
 
 def _inner_struct(annotation: Any) -> type[msgspec.Struct] | None:
@@ -90,7 +92,3 @@ def _inner_struct(annotation: Any) -> type[msgspec.Struct] | None:
         if found is not None:
             return found
     return None
-
-
-def _is_map_of(annotation: Any) -> bool:
-    return getattr(annotation, "__origin__", None) is dict

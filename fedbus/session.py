@@ -8,33 +8,22 @@ randomness is derived from the job's secret, so that it sends the same values ag
 from __future__ import annotations
 
 import contextlib
-import functools
 import math
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Any
 
 import structlog
 
-from fedbus import codec, metrics, topology
-from fedbus.broker.base import Broker, Delivery, Outgoing, Subscription
+from fedbus import codec, metrics
+from fedbus.broker.base import Broker
 from fedbus.crypto.masking import SecretStream
-from fedbus.errors import (
-    AccessRefused,
-    BrokerError,
-    DecodeError,
-    FedbusError,
-    PeerFailed,
-    PeerSilent,
-    ProtocolError,
-    StoreError,
-)
+from fedbus.errors import PeerSilent, ProtocolError, StoreError
 from fedbus.jobs import JobSpec
-from fedbus.mailbox import Mailbox
-from fedbus.messages import Alive, Envelope, Failed, M, Message, Resend
-from fedbus.store import Store, StoredMessage
+from fedbus.messages import Envelope, Failed, M, Message, Resend
+from fedbus.post import Post, publish_event
+from fedbus.store import Store
 
 log = structlog.get_logger()
 
@@ -75,35 +64,23 @@ class Session:
         self.spec = spec
         self.party = party
         self.role = _role(spec, party)
-        self.bytes_sent = 0
         self._secret = record.secret
         self._store = store
         self._broker = broker
-        self._verify_sender = verify_sender
-        self._mailbox = Mailbox()
+        self._post = Post(job, spec, party, store, broker, verify_sender=verify_sender)
         self._place = Place()
-        self._checkpointed = -1
         self._deadline = math.inf
-        self._trimmed: dict[str, int] = {}
         self._log = log.bind(job=job, party=party)
-        self._subscription: Subscription | None = None
 
     def open(self) -> None:
         """Take up what the journal holds and begin to receive."""
         checkpoint = self._store.last_checkpoint(self.job)
-        self._checkpointed = checkpoint[0] if checkpoint else -1
-        for message in self._store.inbox(self.job):
-            self._deliver(codec.decode(message.body))
-        # What a crash kept from being published goes out now; what had arrived is dropped there as a duplicate.
-        for message in self._store.outbox(self.job):
-            self._publish(message)
-        queue = topology.job_queue(self.party, self.job).name
-        self._subscription = self._broker.consume(queue, self._receive)
+        self._post.checkpointed = checkpoint[0] if checkpoint else -1
+        self._post.open()
 
     def close(self) -> None:
         """Stop receiving."""
-        if self._subscription is not None:
-            self._subscription.cancel()
+        self._post.close()
 
     # What roles use.
 
@@ -124,9 +101,13 @@ class Session:
         return self._place.round
 
     @property
+    def bytes_sent(self) -> int:
+        return self._post.bytes_sent
+
+    @property
     def resumed(self) -> bool:
         """There is a checkpoint to go on from."""
-        return self._checkpointed >= 0
+        return self._post.checkpointed >= 0
 
     def at(self, round_: int, batch: int = 0) -> None:
         """Go to a place in the job; what is sent and received belongs to it. Rounds never decrease."""
@@ -176,11 +157,11 @@ class Session:
         Args:
             state: of maps, lists, numbers, text, bytes and arrays.
         """
-        self._mailbox.check()
-        body = codec.pack({"state": state, "bytes_sent": self.bytes_sent})
+        self._post.mailbox.check()
+        body = codec.pack({"state": state, "bytes_sent": self._post.bytes_sent})
         self._store.checkpoint(self.job, self._place.round, body)
-        self._checkpointed = self._place.round
-        self._mailbox.drop_until(self._checkpointed)
+        self._post.checkpointed = self._place.round
+        self._post.mailbox.drop_until(self._place.round)
 
     def restore(self) -> Any:
         """The state of the last checkpoint, None where there is none."""
@@ -189,7 +170,7 @@ class Session:
             return None
         round_, body = checkpoint
         fields = codec.unpack(body)
-        self.bytes_sent = fields["bytes_sent"]
+        self._post.bytes_sent = fields["bytes_sent"]
         self.at(round_)
         self._log.info("job goes on after its last checkpoint", round=round_)
         return fields["state"]
@@ -214,102 +195,26 @@ class Session:
             yield
 
     def publish_event(self, message: Message, key: int = 0) -> None:
-        """Tell whoever watches; nobody need be there."""
-        envelope = Envelope(self.job, self.party, self.party, message, round=key)
-        publish_event(self._broker, envelope)
+        """Tell whoever watches; `key` tells events of one kind apart."""
+        publish_event(self._broker, Envelope(self.job, self.party, self.party, message, round=key))
 
     def fail(self, error: Exception) -> None:
-        """Make the role raise this error where it waits."""
-        self._mailbox.fail(error)
+        """Make the role raise this error where it waits or sends."""
+        self._post.mailbox.fail(error)
 
     def report_failure(self, message: Failed) -> None:
         """Tell the coordinator that this party cannot go on, even where the session itself has failed."""
-        self._post(self.coordinator, message, 0, 1)
-
-    # Sending.
+        self._post.send(self._envelope(self.coordinator, message, 0, 1))
 
     def _send(self, to: str, message: Message, chunk: int, chunks: int) -> None:
-        self._mailbox.check()
-        self._post(to, message, chunk, chunks)
+        self._post.mailbox.check()
+        self._post.send(self._envelope(to, message, chunk, chunks))
 
-    def _post(self, to: str, message: Message, chunk: int, chunks: int) -> None:
-        envelope = Envelope(
-            self.job, self.party, to, message, self._place.round, self._place.batch, chunk, chunks, self._checkpointed
+    def _envelope(self, to: str, message: Message, chunk: int, chunks: int) -> Envelope:
+        place = self._place
+        return Envelope(
+            self.job, self.party, to, message, place.round, place.batch, chunk, chunks, self._post.checkpointed
         )
-        stored = _stored(envelope, to, codec.encode(envelope))
-        if not self._store.post(stored):
-            # Sent before a restart: the same bytes again, or its recipient might get halves of two encryptions.
-            body = self._store.posted(stored.id)
-            stored = _stored(envelope, to, body) if body is not None else stored
-        self.bytes_sent += len(stored.body)
-        self._publish(stored)
-
-    def _publish(self, stored: StoredMessage) -> None:
-        key = topology.data_key(self.party, stored.peer, self.job)
-        metrics.messages.labels(stored.kind, "sent").inc()
-        metrics.message_bytes.labels(stored.kind, "sent").inc(len(stored.body))
-        future = self._broker.publish(Outgoing(topology.DATA, key, stored.body, stored.id))
-        future.add_done_callback(functools.partial(self._published, stored.kind, stored.peer))
-
-    def _published(self, kind: str, to: str, future: Future[None]) -> None:
-        error = future.exception()
-        if isinstance(error, AccessRefused):
-            self._mailbox.fail(error)
-        elif isinstance(error, BrokerError):
-            # The message is in the outbox: its recipient asks for it when it misses it.
-            self._log.warning("not delivered; will be sent again when asked for", kind=kind, to=to, error=str(error))
-        elif error is not None:
-            self._mailbox.fail(ProtocolError(f"publishing {kind} failed: {error}"))
-
-    # Receiving.
-
-    def _receive(self, delivery: Delivery) -> None:
-        try:
-            envelope = codec.decode(delivery.body)
-            self._check_address(envelope, delivery)
-        except DecodeError as error:
-            delivery.dead_letter(str(error))
-            self._log.error("message refused; it is in the dead-letter queue", reason=str(error), user=delivery.user)
-            if delivery.user in (None, *self.spec.participants) or not self._verify_sender:
-                self._mailbox.fail(ProtocolError(f"{delivery.user or 'a participant'} sent a {error}"))
-            return
-        metrics.messages.labels(envelope.kind, "received").inc()
-        metrics.message_bytes.labels(envelope.kind, "received").inc(len(delivery.body))
-        if isinstance(envelope.payload, Resend):
-            self._resend(envelope.sender, envelope.payload)
-        elif isinstance(envelope.payload, Alive):
-            self._mailbox.heard(envelope.sender)
-        elif envelope.round <= self._checkpointed and not isinstance(envelope.payload, Failed):
-            metrics.duplicates.inc()
-        elif self._store.receive(_stored(envelope, envelope.sender, delivery.body)):
-            self._trim(envelope)
-            self._deliver(envelope)
-        else:
-            metrics.duplicates.inc()
-        delivery.ack()
-
-    def _check_address(self, envelope: Envelope, delivery: Delivery) -> None:
-        if envelope.job != self.job or envelope.recipient != self.party:
-            raise DecodeError(f"{envelope.kind} message for another job or recipient", delivery.body)
-        if envelope.sender not in self.spec.participants:
-            raise DecodeError(f"{envelope.kind} message from {envelope.sender}, who is not in the job", delivery.body)
-        if self._verify_sender and delivery.user != envelope.sender:
-            raise DecodeError(
-                f"{envelope.kind} message that names {envelope.sender} but was published by {delivery.user}; "
-                "where all share one user of the broker, set broker.verify_sender = false",
-                delivery.body,
-            )
-
-    def _deliver(self, envelope: Envelope) -> None:
-        if isinstance(envelope.payload, Failed):
-            self._mailbox.fail(PeerFailed(f"{envelope.sender}: {envelope.payload.reason}"))
-        else:
-            self._mailbox.put(envelope)
-
-    def _trim(self, envelope: Envelope) -> None:
-        if envelope.checkpoint > self._trimmed.get(envelope.sender, -1):
-            self._trimmed[envelope.sender] = envelope.checkpoint
-            self._store.trim_outbox(self.job, envelope.sender, envelope.checkpoint)
 
     def _wait(self, place: tuple[str, str, int, int], chunk: int) -> Envelope:
         sender, kind, round_, batch = place
@@ -317,10 +222,10 @@ class Session:
         interval, attempt = limits.resend, 0
         while True:
             left = self._deadline - time.monotonic()
-            envelope = self._mailbox.take(place, chunk, min(interval, limits.silence, max(left, 0)))
+            envelope = self._post.mailbox.take(place, chunk, min(interval, limits.silence, max(left, 0)))
             if envelope is not None:
                 return envelope
-            silence = self._mailbox.silence(sender, since)
+            silence = self._post.mailbox.silence(sender, since)
             if silence >= limits.silence or left <= interval:
                 raise PeerSilent(
                     f"{sender} gave no sign of life for {silence:.0f} s (limits.silence is {limits.silence:g}) "
@@ -328,39 +233,9 @@ class Session:
                 )
             attempt += 1
             interval = min(2 * interval, _LONGEST_RESEND)
-            missing = self._mailbox.missing(place, chunk)
+            missing = self._post.mailbox.missing(place, chunk)
             self._log.info("message missing; asking for it again", kind=kind, sender=sender, round=round_)
-            self._whisper(sender, Resend(kind, round_, batch, missing), attempt)
-
-    def _resend(self, sender: str, wanted: Resend) -> None:
-        self._mailbox.heard(sender)
-        place = (sender, wanted.wanted, wanted.round, wanted.batch)
-        chunks = self._store.outbox(self.job, place)
-        if not chunks:
-            self._whisper(sender, Alive(), 0)
-        for stored in chunks:
-            if not wanted.missing or stored.chunk in wanted.missing:
-                metrics.resends.inc()
-                self._publish(stored)
-
-    def _whisper(self, to: str, message: Message, number: int) -> None:
-        """Send what need not survive: it is neither journalled nor answered twice."""
-        envelope = Envelope(self.job, self.party, to, message, self._place.round, self._place.batch, number, number + 1)
-        try:
-            self._publish(_stored(envelope, to, codec.encode(envelope)))
-        except FedbusError as error:
-            self._mailbox.fail(error)
-
-
-def publish_event(broker: Broker, envelope: Envelope) -> None:
-    """Publish an event of a job."""
-    key = topology.event_key(envelope.sender, envelope.job, envelope.kind)
-    broker.publish(Outgoing(topology.EVENTS, key, codec.encode(envelope), envelope.id, mandatory=False))
-
-
-def _stored(envelope: Envelope, peer: str, body: bytes) -> StoredMessage:
-    place = (envelope.round, envelope.batch, envelope.chunk)
-    return StoredMessage(envelope.id, envelope.job, peer, envelope.kind, *place, body)
+            self._post.whisper(sender, Resend(kind, round_, batch, missing), attempt)
 
 
 def _role(spec: JobSpec, party: str) -> str:

@@ -145,8 +145,11 @@ class Store:
     @contextlib.contextmanager
     def _writing(self) -> Iterator[sa.Connection]:
         # SQLite has one writer; a lock here queues threads fairly where SQLite would let them poll.
-        with self._write, self._engine.begin() as connection:
-            yield connection
+        try:
+            with self._write, self._engine.begin() as connection:
+                yield connection
+        except sa.exc.DBAPIError as error:
+            raise StoreError(f"{self.path}: the store cannot be written: {error.orig}") from error
 
     # The ledger of jobs.
 

@@ -1,0 +1,168 @@
+"""One participant's messages in one job: journalled, published, received once, sent again when asked for."""
+
+from __future__ import annotations
+
+import functools
+from concurrent.futures import Future
+
+import structlog
+
+from fedbus import codec, metrics, topology
+from fedbus.broker.base import Broker, Delivery, Outgoing, Subscription
+from fedbus.errors import AccessRefused, BrokerError, DecodeError, PeerFailed, ProtocolError, StoreError
+from fedbus.jobs import JobSpec
+from fedbus.mailbox import Mailbox
+from fedbus.messages import Alive, Envelope, Failed, Message, Resend
+from fedbus.store import Store, StoredMessage
+
+log = structlog.get_logger()
+
+
+class Post:
+    """Sends and receives for one participant.
+
+    Attributes:
+        mailbox: where what is received is read.
+        checkpointed: the participant's last checkpoint; messages of rounds up to it are stale.
+        bytes_sent: of journalled messages.
+    """
+
+    def __init__(
+        self, job: str, spec: JobSpec, party: str, store: Store, broker: Broker, *, verify_sender: bool
+    ) -> None:
+        self.mailbox = Mailbox()
+        self.checkpointed = -1
+        self.bytes_sent = 0
+        self._job = job
+        self._participants = spec.participants
+        self._party = party
+        self._store = store
+        self._broker = broker
+        self._verify_sender = verify_sender
+        self._trimmed: dict[str, int] = {}
+        self._log = log.bind(job=job, party=party)
+        self._subscription: Subscription | None = None
+
+    def open(self) -> None:
+        """Take up what the journal holds and begin to receive."""
+        for message in self._store.inbox(self._job):
+            self._deliver(codec.decode(message.body))
+        # What a crash kept from being published goes out now; what had arrived is dropped there as a duplicate.
+        for message in self._store.outbox(self._job):
+            self._publish(message)
+        self._subscription = self._broker.consume(topology.job_queue(self._party, self._job).name, self._receive)
+
+    def close(self) -> None:
+        """Stop receiving."""
+        if self._subscription is not None:
+            self._subscription.cancel()
+
+    def send(self, envelope: Envelope) -> None:
+        """Journal a message, then publish it."""
+        stored = _stored(envelope, envelope.recipient, codec.encode(envelope))
+        if not self._store.post(stored):
+            # Sent before a restart: the same bytes again, or its recipient might get halves of two encryptions.
+            body = self._store.posted(stored.id)
+            stored = _stored(envelope, stored.peer, body) if body is not None else stored
+        self.bytes_sent += len(stored.body)
+        self._publish(stored)
+
+    def whisper(self, to: str, message: Message, number: int = 0) -> None:
+        """Send what need not survive: it is not journalled. `number` tells repetitions apart."""
+        envelope = Envelope(self._job, self._party, to, message, chunk=number, chunks=number + 1)
+        self._publish(_stored(envelope, to, codec.encode(envelope)))
+
+    def _publish(self, stored: StoredMessage) -> None:
+        key = topology.data_key(self._party, stored.peer, self._job)
+        metrics.messages.labels(stored.kind, "sent").inc()
+        metrics.message_bytes.labels(stored.kind, "sent").inc(len(stored.body))
+        future = self._broker.publish(Outgoing(topology.DATA, key, stored.body, stored.id))
+        future.add_done_callback(functools.partial(self._published, stored.kind, stored.peer))
+
+    def _published(self, kind: str, to: str, future: Future[None]) -> None:
+        error = future.exception()
+        if isinstance(error, AccessRefused):
+            self.mailbox.fail(error)
+        elif isinstance(error, BrokerError):
+            # The message is in the outbox: its recipient asks for it when it misses it.
+            self._log.warning("not delivered; will be sent again when asked for", kind=kind, to=to, error=str(error))
+        elif error is not None:
+            self.mailbox.fail(ProtocolError(f"publishing {kind} failed: {error}"))
+
+    def _receive(self, delivery: Delivery) -> None:
+        try:
+            envelope = codec.decode(delivery.body)
+            self._check_address(envelope, delivery)
+        except DecodeError as error:
+            delivery.dead_letter(str(error))
+            self._log.error("message refused; it is in the dead-letter queue", reason=str(error), user=delivery.user)
+            # Only a participant's mistake ends the job: an outsider's message must not be able to.
+            if delivery.user in self._participants or not self._verify_sender:
+                self.mailbox.fail(ProtocolError(f"{self._party} received from {delivery.user}: {error}"))
+            return
+        metrics.messages.labels(envelope.kind, "received").inc()
+        metrics.message_bytes.labels(envelope.kind, "received").inc(len(delivery.body))
+        try:
+            self._take(envelope, delivery.body)
+        except StoreError as error:
+            delivery.requeue()
+            self.mailbox.fail(error)
+            return
+        delivery.ack()
+
+    def _take(self, envelope: Envelope, body: bytes) -> None:
+        if isinstance(envelope.payload, Resend):
+            self._resend(envelope.sender, envelope.payload)
+        elif isinstance(envelope.payload, Alive):
+            self.mailbox.heard(envelope.sender)
+        elif envelope.round <= self.checkpointed and not isinstance(envelope.payload, Failed):
+            metrics.duplicates.inc()
+        elif self._store.receive(_stored(envelope, envelope.sender, body)):
+            self._trim(envelope)
+            self._deliver(envelope)
+        else:
+            metrics.duplicates.inc()
+
+    def _check_address(self, envelope: Envelope, delivery: Delivery) -> None:
+        if envelope.job != self._job or envelope.recipient != self._party:
+            raise DecodeError(f"{envelope.kind} message for another job or recipient", delivery.body)
+        if envelope.sender not in self._participants:
+            raise DecodeError(f"{envelope.kind} message from {envelope.sender}, who is not in the job", delivery.body)
+        if self._verify_sender and delivery.user != envelope.sender:
+            raise DecodeError(
+                f"{envelope.kind} message that names {envelope.sender} but was published by {delivery.user}; "
+                "where all share one user of the broker, set broker.verify_sender = false",
+                delivery.body,
+            )
+
+    def _deliver(self, envelope: Envelope) -> None:
+        if isinstance(envelope.payload, Failed):
+            self.mailbox.fail(PeerFailed(f"{envelope.sender}: {envelope.payload.reason}"))
+        else:
+            self.mailbox.put(envelope)
+
+    def _trim(self, envelope: Envelope) -> None:
+        if envelope.checkpoint > self._trimmed.get(envelope.sender, -1):
+            self._trimmed[envelope.sender] = envelope.checkpoint
+            self._store.trim_outbox(self._job, envelope.sender, envelope.checkpoint)
+
+    def _resend(self, sender: str, wanted: Resend) -> None:
+        self.mailbox.heard(sender)
+        chunks = self._store.outbox(self._job, (sender, wanted.wanted, wanted.round, wanted.batch))
+        if not chunks:
+            self.whisper(sender, Alive())
+        for stored in chunks:
+            if not wanted.missing or stored.chunk in wanted.missing:
+                metrics.resends.inc()
+                self._publish(stored)
+
+
+def publish_event(broker: Broker, envelope: Envelope) -> None:
+    """Publish an event of a job; nobody need be there to receive it."""
+    key = topology.event_key(envelope.sender, envelope.job, envelope.kind)
+    broker.publish(Outgoing(topology.EVENTS, key, codec.encode(envelope), envelope.id, mandatory=False))
+
+
+def _stored(envelope: Envelope, peer: str, body: bytes) -> StoredMessage:
+    place = (envelope.round, envelope.batch, envelope.chunk)
+    return StoredMessage(envelope.id, envelope.job, peer, envelope.kind, *place, body)

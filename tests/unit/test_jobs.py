@@ -1,0 +1,109 @@
+"""Job files: what is accepted, and errors that name the key and the nearest known one."""
+
+from __future__ import annotations
+
+from copy import deepcopy
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from fedbus import codec, jobs
+from fedbus.errors import ConfigError
+
+JOB: dict[str, Any] = {
+    "name": "house-prices",
+    "algorithm": "vertical-linear",
+    "guest": {"party": "shop", "dataset": "products", "label": "MEDV"},
+    "hosts": [{"party": "bank", "dataset": "users"}],
+    "params": {"solver": "sgd", "key_bits": 2048, "tolerance": 1e-6},
+}
+
+
+def changed(path: str, value: object) -> dict[str, Any]:
+    fields = deepcopy(JOB)
+    place: Any = fields
+    *outer, last = path.split(".")
+    for key in outer:
+        place = place[int(key)] if key.isdigit() else place[key]
+    place[last] = value
+    return fields
+
+
+def test_the_documented_job_file_is_read(tmp_path: Path) -> None:
+    file = tmp_path / "job.toml"
+    file.write_text(
+        'name = "house-prices"\nalgorithm = "vertical-linear"\n'
+        '[guest]\nparty = "shop"\ndataset = "products"\nlabel = "MEDV"\n'
+        '[[hosts]]\nparty = "bank"\ndataset = "users"\n'
+        '[params]\nsolver = "sgd"\nkey_bits = 2048\ntolerance = 1e-6\n'
+    )
+    spec = jobs.load(file)
+    assert spec == jobs.parse(JOB)
+    assert spec.parties == ("shop", "bank")
+    assert spec.participants == ("shop", "bank", "coordinator")
+
+
+def test_a_specification_survives_sending() -> None:
+    spec = jobs.parse(changed("params.batch_size", 64))
+    assert jobs.parse(spec.to_map()) == spec
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "error"),
+    [
+        ("algorithm", "vertical-liner", "algorithm: unknown 'vertical-liner'; did you mean 'vertical-linear'"),
+        ("params.tolerence", 1e-6, "unknown key 'params.tolerence'; did you mean 'tolerance'"),
+        ("parms", {}, "unknown key 'parms'; did you mean 'params'"),
+        ("hosts.0.datset", "users", r"unknown key 'hosts\[0\]\.datset'; did you mean 'dataset'"),
+        ("params.solver", "sdg", "params.solver: unknown 'sdg'; did you mean 'sgd'"),
+        ("params.optimizer", "adm", "params.optimizer: unknown 'adm'; did you mean 'adam'"),
+        ("params.learning_rate", -1.0, "params.learning_rate"),
+        ("params.learning_rate", "fast", "params.learning_rate"),
+        ("params.max_epochs", 0, "params.max_epochs"),
+        ("params.batch_size", 0, "params.batch_size"),
+        ("params.momentum", 1.0, "params.momentum"),
+        ("params.l2", -0.1, "params.l2"),
+        ("params.key_bits", 1024, "params.key_bits: 1024 is below 2048.*insecure_for_tests"),
+        ("params.key_bits", 256, "params.key_bits"),
+        ("hosts", [], "hosts"),
+        ("hosts.0.party", "shop", "one role only"),
+        ("guest.party", "Shop 1", "guest.party"),
+        ("guest.test", "products_test", "`test` names held-out rows at every party or at none"),
+        ("limits", {"joins": 1}, "unknown key 'limits.joins'; did you mean 'join'"),
+    ],
+)
+def test_a_wrong_value_is_refused_by_name(path: str, value: object, error: str) -> None:
+    with pytest.raises(ConfigError, match=error):
+        jobs.parse(changed(path, value), "job.toml")
+
+
+@pytest.mark.parametrize("missing", ["name", "algorithm", "guest", "hosts"])
+def test_a_missing_key_is_named(missing: str) -> None:
+    fields = {key: value for key, value in JOB.items() if key != missing}
+    with pytest.raises(ConfigError, match=f"job.toml: .*`{missing}`"):
+        jobs.parse(fields, "job.toml")
+
+
+def test_short_keys_only_where_the_job_says_so() -> None:
+    fields = changed("params.key_bits", 512)
+    fields["params"]["insecure_for_tests"] = True
+    assert jobs.parse(fields).params.key_bits == 512
+    at_the_top = {**changed("params.key_bits", 512), "insecure_for_tests": True}
+    assert jobs.parse(at_the_top).params.insecure_for_tests
+
+
+@pytest.mark.parametrize(("text", "error"), [("name = ", "not valid TOML"), (None, "no such file")])
+def test_an_unreadable_file_is_named(tmp_path: Path, text: str | None, error: str) -> None:
+    file = tmp_path / "job.toml"
+    if text is not None:
+        file.write_text(text)
+    with pytest.raises(ConfigError, match=rf"job\.toml: {error}"):
+        jobs.load(file)
+
+
+def test_ids_are_unique_and_fit_a_queue_name() -> None:
+    ids = {jobs.new_id("House prices, Köln!") for _ in range(100)}
+    assert len(ids) == 100
+    assert all(codec.JOB_ID.fullmatch(job) for job in ids)
+    assert codec.JOB_ID.fullmatch(jobs.new_id("日本"))

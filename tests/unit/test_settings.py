@@ -1,0 +1,92 @@
+"""Party and coordinator files, and the environment over them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from fedbus import settings
+from fedbus.errors import ConfigError
+
+PARTY = 'name = "bank"\nstate = "state/bank.db"\n[broker]\nurl = "amqp://u:secret@h/"\n'
+DATASET = '[datasets.users]\nsource = "users.csv"\nid = "user_id"\n'
+
+
+@pytest.fixture
+def party(tmp_path: Path) -> Path:
+    file = tmp_path / "bank.toml"
+    file.write_text(PARTY + DATASET)
+    return file
+
+
+def test_paths_are_relative_to_the_file(party: Path) -> None:
+    read = settings.load_party(party, {})
+    assert read.path(read.state) == party.parent / "state/bank.db"
+    assert read.path(read.datasets["users"].source) == party.parent / "users.csv"
+    assert read.broker.verify_sender
+
+
+def test_the_environment_wins(party: Path, tmp_path: Path) -> None:
+    environment = {
+        "FEDBUS_AMQP_URL": "amqps://other:pw@host:5671/v",
+        "FEDBUS_METRICS_ADDRESS": "127.0.0.1:9",
+        "FEDBUS_PROCESSES": "0",
+        "FEDBUS_VERIFY_SENDER": "false",
+    }
+    read = settings.load_party(party, environment)
+    assert read.broker.url == environment["FEDBUS_AMQP_URL"]
+    assert read.metrics.address == "127.0.0.1:9"
+    assert read.processes == 0
+    assert not read.broker.verify_sender
+
+
+def test_the_url_comes_from_a_file_too(party: Path, tmp_path: Path) -> None:
+    secret = tmp_path / "url"
+    secret.write_text("amqp://bank:pw@rabbit/\n")
+    assert settings.load_party(party, {"FEDBUS_AMQP_URL_FILE": str(secret)}).broker.url == "amqp://bank:pw@rabbit/"
+    with pytest.raises(ConfigError, match="FEDBUS_AMQP_URL_FILE"):
+        settings.load_party(party, {"FEDBUS_AMQP_URL_FILE": str(tmp_path / "nothing")})
+
+
+@pytest.mark.parametrize(
+    "url", ["http://u:secret@h/", "amqp://", "secret", "amqp://u:secret@h:0/", "amqp://u:secret@h:x/"]
+)
+def test_a_wrong_url_is_refused_without_repeating_it(party: Path, url: str) -> None:
+    with pytest.raises(ConfigError, match="FEDBUS_AMQP_URL: not a broker URL") as caught:
+        settings.load_party(party, {"FEDBUS_AMQP_URL": url})
+    assert "secret" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "error"),
+    [
+        (PARTY.replace("state =", "stat ="), "unknown key 'stat'; did you mean 'state'"),
+        (PARTY + DATASET.replace("source", "sauce"), r"unknown key 'datasets\.users\.sauce'; did you mean 'source'"),
+        (PARTY + DATASET.replace('id = "user_id"', ""), "datasets\\.users: .*`id`"),
+        (PARTY.replace('"bank"', '"Bank"'), "name"),
+        (PARTY + "heartbeat = 0\n", "broker.heartbeat"),
+        (PARTY.replace("amqp:", "ampq:"), "broker.url: not a broker URL"),
+        ('folder = "/"\n' + PARTY, "unknown key 'folder'"),
+    ],
+)
+def test_a_wrong_file_is_refused_by_key(tmp_path: Path, text: str, error: str) -> None:
+    file = tmp_path / "bank.toml"
+    file.write_text(text)
+    with pytest.raises(ConfigError, match=error) as caught:
+        settings.load_party(file, {})
+    assert str(file) in str(caught.value)
+
+
+def test_a_coordinator_needs_no_file() -> None:
+    read = settings.load_coordinator(None, {"FEDBUS_AMQP_URL": "amqp://c:p@h/"})
+    assert read.name == "coordinator"
+    assert read.path(read.state).is_absolute()
+
+
+def test_wrong_variables_are_named(party: Path) -> None:
+    with pytest.raises(ConfigError, match="FEDBUS_PROCESSES"):
+        settings.load_party(party, {"FEDBUS_PROCESSES": "many"})
+    with pytest.raises(ConfigError, match="FEDBUS_LOG"):
+        settings.log_format({"FEDBUS_LOG": "loud"})
+    assert settings.log_format({"FEDBUS_LOG": "warning,json"}) == ("warning", True)

@@ -1,0 +1,139 @@
+"""The store keeps what it took across restarts, once, and drops it when it is told that it may."""
+
+from __future__ import annotations
+
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from fedbus.errors import StoreError, StoreInUse
+from fedbus.jobs import JobState
+from fedbus.store import Store, StoredMessage
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "state" / "bank.db"
+
+
+@pytest.fixture
+def store(path: Path) -> Iterator[Store]:
+    with Store(path) as store:
+        store.add_job("j", b"spec", JobState.RUNNING)
+        yield store
+
+
+def message(
+    number: int, *, round_: int = 0, peer: str = "shop", kind: str = "forward", chunk: int = 0
+) -> StoredMessage:
+    return StoredMessage(f"id{number}", "j", peer, kind, round_, 0, chunk, b"body%d" % number)
+
+
+def test_a_message_is_taken_once(store: Store) -> None:
+    assert store.receive(message(1))
+    assert not store.receive(message(1))
+    assert [m.id for m in store.inbox("j")] == ["id1"]
+
+
+def test_everything_survives_a_restart(path: Path) -> None:
+    with Store(path) as first:
+        first.add_job("j", b"spec", JobState.RUNNING)
+        secret = first.job("j").secret  # type: ignore[union-attr]
+        first.receive(message(1, round_=2))
+        first.post(message(2, round_=2))
+        first.checkpoint("j", 1, b"state")
+        first.save_model("j", b"share")
+    with Store(path) as second:
+        assert second.job("j").secret == secret  # type: ignore[union-attr]
+        assert second.inbox("j") == [message(1, round_=2)]
+        assert second.outbox("j") == [message(2, round_=2)]
+        assert second.last_checkpoint("j") == (1, b"state")
+        assert second.model("j") == b"share"
+
+
+def test_secrets_differ_between_jobs_and_are_long_enough(store: Store) -> None:
+    store.add_job("k", b"", JobState.RUNNING)
+    secrets = {record.secret for record in store.jobs()}
+    assert len(secrets) == 2
+    assert all(len(secret) == 32 for secret in secrets)
+
+
+def test_a_job_is_entered_once(store: Store) -> None:
+    secret = store.job("j").secret  # type: ignore[union-attr]
+    assert not store.add_job("j", b"other", JobState.SUBMITTED)
+    assert store.job("j").secret == secret  # type: ignore[union-attr]
+
+
+def test_a_final_state_is_final(store: Store) -> None:
+    assert store.set_state("j", JobState.FAILED, "why")
+    assert not store.set_state("j", JobState.SUCCEEDED)
+    record = store.job("j")
+    assert record is not None
+    assert (record.state, record.reason) == (JobState.FAILED, "why")
+    assert store.count_jobs()[JobState.FAILED] == 1
+
+
+def test_a_checkpoint_replaces_the_last_and_drops_what_it_covers(store: Store) -> None:
+    for number, round_ in enumerate((1, 2, 3)):
+        store.receive(message(number, round_=round_))
+    store.checkpoint("j", 1, b"one")
+    store.checkpoint("j", 2, b"two")
+    assert store.last_checkpoint("j") == (2, b"two")
+    assert [m.round for m in store.inbox("j")] == [3]
+
+
+def test_the_outbox_is_trimmed_for_one_recipient(store: Store) -> None:
+    store.post(message(1, round_=1, peer="shop"))
+    store.post(message(2, round_=2, peer="shop"))
+    store.post(message(3, round_=1, peer="bank"))
+    store.trim_outbox("j", "shop", 1)
+    assert {m.id for m in store.outbox("j")} == {"id2", "id3"}
+
+
+def test_chunks_come_back_in_order(store: Store) -> None:
+    for chunk in (2, 0, 1):
+        store.post(message(chunk, chunk=chunk))
+    store.post(message(9, kind="verdict"))
+    assert [m.chunk for m in store.outbox("j", ("shop", "forward", 0, 0))] == [0, 1, 2]
+
+
+def test_what_was_posted_is_not_posted_anew(store: Store) -> None:
+    assert store.post(message(1))
+    other = StoredMessage("id1", "j", "shop", "forward", 0, 0, 0, b"another encryption")
+    assert not store.post(other)
+    assert store.posted("id1") == b"body1"
+
+
+def test_an_ended_job_leaves_no_secret_behind(store: Store, path: Path) -> None:
+    secret = store.job("j").secret  # type: ignore[union-attr]
+    store.receive(message(1))
+    store.post(message(2))
+    store.checkpoint("j", 0, b"state")
+    store.purge("j")
+    assert store.job("j").secret == b""  # type: ignore[union-attr]
+    assert not store.inbox("j")
+    assert not store.outbox("j")
+    assert store.last_checkpoint("j") is None
+    store.close()
+    assert all(secret not in file.read_bytes() for file in path.parent.iterdir())
+
+
+def test_one_process_at_a_time(store: Store, path: Path) -> None:
+    with pytest.raises(StoreInUse, match=r"bank\.db: another process"):
+        Store(path)
+    store.close()
+    Store(path).close()
+
+
+def test_only_the_owner_may_read(store: Store, path: Path) -> None:
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+
+
+def test_another_file_is_refused_and_kept(path: Path) -> None:
+    path.parent.mkdir()
+    path.write_bytes(b"not a database, but somebody's file of some length" * 100)
+    with pytest.raises(StoreError, match="not a store"):
+        Store(path)
+    assert path.read_bytes().startswith(b"not a database")
