@@ -1,0 +1,69 @@
+"""Where a RabbitMQ server is on this machine, and the environment that it and its tools run in."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+
+from fedbus.errors import ConfigError
+
+_SERVER = "rabbitmq-server"
+_SYSTEM = Path("/usr/lib/rabbitmq/bin")
+_IN_TREE = ("usr/lib/rabbitmq/bin", "sbin", "bin", "")
+
+
+def find_server(environment: Mapping[str, str] | None = None) -> Path | None:
+    """The rabbitmq-server to run, None where there is none.
+
+    In this order: FEDBUS_RABBITMQ (the executable, the folder of an unpacked server, or "none"), the system's packages,
+    what ops/install unpacked into the cache folder, and rabbitmq-server on PATH.
+
+    Raises:
+        ConfigError: FEDBUS_RABBITMQ names nothing that can be run.
+    """
+    environment = os.environ if environment is None else environment
+    if chosen := environment.get("FEDBUS_RABBITMQ"):
+        return None if chosen == "none" else _chosen(Path(chosen))
+    # The system's own in sbin is a wrapper that changes the user.
+    for folder in (_SYSTEM, cache_folder(environment) / "rabbitmq" / _IN_TREE[0]):
+        if os.access(folder / _SERVER, os.X_OK):
+            return folder / _SERVER
+    found = shutil.which(_SERVER, path=environment.get("PATH", os.defpath))
+    return Path(found) if found else None
+
+
+def cache_folder(environment: Mapping[str, str] | None = None) -> Path:
+    """Where ops/install keeps what it unpacks: FEDBUS_CACHE, or `fedbus` in the user's cache folder."""
+    environment = os.environ if environment is None else environment
+    if own := environment.get("FEDBUS_CACHE"):
+        return Path(own)
+    if caches := environment.get("XDG_CACHE_HOME"):
+        return Path(caches) / "fedbus"
+    return Path(environment.get("HOME", "/nonexistent")) / ".cache" / "fedbus"
+
+
+def tool_environment(server: Path) -> dict[str, str]:
+    """PATH and library path for the server and its tools: nothing else of this process's environment reaches them."""
+    path = os.environ.get("PATH", os.defpath)
+    environment = {"PATH": path, "LC_ALL": "C.UTF-8"}
+    root = server.parents[4] if len(server.parents) > 4 else server.parent
+    if (root / "usr/lib/erlang/bin/erl").exists() and root != Path("/"):
+        # Unpacked, not installed: its Erlang, and the libraries that the machine lacks, lie beside it.
+        environment["PATH"] = f"{root / 'usr/bin'}:{root / 'usr/sbin'}:{path}"
+        libraries = [str(folder) for parent in ("usr/lib", "lib") for folder in (root / parent).glob("*-linux-*")]
+        environment["LD_LIBRARY_PATH"] = ":".join(libraries)
+    else:
+        environment["PATH"] = f"{path}:/usr/local/sbin:/usr/sbin:/sbin:/usr/local/bin:/usr/bin:/bin"
+    if temporary := os.environ.get("TMPDIR"):
+        environment["TMPDIR"] = temporary
+    return environment
+
+
+def _chosen(path: Path) -> Path:
+    candidates = [path / folder / _SERVER for folder in _IN_TREE] if path.is_dir() else [path]
+    for candidate in candidates:
+        if candidate.is_file() and os.access(candidate, os.X_OK):
+            return candidate
+    raise ConfigError(f"FEDBUS_RABBITMQ: {path}: no rabbitmq-server that can be run")
