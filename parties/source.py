@@ -167,6 +167,8 @@ class Source:
             return f'{where}has a quotation mark that is not closed; write a quotation mark in a cell as ""'
         if "not utf-8" in text:
             return f"{where}is not UTF-8 text; save the file as 'CSV UTF-8'"
+        if self.path.name.lower().endswith(".gz"):
+            return f"{where}cannot be read as compressed CSV; the file may be incomplete, copy or compress it again"
         kind = "Parquet" if self.delimiter is None else "CSV"
         return f"{where}cannot be read as {kind}; the file may be damaged or mix line endings, save it again"
 

@@ -1,0 +1,51 @@
+"""A party's consent: what it refuses, and that it names the setting and the remedy."""
+
+from __future__ import annotations
+
+import msgspec
+import pytest
+
+from fedbus.errors import JobRefused
+from parties.policy import Policy
+
+
+def test_defaults_accept_a_sound_job() -> None:
+    Policy().check_job("vertical-linear", 2048, False)
+    Policy().check_job("vertical-linear", 512, True)
+    Policy().check_alignment(10)
+
+
+@pytest.mark.parametrize(
+    ("policy", "job", "words"),
+    [
+        (Policy(), ("federated-average", 2048, False), ["`algorithms`", "'federated-average'", "'vertical-linear'"]),
+        (Policy(algorithms=()), ("vertical-linear", 2048, False), ["`algorithms`", "none"]),
+        (Policy(), ("vertical-linear", 2046, False), ["`key_bits`", "2046", "raise `key_bits` to 2048"]),
+        (Policy(insecure_for_tests=False), ("vertical-linear", 1024, True), ["`insecure_for_tests`", "2048"]),
+        (Policy(insecure_for_tests=False), ("vertical-linear", 1024, False), ["`key_bits`", "1024"]),
+        # Whoever says "insecure" is refused outright: the flag may come to relax more than the length of keys.
+        (Policy(insecure_for_tests=False), ("vertical-linear", 4096, True), ["`insecure_for_tests`"]),
+    ],
+)
+def test_refusals_name_the_setting(policy: Policy, job: tuple[str, int, bool], words: list[str]) -> None:
+    with pytest.raises(JobRefused) as caught:
+        policy.check_job(*job)
+    for word in words:
+        assert word in str(caught.value)
+
+
+def test_too_few_aligned_rows() -> None:
+    with pytest.raises(JobRefused, match=r"9 rows in common.* 10 \(`min_aligned_rows`\)"):
+        Policy().check_alignment(9)
+    Policy(min_aligned_rows=9).check_alignment(9)
+
+
+@pytest.mark.parametrize("fields", [{"min_aligned_row": 5}, {"min_aligned_rows": 0}, {"insecure_for_tests": "no"}])
+def test_a_misspelt_or_senseless_setting_is_no_policy(fields: dict[str, object]) -> None:
+    with pytest.raises(msgspec.ValidationError):
+        msgspec.convert(fields, Policy)
+
+
+def test_a_policy_does_not_change() -> None:
+    with pytest.raises(AttributeError):
+        Policy().min_aligned_rows = 1  # type: ignore[misc]
