@@ -18,7 +18,8 @@ from fedbus.broker.base import Broker, Delivery, Outgoing, Subscription
 from fedbus.errors import ConfigError, DecodeError, FedbusError, JobError, JobFailed, JobRefused, PeerSilent
 from fedbus.jobs import JobState
 from fedbus.messages import Accepted, Cancel, Envelope, Finished, Message, Outcome, Query, Start, StateChanged, Submit
-from fedbus.session import Session, publish_event
+from fedbus.post import publish_event
+from fedbus.session import Session
 from fedbus.settings import CoordinatorSettings
 from fedbus.store import Store
 

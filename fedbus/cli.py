@@ -111,10 +111,9 @@ def simulate(
     from parties import pooled
     from parties.worker import Worker
 
-    spec = jobs.load(job_file)
     roles = simulation.Roles(coordinator=Service, party=Worker, compare=pooled.compare)
-    with Display(spec.name) as display:
-        report = simulation.run(spec, party_files, broker.value, roles, display.show)
+    with Display(job_file.stem) as display:
+        report = simulation.run(job_file, party_files, broker.value, roles, display.show)
     _finish(report, json_file)
 
 

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
-from fedbus import metrics, process, settings
+from fedbus import jobs, metrics, process, settings
 from fedbus.broker.amqp import AmqpBroker
 from fedbus.broker.base import Broker
 from fedbus.broker.memory import MemoryHub
@@ -33,6 +33,7 @@ _CLIENT = "client"
 _END_SECONDS = 20.0
 
 Watch = Callable[[StateChanged | Progress], None]
+Submit = Callable[[Path], str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +45,7 @@ class Roles:
     compare: Callable[[JobSpec, str, Sequence[PartySettings]], dict[str, Any]]
 
 
-def run(spec: JobSpec, files: Sequence[Path], broker: str, roles: Roles, watch: Watch) -> dict[str, Any]:
+def run(job_file: Path, files: Sequence[Path], broker: str, roles: Roles, watch: Watch) -> dict[str, Any]:
     """Run a job to its end and compare its model with the same model of the pooled data.
 
     Args:
@@ -56,17 +57,18 @@ def run(spec: JobSpec, files: Sequence[Path], broker: str, roles: Roles, watch: 
         The job's report; where the job failed, its state and reason.
 
     Raises:
-        ConfigError: party files that do not fit the job.
+        ConfigError: a wrong job file, or party files that do not fit the job.
         BrokerError: RabbitMQ cannot be started or reached.
     """
+    spec = jobs.load(job_file)
     parties = _parties(spec, files)
     with tempfile.TemporaryDirectory(prefix="fedbus-simulate-") as folder:
         if broker == "memory":
             federation = _in_memory(spec, parties, Path(folder), roles)
         else:
             federation = _on_rabbitmq(spec, parties, files, Path(folder))
-        with federation as client:
-            report = _follow(client, spec, watch)
+        with federation as (client, submit):
+            report = _follow(client, submit(job_file), watch)
     if report["state"] == "succeeded":
         report.update(roles.compare(spec, report["job"], parties))
     return report
@@ -81,18 +83,19 @@ def _parties(spec: JobSpec, files: Sequence[Path]) -> list[PartySettings]:
     return parties
 
 
-def _follow(client: Client, spec: JobSpec, watch: Watch) -> dict[str, Any]:
-    job = client.submit(spec)
+def _follow(client: Client, job: str, watch: Watch) -> dict[str, Any]:
     last: StateChanged | Progress | None = None
     for last in client.watch(job):
         watch(last)
     if not isinstance(last, StateChanged):
         raise JobFailed(f"job {job} ended without a state")
-    return last.report or {"job": job, "name": spec.name, "state": last.state, "reason": last.reason}
+    return last.report or {"job": job, "state": last.state, "reason": last.reason}
 
 
 @contextlib.contextmanager
-def _in_memory(spec: JobSpec, parties: Sequence[PartySettings], folder: Path, roles: Roles) -> Iterator[Client]:
+def _in_memory(
+    spec: JobSpec, parties: Sequence[PartySettings], folder: Path, roles: Roles
+) -> Iterator[tuple[Client, Submit]]:
     hub = MemoryHub()
     with contextlib.ExitStack() as stack:
         page = metrics.Server("127.0.0.1:0")
@@ -116,13 +119,13 @@ def _in_memory(spec: JobSpec, parties: Sequence[PartySettings], folder: Path, ro
             worker.start()
             stack.callback(worker.stop)
         client = stack.enter_context(Client(connect(_CLIENT), spec.coordinator))
-        yield client
+        yield client, lambda job_file: client.submit(jobs.load(job_file))
 
 
 @contextlib.contextmanager
 def _on_rabbitmq(
     spec: JobSpec, parties: Sequence[PartySettings], files: Sequence[Path], folder: Path
-) -> Iterator[Client]:
+) -> Iterator[tuple[Client, Submit]]:
     with contextlib.ExitStack() as stack:
         urls = stack.enter_context(_broker(spec))
         config = folder / "coordinator.toml"
@@ -138,7 +141,8 @@ def _on_rabbitmq(
             _wait_ready(name, child, folder)
         broker = AmqpBroker(urls[_CLIENT])
         stack.callback(broker.close)
-        yield stack.enter_context(Client(broker, spec.coordinator))
+        client = stack.enter_context(Client(broker, spec.coordinator))
+        yield client, lambda job_file: _submit(job_file, urls[_CLIENT])
 
 
 @contextlib.contextmanager
@@ -175,6 +179,16 @@ def _process(name: str, command: list[str], urls: dict[str, str], folder: Path) 
             child.wait()
         for pipe in (child.stdin, child.stdout):
             _close(pipe)
+
+
+def _submit(job_file: Path, url: str) -> str:
+    done = subprocess.run(  # noqa: S603  # our own script
+        [*process.script("fedbus"), "submit", str(job_file)],
+        env={**os.environ, "FEDBUS_AMQP_URL": url}, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    if done.returncode:
+        raise FedbusError(f"the job could not be submitted: {done.stderr.strip()}")
+    return done.stdout.strip()
 
 
 def _wait_ready(name: str, child: subprocess.Popen[str], folder: Path) -> None:

@@ -112,7 +112,7 @@ class _Work:
         self.optimizer = Optimizer.create(params.optimizer, params.learning_rate, params.momentum)
         self.optimizer.restore(job.share.optimizer)
         self.has_intercept = session.party == session.guest
-        terms = len(job.features) * len(session.participants)
+        terms = len(job.features) * len(session.spec.participants)
         fixedpoint.check_range(terms, fixedpoint.MAX_BITS, fixedpoint.MAX_BITS, self.vectors.key.n)
 
     def next_batch(self, share: Share) -> slice:

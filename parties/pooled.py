@@ -27,7 +27,7 @@ def compare(spec: JobSpec, job: str, parties: Sequence[PartySettings]) -> dict[s
     by_name = {party.name: party for party in parties}
     ordered = [by_name[name] for name in spec.parties]
     loaded = [tables.load(party, spec) for party in ordered]
-    train = _common([own.train for own in loaded])
+    train = common_rows([own.train for own in loaded])
     scalings = [Scaling.fit(table) for table in train]
     weights, intercept = pooled.least_squares(_features(train, scalings), _label(train), l2=spec.params.l2)
 
@@ -50,11 +50,11 @@ def compare(spec: JobSpec, job: str, parties: Sequence[PartySettings]) -> dict[s
     }
     tests = [own.test for own in loaded if own.test is not None]
     if tests:
-        figures["pooled_test"] = metrics(_common(tests))
+        figures["pooled_test"] = metrics(common_rows(tests))
     return figures
 
 
-def _common(parts: Sequence[Table]) -> list[Table]:
+def common_rows(parts: Sequence[Table]) -> list[Table]:
     """The rows that all tables have, in the same order."""
     common = sorted(set(parts[0].ids).intersection(*(part.ids for part in parts[1:])))
     rows = []

@@ -1,0 +1,71 @@
+"""What several benches need: synthetic tables on disk, and sessions on the in-process broker."""
+
+from __future__ import annotations
+
+import contextlib
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from fedbus import codec, jobs, topology
+from fedbus.broker.memory import MemoryHub
+from fedbus.jobs import JobSpec, JobState
+from fedbus.session import Session
+from fedbus.store import Store
+
+JOB = "bench-job"
+
+
+def specification(**params: Any) -> JobSpec:
+    """A job of guest `shop` and host `bank`."""
+    fields = {
+        "name": "bench",
+        "algorithm": "vertical-linear",
+        "guest": {"party": "shop", "dataset": "rows", "label": "y"},
+        "hosts": [{"party": "bank", "dataset": "rows"}],
+        "params": params,
+    }
+    return jobs.parse(fields)
+
+
+@contextlib.contextmanager
+def sessions(spec: JobSpec) -> Iterator[dict[str, Session]]:
+    """An open session for each participant, on the in-process broker."""
+    with contextlib.ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        hub, opened = MemoryHub(), {}
+        for name in spec.participants:
+            broker = hub.connect(name)
+            stack.callback(broker.close)
+            broker.declare([topology.job_queue(name, JOB)])
+            store = stack.enter_context(Store(folder / f"{name}.db"))
+            store.add_job(JOB, codec.pack(spec.to_map()), JobState.RUNNING)
+            opened[name] = Session(JOB, spec, name, store=store, broker=broker)
+        for session in opened.values():
+            session.open()
+            stack.callback(session.close)
+        yield opened
+
+
+def write_tables(folder: Path, rows: int, guest_features: int, host_features: int) -> list[Path]:
+    """Party files `shop.toml` and `bank.toml` with the same ids and columns of independent normal values."""
+    random = np.random.default_rng(7)
+    host = random.normal(size=(rows, host_features))
+    guest = random.normal(size=(rows, guest_features))
+    weights = random.normal(size=guest_features + host_features)
+    label = np.column_stack([guest, host]) @ weights + random.normal(scale=0.1, size=rows)
+    files = []
+    for party, columns, table in (
+        ("shop", ["y", *(f"g{c}" for c in range(guest_features))], np.column_stack([label, guest])),
+        ("bank", [f"h{c}" for c in range(host_features)], host),
+    ):
+        lines = [",".join(["id", *columns])]
+        lines += [f"id{row}," + ",".join(f"{value:.6f}" for value in values) for row, values in enumerate(table)]
+        (folder / f"{party}.csv").write_text("\n".join(lines) + "\n", "utf-8")
+        text = f'name = "{party}"\nstate = "{party}.db"\n[datasets.rows]\nsource = "{party}.csv"\nid = "id"\n'
+        files.append(folder / f"{party}.toml")
+        files[-1].write_text(text, "utf-8")
+    return files

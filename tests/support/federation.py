@@ -1,0 +1,169 @@
+"""Federations for tests: party files over real data, run on either broker, and the plaintext that they must equal."""
+
+from __future__ import annotations
+
+import tomllib
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from fedbus.crypto.engine import Engine
+
+from coordinator.service import Service
+from fedbus import codec, jobs, pooled, simulate
+from fedbus.batching import batches
+from fedbus.broker.base import Broker
+from fedbus.jobs import JobSpec
+from fedbus.messages import Progress, StateChanged
+from fedbus.settings import PartySettings, load_party
+from fedbus.store import Store
+from parties import pooled as pooled_rows
+from parties import tables
+from parties.data import Scaling
+from parties.optimizer import Optimizer
+from parties.worker import Worker
+
+DATA = Path(__file__).resolve().parents[2] / "ops" / "data"
+ROLES = simulate.Roles(coordinator=Service, party=Worker, compare=pooled_rows.compare)
+
+MOTOR_HOST_COLUMNS = ["ambient", "coolant", "u_d", "u_q", "torque", "i_d", "i_q"]
+
+
+@dataclass
+class Federation:
+    """A job and the files of its parties in one folder."""
+
+    folder: Path
+    label: str
+    guest: str
+    hosts: list[str]
+    params: dict[str, Any] = field(default_factory=dict)
+    limits: dict[str, Any] = field(default_factory=dict)
+    events: list[StateChanged | Progress] = field(default_factory=list)
+
+    @property
+    def job_file(self) -> Path:
+        return self.folder / "job.toml"
+
+    @property
+    def files(self) -> list[Path]:
+        return [self.folder / f"{party}.toml" for party in (self.guest, *self.hosts)]
+
+    def write_job(self, text: str | None = None) -> Path:
+        """The job file, of this text or of what the fields say."""
+        if text is None:
+            lines = ['name = "test"', 'algorithm = "vertical-linear"']
+            lines += ["[guest]", f'party = "{self.guest}"', 'dataset = "rows"', f'label = "{self.label}"']
+            for host in self.hosts:
+                lines += ["[[hosts]]", f'party = "{host}"', 'dataset = "rows"']
+            lines += ["[params]", *(f"{key} = {_toml(value)}" for key, value in self.params.items())]
+            lines += ["[limits]", *(f"{key} = {_toml(value)}" for key, value in self.limits.items())]
+            text = "\n".join(lines) + "\n"
+            tomllib.loads(text)
+        self.job_file.write_text(text, "utf-8")
+        return self.job_file
+
+    def run(self, broker: str = "memory", roles: simulate.Roles = ROLES) -> dict[str, Any]:
+        """The job's report."""
+        self.write_job()
+        return simulate.run(self.job_file, self.files, broker, roles, self.events.append)
+
+    def run_recording_order(self) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+        """The report, and each party's positions of the aligned rows, which no party publishes."""
+        positions: dict[str, np.ndarray] = {}
+
+        def party(config: PartySettings, broker: Broker, store: Store, engine: Engine, url: str) -> Worker:
+            checkpoint = store.checkpoint
+
+            def recorded(job: str, round_: int, state: bytes) -> None:
+                positions[config.name] = codec.unpack(state)["state"]["positions"]
+                checkpoint(job, round_, state)
+
+            store.checkpoint = recorded  # type: ignore[method-assign]
+            return Worker(config, broker, store, engine, url)
+
+        report = self.run(roles=simulate.Roles(coordinator=Service, party=party, compare=pooled_rows.compare))
+        return report, positions
+
+    def settings(self) -> list[PartySettings]:
+        return [load_party(file, {}) for file in self.files]
+
+    def spec(self) -> JobSpec:
+        return jobs.load(self.job_file)
+
+    def weights(self, job: str) -> tuple[np.ndarray, float]:
+        """The trained weights of all parties, guest first, and the intercept; from their stores."""
+        shares = []
+        for party in self.settings():
+            with Store(party.path(party.state)) as store:
+                shares.append(codec.unpack(store.model(job) or b""))
+        return np.concatenate([share["weights"] for share in shares]), shares[0]["intercept"]
+
+    def plaintext(self, epochs: int, positions: dict[str, np.ndarray]) -> pooled.Descent:
+        """The same steps on the pooled data, in the same order of rows."""
+        parties, spec = self.settings(), self.spec()
+        train = [tables.load(party, spec).train.take(positions[party.name]) for party in parties]
+        assert len({table.ids for table in train}) == 1
+        blocks = [Scaling.fit(table).apply(table.features) for table in train]
+        params = spec.params
+        assert train[0].label is not None
+        return pooled.gradient_descent(
+            blocks,
+            train[0].label,
+            make_optimizer=lambda _: Optimizer.create(params.optimizer, params.learning_rate, params.momentum),
+            batches=batches(len(train[0]), params.batch_size),
+            epochs=epochs,
+            l2=params.l2,
+        )
+
+
+def add_party(
+    folder: Path, name: str, source: Path, row_id: str, columns: list[str] | None = None, extra: str = ""
+) -> None:
+    """A party file with one data set called `rows`."""
+    chosen = f"columns = {_toml(columns)}\n" if columns is not None else ""
+    text = f'name = "{name}"\nstate = "state/{name}.db"\nprocesses = 2\n{extra}'
+    text += f'[datasets.rows]\nsource = "{source}"\nid = "{row_id}"\n{chosen}'
+    (folder / f"{name}.toml").write_text(text, "utf-8")
+
+
+def motor(folder: Path, *, hosts: int = 1, **params: Any) -> Federation:
+    """800 rows, 4 columns at the guest and 7 at one host or divided between two, label motor_speed."""
+    names = ["bank", "credit"][:hosts]
+    add_party(folder, "shop", DATA / "motor_hetero_guest.csv", "idx")
+    cut = [MOTOR_HOST_COLUMNS] if hosts == 1 else [MOTOR_HOST_COLUMNS[:3], MOTOR_HOST_COLUMNS[3:]]
+    for name, columns in zip(names, cut, strict=True):
+        add_party(folder, name, DATA / "motor_hetero_host.csv", "idx", columns)
+    return Federation(folder, "motor_speed", "shop", names, {**FAST, **params})
+
+
+FAST: dict[str, Any] = {"key_bits": 512, "insecure_for_tests": True}
+
+
+def synthetic(folder: Path, *, rows: int = 60, hosts: int = 1, **params: Any) -> Federation:
+    """Small tables of independent columns, two at each party; ids of the parties overlap by four fifths."""
+    random = np.random.default_rng(3)
+    names = ["bank", "credit"][:hosts]
+    blocks = {name: random.normal(size=(rows, 2)) for name in ("shop", *names)}
+    label = 3.0 + sum(block @ [1.0, -0.5] for block in blocks.values()) + random.normal(scale=0.3, size=rows)
+    for place, (name, block) in enumerate(blocks.items()):
+        kept = [row for row in random.permutation(rows) if row % 5 != place]
+        header = ["id", *(["y"] if name == "shop" else []), "a", "b"]
+        lines = [",".join(header)]
+        for row in kept:
+            values = [*([label[row]] if name == "shop" else []), *block[row]]
+            lines.append(",".join([f"id{row}", *(repr(float(value)) for value in values)]))
+        (folder / f"{name}.csv").write_text("\n".join(lines) + "\n", "utf-8")
+        add_party(folder, name, folder / f"{name}.csv", "id")
+    return Federation(folder, "y", "shop", names, {**FAST, **params})
+
+
+def _toml(value: Any) -> str:
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, str):
+        return f'"{value}"'
+    if isinstance(value, list):
+        return "[" + ", ".join(_toml(item) for item in value) + "]"
+    return repr(value)
