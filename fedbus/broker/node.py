@@ -8,11 +8,9 @@ from __future__ import annotations
 
 import json
 import os
-import random
 import secrets
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -26,20 +24,16 @@ from urllib.parse import quote
 from fedbus import topology
 from fedbus.broker import node_supervisor
 from fedbus.broker.node_definitions import definitions, user_definitions
-from fedbus.broker.node_server import find_server, tool_environment
+from fedbus.broker.node_server import HOST, accepts, find_server, free_ports, tool_environment
 from fedbus.errors import BrokerError
 
 __all__ = ["Node", "definitions", "find_server"]
 
 _NAME = "fedbus@localhost"
-_HOST = "127.0.0.1"
 _ON_LOOPBACK = "-kernel inet_dist_use_interface {127,0,0,1}"
-# Below the range from which systems take the ports of outgoing connections, so that a restart finds its own free.
-_PORTS = range(20_000, 32_000)
 _REMEDY = (
     "run ops/install, or set FEDBUS_RABBITMQ to a rabbitmq-server, or FEDBUS_AMQP_URL to the URL of a running broker"
 )
-_PROTOCOL_HEADER = b"AMQP\x00\x00\x09\x01"
 
 
 class Node:
@@ -85,7 +79,7 @@ class Node:
         Raises:
             BrokerError: no server is installed, or it did not come up; with the end of its log and what to do.
         """
-        if self._supervisor is not None and self._supervisor.poll() is None:
+        if self._supervisor is not None and self._status() is None:
             return
         server = find_server()
         if server is None:
@@ -96,13 +90,11 @@ class Node:
             try:
                 self._launch(server, time.monotonic() + timeout)
             except BrokerError:
+                port_taken = self._status() == node_supervisor.EPMD_FAILED or "eaddrinuse" in self._log_tail(200)
                 self._end()
-                taken = "eaddrinuse" in self._log_tail(200) or "in use" in self._log_tail(200)
-                if not new or not taken or attempt == 2:
+                if not new or not port_taken or attempt == 2:
                     raise
-                shutil.rmtree(self._directory / "mnesia", ignore_errors=True)
-                (self._directory / "console.log").unlink(missing_ok=True)
-                self._state["ports"] = _free_ports()
+                self._forget()
             else:
                 return
 
@@ -124,7 +116,7 @@ class Node:
         """
         if user not in self.users:
             raise BrokerError(f"the node has no user {user}; it has {', '.join(self.users)}")
-        return f"amqp://{quote(user, safe='')}:{self._state['passwords'][user]}@{_HOST}:{self.port}/%2F"
+        return f"amqp://{quote(user, safe='')}:{self._state['passwords'][user]}@{HOST}:{self.port}/%2F"
 
     def add_user(self, user: str, role: str) -> None:
         """Add a user to the running node, with its permissions and, for a party, its control queue.
@@ -198,7 +190,7 @@ class Node:
             stdin=subprocess.DEVNULL,
             start_new_session=True,
         )
-        while not _accepts(self.port):
+        while not accepts(self.port):
             if self._supervisor.poll() is not None:
                 raise BrokerError(f"the RabbitMQ node ended while it started:\n{self._log_tail(15)}\n{_REMEDY}")
             if time.monotonic() > end:
@@ -221,11 +213,21 @@ class Node:
             for group in (self._directory / "groups").read_text("ascii").split():
                 os.killpg(int(group), signal.SIGKILL)
 
+    def _status(self) -> int | None:
+        return None if self._supervisor is None else self._supervisor.poll()
+
+    def _forget(self) -> None:
+        """Undo a first start that failed because another process took one of the ports in the meantime."""
+        for folder in ("mnesia", "log"):
+            shutil.rmtree(self._directory / folder, ignore_errors=True)
+        (self._directory / "console.log").unlink(missing_ok=True)
+        self._state["ports"] = free_ports()
+
     def _load(self) -> dict[str, Any]:
         with suppress(FileNotFoundError):
             state: dict[str, Any] = json.loads((self._directory / "node.json").read_text("utf-8"))
             return state
-        return {"ports": _free_ports(), "passwords": {}, "cookie": secrets.token_hex(16)}
+        return {"ports": free_ports(), "passwords": {}, "cookie": secrets.token_hex(16)}
 
     def _write_files(self) -> None:
         passwords = self._state["passwords"]
@@ -243,7 +245,7 @@ class Node:
 
     def _configuration(self) -> str:
         lines = [
-            f"listeners.tcp.1 = {_HOST}:{self.port}",
+            f"listeners.tcp.1 = {HOST}:{self.port}",
             f"load_definitions = {self._directory / 'definitions.json'}",
             "log.console = false",
             "log.file = rabbit.log",
@@ -266,7 +268,7 @@ class Node:
             **tool_environment(server),
             "HOME": str(folder / "home"),
             "ERL_EPMD_PORT": str(epmd),
-            "ERL_EPMD_ADDRESS": _HOST,
+            "ERL_EPMD_ADDRESS": HOST,
             "RABBITMQ_NODENAME": _NAME,
             "RABBITMQ_DIST_PORT": str(distribution),
             "RABBITMQ_CONF_ENV_FILE": os.devnull,
@@ -287,27 +289,6 @@ class Node:
             with suppress(OSError):
                 text += [line for line in file.read_text("utf-8", "replace").splitlines() if line.strip()]
         return "\n".join(text[-lines:])
-
-
-def _free_ports() -> list[int]:
-    """Three ports of 127.0.0.1 that nobody listens on: AMQP, Erlang distribution, epmd."""
-    found: list[int] = []
-    while len(found) < 3:
-        port = random.SystemRandom().choice(_PORTS)
-        with suppress(OSError), socket.socket() as probe:
-            probe.bind((_HOST, port))
-            if port not in found:
-                found.append(port)
-    return found
-
-
-def _accepts(port: int) -> bool:
-    """Whether a server answers the protocol header with its first method, Connection.Start."""
-    with suppress(OSError), socket.create_connection((_HOST, port), 1.0) as connection:
-        connection.settimeout(5.0)
-        connection.sendall(_PROTOCOL_HEADER)
-        return connection.recv(1) == b"\x01"
-    return False
 
 
 def _write_private(path: Path, text: str) -> None:

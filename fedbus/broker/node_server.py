@@ -1,14 +1,22 @@
-"""Where a RabbitMQ server is on this machine, and the environment that it and its tools run in."""
+"""What a node needs of its machine: a RabbitMQ server, an environment for it, and ports."""
 
 from __future__ import annotations
 
 import os
+import random
 import shutil
+import socket
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 
 from fedbus.errors import ConfigError
 
+HOST = "127.0.0.1"
+
+# Below the range from which systems take the ports of outgoing connections, so that a restart finds its own free.
+_PORTS = range(20_000, 32_000)
+_PROTOCOL_HEADER = b"AMQP\x00\x00\x09\x01"
 _SERVER = "rabbitmq-server"
 _SYSTEM = Path("/usr/lib/rabbitmq/bin")
 _IN_TREE = ("usr/lib/rabbitmq/bin", "sbin", "bin", "")
@@ -59,6 +67,27 @@ def tool_environment(server: Path) -> dict[str, str]:
     if temporary := os.environ.get("TMPDIR"):
         environment["TMPDIR"] = temporary
     return environment
+
+
+def free_ports() -> list[int]:
+    """Three ports of 127.0.0.1 that nobody listens on: AMQP, Erlang distribution, epmd."""
+    found: list[int] = []
+    while len(found) < 3:
+        port = random.SystemRandom().choice(_PORTS)
+        with suppress(OSError), socket.socket() as probe:
+            probe.bind((HOST, port))
+            if port not in found:
+                found.append(port)
+    return found
+
+
+def accepts(port: int) -> bool:
+    """Whether a server answers the protocol header with its first method, Connection.Start."""
+    with suppress(OSError), socket.create_connection((HOST, port), 1.0) as connection:
+        connection.settimeout(5.0)
+        connection.sendall(_PROTOCOL_HEADER)
+        return connection.recv(1) == b"\x01"
+    return False
 
 
 def _chosen(path: Path) -> Path:

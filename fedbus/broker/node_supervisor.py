@@ -46,7 +46,9 @@ def main(parent: int, remove: str, epmd: str, server: str) -> int:
             children.append(_start([server], log.fileno()))
         Path("groups").write_text(" ".join(str(child.pid) for child in children), "ascii")
         while os.getppid() == parent:
-            if any(child.poll() is not None for child in children):
+            if children[0].poll() is not None:
+                return EPMD_FAILED
+            if children[1].poll() is not None:
                 return SERVER_ENDED
             time.sleep(_POLL_SECONDS)
     finally:

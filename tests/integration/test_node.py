@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import signal
 import socket
 import subprocess
 import sys
@@ -69,10 +67,17 @@ def processes_of(directory: Path) -> list[int]:
     return found
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def own_node() -> Iterator[Node]:
-    with Node(users={"coordinator": "coordinator"}, consumer_timeout_ms=77_000, heartbeat=7) as node:
-        yield node
+    """A node that may be killed, started while another process held the port it had chosen for its epmd."""
+    with socket.socket() as taken:
+        node = Node(users={"coordinator": "coordinator"}, consumer_timeout_ms=77_000, heartbeat=7)
+        taken.bind(("127.0.0.1", node._state["ports"][2]))
+        taken.listen()
+        node.start()
+        assert node._state["ports"][2] != taken.getsockname()[1]
+    yield node
+    node.stop()
 
 
 def test_the_topology_exists_from_the_start(node: Node) -> None:
@@ -116,7 +121,7 @@ def test_a_user_added_live_has_its_permissions_and_queue(node: Node) -> None:
 
 
 def test_it_listens_on_loopback_only(node: Node) -> None:
-    inodes = {os.readlink(f"/proc/{node.pid}/fd/{fd}") for fd in os.listdir(f"/proc/{node.pid}/fd")}
+    inodes = {str(fd.readlink()) for fd in Path(f"/proc/{node.pid}/fd").iterdir()}
     listening = []
     for table in ("tcp", "tcp6"):
         for line in Path(f"/proc/net/{table}").read_text().splitlines()[1:]:
@@ -168,27 +173,6 @@ def test_after_a_kill_it_returns_on_the_same_port_with_the_same_messages(own_nod
     again.close()
 
 
-def test_stop_is_quick_idempotent_and_leaves_nothing(own_node: Node) -> None:
-    directory, port = own_node._directory, own_node.port
-    started = time.monotonic()
-    own_node.stop()
-    own_node.stop()
-    assert time.monotonic() - started < 2.0
-    assert not directory.exists()
-    assert processes_of(directory) == []
-    with pytest.raises(ConnectionRefusedError):
-        socket.create_connection(("127.0.0.1", port), 1.0)
-
-
-def test_stop_ends_the_server_even_when_its_supervisor_was_killed(own_node: Node) -> None:
-    assert own_node._supervisor is not None
-    os.kill(own_node._supervisor.pid, signal.SIGKILL)
-    own_node._supervisor.wait()
-    directory = own_node._directory
-    own_node.stop()
-    wait_until(lambda: processes_of(directory) == [])
-
-
 def test_it_dies_with_its_owner_killed_by_sigkill() -> None:
     owner = subprocess.Popen([sys.executable, "-c", OWNER], stdout=subprocess.PIPE, text=True)
     try:
@@ -204,16 +188,25 @@ def test_it_dies_with_its_owner_killed_by_sigkill() -> None:
         socket.create_connection(("127.0.0.1", int(line[1])), 1.0)
 
 
-def test_a_folder_of_one_s_own_keeps_passwords_and_port(tmp_path: Path) -> None:
-    first = Node(tmp_path / "n", users={"coordinator": "coordinator"})
+def test_stop_is_quick_idempotent_and_leaves_no_process_and_a_given_folder_keeps_all(tmp_path: Path) -> None:
+    directory = tmp_path / "n"
+    first = Node(directory, users={"coordinator": "coordinator"})
     first.start()
+    started = time.monotonic()
     first.stop()
-    second = Node(tmp_path / "n", users={"coordinator": "coordinator"})
+    first.stop()
+    assert time.monotonic() - started < 2.0
+    assert processes_of(directory) == []
+    second = Node(directory, users={"coordinator": "coordinator"})
     assert second.url("coordinator") == first.url("coordinator")
     second.start()
     connect(second.url("coordinator")).close()
+    assert second._supervisor is not None
+    second._supervisor.kill()  # stop ends the server all the same
+    second._supervisor.wait()
     second.stop()
-    assert (tmp_path / "n" / "mnesia").is_dir()
+    wait_until(lambda: processes_of(directory) == [])
+    assert (directory / "mnesia").is_dir()
 
 
 def test_no_server_says_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -231,13 +224,12 @@ def test_a_server_that_ends_shows_the_end_of_its_log(tmp_path: Path, monkeypatch
         file.write_text(f"#!/bin/sh\n{script}\n")
         file.chmod(0o755)
     monkeypatch.setenv("FEDBUS_RABBITMQ", str(root))
-    listener = socket.socket()
-    with listener, pytest.raises(BrokerError, match="the disk is on fire") as failed:
+    with socket.socket() as listener:
         broken = Node()
-        directory = broken._directory
         listener.bind(("127.0.0.1", broken._state["ports"][2]))
         listener.listen()
-        with broken:
-            pass
+        with pytest.raises(BrokerError, match="the disk is on fire") as failed:
+            broken.start()
     assert "run ops/install" in str(failed.value)
-    assert not directory.exists()
+    broken.stop()
+    assert not broken._directory.exists()
