@@ -1,0 +1,277 @@
+"""Consuming: one channel for each subscription, acknowledgements handed over in batches from any thread."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Mapping
+from concurrent.futures import Future
+from functools import partial
+from typing import Any, Protocol
+
+import structlog
+from pika.exceptions import ChannelClosedByBroker, ChannelClosedByClient  # type: ignore[import-untyped]
+
+from fedbus.broker.amqp_loop import IoThread
+from fedbus.broker.base import Handler, Outgoing
+from fedbus.broker.delivery import DeliveryThread, dead_copy
+from fedbus.errors import AccessRefused, BrokerError, ConnectionLost, Unroutable
+from fedbus.retry import delay
+
+log = structlog.get_logger(__name__)
+
+
+class Publishes(Protocol):
+    """What takes the copies for the dead-letter exchange."""
+
+    def publish(self, message: Outgoing) -> Future[None]:
+        """See `base.Broker.publish`."""
+
+
+class Acks:
+    """Settles the deliveries of one channel; once that is closed, nothing: the broker delivers them again.
+
+    A delivery holds on to the Acks of the channel that it came over, so a late acknowledgement can never reach a
+    later channel, where its tag would mean another message.
+    """
+
+    def __init__(self, io: IoThread, channel: Any) -> None:
+        self._io = io
+        self._channel = channel
+        self._acked: deque[int] = deque()
+        self._returned: deque[int] = deque()
+        self._settled: set[int] = set()
+        self._lowest = 1
+
+    @property
+    def live(self) -> bool:
+        """Whether the channel is open."""
+        return bool(self._channel.is_open)
+
+    def ack(self, tag: int) -> None:
+        """Acknowledge; any thread."""
+        self._acked.append(tag)
+        self._io.post(self._flush)
+
+    def requeue(self, tag: int) -> None:
+        """Give back; any thread."""
+        self._returned.append(tag)
+        self._io.post(self._flush)
+
+    def _flush(self) -> None:
+        acked = [self._acked.popleft() for _ in range(len(self._acked))]
+        returned = [self._returned.popleft() for _ in range(len(self._returned))]
+        if not self._channel.is_open:
+            return
+        for tag in returned:
+            self._channel.basic_nack(tag, requeue=True)
+        self._settled.update(acked, returned)
+        while self._lowest in self._settled:
+            self._settled.discard(self._lowest)
+            self._lowest += 1
+        # Every tag below the lowest open one is settled: one command serves all of them. It must name a tag that the
+        # broker still holds, so one of this batch.
+        if together := [tag for tag in acked if tag < self._lowest]:
+            self._channel.basic_ack(max(together), multiple=len(together) > 1)
+        for tag in acked:
+            if tag >= self._lowest:
+                self._channel.basic_ack(tag)
+
+
+class AmqpDelivery:
+    """A message received; see `base.Delivery`."""
+
+    __slots__ = (
+        "_acks",
+        "_ended",
+        "_subscription",
+        "_tag",
+        "body",
+        "exchange",
+        "headers",
+        "message_id",
+        "queue",
+        "redelivered",
+        "routing_key",
+        "user",
+    )
+
+    def __init__(self, subscription: AmqpSubscription, acks: Acks, method: Any, properties: Any, body: bytes) -> None:
+        self.queue = subscription.queue
+        self.exchange: str = method.exchange
+        self.routing_key: str = method.routing_key
+        self.redelivered: bool = method.redelivered
+        self.body = body
+        self.message_id: str = properties.message_id or ""
+        self.user: str | None = properties.user_id
+        # The broker adds tables of its own to what it dead-letters.
+        self.headers: Mapping[str, str] = {k: v for k, v in (properties.headers or {}).items() if isinstance(v, str)}
+        self._subscription = subscription
+        self._acks = acks
+        self._tag: int = method.delivery_tag
+        self._ended = False
+
+    @property
+    def current(self) -> bool:
+        """Whether the broker still counts it as ours."""
+        return self._acks.live and not self._subscription.cancelled
+
+    def ack(self) -> None:
+        """Done; the broker may forget it."""
+        if not self._end():
+            self._acks.ack(self._tag)
+
+    def requeue(self) -> None:
+        """Back to the queue."""
+        if not self._end():
+            self._acks.requeue(self._tag)
+
+    def dead_letter(self, reason: str) -> None:
+        """Copy to the dead letters; then ack, or requeue where the copy was not taken."""
+        if self._end():
+            return
+
+        def done(future: Future[None]) -> None:
+            if (error := future.exception()) is None:
+                self._acks.ack(self._tag)
+                return
+            log.error(
+                "the dead-letter exchange does not take a message; it goes back to its queue",
+                queue=self.queue,
+                message_id=self.message_id,
+                error=str(error),
+            )
+            self._acks.requeue(self._tag)
+
+        self._subscription.publisher.publish(dead_copy(self, reason)).add_done_callback(done)
+
+    def _end(self) -> bool:
+        # Settling the same tag twice makes the broker close the channel.
+        ended, self._ended = self._ended, True
+        return ended
+
+
+class AmqpSubscription:
+    """One handler on one queue, over a channel of its own, which is made again whenever it is lost.
+
+    `error` and `cancel` are for any thread, the rest for I/O.
+    """
+
+    def __init__(self, consumers: Consumers, queue: str, handler: Handler, prefetch: int) -> None:
+        self.queue = queue
+        self.cancelled = False
+        self.publisher = consumers.publisher
+        self._consumers = consumers
+        self._handler = handler
+        self._prefetch = prefetch
+        self._channel: Any = None
+        self._attempt = 0
+        self._error: BrokerError | None = ConnectionLost("not connected yet")
+
+    @property
+    def error(self) -> BrokerError | None:
+        """Why nothing can be received at present; None when all is well."""
+        return self._error
+
+    def cancel(self) -> None:
+        """Stop; closing the channel gives the broker back what was not acknowledged."""
+        self.cancelled = True
+        self._consumers.io.post(self._stop)
+
+    def start(self) -> None:
+        """Begin to receive, if connected."""
+        connection = self._consumers.connection
+        if connection is not None and connection.is_open and self._channel is None and not self.cancelled:
+            self._channel = connection.channel(on_open_callback=self._on_open)
+
+    def _stop(self) -> None:
+        self._consumers.remove(self)
+        self._close()
+
+    def _close(self) -> None:
+        if self._channel is not None and not (self._channel.is_closing or self._channel.is_closed):
+            self._channel.close()
+
+    def _on_open(self, channel: Any) -> None:
+        acks = Acks(self._consumers.io, channel)
+
+        def received(_: Any, method: Any, properties: Any, body: bytes) -> None:
+            self._consumers.thread.put(self._handler, AmqpDelivery(self, acks, method, properties, body))
+
+        channel.add_on_close_callback(self._on_close)
+        channel.add_on_cancel_callback(self._on_cancel)
+        channel.basic_qos(prefetch_count=self._prefetch)
+        channel.basic_consume(self.queue, received, callback=self._on_consume)
+
+    def _on_consume(self, _: Any) -> None:
+        if self._attempt:
+            log.info("the queue is there now; its messages are received", queue=self.queue)
+        self._attempt = 0
+        self._error = None
+
+    def _on_cancel(self, _: Any) -> None:
+        self._close()
+
+    def _on_close(self, _: Any, reason: BaseException) -> None:
+        self._channel = None
+        if self.cancelled:
+            return
+        if not isinstance(reason, ChannelClosedByBroker | ChannelClosedByClient):
+            self._error = ConnectionLost("the connection was lost and is made again")
+            return
+        self._attempt += 1
+        # Closed by this side: the broker had cancelled the consumer, because the queue is gone.
+        why = reason.reply_text if isinstance(reason, ChannelClosedByBroker) else "the queue was deleted"
+        match reason.reply_code:
+            case 403:
+                self._error = AccessRefused(f"queue {self.queue}: {why}")
+            case 404 | 0:
+                self._error = Unroutable(f"queue {self.queue}: {why}")
+            case _:
+                self._error = ConnectionLost(f"queue {self.queue}: {why}")
+        if self._attempt == 1:
+            log.warning(
+                "nothing is received from the queue; it is tried again all the while", queue=self.queue, why=why
+            )
+        self._consumers.io.later(delay(self._attempt), self.start)
+
+
+class Consumers:
+    """All subscriptions of one connection; for the I/O thread."""
+
+    def __init__(self, io: IoThread, thread: DeliveryThread, publisher: Publishes) -> None:
+        self.io = io
+        self.thread = thread
+        self.publisher = publisher
+        self.connection: Any = None
+        self._subscriptions: list[AmqpSubscription] = []
+
+    def subscribe(self, queue: str, handler: Handler, prefetch: int) -> AmqpSubscription:
+        """A subscription that starts as soon as there is a connection; any thread."""
+        subscription = AmqpSubscription(self, queue, handler, prefetch)
+        self.io.post(partial(self._add, subscription))
+        return subscription
+
+    def up(self, connection: Any) -> None:
+        """A connection is there, with the queues that were declared."""
+        self.connection = connection
+        for subscription in self._subscriptions:
+            subscription.start()
+
+    def down(self) -> None:
+        """The connection is gone; each subscription hears of it through its channel."""
+        self.connection = None
+
+    def stop(self) -> None:
+        """The broker is being closed: no subscription is to start again."""
+        for subscription in self._subscriptions:
+            subscription.cancelled = True
+
+    def remove(self, subscription: AmqpSubscription) -> None:
+        """A subscription was cancelled."""
+        if subscription in self._subscriptions:
+            self._subscriptions.remove(subscription)
+
+    def _add(self, subscription: AmqpSubscription) -> None:
+        if not subscription.cancelled:
+            self._subscriptions.append(subscription)
+            subscription.start()

@@ -1,0 +1,80 @@
+"""The one thread that owns both connections to RabbitMQ, and how other threads hand work over to it."""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Callable
+from typing import Any
+
+from pika.adapters.select_connection import IOLoop  # type: ignore[import-untyped]
+
+Call = Callable[[], None]
+
+
+class IoThread:
+    """Runs pika's event loop; nothing else touches a connection or a channel.
+
+    Args:
+        name: of the thread.
+        ended: called on the thread when the loop has ended, however it ended.
+    """
+
+    def __init__(self, name: str, ended: Call) -> None:
+        self.loop = IOLoop()
+        self._ended = ended
+        self._calls: deque[Call] = deque()
+        self._awake = False
+        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
+
+    @property
+    def is_current(self) -> bool:
+        """Whether the caller runs on it."""
+        return threading.current_thread() is self._thread
+
+    def start(self) -> None:
+        """Begin; calls posted before are made first."""
+        self._thread.start()
+
+    def post(self, call: Call) -> None:
+        """Have a call made on the thread, after all that were posted before. Any thread may."""
+        self._calls.append(call)
+        # Waking the loop costs two system calls: one wake-up serves all calls that were posted before it is heard.
+        # The flag is cleared before the calls are taken, so a call is never left without a wake-up behind it.
+        if not self._awake:
+            self._awake = True
+            self.loop.add_callback_threadsafe(self._take)
+
+    def later(self, seconds: float, call: Call) -> Any:
+        """Make a call after some time, from the thread itself; returns a handle for `forget`."""
+        return self.loop.call_later(seconds, call)
+
+    def forget(self, handle: Any) -> None:
+        """Do not make a call that `later` announced."""
+        self.loop.remove_timeout(handle)
+
+    def stop(self) -> None:
+        """End the loop; from the thread itself."""
+        self.loop.stop()
+
+    def join(self, timeout: float) -> bool:
+        """Wait for its end (seconds); whether it has ended."""
+        self._thread.join(timeout)
+        return not self._thread.is_alive()
+
+    def _take(self) -> None:
+        self._awake = False
+        calls = self._calls
+        # What these calls post is left for the next turn, so that sockets are served in between.
+        for _ in range(len(calls)):
+            calls.popleft()()
+        if calls and not self._awake:
+            self._awake = True
+            self.loop.add_callback_threadsafe(self._take)
+
+    def _run(self) -> None:
+        try:
+            self.loop.start()
+        finally:
+            self._ended()
+            self.loop.close()

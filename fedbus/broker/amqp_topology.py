@@ -1,0 +1,239 @@
+"""Declaring exchanges and queues, and again after each reconnection. All of it runs on the I/O thread."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from functools import partial
+from typing import Any
+
+import structlog
+from pika.exceptions import ChannelClosedByBroker, ChannelClosedByClient  # type: ignore[import-untyped]
+
+from fedbus import topology
+from fedbus.broker.amqp_loop import IoThread
+from fedbus.errors import AccessRefused, BrokerError, ConnectionLost, Unroutable
+from fedbus.retry import delay
+from fedbus.topology import Queue
+
+log = structlog.get_logger(__name__)
+
+Step = Callable[[Any, Callable[[Any], None]], None]
+Done = Callable[[BaseException | None], None]
+
+
+class Steps:
+    """Commands, one after the other, on a channel of their own.
+
+    Args:
+        steps: each is called with the channel and what to call with the broker's answer.
+        done: called with the reason why the broker closed the channel or the connection was lost; None on success.
+    """
+
+    def __init__(self, connection: Any, steps: Sequence[Step], done: Done) -> None:
+        self._steps = list(steps)
+        self._done = done
+        self._failed = True
+        connection.channel(on_open_callback=self._on_open)
+
+    def _on_open(self, channel: Any) -> None:
+        channel.add_on_close_callback(self._on_close)
+        self._next(channel)
+
+    def _next(self, channel: Any, _: Any = None) -> None:
+        if self._steps:
+            self._steps.pop(0)(channel, partial(self._next, channel))
+        else:
+            self._failed = False
+            channel.close()
+
+    def _on_close(self, _: Any, reason: BaseException) -> None:
+        finished = isinstance(reason, ChannelClosedByClient) or not self._failed
+        self._done(None if finished else reason)
+
+
+def exchange_steps() -> list[Step]:
+    """The five exchanges."""
+
+    def declare(name: str, channel: Any, then: Callable[[Any], None]) -> None:
+        channel.exchange_declare(name, "topic", durable=True, callback=then)
+
+    return [partial(declare, name) for name in topology.EXCHANGES]
+
+
+def queue_steps(queue: Queue) -> list[Step]:
+    """One queue and its bindings."""
+
+    def declare(channel: Any, then: Callable[[Any], None]) -> None:
+        channel.queue_declare(
+            queue.name,
+            durable=not queue.exclusive,
+            exclusive=queue.exclusive,
+            arguments=queue.arguments,
+            callback=then,
+        )
+
+    def bind(exchange: str, key: str, channel: Any, then: Callable[[Any], None]) -> None:
+        channel.queue_bind(queue.name, exchange, key, callback=then)
+
+    return [declare, *(partial(bind, exchange, key) for exchange, key in queue.bindings)]
+
+
+def as_broker_error(reason: BaseException, subject: str) -> BrokerError:
+    """What the closing of a channel means to the caller."""
+    if not isinstance(reason, ChannelClosedByBroker):
+        return ConnectionLost(f"{subject}: the connection was lost")
+    text = f"{subject}: {reason.reply_text}"
+    match reason.reply_code:
+        case 403 | 406:
+            return AccessRefused(text)
+        case 404:
+            return Unroutable(text)
+        case _:
+            return ConnectionLost(text)
+
+
+class Request:
+    """Queues that a caller wants declared.
+
+    Attributes:
+        error: why it is not done yet.
+    """
+
+    def __init__(self, queues: Sequence[Queue]) -> None:
+        self.queues = tuple(queues)
+        self.future: Future[None] = Future()
+        self.error: BrokerError | None = None
+        self.attempts = 0
+
+    def finish(self, error: BrokerError | None) -> None:
+        """Tell the caller, who may have given up meanwhile."""
+        if self.future.set_running_or_notify_cancel():
+            if error is None:
+                self.future.set_result(None)
+            else:
+                self.future.set_exception(error)
+
+
+class Declarer:
+    """What was declared over one broker, and what is to be."""
+
+    def __init__(self, io: IoThread) -> None:
+        self._io = io
+        self._connection: Any = None
+        self._remembered: dict[str, Queue] = {}
+        self._waiting: list[Request] = []
+        self._exchanges_done = False
+
+    def up(self, connection: Any, ready: Callable[[], None]) -> None:
+        """A connection was made: declare all again, then call `ready` (also where some could not be)."""
+        self._connection = connection
+        self._exchanges_done = False
+        again = [Request((queue,)) for queue in self._remembered.values()]
+        left = len(again)
+
+        def one_done(_: Future[None]) -> None:
+            nonlocal left
+            left -= 1
+            if left == 0 and connection.is_open:
+                ready()
+
+        for request in again:
+            request.future.add_done_callback(one_done)
+            self._run(request, once=True)
+        if not again:
+            ready()
+        waiting, self._waiting = self._waiting, []
+        for request in waiting:
+            self._run(request)
+
+    def down(self) -> None:
+        """The connection was lost."""
+        self._connection = None
+
+    def declare(self, request: Request) -> None:
+        """Declare and remember; at once, or when there is a connection."""
+        if self._connection is None:
+            self._waiting.append(request)
+        else:
+            self._run(request)
+
+    def fail_all(self, error: BrokerError) -> None:
+        """Nothing that waits can be declared."""
+        waiting, self._waiting = self._waiting, []
+        for request in waiting:
+            request.finish(error)
+
+    def delete(self, name: str) -> None:
+        """Forget a queue and delete it if it is empty and unused; a queue that cannot be deleted now expires later."""
+        self._remembered.pop(name, None)
+        if self._connection is None:
+            return
+
+        # Quorum queues do not know the flags if_unused and if_empty: asking for them ends the whole connection.
+        def look(channel: Any, then: Callable[[Any], None]) -> None:
+            channel.queue_declare(name, passive=True, callback=partial(decide, channel, then))
+
+        def decide(channel: Any, then: Callable[[Any], None], frame: Any) -> None:
+            if frame.method.message_count or frame.method.consumer_count:
+                then(frame)
+            else:
+                channel.queue_delete(name, callback=then)
+
+        def done(reason: BaseException | None) -> None:
+            if reason is not None:
+                log.info("queue not deleted; it stays until it expires", queue=name, why=str(reason))
+
+        Steps(self._connection, [look], done)
+
+    def _run(self, request: Request, *, once: bool = False) -> None:
+        if request.future.cancelled():
+            return
+        if self._connection is None or not self._connection.is_open:
+            self._later(request)
+        elif self._exchanges_done:
+            self._run_queues(request, once=once)
+        else:
+            Steps(self._connection, exchange_steps(), partial(self._on_exchanges, request, once))
+
+    def _on_exchanges(self, request: Request, once: bool, reason: BaseException | None) -> None:
+        error = None if reason is None else as_broker_error(reason, "exchanges")
+        # Who may not declare exchanges uses those that are there.
+        if error is None or (isinstance(error, AccessRefused) and request.queues):
+            self._exchanges_done = True
+            self._run_queues(request, once=once)
+        else:
+            self._on_error(request, error, once=once)
+
+    def _run_queues(self, request: Request, *, once: bool) -> None:
+        steps = [step for queue in request.queues for step in queue_steps(queue)]
+        Steps(self._connection, steps, partial(self._on_queues, request, once))
+
+    def _on_queues(self, request: Request, once: bool, reason: BaseException | None) -> None:
+        if reason is not None:
+            names = ", ".join(queue.name for queue in request.queues)
+            self._on_error(request, as_broker_error(reason, f"queue {names}"), once=once)
+            return
+        for queue in request.queues:
+            self._remembered[queue.name] = queue
+        request.finish(None)
+
+    def _on_error(self, request: Request, error: BrokerError, *, once: bool) -> None:
+        request.error = error
+        if once:
+            # Consumers of the other queues do not wait for this one.
+            request.finish(error)
+            log.error("a queue could not be declared again after the reconnection", error=str(error))
+            request = Request(request.queues)
+        if isinstance(error, AccessRefused):
+            request.finish(error)
+        else:
+            self._later(request)
+
+    def _later(self, request: Request) -> None:
+        """Try again: when the connection is back, or after a pause where it is there."""
+        if self._connection is None or not self._connection.is_open:
+            self._waiting.append(request)
+        else:
+            request.attempts += 1
+            self._io.later(delay(request.attempts), partial(self._run, request))
