@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from fedbus.batching import batches
 from fedbus.crypto.engine import Engine
-from fedbus.crypto.paillier import PrivateKey
+from fedbus.crypto.keys import PrivateKey
 
 from coordinator import align
 from fedbus import metrics

@@ -7,7 +7,8 @@ from collections.abc import Iterable, Iterator
 from fedbus.codec import CHUNK_BYTES
 from fedbus.crypto.engine import Engine
 from fedbus.crypto.masking import unmask
-from fedbus.crypto.paillier import PrivateKey, PublicKey
+from fedbus.crypto.keys import PrivateKey
+from fedbus.crypto.paillier import PublicKey
 from fedbus.crypto.tensor import CipherTensor
 from fedbus.errors import ProtocolError
 from fedbus.messages import Opened, T

@@ -10,9 +10,10 @@ from typing import Any
 import numpy as np
 from fedbus.crypto.engine import Engine
 
-from fedbus import codec
-from fedbus.errors import DataError
-from fedbus.messages import Aligned, PublicKey
+from fedbus import codec, messages
+from fedbus.crypto.paillier import PublicKey
+from fedbus.errors import DataError, WrongKey
+from fedbus.messages import Aligned
 from fedbus.session import Session
 from parties.data import Scaling, Table
 from parties.policy import Policy
@@ -132,7 +133,10 @@ def _begin(session: Session, engine: Engine, align: Align, tables: Tables, polic
         session.at(ALIGNMENT_ROUND)
     rows = 0 if test_positions is None else len(test_positions)
     session.send(session.coordinator, Aligned(len(positions), rows))
-    key = session.recv(session.coordinator, PublicKey).key
+    key = session.recv(session.coordinator, messages.PublicKey).key
+    bits = PublicKey.from_bytes(key).bits
+    if bits != session.spec.params.key_bits:
+        raise WrongKey(f"{session.coordinator} handed out a key of {bits} bits, not of params.key_bits")
     columns = len(tables.train.columns) + (session.party == session.guest)
     digest = _digest(tables.train.take(positions))
     return Share(key, digest, positions, test_positions, np.zeros(columns))

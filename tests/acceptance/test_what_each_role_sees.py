@@ -15,7 +15,7 @@ from federation import ROLES, Federation, synthetic
 from coordinator.service import Service
 from fedbus import codec, simulate
 from fedbus.broker.base import Broker
-from fedbus.crypto.paillier import PrivateKey
+from fedbus.crypto.keys import PrivateKey
 from fedbus.messages import Envelope, TensorMessage
 from fedbus.store import Store, StoredMessage
 from parties.worker import Worker

@@ -1,0 +1,314 @@
+"""Paillier's additively homomorphic encryption of whole vectors, with Damgard, Jurik and Nielsen's fast obfuscation.
+
+A ciphertext of m is (1 + n*m) * r mod n^2 with an n-th residue r, the obfuscator. r = h**a for a random a of half the
+bits of n and h = (-y^2)**n; a table of powers of h makes it an eighth of the work of a random r**n. That a of half the
+bits is enough rests on the assumption of the paper; `short_exponents=False` returns to r**n.
+
+Ciphertexts that were added, multiplied or shifted carry what was done to them: obfuscate before they leave the process.
+
+Sources: Paillier, "Public-key cryptosystems based on composite degree residuosity classes", EUROCRYPT 1999; Damgard,
+Jurik, Nielsen, "A generalization of Paillier's public-key system with applications to electronic voting", Int. J. Inf.
+Secur. 9 (2010), section 4.2.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import secrets
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from operator import index
+
+import gmpy2
+import numpy as np
+from gmpy2 import mpz
+
+from fedbus.crypto import multiexp
+from fedbus.crypto.integers import FixedBase, pack, product, table, unpack
+from fedbus.crypto.tensor import FINGERPRINT_BYTES, CipherTensor
+from fedbus.errors import CryptoError, FixedPointOverflow, InvalidCiphertext, WrongKey
+
+# 512 bits are for tests; what a job may use is its parties' policy. The upper bound keeps a hostile key from
+# occupying a process for hours.
+MIN_BITS = 512
+MAX_BITS = 8192
+_BASE_DOMAIN = b"fedbus paillier base"
+
+Ints = Sequence[int] | np.ndarray
+
+
+@dataclass(frozen=True)
+class PublicKey:
+    """A public key; vectors in and out are `CipherTensor`.
+
+    Attributes:
+        n: the modulus, odd, MIN_BITS to MAX_BITS long.
+        short_exponents: obfuscate by h**a; needs primes as `keys.generate_keypair` makes them.
+
+    Raises:
+        CryptoError: n cannot be the modulus of such a key.
+    """
+
+    n: int
+    short_exponents: bool = True
+
+    def __post_init__(self) -> None:
+        if not MIN_BITS <= self.n.bit_length() <= MAX_BITS:
+            raise CryptoError(f"a key has {MIN_BITS} to {MAX_BITS} bits, not {self.n.bit_length()}")
+        # Two primes that are 3 mod 4 have a product that is 1.
+        if self.n % 2 == 0 or (self.short_exponents and self.n % 4 != 1):
+            raise CryptoError("the modulus is not a product of two primes as the scheme needs them")
+
+    @property
+    def bits(self) -> int:
+        """Length of the modulus in bits."""
+        return self.n.bit_length()
+
+    @property
+    def width(self) -> int:
+        """Bytes of one ciphertext."""
+        return 2 * self._modulus_bytes
+
+    @cached_property
+    def fingerprint(self) -> bytes:
+        """FINGERPRINT_BYTES that name the key; h follows from n, so n is all there is to hash."""
+        return hashlib.blake2b(self._modulus, digest_size=FINGERPRINT_BYTES, person=b"fedbus paillier").digest()
+
+    @cached_property
+    def h(self) -> int:
+        """The base of obfuscators, (-y^2)**n mod n^2, with y hashed from n.
+
+        Nobody chooses y, so whoever made the key cannot plant a base of small order, and h needs not travel.
+
+        Raises:
+            CryptoError: y is not a unit, so n is not a product of two large primes.
+        """
+        digest = hashlib.shake_256(_BASE_DOMAIN + self._modulus).digest(self._modulus_bytes + 16)
+        y = int.from_bytes(digest, "big") % self.n
+        if gmpy2.gcd(y, self.n) != 1:
+            raise CryptoError("the modulus has a small factor")
+        return int(gmpy2.powmod(-y * y, self.n, self.nsquare))
+
+    @cached_property
+    def nsquare(self) -> mpz:
+        """n^2, the modulus of ciphertexts."""
+        return mpz(self.n) ** 2
+
+    def to_bytes(self) -> bytes:
+        """The key as bytes: one for the kind of obfuscators, then n, big-endian."""
+        return bytes([self.short_exponents]) + self._modulus
+
+    @classmethod
+    def from_bytes(cls, data: bytes) -> PublicKey:
+        """Read a key.
+
+        Raises:
+            CryptoError: the bytes are no key.
+        """
+        if len(data) < 2 or data[0] > 1 or data[1] == 0:
+            raise CryptoError("the bytes are no public key")
+        return cls(int.from_bytes(data[1:], "big"), bool(data[0]))
+
+    def encrypt(self, values: Ints, scale: int, obfuscators: bytes = b"") -> CipherTensor:
+        """Encrypt integers, each obfuscated.
+
+        Args:
+            values: (count,) signed in (-n/2, n/2), or residues in [0, n).
+            scale: fraction bits of the values.
+            obfuscators: from `obfuscators`, used first; give each to one call only.
+
+        Raises:
+            FixedPointOverflow: a value is outside both ranges.
+        """
+        n, nsquare, ints = mpz(self.n), self.nsquare, self._ints(values)
+        pairs = zip(ints, self._obfuscators(len(ints), obfuscators), strict=True)
+        return self._tensor((_shift(mask, m, n, nsquare) for m, mask in pairs), scale)
+
+    def add(self, a: CipherTensor, b: CipherTensor) -> CipherTensor:
+        """Sums, element by element; obfuscated where one of the two is.
+
+        Raises:
+            WrongKey, InvalidCiphertext: a vector is not of this key.
+            ValueError: lengths or scales differ.
+        """
+        if len(a) != len(b) or a.scale != b.scale:
+            raise ValueError(f"{len(a)} values of scale {a.scale} cannot be added to {len(b)} of scale {b.scale}")
+        nsquare = self.nsquare
+        pairs = zip(self._numbers(a), self._numbers(b), strict=True)
+        return self._tensor((x * y % nsquare for x, y in pairs), a.scale)
+
+    def add_plain(self, tensor: CipherTensor, ints: Ints) -> CipherTensor:
+        """Add plain integers. NOT obfuscated: obfuscate the result before it leaves.
+
+        Whoever knows the ciphertexts that went in reads the integers off those that come out: c'/c = 1 + n*m.
+
+        Args:
+            ints: (len(tensor),) of the tensor's scale, in the range of `encrypt`.
+
+        Raises:
+            WrongKey, InvalidCiphertext: the vector is not of this key.
+            FixedPointOverflow: an integer is outside the range.
+            ValueError: lengths differ.
+        """
+        if len(ints) != len(tensor):
+            raise ValueError(f"{len(ints)} integers cannot be added to {len(tensor)} ciphertexts")
+        n, nsquare = mpz(self.n), self.nsquare
+        pairs = zip(self._numbers(tensor), self._ints(ints), strict=True)
+        return self._tensor((_shift(number, m, n, nsquare) for number, m in pairs), tensor.scale)
+
+    def total(self, tensor: CipherTensor) -> CipherTensor:
+        """The sum of all values, as one ciphertext; of none, an unobfuscated 0."""
+        return self._tensor([product(self._numbers(tensor), self.nsquare)], tensor.scale)
+
+    def matvec(self, matrix: np.ndarray, tensor: CipherTensor, matrix_scale: int) -> CipherTensor:
+        """matrix^T times an encrypted vector. NOT obfuscated: an all-zero column yields the ciphertext 1.
+
+        Args:
+            matrix: (len(tensor), columns) int64 with `matrix_scale` fraction bits.
+
+        Returns:
+            (columns,) of the sum of both scales.
+
+        Raises:
+            WrongKey, InvalidCiphertext: the vector is not of this key.
+            ValueError: shapes do not fit.
+        """
+        numbers = multiexp.matvec(matrix, self._numbers(tensor), self.nsquare)
+        return self._tensor(numbers, tensor.scale + matrix_scale)
+
+    def obfuscate(self, tensor: CipherTensor, obfuscators: bytes = b"") -> CipherTensor:
+        """The same values in ciphertexts that cannot be linked to those given; `obfuscators` as in `encrypt`."""
+        nsquare = self.nsquare
+        pairs = zip(self._numbers(tensor), self._obfuscators(len(tensor), obfuscators), strict=True)
+        return self._tensor((number * mask % nsquare for number, mask in pairs), tensor.scale)
+
+    def obfuscators(self, count: int) -> bytes:
+        """Make obfuscators in advance: `count` random n-th residues, `width` bytes each; secret, for one use each."""
+        return pack(self._obfuscators(count), self.width)
+
+    def check(self, tensor: CipherTensor) -> None:
+        """Make sure that a vector consists of ciphertexts of this key; call it on all that arrives.
+
+        Raises:
+            WrongKey: it is of another key.
+            InvalidCiphertext: a number is not a unit modulo n^2; the message names the first.
+        """
+        numbers, n, nsquare = self._numbers(tensor), mpz(self.n), self.nsquare
+        # One gcd for all: a product is a unit where all its factors are.
+        if all(0 < number < nsquare for number in numbers) and gmpy2.gcd(product(numbers, n), n) == 1:
+            return
+        for place, number in enumerate(numbers):
+            if not 0 < number < nsquare or gmpy2.gcd(number, n) != 1:
+                raise InvalidCiphertext(f"number {place} of {len(numbers)} is no ciphertext of the key")
+
+    @cached_property
+    def _modulus(self) -> bytes:
+        return self.n.to_bytes(self._modulus_bytes, "big")
+
+    @property
+    def _modulus_bytes(self) -> int:
+        return (self.n.bit_length() + 7) // 8
+
+    def _tensor(self, numbers: Iterable[mpz], scale: int) -> CipherTensor:
+        return CipherTensor(self.fingerprint, scale, self.width, pack(numbers, self.width))
+
+    def _numbers(self, tensor: CipherTensor) -> list[mpz]:
+        if tensor.fingerprint != self.fingerprint:
+            raise WrongKey(f"ciphertexts of key {tensor.fingerprint.hex()} instead of {self.fingerprint.hex()}")
+        if tensor.width != self.width:
+            raise InvalidCiphertext(f"ciphertexts of {tensor.width} bytes instead of {self.width}")
+        return unpack(tensor.blob, tensor.width)
+
+    def _ints(self, values: Ints) -> list[int]:
+        # index() refuses floats, which int() would cut off.
+        ints = [index(value) for value in (values.tolist() if isinstance(values, np.ndarray) else values)]
+        low, high = -(self.n // 2), self.n
+        if not all(low <= value < high for value in ints):
+            raise FixedPointOverflow(f"a plaintext is outside the range of a key of {self.bits} bits")
+        return ints
+
+    def _obfuscators(self, count: int, ready: bytes = b"") -> list[mpz]:
+        masks = unpack(ready[: count * self.width], self.width)
+        missing = count - len(masks)
+        if missing and self.short_exponents:
+            length = (self.bits + 15) // 16
+            powers = table(self.fingerprint, lambda: FixedBase(mpz(self.h), self.nsquare, length))
+            masks += [powers.power(secrets.token_bytes(length)) for _ in range(missing)]
+        elif missing:
+            roots = (1 + secrets.randbelow(self.n - 1) for _ in range(missing))
+            masks += [gmpy2.powmod(root, self.n, self.nsquare) for root in roots]
+        return masks
+
+
+@dataclass(frozen=True, repr=False)
+class PrivateKey:
+    """A secret key: the primes of a public key. It is never shown.
+
+    Attributes:
+        p, q: the primes.
+        public: the public key.
+
+    Use `from_primes` or `keys.generate_keypair`, which check the primes.
+    """
+
+    p: int
+    q: int
+    public: PublicKey
+
+    @classmethod
+    def from_primes(cls, p: int, q: int, *, short_exponents: bool = True) -> PrivateKey:
+        """The key of two primes.
+
+        Raises:
+            CryptoError: they are not two different primes of about equal size, or, for short exponents, not 3 mod 4
+                with gcd(p - 1, q - 1) = 2.
+        """
+        if p == q or p.bit_length() != q.bit_length() or not (gmpy2.is_prime(p) and gmpy2.is_prime(q)):
+            raise CryptoError("a secret key needs two different primes of one size")
+        if short_exponents and not (p % 4 == q % 4 == 3 and gmpy2.gcd(p - 1, q - 1) == 2):
+            raise CryptoError("short exponents need primes that are 3 mod 4 with gcd(p - 1, q - 1) = 2")
+        return cls(p, q, PublicKey(p * q, short_exponents))
+
+    def decrypt(self, tensor: CipherTensor) -> list[int]:
+        """Signed plaintext integers in (-n/2, n/2), in order.
+
+        Raises:
+            WrongKey, InvalidCiphertext: the vector is not of this key.
+        """
+        n, half = self.public.n, self.public.n // 2
+        return [residue - n if residue > half else residue for residue in self.decrypt_residues(tensor)]
+
+    def decrypt_residues(self, tensor: CipherTensor) -> list[int]:
+        """Plaintexts in [0, n), in order.
+
+        Raises:
+            WrongKey, InvalidCiphertext: the vector is not of this key.
+
+        Source: Paillier 1999, section 7 (decryption modulo p^2 and q^2, joined by the Chinese remainder theorem).
+        """
+        self.public.check(tensor)
+        p, q = mpz(self.p), mpz(self.q)
+        psquare, qsquare, p_scale, q_scale, q_inverse = self._constants
+        power = gmpy2.powmod_sec  # constant time: what is raised comes from others, and the exponent is the secret
+        residues = []
+        for number in unpack(tensor.blob, tensor.width):
+            mod_p = (power(number % psquare, p - 1, psquare) - 1) // p * p_scale % p
+            mod_q = (power(number % qsquare, q - 1, qsquare) - 1) // q * q_scale % q
+            residues.append(int(mod_q + q * ((mod_p - mod_q) * q_inverse % p)))
+        return residues
+
+    @cached_property
+    def _constants(self) -> tuple[mpz, mpz, mpz, mpz, mpz]:
+        p, q = mpz(self.p), mpz(self.q)
+        # (1 + n)**(p - 1) = 1 + (p - 1)*n mod p^2, so what undoes the exponent is the inverse of -q modulo p.
+        return p * p, q * q, gmpy2.invert(-q, p), gmpy2.invert(-p, q), gmpy2.invert(q, p)
+
+    def __repr__(self) -> str:
+        return f"PrivateKey(bits={self.public.bits}, fingerprint={self.public.fingerprint.hex()})"
+
+
+def _shift(number: mpz, m: int, n: mpz, nsquare: mpz) -> mpz:
+    """number * (1 + n*m) mod n^2, by a product modulo n instead of one modulo n^2."""
+    shifted = number + n * (m * number % n)
+    return shifted if shifted < nsquare else shifted - nsquare
