@@ -32,6 +32,12 @@ def product(numbers: Iterable[mpz], modulus: mpz) -> mpz:
     return result
 
 
+def shift(number: mpz, m: int, n: mpz, nsquare: mpz) -> mpz:
+    """number * (1 + n*m) mod n^2, by a product modulo n instead of one modulo n^2."""
+    shifted = number + n * (m * number % n)
+    return shifted if shifted < nsquare else shifted - nsquare
+
+
 class FixedBase:
     """Powers of one base by table look-up, a window of 8 bits at a time: one multiplication a byte of the exponent.
 

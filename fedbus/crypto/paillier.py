@@ -25,7 +25,7 @@ import numpy as np
 from gmpy2 import mpz
 
 from fedbus.crypto import multiexp
-from fedbus.crypto.integers import FixedBase, pack, product, table, unpack
+from fedbus.crypto.integers import FixedBase, pack, product, shift, table, unpack
 from fedbus.crypto.tensor import FINGERPRINT_BYTES, CipherTensor
 from fedbus.errors import CryptoError, FixedPointOverflow, InvalidCiphertext, WrongKey
 
@@ -68,7 +68,7 @@ class PublicKey:
     @property
     def width(self) -> int:
         """Bytes of one ciphertext."""
-        return 2 * self._modulus_bytes
+        return 2 * len(self._modulus)
 
     @cached_property
     def fingerprint(self) -> bytes:
@@ -84,7 +84,7 @@ class PublicKey:
         Raises:
             CryptoError: y is not a unit, so n is not a product of two large primes.
         """
-        digest = hashlib.shake_256(_BASE_DOMAIN + self._modulus).digest(self._modulus_bytes + 16)
+        digest = hashlib.shake_256(_BASE_DOMAIN + self._modulus).digest(len(self._modulus) + 16)
         y = int.from_bytes(digest, "big") % self.n
         if gmpy2.gcd(y, self.n) != 1:
             raise CryptoError("the modulus has a small factor")
@@ -123,7 +123,7 @@ class PublicKey:
         """
         n, nsquare, ints = mpz(self.n), self.nsquare, self._ints(values)
         pairs = zip(ints, self._obfuscators(len(ints), obfuscators), strict=True)
-        return self._tensor((_shift(mask, m, n, nsquare) for m, mask in pairs), scale)
+        return self._tensor((shift(mask, m, n, nsquare) for m, mask in pairs), scale)
 
     def add(self, a: CipherTensor, b: CipherTensor) -> CipherTensor:
         """Sums, element by element; obfuscated where one of the two is.
@@ -155,7 +155,7 @@ class PublicKey:
             raise ValueError(f"{len(ints)} integers cannot be added to {len(tensor)} ciphertexts")
         n, nsquare = mpz(self.n), self.nsquare
         pairs = zip(self._numbers(tensor), self._ints(ints), strict=True)
-        return self._tensor((_shift(number, m, n, nsquare) for number, m in pairs), tensor.scale)
+        return self._tensor((shift(number, m, n, nsquare) for number, m in pairs), tensor.scale)
 
     def total(self, tensor: CipherTensor) -> CipherTensor:
         """The sum of all values, as one ciphertext; of none, an unobfuscated 0."""
@@ -204,11 +204,7 @@ class PublicKey:
 
     @cached_property
     def _modulus(self) -> bytes:
-        return self.n.to_bytes(self._modulus_bytes, "big")
-
-    @property
-    def _modulus_bytes(self) -> int:
-        return (self.n.bit_length() + 7) // 8
+        return self.n.to_bytes((self.bits + 7) // 8, "big")
 
     def _tensor(self, numbers: Iterable[mpz], scale: int) -> CipherTensor:
         return CipherTensor(self.fingerprint, scale, self.width, pack(numbers, self.width))
@@ -243,13 +239,9 @@ class PublicKey:
 
 @dataclass(frozen=True, repr=False)
 class PrivateKey:
-    """A secret key: the primes of a public key. It is never shown.
+    """A secret key: the primes p and q of a public key, which are never shown.
 
-    Attributes:
-        p, q: the primes.
-        public: the public key.
-
-    Use `from_primes` or `keys.generate_keypair`, which check the primes.
+    Make it by `from_primes` or `keys.generate_keypair`, which check the primes.
     """
 
     p: int
@@ -306,9 +298,3 @@ class PrivateKey:
 
     def __repr__(self) -> str:
         return f"PrivateKey(bits={self.public.bits}, fingerprint={self.public.fingerprint.hex()})"
-
-
-def _shift(number: mpz, m: int, n: mpz, nsquare: mpz) -> mpz:
-    """number * (1 + n*m) mod n^2, by a product modulo n instead of one modulo n^2."""
-    shifted = number + n * (m * number % n)
-    return shifted if shifted < nsquare else shifted - nsquare
