@@ -11,12 +11,12 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-from fedbus.batching import batches
-from fedbus.crypto.engine import Engine
-from fedbus.crypto.keys import PrivateKey
 
 from coordinator import align
 from fedbus import metrics
+from fedbus.batching import batches
+from fedbus.crypto.engine import Engine
+from fedbus.crypto.paillier import PrivateKey
 from fedbus.errors import JobFailed
 from fedbus.jobs import LinearParams
 from fedbus.messages import EncryptedLoss, MaskedGradient, MaskedScores, Progress, PublicKey, Verdict

@@ -17,7 +17,7 @@ TRANSIENT: tuple[type[Exception], ...] = (ConnectionLost, Nacked)
 FIRST_DELAY = 0.1
 LONGEST_DELAY = 30.0
 
-_wait = wait_exponential_jitter(initial=FIRST_DELAY, max=LONGEST_DELAY, jitter=FIRST_DELAY)
+_wait = wait_exponential_jitter(multiplier=FIRST_DELAY, max=LONGEST_DELAY, jitter=FIRST_DELAY)
 
 
 def delay(attempt: int) -> float:

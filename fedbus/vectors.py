@@ -7,8 +7,7 @@ from collections.abc import Iterable, Iterator
 from fedbus.codec import CHUNK_BYTES
 from fedbus.crypto.engine import Engine
 from fedbus.crypto.masking import unmask
-from fedbus.crypto.keys import PrivateKey
-from fedbus.crypto.paillier import PublicKey
+from fedbus.crypto.paillier import PrivateKey, PublicKey
 from fedbus.crypto.tensor import CipherTensor
 from fedbus.errors import ProtocolError
 from fedbus.messages import Opened, T
@@ -83,7 +82,7 @@ class Vectors:
             for part in parts:
                 mask = stream.residues(self.key.n, len(part))
                 masks.extend(mask)
-                yield self.engine.masked(self.key, part, mask)
+                yield self.engine.add_plain_obfuscated(self.key, part, mask)
 
         self.send(self.session.coordinator, kind, rows, masked())
         residues: list[int] = []

@@ -20,10 +20,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 import numpy as np
-from fedbus.crypto.curve import POINT_BYTES
-from fedbus.crypto.engine import Engine
 
 from fedbus.codec import CHUNK_BYTES
+from fedbus.crypto.curve import POINT_BYTES
+from fedbus.crypto.engine import Engine
 from fedbus.errors import JobFailed, ProtocolError
 from fedbus.messages import BlindedIds, CommonRows, DoublyBlindedIds
 from fedbus.session import Session
@@ -133,4 +133,6 @@ def _split(points: bytes) -> list[bytes]:
 
 
 def _reorder(points: bytes, order: np.ndarray) -> bytes:
-    return np.frombuffer(points, dtype=np.uint8).reshape(-1, POINT_BYTES)[order].tobytes()
+    rows: np.ndarray = np.frombuffer(points, dtype=np.uint8).reshape(-1, POINT_BYTES)
+    ordered: bytes = rows[order].tobytes()
+    return ordered

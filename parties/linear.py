@@ -23,14 +23,14 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+
 from fedbus.batching import batches
+from fedbus.crypto import fixedpoint
 from fedbus.crypto.engine import Engine
 from fedbus.crypto.paillier import PublicKey
-from fedbus.pooled import regression_metrics
-
-from fedbus.crypto import fixedpoint
 from fedbus.crypto.tensor import CipherTensor
 from fedbus.messages import MaskedGradient, Verdict
+from fedbus.pooled import regression_metrics
 from fedbus.session import Session
 from fedbus.vectors import Vectors
 from parties import align
@@ -123,7 +123,8 @@ class _Work:
     def penalty(self, weights: np.ndarray, rows: slice) -> float:
         """This party's ridge term in the unit of the sum of squares: rows * l2 * |w|^2."""
         penalised = self._penalised(weights)
-        return (rows.stop - rows.start) * self.session.spec.params.l2 * float(penalised @ penalised)
+        count: int = rows.stop - rows.start
+        return count * self.session.spec.params.l2 * float(penalised @ penalised)
 
     def step(self, share: Share, gradient: CipherTensor | None, rows: slice) -> Share:
         """Steps 4 and 5: have the gradient opened behind a mask, take off the mask, step."""

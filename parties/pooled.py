@@ -31,7 +31,7 @@ def compare(spec: JobSpec, job: str, parties: Sequence[PartySettings]) -> dict[s
     scalings = [Scaling.fit(table) for table in train]
     weights, intercept = pooled.least_squares(_features(train, scalings), _label(train), l2=spec.params.l2)
 
-    def metrics(rows: Sequence[Table]) -> dict[str, float]:
+    def metrics(rows: Sequence[Table]) -> pooled.Metrics:
         return pooled.regression_metrics(_label(rows), _features(rows, scalings) @ weights + intercept)
 
     federated, federated_intercept = _shares(job, ordered)

@@ -8,9 +8,9 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
-from fedbus.crypto.engine import Engine
 
 from fedbus import codec, messages
+from fedbus.crypto.engine import Engine
 from fedbus.crypto.paillier import PublicKey
 from fedbus.errors import DataError, WrongKey
 from fedbus.messages import Aligned

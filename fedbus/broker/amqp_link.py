@@ -35,7 +35,9 @@ def redact(url: str) -> str:
     place = (after if at else url).partition("?")[0]
     if not at:
         return place
-    scheme, _, rest = before.partition("://")
+    scheme, found, rest = before.partition("://")
+    if not found:
+        return f"***@{place}"
     return f"{scheme}://{re.split('[:@/?#]', rest, maxsplit=1)[0]}:***@{place}"
 
 
@@ -109,18 +111,21 @@ class Link:
         """End the connection, or the attempt to make one."""
         self._closing = True
         self._stop_timers()
-        if self._connection is None:
+        connection = self._connection
+        if connection is None:
             self._closed()
-        elif not self._connection.is_closing:
-            self._connection.close()
+        elif connection.is_open or connection.connection_state == connection.CONNECTION_INIT:
+            connection.close()
+        # In the middle of the handshake pika cannot be told to stop: the end of the handshake is waited for.
 
     def abort(self) -> None:
         """End it without the broker's consent: a broker that blocks a publisher does not read its farewell."""
         if self._connection is not None:
-            self._connection._adapter_disconnect_stream()
+            self._connection._terminate_stream(ConnectionLost("given up while closing"))
 
     def _on_open(self, connection: Any) -> None:
         if self._closing:
+            connection.close()
             return
         self._made += 1
         if self._made > 1:

@@ -60,7 +60,7 @@ def cell(row: int, column: int, value: str) -> Callable[[list[str]], list[str]]:
         (cell(9, -1, "nan"), ("column 'b'", "row 9")),
         (cell(9, -1, ""), ("column 'b'", "row 9")),
         (cell(9, -1, "inf"), ("column 'b'", "row 9")),
-        (lambda lines: [*lines, lines[4]], ("id", f"row {5}", "row 50")),
+        (lambda lines: [*lines, lines[4]], ("id", "rows 5 and 50")),
         (cell(1, 0, "key"), ("id",)),
         (lambda lines: lines[:1], ("row",)),
         (
@@ -156,7 +156,7 @@ def test_ciphertexts_of_another_key_are_refused(
 
 
 def test_a_key_shorter_than_agreed_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Engine, "generate_keypair", lambda self, bits: generate_keypair(bits // 2))
+    monkeypatch.setattr(Engine, "generate_keypair", lambda _, bits: generate_keypair(bits // 2))
     federation = synthetic(tmp_path, key_bits=1024)
     assert_failed_everywhere(federation, federation.run(), "key of 512 bits")
 

@@ -9,13 +9,13 @@ from typing import Any
 
 import numpy as np
 import pytest
-from fedbus.crypto.engine import Engine
 from federation import ROLES, Federation, synthetic
 
 from coordinator.service import Service
 from fedbus import codec, simulate
 from fedbus.broker.base import Broker
-from fedbus.crypto.keys import PrivateKey
+from fedbus.crypto.engine import Engine
+from fedbus.crypto.paillier import PrivateKey
 from fedbus.messages import Envelope, TensorMessage
 from fedbus.store import Store, StoredMessage
 from parties.worker import Worker

@@ -1,0 +1,79 @@
+"""What the engine's child processes run: operations of keys and curve, as functions that other processes can name."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+
+from fedbus.crypto import curve, keys
+from fedbus.crypto.paillier import Ints, PrivateKey, PublicKey
+from fedbus.crypto.tensor import CipherTensor
+
+Task = Callable[..., Any]
+
+
+def timed(task: Task, *arguments: Any) -> tuple[Any, float]:
+    """A task's result and the processor time of this thread that it took, in seconds."""
+    start = time.thread_time()
+    result = task(*arguments)
+    return result, time.thread_time() - start
+
+
+@lru_cache(maxsize=8)
+def _kept(key: PublicKey) -> PublicKey:
+    """The key as this process met it first, with what it has computed of it since."""
+    return key
+
+
+def nothing() -> None:
+    """Start the process."""
+
+
+def generate_keypair(bits: int) -> PrivateKey:
+    """See `keys.generate_keypair`."""
+    return keys.generate_keypair(bits)
+
+
+def encrypt(key: PublicKey, values: Ints, scale: int, obfuscators: bytes) -> CipherTensor:
+    """See `PublicKey.encrypt`."""
+    return _kept(key).encrypt(values, scale, obfuscators)
+
+
+def add_plain_obfuscated(key: PublicKey, tensor: CipherTensor, values: Ints, obfuscators: bytes) -> CipherTensor:
+    """See `PublicKey.add_plain` and `PublicKey.obfuscate`."""
+    key = _kept(key)
+    return key.obfuscate(key.add_plain(tensor, values), obfuscators)
+
+
+def matvec(key: PublicKey, matrix: np.ndarray, tensor: CipherTensor, matrix_scale: int) -> CipherTensor:
+    """See `PublicKey.matvec`."""
+    return _kept(key).matvec(matrix, tensor, matrix_scale)
+
+
+def decrypt_residues(private: PrivateKey, tensor: CipherTensor) -> list[int]:
+    """See `PrivateKey.decrypt_residues`."""
+    return private.decrypt_residues(tensor)
+
+
+def check(key: PublicKey, tensor: CipherTensor) -> None:
+    """See `PublicKey.check`."""
+    _kept(key).check(tensor)
+
+
+def obfuscators(key: PublicKey, count: int) -> bytes:
+    """See `PublicKey.obfuscators`."""
+    return _kept(key).obfuscators(count)
+
+
+def hash_to_group(ids: Sequence[str], domain: bytes) -> bytes:
+    """See `curve.hash_to_group`."""
+    return curve.hash_to_group(ids, domain)
+
+
+def blind(points: bytes, scalar: bytes) -> bytes:
+    """See `curve.blind`."""
+    return curve.blind(points, scalar)
