@@ -40,12 +40,13 @@ def hash_to_group(ids: Sequence[str], domain: bytes) -> bytes:
     return b"".join(points)
 
 
-def blind(points: bytes, scalar: bytes) -> bytes:
+def blind(points: bytes, scalar: bytes, first: int = 0) -> bytes:
     """Raise elements to a secret exponent; every element is validated.
 
     Args:
         points: a whole number of encodings of POINT_BYTES.
         scalar: little-endian, 1 to ORDER - 1, SCALAR_BYTES long.
+        first: the index of the first element, where these are a part of more.
 
     Returns:
         As many elements, in order.
@@ -65,5 +66,6 @@ def blind(points: bytes, scalar: bytes) -> bytes:
         except RuntimeError as error:
             # libsodium decodes strictly, and refuses a result that is the identity: in a group of prime order and
             # with such an exponent, only the identity itself gives that.
-            raise InvalidPoint(f"element {start // POINT_BYTES} is no element of the group or its identity") from error
+            index = first + start // POINT_BYTES
+            raise InvalidPoint(f"element {index} is no element of the group, or its identity") from error
     return b"".join(blinded)

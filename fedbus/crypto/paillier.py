@@ -187,8 +187,8 @@ class PublicKey:
         """Make obfuscators in advance: `count` random n-th residues, `width` bytes each; secret, for one use each."""
         return pack(self._obfuscators(count), self.width)
 
-    def check(self, tensor: CipherTensor) -> None:
-        """Make sure that a vector consists of ciphertexts of this key; call it on all that arrives.
+    def check(self, tensor: CipherTensor, first: int = 0) -> None:
+        """Make sure that a vector, whose indices begin at `first`, is of ciphertexts of this key: all that arrives.
 
         Raises:
             WrongKey: it is of another key.
@@ -198,9 +198,9 @@ class PublicKey:
         # One gcd for all: a product is a unit where all its factors are.
         if all(0 < number < nsquare for number in numbers) and gmpy2.gcd(product(numbers, n), n) == 1:
             return
-        for place, number in enumerate(numbers):
+        for place, number in enumerate(numbers, first):
             if not 0 < number < nsquare or gmpy2.gcd(number, n) != 1:
-                raise InvalidCiphertext(f"number {place} of {len(numbers)} is no ciphertext of the key")
+                raise InvalidCiphertext(f"number {place} of the vector is no ciphertext of the key")
 
     @cached_property
     def _modulus(self) -> bytes:

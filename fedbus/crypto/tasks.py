@@ -49,9 +49,19 @@ def add_plain_obfuscated(key: PublicKey, tensor: CipherTensor, values: Ints, obf
     return key.obfuscate(key.add_plain(tensor, values), obfuscators)
 
 
+def obfuscate(key: PublicKey, tensor: CipherTensor, obfuscators: bytes) -> CipherTensor:
+    """See `PublicKey.obfuscate`."""
+    return _kept(key).obfuscate(tensor, obfuscators)
+
+
 def matvec(key: PublicKey, matrix: np.ndarray, tensor: CipherTensor, matrix_scale: int) -> CipherTensor:
     """See `PublicKey.matvec`."""
     return _kept(key).matvec(matrix, tensor, matrix_scale)
+
+
+def decrypt(private: PrivateKey, tensor: CipherTensor) -> list[int]:
+    """See `PrivateKey.decrypt`."""
+    return private.decrypt(tensor)
 
 
 def decrypt_residues(private: PrivateKey, tensor: CipherTensor) -> list[int]:
@@ -59,9 +69,9 @@ def decrypt_residues(private: PrivateKey, tensor: CipherTensor) -> list[int]:
     return private.decrypt_residues(tensor)
 
 
-def check(key: PublicKey, tensor: CipherTensor) -> None:
+def check(key: PublicKey, tensor: CipherTensor, first: int) -> None:
     """See `PublicKey.check`."""
-    _kept(key).check(tensor)
+    _kept(key).check(tensor, first)
 
 
 def obfuscators(key: PublicKey, count: int) -> bytes:
@@ -74,6 +84,6 @@ def hash_to_group(ids: Sequence[str], domain: bytes) -> bytes:
     return curve.hash_to_group(ids, domain)
 
 
-def blind(points: bytes, scalar: bytes) -> bytes:
+def blind(points: bytes, scalar: bytes, first: int) -> bytes:
     """See `curve.blind`."""
-    return curve.blind(points, scalar)
+    return curve.blind(points, scalar, first)
