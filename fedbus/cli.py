@@ -119,7 +119,7 @@ def simulate(
 
 def main() -> None:
     """The command `fedbus`."""
-    _run(app)
+    _run(app, log_level="warning")
 
 
 def party() -> None:
@@ -139,7 +139,6 @@ def _party(
     """Serve a party: wait for jobs, take part in those that its policy allows, go on with interrupted ones."""
     from parties.worker import Worker
 
-    process.configure_logging()
     process.run(settings.load_party(config), Worker, until_end_of_input=until_end_of_input)
 
 
@@ -147,7 +146,6 @@ def _coordinator(config: Config = None, until_end_of_input: UntilEnd = False) ->
     """Serve the coordinator: take jobs from the queue, hold each job's private key, judge its loss."""
     from coordinator.service import Service
 
-    process.configure_logging()
     process.run(settings.load_coordinator(config), Service, until_end_of_input=until_end_of_input)
 
 
@@ -157,8 +155,9 @@ def _single(command: Callable[..., None]) -> typer.Typer:
     return single
 
 
-def _run(command: typer.Typer) -> None:
+def _run(command: typer.Typer, log_level: str = "info") -> None:
     try:
+        process.configure_logging(log_level)
         command()
     except FedbusError as error:
         Console(stderr=True).print(f"error: {error}", style="red", markup=False, highlight=False, soft_wrap=True)

@@ -17,7 +17,7 @@ from typing import Any
 
 from fedbus import codec, jobs, topology
 from fedbus.broker.base import Broker, Delivery, Outgoing
-from fedbus.errors import ConnectionLost, DecodeError, JobFailed, Unroutable
+from fedbus.errors import ConfigError, ConnectionLost, DecodeError, JobFailed, Unroutable
 from fedbus.jobs import JobSpec, JobState
 from fedbus.messages import Cancel, Envelope, Progress, Query, StateChanged, Submit
 
@@ -101,6 +101,8 @@ class Client:
         raise JobFailed(f"job {job} ended without a report")
 
     def _request(self, key: str, envelope: Envelope) -> None:
+        if not codec.JOB_ID.fullmatch(envelope.job):
+            raise ConfigError(f"{envelope.job!r} is no job id; `fedbus submit` prints one")
         outgoing = Outgoing(topology.JOBS, key, codec.encode(envelope), secrets.token_hex(16))
         try:
             self._broker.publish(outgoing).result(CONFIRM_SECONDS)

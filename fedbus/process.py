@@ -37,9 +37,9 @@ class Service(Protocol):
 Factory = Callable[[S, Broker, Store, Engine, str], Service]
 
 
-def configure_logging() -> None:
-    """Log lines to standard error, as FEDBUS_LOG says."""
-    level, as_json = settings.log_format()
+def configure_logging(default: str = "info") -> None:
+    """Log lines to standard error, as FEDBUS_LOG says, or from this level on where it says nothing."""
+    level, as_json = settings.log_format(default=default)
     renderer = structlog.processors.JSONRenderer() if as_json else structlog.dev.ConsoleRenderer(colors=False)
     structlog.configure(
         processors=[

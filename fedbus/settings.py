@@ -155,14 +155,14 @@ def check_url(url: str, source: str) -> str:
     return url
 
 
-def log_format(environment: Mapping[str, str] | None = None) -> tuple[str, bool]:
+def log_format(environment: Mapping[str, str] | None = None, default: str = "info") -> tuple[str, bool]:
     """Level and whether lines are JSON, from FEDBUS_LOG.
 
     Raises:
         ConfigError: an unknown level.
     """
     environment = os.environ if environment is None else environment
-    level, _, form = environment.get("FEDBUS_LOG", "info").partition(",")
+    level, _, form = environment.get("FEDBUS_LOG", default).partition(",")
     if level not in ("debug", "info", "warning", "error") or form not in ("", "json"):
         raise ConfigError("FEDBUS_LOG: expected debug, info, warning or error, with ',json' for JSON lines")
     return level, form == "json"

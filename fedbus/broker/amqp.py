@@ -91,6 +91,9 @@ class AmqpBroker:
         """Declare the exchanges and these queues, now and after each reconnection; see `base.Broker`."""
         request = Request(queues)
         self._io.post(partial(self._declare, request))
+        # Closing fails what was posted before it; what was posted later is never looked at.
+        if self._closed and request.future.cancel():
+            raise self._why_not(None)
         try:
             request.future.result(timeout)
         except TimeoutError:
@@ -184,10 +187,8 @@ class AmqpBroker:
         if isinstance(self._failure, AccessRefused):
             return self._failure
         within = "" if timeout is None else f" within {timeout:g} s"
-        return ConnectionLost(
-            f"no answer from RabbitMQ at {self._place}{within} ({self._failure or 'still connecting'}): "
-            "check that it runs, and host and port of the broker URL"
-        )
+        failure = self._failure or f"no connection to RabbitMQ at {self._place}"
+        return ConnectionLost(f"{failure}{within}: check that it runs, and host and port of the broker URL")
 
     def _end(self) -> None:
         closed = self._why_not(None)

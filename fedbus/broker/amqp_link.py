@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Callable
 from typing import Any
@@ -21,6 +22,11 @@ from fedbus.errors import AccessRefused, BrokerError, ConfigError, ConnectionLos
 from fedbus.retry import delay
 
 log = structlog.get_logger(__name__)
+
+# pika reports one lost connection in a dozen errors with tracebacks; what an operator needs is logged here. Who wants
+# them sets a level before this import.
+if not logging.getLogger("pika").level:
+    logging.getLogger("pika").setLevel(logging.CRITICAL)
 
 _REFUSALS = (AuthenticationError, ProbableAuthenticationError, ProbableAccessDeniedError)
 _STEADY_SECONDS = 10.0
