@@ -1,0 +1,53 @@
+"""Makes what a broker and its users need once: random passwords, the broker's definitions, a URL for each user.
+
+    setup.py FOLDER NAME=ROLE…
+
+Writes FOLDER/broker/definitions.json, which holds salted hashes only, and FOLDER/NAME/amqp_url for each user. A second
+run changes nothing: the definitions, written last, say that all is there.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import sys
+from pathlib import Path
+from urllib.parse import quote
+
+from fedbus.broker.node_definitions import definitions
+
+BROKER = "rabbitmq:5672"
+READER = 10001  # the image's user
+
+
+def main(folder: Path, users: dict[str, str]) -> None:
+    """Write all files, unless the definitions are there already."""
+    target = folder / "broker" / "definitions.json"
+    if target.exists():
+        print(f"setup: {target} is there; nothing to do")
+        return
+    passwords = {user: secrets.token_urlsafe(24) for user in users}
+    for user, password in passwords.items():
+        url = f"amqp://{quote(user, safe='')}:{password}@{BROKER}/%2F"
+        write(folder / user / "amqp_url", url, 0o400, READER)
+    write(target, json.dumps(definitions(users, passwords), indent=1), 0o444, os.geteuid())
+    print(f"setup: made users {', '.join(users)}")
+
+
+def write(path: Path, text: str, mode: int, owner: int) -> None:
+    """Write a file that appears whole, with its mode and owner (where this process may give it away)."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    new = path.with_suffix(".new")
+    new.unlink(missing_ok=True)
+    descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
+    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+        file.write(text)
+        os.fchmod(descriptor, mode)  # whatever the umask left of it
+        if os.geteuid() == 0:
+            os.fchown(descriptor, owner, owner)
+    new.rename(path)
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), dict(word.split("=") for word in sys.argv[2:]))
