@@ -225,8 +225,8 @@ class Service:
         report = report or {"job": session.job, "name": session.spec.name, "state": state.value, "reason": reason}
         self._store.set_state(session.job, state, reason, codec.pack(report))
         self._store.purge(session.job)
-        self._announce(session.job)
         self._count()
+        self._announce(session.job)
         log.info("job ended", job=session.job, state=state.value, reason=reason)
         for name in session.spec.participants:
             self._broker.delete(topology.job_queue(name, session.job).name)

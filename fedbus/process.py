@@ -109,7 +109,8 @@ def _stop_on_signals() -> None:
 
 
 def _terminate_at_end_of_input() -> None:
-    while sys.stdin.buffer.read(4096):
+    # Not through sys.stdin: its lock, held by a thread that waits, would abort the interpreter's end.
+    while os.read(0, 4096):
         pass
     os.kill(os.getpid(), signal.SIGTERM)
 

@@ -191,7 +191,7 @@ class Declarer:
             return
         if self._connection is None or not self._connection.is_open:
             self._later(request)
-        elif self._exchanges_done:
+        elif self._exchanges_done and request.queues:
             self._run_queues(request, once=once)
         else:
             Steps(self._connection, exchange_steps(), partial(self._on_exchanges, request, once))

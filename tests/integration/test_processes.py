@@ -1,0 +1,338 @@
+"""Real processes on a real RabbitMQ: killed, cut off, stopped and misused, as an operator's would be."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import urllib.request
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from federation import Federation, motor, synthetic
+
+from fedbus import codec, topology
+from fedbus.broker.amqp import AmqpBroker
+from fedbus.broker.base import Outgoing
+from fedbus.broker.node import Node
+from fedbus.client import Client
+from fedbus.messages import Envelope, Progress, StateChanged, Verdict
+from fedbus.process import script
+from fedbus.store import Store
+
+WAIT = 60.0
+
+
+class Processes:
+    """Coordinator and parties of a federation as processes that are started, killed and started again."""
+
+    def __init__(self, federation: Federation, node: Node) -> None:
+        self.federation = federation
+        self.node = node
+        self.running: dict[str, subprocess.Popen[str]] = {}
+        self.urls: dict[str, str] = {}
+        names = ", ".join(f'"{name}"' for name in (federation.guest, *federation.hosts))
+        text = f'name = "coordinator"\nstate = "state/coordinator.db"\nprocesses = 1\nparties = [{names}]\n'
+        (federation.folder / "coordinator.toml").write_text(text)
+
+    def start(self, name: str, **environment: str) -> None:
+        """Start one, and wait until it serves."""
+        command = script("fedbus-coordinator" if name == "coordinator" else "fedbus-party")
+        with (self.federation.folder / f"{name}.log").open("a") as log:
+            child = subprocess.Popen(
+                [*command, "--config", str(self.federation.folder / f"{name}.toml"), "--until-end-of-input"],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=log,
+                text=True,
+                env={**os.environ, "FEDBUS_AMQP_URL": self.node.url(name), **environment},
+            )
+        self.running[name] = child
+        assert child.stdout is not None
+        line = child.stdout.readline()
+        assert "serving" in line, self.log(name)
+        self.urls[name] = line.split("metrics at ")[1].strip()
+
+    def start_all(self, **environment: str) -> None:
+        for name in ("coordinator", self.federation.guest, *self.federation.hosts):
+            self.start(name, **environment)
+
+    def end(self, name: str, number: signal.Signals = signal.SIGTERM) -> int:
+        """Send a signal and wait; returns the exit status."""
+        child = self.running.pop(name)
+        child.send_signal(number)
+        status = child.wait(WAIT)
+        for pipe in (child.stdin, child.stdout):
+            assert pipe is not None
+            pipe.close()
+        return status
+
+    def log(self, name: str) -> str:
+        return (self.federation.folder / f"{name}.log").read_text()
+
+    def metrics(self, name: str) -> str:
+        with urllib.request.urlopen(self.urls[name], timeout=10) as page:  # noqa: S310
+            return str(page.read().decode())
+
+
+@pytest.fixture
+def processes(node: Node) -> Iterator[Callable[[Federation], Processes]]:
+    made: list[Processes] = []
+
+    def make(federation: Federation) -> Processes:
+        federation.write_job()
+        made.append(Processes(federation, node))
+        return made[-1]
+
+    yield make
+    for each in made:
+        for name in list(each.running):
+            each.end(name, signal.SIGKILL)
+
+
+@pytest.fixture
+def client(node: Node) -> Iterator[Client]:
+    broker = AmqpBroker(node.url("client"))
+    with Client(broker) as client:
+        yield client
+    broker.close()
+
+
+def follow(client: Client, job: str, at: dict[int, Callable[[], None]] | None = None) -> dict[str, Any]:
+    """The job's last report or state; `at` says what to do once a round has been seen."""
+    todo = dict(at or {})
+    for event in client.watch(job, WAIT):
+        if isinstance(event, Progress):
+            for round_ in [r for r in todo if r <= event.round]:
+                todo.pop(round_)()
+        elif isinstance(event, StateChanged) and event.state in ("succeeded", "failed", "cancelled"):
+            assert not todo, "the job ended before the test could do what it is for"
+            return event.report or {"state": event.state, "reason": event.reason}
+    raise AssertionError("unreachable")
+
+
+def small(folder: Path, **params: Any) -> Federation:
+    return synthetic(folder, **{"max_epochs": 40, "tolerance": 0.0, "learning_rate": 0.2, "momentum": 0.5, **params})
+
+
+def test_separate_processes_give_what_one_process_gives(tmp_path: Path, node: Node) -> None:
+    for name in ("memory", "amqp"):
+        (tmp_path / name).mkdir()
+    in_memory = motor(tmp_path / "memory", hosts=2, max_epochs=5, tolerance=0.0)
+    on_rabbitmq = motor(tmp_path / "amqp", hosts=2, max_epochs=5, tolerance=0.0)
+    first, second = in_memory.run("memory"), on_rabbitmq.run("amqp")
+    assert first["state"] == second["state"] == "succeeded"
+    np.testing.assert_allclose(first["loss"], second["loss"], rtol=1e-9)
+    one, two = in_memory.weights(first["job"]), on_rabbitmq.weights(second["job"])
+    np.testing.assert_allclose(one[0], two[0], atol=1e-7)
+
+
+@pytest.mark.parametrize("victim", ["coordinator", "shop", "bank"])
+def test_a_killed_process_goes_on_and_the_result_is_the_same(
+    tmp_path: Path, processes: Callable[[Federation], Processes], client: Client, victim: str
+) -> None:
+    federation = small(tmp_path)
+    running = processes(federation)
+    running.start_all()
+
+    def kill() -> None:
+        running.end(victim, signal.SIGKILL)
+        running.start(victim)
+
+    report = follow(client, client.submit(federation.spec()), {5: kill, 20: kill})
+    assert report["state"] == "succeeded", report
+    assert report["rounds"] == 40
+    (tmp_path / "undisturbed").mkdir()
+    undisturbed = small(tmp_path / "undisturbed")
+    expected = undisturbed.run()
+    # Rows are ordered by blinded values, which differ between jobs: sums differ in their last bits.
+    np.testing.assert_allclose(report["loss"], expected["loss"], rtol=1e-9)
+    for name in list(running.running):
+        assert running.end(name) == 0
+    np.testing.assert_allclose(federation.weights(report["job"])[0], undisturbed.weights(expected["job"])[0], atol=1e-9)
+
+
+def test_cut_connections_are_made_again(
+    tmp_path: Path, processes: Callable[[Federation], Processes], client: Client, node: Node
+) -> None:
+    federation = small(tmp_path)
+    running = processes(federation)
+    running.start_all()
+
+    def cut() -> None:
+        node.rabbitmqctl("close_all_connections", "--vhost", "/", "test")
+
+    report = follow(client, client.submit(federation.spec()), {3: cut, 15: cut})
+    assert report["state"] == "succeeded", report
+    assert report["rounds"] == 40
+    assert "fedbus_reconnections_total 0.0" not in running.metrics("bank")
+
+
+def test_sigterm_ends_with_status_0_and_the_job_goes_on_later(
+    tmp_path: Path, processes: Callable[[Federation], Processes], client: Client
+) -> None:
+    federation = small(tmp_path)
+    running = processes(federation)
+    running.start_all()
+    status: dict[str, int] = {}
+
+    def restart() -> None:
+        status["bank"] = running.end("bank", signal.SIGTERM)
+        running.start("bank")
+
+    report = follow(client, client.submit(federation.spec()), {4: restart})
+    assert status == {"bank": 0}
+    assert report["state"] == "succeeded"
+    assert report["rounds"] == 40
+
+
+def test_a_process_ends_with_the_one_that_started_it(
+    tmp_path: Path, processes: Callable[[Federation], Processes]
+) -> None:
+    running = processes(small(tmp_path))
+    running.start("coordinator")
+    child = running.running.pop("coordinator")
+    assert child.stdin is not None
+    assert child.stdout is not None
+    child.stdin.close()
+    assert child.wait(WAIT) == 0
+    child.stdout.close()
+
+
+def test_long_arithmetic_does_not_cost_the_connection(tmp_path: Path) -> None:
+    # Heartbeats of 1 s and a delivery time-out of 2 s against rounds of several seconds in two children.
+    names = {"coordinator": "coordinator", "shop": "party", "bank": "party", "client": "client"}
+    with Node(users=names, heartbeat=1, consumer_timeout_ms=2000) as node:
+        federation = synthetic(tmp_path, rows=4000, key_bits=2048, max_epochs=1, tolerance=0.0)
+        federation.write_job()
+        for file in federation.files:
+            file.write_text(file.read_text().replace("[datasets.rows]", "[broker]\nheartbeat = 1\n[datasets.rows]"))
+        running = Processes(federation, node)
+        broker = AmqpBroker(node.url("client"))
+        try:
+            running.start_all()
+            with Client(broker) as client:
+                report = follow(client, client.submit(federation.spec()))
+            assert report["state"] == "succeeded", report
+            assert report["round_latency_seconds"]["p50"] > 2.0, "the round was too short to show anything"
+            for name in ("shop", "bank"):
+                assert "fedbus_reconnections_total 0.0" in running.metrics(name)
+                assert "fedbus_redeliveries_total 0.0" in running.metrics(name)
+        finally:
+            broker.close()
+            for name in list(running.running):
+                running.end(name, signal.SIGKILL)
+
+
+@pytest.mark.parametrize(
+    ("body", "reason"),
+    [
+        (lambda _: b"\x00garbage", "malformed message"),
+        (lambda job: codec.pack({"version": 99, "job": job}), "unknown version"),
+        (lambda _: bytes(codec.MAX_BODY_BYTES + 1), "over the limit"),
+        (lambda job: codec.encode(Envelope(job, "coordinator", "bank", Verdict(0.0, True, True))), "published by shop"),
+    ],
+    ids=["garbage", "version", "size", "another's name"],
+)
+def test_a_bad_message_ends_the_job_on_all_sides(
+    tmp_path: Path,
+    processes: Callable[[Federation], Processes],
+    client: Client,
+    node: Node,
+    body: Callable[[str], bytes],
+    reason: str,
+) -> None:
+    federation = small(tmp_path, max_epochs=1000)
+    running = processes(federation)
+    running.start_all()
+    job = client.submit(federation.spec())
+
+    def inject() -> None:
+        shop = AmqpBroker(node.url("shop"))
+        shop.publish(Outgoing(topology.DATA, topology.data_key("shop", "bank", job), body(job), "bad")).result(WAIT)
+        shop.close()
+
+    report = follow(client, job, {3: inject})
+    assert report["state"] == "failed"
+    assert "bank: bank received from shop" in report["reason"]
+    assert reason in report["reason"]
+    assert "fedbus_dead_letters_total 1.0" in running.metrics("bank")
+    for name in ("shop", "bank"):
+        assert running.end(name) == 0
+        with Store(tmp_path / "state" / f"{name}.db") as store:
+            record = store.job(job)
+        assert record is not None
+        assert record.reason == report["reason"]
+
+
+def test_a_cancelled_job_ends_on_all_sides(
+    tmp_path: Path, processes: Callable[[Federation], Processes], client: Client
+) -> None:
+    federation = small(tmp_path, max_epochs=1000)
+    running = processes(federation)
+    running.start_all()
+    job = client.submit(federation.spec())
+    report = follow(client, job, {2: lambda: client.cancel(job)})
+    assert report["state"] == "cancelled"
+    assert running.end("bank") == 0
+    with Store(tmp_path / "state" / "bank.db") as store:
+        record = store.job(job)
+    assert record is not None
+    assert record.state == "cancelled"
+
+
+def test_metrics_tell_of_the_job(tmp_path: Path, processes: Callable[[Federation], Processes], client: Client) -> None:
+    federation = small(tmp_path, max_epochs=5)
+    running = processes(federation)
+    running.start_all()
+    report = follow(client, client.submit(federation.spec()))
+    assert report["metrics"] == running.urls
+    pages = {name: running.metrics(name) for name in running.urls}
+    latency = 'fedbus_round_latency_seconds_count{algorithm="vertical-linear",phase="round",role="coordinator"} 5.0'
+    assert latency in pages["coordinator"]
+    assert f'fedbus_loss{{job="{report["job"]}"}} {report["loss"][-1]!r}' in pages["coordinator"]
+    assert 'fedbus_jobs{state="succeeded"} 1.0' in pages["coordinator"]
+    assert 'fedbus_messages_total{direction="sent",kind="forward"} 6.0' in pages["bank"]
+    assert 'fedbus_messages_total{direction="received",kind="forward"} 6.0' in pages["shop"]
+    assert 'fedbus_crypto_operations_total{operation="decrypt"}' in pages["coordinator"]
+    assert "fedbus_publish_confirm_seconds_count" in pages["shop"]
+
+
+def test_the_command_line_from_submitting_to_the_report(
+    tmp_path: Path, processes: Callable[[Federation], Processes], node: Node
+) -> None:
+    federation = small(tmp_path, max_epochs=3)
+    running = processes(federation)
+    running.start_all()
+    environment = {**os.environ, "FEDBUS_AMQP_URL": node.url("client")}
+
+    def fedbus(*arguments: str) -> subprocess.CompletedProcess[str]:
+        command = [*script("fedbus"), *arguments]
+        return subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=WAIT)
+
+    submitted = fedbus("submit", str(federation.job_file))
+    assert submitted.returncode == 0, submitted.stderr
+    job = submitted.stdout.strip()
+    watched = fedbus("watch", job, "--json", "-")
+    assert watched.returncode == 0, watched.stderr
+    assert json.loads(watched.stdout)["rounds"] == 3
+    unknown = fedbus("watch", "no-such-job")
+    assert unknown.returncode == 4
+    assert "no job no-such-job" in unknown.stderr
+
+
+def test_nobody_serves(node: Node, tmp_path: Path) -> None:
+    federation = small(tmp_path)
+    federation.write_job()
+    done = subprocess.run(
+        [sys.executable, "-m", "fedbus.cli", "submit", str(federation.job_file)],
+        env={key: value for key, value in os.environ.items() if key != "FEDBUS_AMQP_URL"},
+        capture_output=True, text=True, check=False, timeout=WAIT,
+    )  # fmt: skip
+    assert done.returncode == 2
+    assert "FEDBUS_AMQP_URL: not set" in done.stderr
