@@ -10,11 +10,11 @@ import time
 from typing import Any
 
 import structlog
-from fedbus.crypto.engine import Engine
 
 from coordinator import linear
 from fedbus import codec, jobs, metrics, topology
 from fedbus.broker.base import Broker, Delivery, Outgoing, Subscription
+from fedbus.crypto.engine import Engine
 from fedbus.errors import ConfigError, DecodeError, FedbusError, JobError, JobFailed, JobRefused, PeerSilent
 from fedbus.jobs import JobState
 from fedbus.messages import Accepted, Cancel, Envelope, Finished, Message, Outcome, Query, Start, StateChanged, Submit

@@ -10,10 +10,10 @@ import threading
 from concurrent.futures import CancelledError, Future
 
 import structlog
-from fedbus.crypto.engine import Engine
 
 from fedbus import codec, jobs, metrics, topology
 from fedbus.broker.base import Broker, Delivery, Subscription
+from fedbus.crypto.engine import Engine
 from fedbus.errors import DecodeError, FedbusError, JobFailed, JobRefused
 from fedbus.jobs import JobState
 from fedbus.messages import Accepted, Failed, Finished, Outcome, Start

@@ -8,7 +8,6 @@ import threading
 import time
 
 from common import sessions, specification
-
 from fedbus.crypto.engine import Engine
 from parties import align
 

@@ -7,7 +7,6 @@ import tempfile
 from pathlib import Path
 
 from common import write_tables
-
 from coordinator.service import Service
 from fedbus import simulate
 from parties import pooled

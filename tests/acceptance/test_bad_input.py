@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from federation import ROLES, Federation, add_party, synthetic
 
 from fedbus import simulate
 from fedbus.broker.base import Broker
@@ -19,6 +18,7 @@ from fedbus.messages import Forward, Message, Residual, Start
 from fedbus.session import Session
 from fedbus.settings import PartySettings
 from fedbus.store import Store
+from federation import ROLES, Federation, add_party, synthetic
 from parties.worker import Worker
 
 SECRET_CELL = "4711.secret"

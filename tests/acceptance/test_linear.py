@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-from federation import Federation, motor, synthetic
 
 from fedbus import pooled
 from fedbus.messages import Progress
+from federation import Federation, motor, synthetic
 
 EPOCHS = 8
 

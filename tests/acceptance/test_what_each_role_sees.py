@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from federation import ROLES, Federation, synthetic
 
 from coordinator.service import Service
 from fedbus import codec, simulate
@@ -18,6 +17,7 @@ from fedbus.crypto.engine import Engine
 from fedbus.crypto.paillier import PrivateKey
 from fedbus.messages import Envelope, TensorMessage
 from fedbus.store import Store, StoredMessage
+from federation import ROLES, Federation, synthetic
 from parties.worker import Worker
 
 ROUNDS = 30

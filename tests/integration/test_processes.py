@@ -14,7 +14,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from federation import Federation, motor, synthetic
 
 from fedbus import codec, topology
 from fedbus.broker.amqp import AmqpBroker
@@ -24,6 +23,7 @@ from fedbus.client import Client
 from fedbus.messages import Envelope, Progress, StateChanged, Verdict
 from fedbus.process import script
 from fedbus.store import Store
+from federation import Federation, motor, synthetic
 
 WAIT = 60.0
 

@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from fedbus.crypto.engine import Engine
 
 from coordinator.service import Service
 from fedbus import codec, jobs, pooled, simulate
 from fedbus.batching import batches
 from fedbus.broker.base import Broker
+from fedbus.crypto.engine import Engine
 from fedbus.jobs import JobSpec
 from fedbus.messages import Progress, StateChanged
 from fedbus.settings import PartySettings, load_party
