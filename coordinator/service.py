@@ -54,10 +54,9 @@ class Service:
 
         Raises:
             AccessRefused: the broker's user may not declare.
-            ConnectionLost: no broker.
         """
         control = [topology.control_queue(party) for party in self._settings.parties]
-        self._broker.declare([topology.dead_queue(), topology.jobs_queue(), *control])
+        self._broker.declare([topology.dead_queue(), topology.jobs_queue(), *control], timeout=None)
         for record in self._store.jobs():
             if record.state.final:
                 self._store.purge(record.job)

@@ -171,8 +171,10 @@ def _client(name: str = "coordinator") -> Iterator[Client]:
     url = settings.broker_url()
     if not url:
         raise ConfigError("FEDBUS_AMQP_URL: not set; it is the broker's URL, amqp://user:password@host:5672/")
-    with contextlib.closing(AmqpBroker(url)) as broker, Client(broker, name) as client:
-        yield client
+    with contextlib.closing(AmqpBroker(url)) as broker:
+        broker.connect()
+        with Client(broker, name) as client:
+            yield client
 
 
 def _watch(client: Client, job: str, json_file: Path | None) -> None:

@@ -72,11 +72,12 @@ def run(config: S, factory: Factory[S], *, until_end_of_input: bool = False) -> 
     with contextlib.ExitStack() as stack:
         _stop_on_signals()
         try:
-            service = _start(config, factory, stack)
+            service, url = _start(config, factory, stack)
             if until_end_of_input:
                 threading.Thread(target=_terminate_at_end_of_input, daemon=True).start()
-            service.start()
             stack.callback(service.stop)
+            service.start()
+            print(f"{config.name}: serving; metrics at {url}", flush=True)  # noqa: T201  # for who started it
             threading.Event().wait()
         except KeyboardInterrupt:
             structlog.get_logger().info("stopping; unfinished jobs go on at the next start")
@@ -84,7 +85,7 @@ def run(config: S, factory: Factory[S], *, until_end_of_input: bool = False) -> 
                 signal.signal(number, signal.SIG_IGN)
 
 
-def _start(config: S, factory: Factory[S], stack: contextlib.ExitStack) -> Service:
+def _start(config: S, factory: Factory[S], stack: contextlib.ExitStack) -> tuple[Service, str]:
     store = stack.enter_context(Store(config.path(config.state)))
     try:
         page = metrics.Server(config.metrics.address)
@@ -95,9 +96,9 @@ def _start(config: S, factory: Factory[S], stack: contextlib.ExitStack) -> Servi
     stack.callback(engine.close)
     broker = AmqpBroker(config.broker.url, heartbeat=config.broker.heartbeat)
     stack.callback(broker.close)
-    service = factory(config, broker, store, engine, page.url)
-    print(f"{config.name}: serving; metrics at {page.url}", flush=True)  # noqa: T201  # for who started it
-    return service
+    # For as long as it takes: a broker that is down may come back, a wrong password raises at once.
+    broker.connect(timeout=None)
+    return factory(config, broker, store, engine, page.url), page.url
 
 
 def _stop_on_signals() -> None:

@@ -11,8 +11,9 @@ import contextlib
 import math
 import time
 from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import structlog
 
@@ -26,6 +27,8 @@ from fedbus.post import Post, publish_event
 from fedbus.store import Store
 
 log = structlog.get_logger()
+
+E = TypeVar("E")
 
 _LONGEST_RESEND = 300.0
 
@@ -205,6 +208,23 @@ class Session:
     def report_failure(self, message: Failed) -> None:
         """Tell the coordinator that this party cannot go on, even where the session itself has failed."""
         self._post.send(self._envelope(self.coordinator, message, 0, 1))
+
+    def wait_for_end(self, end: Future[E]) -> E:
+        """Wait for the coordinator's word on the job, which reaches this process by another way.
+
+        Raises:
+            PeerSilent: the coordinator gave no sign of life for longer than the job allows.
+            CancelledError: the future was cancelled.
+        """
+        since, asked = time.monotonic(), 0
+        while True:
+            try:
+                return end.result(self.spec.limits.resend)
+            except TimeoutError:
+                if self._post.mailbox.silence(self.coordinator, since) >= self.spec.limits.silence:
+                    raise PeerSilent(f"{self.coordinator} did not say how the job ended (limits.silence)") from None
+            asked += 1
+            self._post.whisper(self.coordinator, Resend("outcome", self.round, 0, []), asked)
 
     def _send(self, to: str, message: Message, chunk: int, chunks: int) -> None:
         self._post.mailbox.check()

@@ -14,7 +14,7 @@ import structlog
 from fedbus import codec, jobs, metrics, topology
 from fedbus.broker.base import Broker, Delivery, Subscription
 from fedbus.crypto.engine import Engine
-from fedbus.errors import DecodeError, FedbusError, JobFailed, JobRefused
+from fedbus.errors import DecodeError, FedbusError, JobFailed, JobRefused, PeerSilent
 from fedbus.jobs import JobState
 from fedbus.messages import Accepted, Failed, Finished, Outcome, Start
 from fedbus.schema import convert
@@ -118,7 +118,8 @@ class Worker:
         if self._store.set_state(job, state, outcome.reason):
             log.info("job ended", job=job, state=outcome.state, reason=outcome.reason)
         if run is not None:
-            run.outcome.set_result(outcome)
+            if not run.outcome.done():
+                run.outcome.set_result(outcome)
             run.session.fail(JobFailed(outcome.reason or f"the coordinator ended the job: {outcome.state}"))
 
     def _run(self, job: str) -> None:
@@ -167,9 +168,9 @@ class Worker:
         """Wait for the coordinator's word; without one the job has failed, unless this process is stopping."""
         session = run.session
         try:
-            return run.outcome.result(session.spec.limits.silence)
-        except TimeoutError:
-            reason = f"{session.coordinator} did not say how the job ended within limits.silence"
+            return session.wait_for_end(run.outcome)
+        except PeerSilent as error:
+            reason = str(error)
             self._store.set_state(session.job, JobState.FAILED, reason)
             return Outcome(JobState.FAILED.value, reason)
         except CancelledError:
