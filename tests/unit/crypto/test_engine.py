@@ -1,0 +1,196 @@
+"""The engine gives what the plain operations give, with as many processes as there are."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+
+from fedbus import metrics
+from fedbus.crypto import curve
+from fedbus.crypto import engine as engine_module
+from fedbus.crypto.engine import Engine
+from fedbus.crypto.paillier import PrivateKey
+from fedbus.crypto.tensor import CipherTensor
+from fedbus.errors import CryptoError, FixedPointOverflow, InvalidCiphertext, InvalidPoint, WrongKey
+
+
+@pytest.fixture(scope="module")
+def children() -> Iterator[Engine]:
+    engine = Engine(2)
+    engine.warm_up()
+    yield engine
+    engine.close()
+
+
+@pytest.fixture(scope="module", params=["inline", "children"])
+def engine(request: pytest.FixtureRequest) -> Iterator[Engine]:
+    if request.param == "children":
+        yield request.getfixturevalue("children")
+    else:
+        inline = Engine(0)
+        yield inline
+        inline.close()
+
+
+@pytest.mark.parametrize("count", [0, 1, 2, 15, 16, 101])
+def test_encrypts_and_decrypts_in_order(engine: Engine, private: PrivateKey, count: int) -> None:
+    values = [(-1) ** number * number**9 for number in range(count)]
+    encrypted = engine.encrypt(private.public, values, 5)
+    assert (len(encrypted), encrypted.scale) == (count, 5)
+    assert engine.decrypt(private, encrypted) == private.decrypt(encrypted) == values
+    assert engine.decrypt_residues(private, encrypted) == [value % private.public.n for value in values]
+
+
+def test_adds_and_obfuscates(engine: Engine, private: PrivateKey) -> None:
+    key = private.public
+    before = key.encrypt(np.arange(40), 3)
+    residues = [key.n - number for number in range(1, 41)]
+    after = engine.add_plain_obfuscated(key, before, residues)
+    assert private.decrypt(after) == [-1] * 40
+    assert after.scale == 3
+    # Without obfuscation the residue modulo n would stay, whatever is added.
+    assert not {number % key.n for number in numbers(before)} & {number % key.n for number in numbers(after)}
+    fresh = engine.obfuscate(key, before)
+    assert private.decrypt(fresh) == list(range(40))
+    assert not {*numbers(before)} & {*numbers(fresh)}
+
+
+def numbers(tensor: CipherTensor) -> list[int]:
+    width = tensor.width
+    return [int.from_bytes(tensor.blob[at : at + width], "big") for at in range(0, len(tensor.blob), width)]
+
+
+@pytest.mark.parametrize("shape", [(0, 0), (0, 2), (3, 0), (1, 1), (700, 3), (600, 7), (90, 40)])
+def test_products_by_rows_and_by_columns(engine: Engine, private: PrivateKey, shape: tuple[int, int]) -> None:
+    random = np.random.default_rng(4)
+    matrix = random.integers(-1000, 1000, size=shape)
+    values = random.integers(-1000, 1000, size=shape[0])
+    product = engine.matvec(private.public, matrix, private.public.encrypt(values, 2), 16)
+    assert product.scale == 18
+    assert private.decrypt(product) == (matrix.T @ values).tolist()
+
+
+def test_aligns(engine: Engine) -> None:
+    ids = [f"user-{number}" for number in range(1201)]
+    points = engine.hash_to_group(ids, b"job")
+    assert points == curve.hash_to_group(ids, b"job")
+    exponent = (77).to_bytes(32, "little")
+    assert engine.blind(points, exponent) == curve.blind(points, exponent)
+    assert engine.blind(b"", exponent) == b""
+
+
+def test_makes_keys(engine: Engine) -> None:
+    private = engine.generate_keypair(512)
+    assert private.public.bits == 512
+    assert private.decrypt(private.public.encrypt([-3], 0)) == [-3]
+
+
+def test_refuses_what_the_operations_refuse(engine: Engine, private: PrivateKey, other: PrivateKey) -> None:
+    key, foreign = private.public, other.public.encrypt([1], 0)
+    good = key.encrypt([1], 0)
+    engine.check(key, good)
+    with pytest.raises(WrongKey):
+        engine.check(key, foreign)
+    with pytest.raises(WrongKey):
+        engine.decrypt(private, foreign)
+    with pytest.raises(FixedPointOverflow):
+        engine.encrypt(key, [key.n], 0)
+    with pytest.raises(ValueError, match="2 integers cannot be added to 1"):
+        engine.add_plain_obfuscated(key, good, [1, 2])
+    with pytest.raises(ValueError, match="does not fit 1 ciphertexts"):
+        engine.matvec(key, np.ones((2, 1), np.int64), good, 0)
+    with pytest.raises(InvalidPoint, match="33 bytes"):
+        engine.blind(bytes(33), (7).to_bytes(32, "little"))
+
+
+def test_errors_name_the_index_in_the_whole_vector(engine: Engine, private: PrivateKey) -> None:
+    key = private.public
+    good = key.encrypt([1], 0)
+    bad = CipherTensor(key.fingerprint, 0, key.width, bytes(key.width))
+    with pytest.raises(InvalidCiphertext, match="number 2500 of"):
+        engine.check(key, CipherTensor.join([good] * 2500 + [bad] + [good] * 10))
+    points = curve.hash_to_group(["a"], b"d") * 250
+    with pytest.raises(InvalidPoint, match="element 250 is"):
+        engine.blind(points + bytes(32), (7).to_bytes(32, "little"))
+
+
+def test_threads_share_an_engine(children: Engine, private: PrivateKey) -> None:
+    found: dict[int, list[int]] = {}
+
+    def work(number: int) -> None:
+        found[number] = children.decrypt(private, children.encrypt(private.public, [number] * 20, 0))
+
+    threads = [threading.Thread(target=work, args=(number,)) for number in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert found == {number: [number] * 20 for number in range(8)}
+
+
+def test_operations_and_their_seconds_are_counted(engine: Engine, private: PrivateKey) -> None:
+    def figures(operation: str) -> tuple[float, float]:
+        return (
+            metrics.crypto_operations.labels(operation)._value.get(),
+            metrics.crypto_seconds.labels(operation)._value.get(),
+        )
+
+    before = {operation: figures(operation) for operation in ("encrypt", "multiply", "decrypt")}
+    encrypted = engine.encrypt(private.public, [1] * 50, 0)
+    engine.decrypt(private, engine.matvec(private.public, np.full((50, 3), 12345), encrypted, 0))
+    for operation, count in (("encrypt", 50), ("multiply", 150), ("decrypt", 3)):
+        operations, seconds = figures(operation)
+        assert operations - before[operation][0] == count
+        assert 0 < seconds - before[operation][1] < 10
+
+
+def test_obfuscators_are_made_in_idle_time_and_each_is_used_once(
+    children: Engine, private: PrivateKey, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    key, made, enough, count = private.public, [], threading.Event(), engine_module._count
+
+    def counted(operation: str, number: int, seconds: float) -> None:
+        count(operation, number, seconds)
+        if operation == "obfuscator":
+            made.append(number)
+            if sum(made) >= 100:
+                enough.set()
+
+    monkeypatch.setattr(engine_module, "_count", counted)
+    children.prefill(key, 100)
+    assert enough.wait(30)
+    assert children.prefilled(key) == 100
+    stock = {
+        *numbers(CipherTensor(key.fingerprint, 0, key.width, bytes(children._reserve._stocks[key.fingerprint].ready)))
+    }
+    # An encryption of zero is its obfuscator.
+    used = [*numbers(children.encrypt(key, [0] * 60, 0)), *numbers(children.encrypt(key, [0] * 60, 0))]
+    assert len(stock) == 100
+    assert stock <= {*used}
+    assert len({*used}) == 120
+    children.prefill(key, 0)
+    assert children.prefilled(key) == 0
+
+
+def test_those_in_stock_are_used_first(children: Engine, private: PrivateKey, monkeypatch: pytest.MonkeyPatch) -> None:
+    key = private.public
+    stock = key.obfuscators(21)
+    monkeypatch.setattr(children._reserve, "take", lambda *_: stock)
+    # An encryption of zero is its obfuscator.
+    encrypted = numbers(children.encrypt(key, [0] * 33, 0))
+    ready = numbers(CipherTensor(key.fingerprint, 0, key.width, stock))
+    assert [number for number in encrypted if number in ready] == ready
+    assert len({*encrypted}) == 33
+
+
+def test_a_closed_engine_says_so(private: PrivateKey) -> None:
+    engine = Engine(1)
+    engine.close()
+    engine.close()
+    with pytest.raises(CryptoError, match="the engine is closed"):
+        engine.encrypt(private.public, [1], 0)
+    engine.prefill(private.public, 5)
+    assert engine.prefilled(private.public) == 0

@@ -1,0 +1,166 @@
+"""Child processes: they are replaced when they die, and end with the pool or with their parent."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from fedbus import metrics
+from fedbus.crypto.pool import Pool
+from fedbus.errors import CryptoError
+
+# A child says through a FIFO that it has begun, and then computes until it is ended.
+BEGIN_AND_NEVER_END = "open({!r}, 'w').close()\nwhile True: pass"
+DIE_ONCE = "import os, pathlib\nmark = pathlib.Path({!r})\nif not mark.exists():\n    mark.touch()\n    os._exit(9)"
+PARENT = """
+import threading
+from fedbus.crypto.pool import Pool
+pool = Pool(2)
+pool.warm_up()
+busy = threading.Thread(target=pool.run, args=(exec, [({task!r},)]), daemon=True)
+busy.start()
+threading.Event().wait()
+"""
+
+
+@pytest.fixture(scope="module")
+def pool() -> Iterator[Pool]:
+    pool = Pool(2)
+    yield pool
+    pool.close()
+
+
+@pytest.fixture
+def fifo(tmp_path: Path) -> Path:
+    path = tmp_path / "begun"
+    os.mkfifo(path)
+    return path
+
+
+def wait_until_begun(fifo: Path) -> None:
+    """Opening waits for the writer, whose end of file follows at once."""
+    fifo.read_text()
+
+
+def test_results_come_in_order_from_other_processes(pool: Pool) -> None:
+    results, seconds = pool.run(divmod, [(number, 7) for number in range(20)])
+    assert results == [divmod(number, 7) for number in range(20)]
+    assert seconds >= 0
+    pids, _ = pool.run(os.getpid, [()] * 4)
+    assert os.getpid() not in pids
+
+
+def test_without_processes_the_caller_computes() -> None:
+    pool = Pool(0)
+    assert pool.run(os.getpid, [(), ()])[0] == [os.getpid()] * 2
+    pool.warm_up()
+    pool.close()
+    with pytest.raises(CryptoError, match="closed"):
+        pool.run(os.getpid, [()])
+
+
+def test_processor_seconds_are_those_of_the_child(pool: Pool) -> None:
+    _, seconds = pool.run(sum, [(range(3_000_000),)])
+    assert 0.005 < seconds < 10
+
+
+def test_an_error_of_a_task_is_raised_and_the_children_live_on(pool: Pool) -> None:
+    children = pool._executor
+    with pytest.raises(ZeroDivisionError):
+        pool.run(divmod, [(1, 1), (1, 0)])
+    assert pool.run(divmod, [(7, 2)])[0] == [(3, 1)]
+    assert pool._executor is children
+
+
+def test_a_runtime_error_of_a_task_is_not_taken_for_a_death(pool: Pool) -> None:
+    with pytest.raises(RuntimeError, match="of the task"):
+        pool.run(exec, [("raise RuntimeError('of the task')",)])
+
+
+def test_the_terminals_interrupt_does_not_reach_the_children(pool: Pool) -> None:
+    assert pool.run(signal.getsignal, [(signal.SIGINT,)] * 4)[0] == [signal.SIG_IGN] * 4
+
+
+def test_an_operation_whose_child_dies_is_done_again(pool: Pool, tmp_path: Path) -> None:
+    retries = metrics.retries.labels("arithmetic")
+    before = retries._value.get()
+    mark = tmp_path / "died"
+    pieces = [(DIE_ONCE.format(str(mark)),), ("1",)]
+    assert pool.run(exec, pieces)[0] == [None, None]
+    assert mark.exists()
+    assert retries._value.get() == before + 1
+
+
+def test_a_child_that_dies_while_idle_is_replaced(pool: Pool) -> None:
+    (pid,), _ = pool.run(os.getpid, [()])
+    os.kill(pid, signal.SIGKILL)
+    assert pool.run(divmod, [(7, 2)] * 4)[0] == [(3, 1)] * 4
+
+
+def test_threads_that_share_a_pool_all_survive_a_death(pool: Pool, tmp_path: Path) -> None:
+    outcomes: list[object] = []
+    mark = tmp_path / "died"
+
+    def work(number: int) -> None:
+        try:
+            pool.run(exec, [(DIE_ONCE.format(str(mark)),)])
+            outcomes.append(pool.run(divmod, [(number, 7)])[0][0])
+        except CryptoError as error:
+            outcomes.append(error)
+
+    threads = [threading.Thread(target=work, args=(number,)) for number in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(outcomes) == [divmod(number, 7) for number in range(6)]  # type: ignore[type-var]
+
+
+def test_an_operation_that_kills_every_child_fails(pool: Pool) -> None:
+    with pytest.raises(CryptoError, match="died twice"):
+        pool.run(os._exit, [(9,)])
+    assert pool.run(divmod, [(7, 2)])[0] == [(3, 1)]
+
+
+def test_closing_ends_busy_children_and_their_callers(fifo: Path) -> None:
+    pool, outcome = Pool(1), []
+
+    def work() -> None:
+        try:
+            pool.run(exec, [(BEGIN_AND_NEVER_END.format(str(fifo)),)])
+        except CryptoError as error:
+            outcome.append(str(error))
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    wait_until_begun(fifo)
+    assert pool._executor is not None
+    (child,) = pool._executor._processes.values()
+    assert child.is_alive()
+    pool.close()
+    thread.join()
+    assert outcome == ["the engine is closed"]
+    assert not child.is_alive()
+    pool.close()
+    with pytest.raises(CryptoError, match="closed"):
+        pool.submit(os.getpid)
+
+
+def test_a_parent_that_is_killed_leaves_no_children(fifo: Path) -> None:
+    task = BEGIN_AND_NEVER_END.format(str(fifo))
+    # The children share the parent's standard output: its end is read when the last of them has gone.
+    with subprocess.Popen([sys.executable, "-c", PARENT.format(task=task)], stdout=subprocess.PIPE) as parent:
+        wait_until_begun(fifo)
+        children = Path(f"/proc/{parent.pid}/task/{parent.pid}/children").read_text().split()
+        assert len(children) >= 2
+        parent.kill()
+        output, _ = parent.communicate(timeout=20)
+        assert output == b""
+        assert parent.returncode == -signal.SIGKILL
