@@ -128,6 +128,10 @@ def _on_rabbitmq(
 ) -> Iterator[tuple[Client, Submit]]:
     with contextlib.ExitStack() as stack:
         urls = stack.enter_context(_broker(spec))
+        # First of all: processes wait for a broker for ever, a simulation should not.
+        broker = AmqpBroker(urls[_CLIENT])
+        stack.callback(broker.close)
+        broker.connect()
         config = folder / "coordinator.toml"
         names = ", ".join(f'"{party}"' for party in spec.parties)
         config.write_text(f'name = "{spec.coordinator}"\nstate = "coordinator.db"\nparties = [{names}]\n', "utf-8")
@@ -139,8 +143,6 @@ def _on_rabbitmq(
         }
         for name, child in running.items():
             _wait_ready(name, child, folder)
-        broker = AmqpBroker(urls[_CLIENT])
-        stack.callback(broker.close)
         client = stack.enter_context(Client(broker, spec.coordinator))
         yield client, lambda job_file: _submit(job_file, urls[_CLIENT])
 
