@@ -216,3 +216,4 @@ class AmqpBroker:
         closed = self._why_not(None)
         self._publisher.fail_all(closed)
         self._declarer.fail_all(closed)
+        self._deliveries.stop(0)

@@ -62,19 +62,20 @@ class Acks:
         returned = [self._returned.popleft() for _ in range(len(self._returned))]
         if not self._channel.is_open:
             return
-        for tag in returned:
-            self._channel.basic_nack(tag, requeue=True)
         self._settled.update(acked, returned)
         while self._lowest in self._settled:
             self._settled.discard(self._lowest)
             self._lowest += 1
-        # Every tag below the lowest open one is settled: one command serves all of them. It must name a tag that the
-        # broker still holds, so one of this batch.
-        if together := [tag for tag in acked if tag < self._lowest]:
-            self._channel.basic_ack(max(together), multiple=len(together) > 1)
-        for tag in acked:
-            if tag >= self._lowest:
-                self._channel.basic_ack(tag)
+        with self._channel.connection.gather():
+            for tag in returned:
+                self._channel.basic_nack(tag, requeue=True)
+            # Every tag below the lowest open one is settled: one command serves all of them. It must name a tag that
+            # the broker still holds, so one of this batch.
+            if together := [tag for tag in acked if tag < self._lowest]:
+                self._channel.basic_ack(max(together), multiple=len(together) > 1)
+            for tag in acked:
+                if tag >= self._lowest:
+                    self._channel.basic_ack(tag)
 
 
 class AmqpDelivery:

@@ -156,8 +156,11 @@ class Publisher:
     def _pump(self) -> None:
         while self._incoming:
             self._ready.append(self._incoming.popleft())
-        while self._channel is not None and self._ready and self._has_window(len(self._ready[0].message.body)):
-            self._send(self._ready.popleft())
+        if self._channel is None or not self._ready:
+            return
+        with self._connection.gather():
+            while self._ready and self._has_window(len(self._ready[0].message.body)):
+                self._send(self._ready.popleft())
 
     def _has_window(self, size: int) -> bool:
         if not self._unconfirmed:
@@ -288,5 +291,6 @@ class Publisher:
         with self._room:
             self._held -= len(settled)
             self._held_bytes -= sum(len(pending.message.body) for pending in settled)
-            if self._waiters:
+            # Publishers are woken for many messages at a time: threads that take turns at each one are far slower.
+            if self._waiters and 2 * self._held <= BUFFER and 2 * self._held_bytes <= BUFFER_BYTES:
                 self._room.notify_all()

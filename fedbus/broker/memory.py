@@ -1,8 +1,7 @@
 """An in-process broker with RabbitMQ's semantics: for simulation in a notebook, for tests, without a server.
 
-It keeps what fedbus relies on: topic routing, mandatory messages, redelivery with its flag, delivery limits, dead
-letters, length limits, single active consumers, exclusive queues, prefetch. It knows neither permissions nor expiry,
-and nothing outlives the process.
+It keeps what fedbus relies on: topic routing, mandatory messages, redelivery, delivery limits, dead letters, length
+limits, single active consumers, exclusive queues, prefetch. It has no permissions and no expiry; all is in memory.
 """
 
 from __future__ import annotations

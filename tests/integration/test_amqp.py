@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import queue
+import ssl
 import threading
 import time
 import uuid
@@ -17,6 +18,7 @@ from structlog.testing import capture_logs
 
 from fedbus import topology
 from fedbus.broker.amqp import AmqpBroker, redact
+from fedbus.broker.amqp_link import parameters
 from fedbus.broker.base import Delivery, Outgoing
 from fedbus.broker.node import Node
 from fedbus.errors import AccessRefused, ConfigError, ConnectionLost, Nacked, Unroutable
@@ -107,6 +109,11 @@ def test_a_url_that_is_none(url: str) -> None:
         AmqpBroker(url)
     assert "pw1" not in str(wrong.value)
     assert wrong.value.__suppress_context__
+
+
+def test_the_certificate_of_an_amqps_server_is_verified() -> None:
+    options = parameters("amqps://ann:pw1@h/", 30, "test").ssl_options
+    assert (options.context.verify_mode, options.context.check_hostname) == (ssl.CERT_REQUIRED, True)
 
 
 def test_nobody_listens(connect: Connect) -> None:
