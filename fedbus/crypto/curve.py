@@ -7,10 +7,15 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
+from pathlib import Path
 
 import rbcl
+from rbcl import rbcl as _library
 
 from fedbus.errors import InvalidPoint
+
+# rbcl writes libsodium to a new temporary file at every import, in every process, and leaves it there.
+Path(_library._sodium._name).unlink(missing_ok=True)
 
 POINT_BYTES = 32
 SCALAR_BYTES = 32

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -73,3 +76,9 @@ def test_a_broken_length_is_refused_first() -> None:
 def test_exponents_out_of_range_are_refused(exponent: bytes) -> None:
     with pytest.raises(ValueError, match="exponent"):
         curve.blind(GENERATOR, exponent)
+
+
+def test_the_library_leaves_no_file_behind(tmp_path: Path) -> None:
+    environment = {**os.environ, "TMPDIR": str(tmp_path)}
+    subprocess.run([sys.executable, "-c", "import fedbus.crypto.curve"], env=environment, check=True)
+    assert not list(tmp_path.iterdir())
