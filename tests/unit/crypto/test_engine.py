@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import select
+import signal
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 
@@ -12,7 +17,7 @@ from fedbus import metrics
 from fedbus.crypto import curve
 from fedbus.crypto import engine as engine_module
 from fedbus.crypto.engine import Engine
-from fedbus.crypto.paillier import PrivateKey
+from fedbus.crypto.paillier import PrivateKey, PublicKey
 from fedbus.crypto.tensor import CipherTensor
 from fedbus.errors import CryptoError, FixedPointOverflow, InvalidCiphertext, InvalidPoint, WrongKey
 
@@ -194,3 +199,102 @@ def test_a_closed_engine_says_so(private: PrivateKey) -> None:
         engine.encrypt(private.public, [1], 0)
     engine.prefill(private.public, 5)
     assert engine.prefilled(private.public) == 0
+
+
+@pytest.mark.parametrize("processes", [0, 2])
+def test_a_closed_engine_refuses_every_operation(private: PrivateKey, processes: int) -> None:
+    key, engine = private.public, Engine(processes)
+    tensor, exponent = key.encrypt([1, 2], 0), (7).to_bytes(32, "little")
+    engine.close()
+    for operation in (
+        engine.generate_keypair,
+        lambda: engine.obfuscate(key, tensor),
+        lambda: engine.add_plain_obfuscated(key, tensor, [1, 2]),
+        lambda: engine.matvec(key, np.ones((2, 1), np.int64), tensor, 0),
+        lambda: engine.matvec(key, np.ones((2, 9), np.int64), tensor, 0),
+        lambda: engine.check(key, tensor),
+        lambda: engine.decrypt(private, tensor),
+        lambda: engine.decrypt_residues(private, tensor),
+        lambda: engine.hash_to_group(["a"], b"d"),
+        lambda: engine.blind(bytes(32), exponent),
+    ):
+        with pytest.raises(CryptoError, match="the engine is closed"):
+            operation()
+
+
+def test_every_operation_survives_children_that_are_killed(children: Engine, private: PrivateKey) -> None:
+    key = private.public
+    tensor, ids = key.encrypt(np.arange(40), 0), [f"user-{number}" for number in range(1200)]
+    exponent = (77).to_bytes(32, "little")
+    points = curve.hash_to_group(ids, b"d")
+    matrix = np.arange(40 * 60).reshape(40, 60)
+    for operation, expected in (
+        (lambda: private.decrypt(children.encrypt(key, range(40), 0)), list(range(40))),
+        (lambda: private.decrypt(children.obfuscate(key, tensor)), list(range(40))),
+        (lambda: private.decrypt(children.add_plain_obfuscated(key, tensor, [1] * 40)), list(range(1, 41))),
+        (lambda: private.decrypt(children.matvec(key, matrix, tensor, 0)), (matrix.T @ np.arange(40)).tolist()),
+        (lambda: children.check(key, tensor), None),
+        (lambda: children.decrypt(private, tensor), list(range(40))),
+        (lambda: children.decrypt_residues(private, tensor), list(range(40))),
+        (lambda: children.hash_to_group(ids, b"d"), points),
+        (lambda: children.blind(points, exponent), curve.blind(points, exponent)),
+    ):
+        children.warm_up()
+        # All of them: one that lives could do the whole operation before the death of another is noticed.
+        killed = pids(children)
+        for pid in killed:
+            os.kill(pid, signal.SIGKILL)
+        assert operation() == expected
+        assert len(killed) == 2
+        assert not {*killed} & {*pids(children)}
+
+
+def pids(engine: Engine) -> list[int]:
+    executor = engine._pool._executor
+    assert executor is not None
+    return list(executor._processes)
+
+
+def test_closing_ends_children_that_fill_the_stock() -> None:
+    # An obfuscator of this key takes seconds, so the children are at it when the engine closes.
+    key = PublicKey(2**8191 + 1, short_exponents=False)
+    engine = Engine(2)
+    engine.warm_up()
+    gone = [os.pidfd_open(pid) for pid in pids(engine)]
+    engine.prefill(key, 1000)
+    engine.close()
+    # A pidfd can be read once its process has ended: all have when close returns.
+    ended = select.select(gone, [], [], 0)[0]
+    for descriptor in gone:
+        os.close(descriptor)
+    assert (len(gone), ended) == (2, gone)
+    assert engine.prefilled(key) == 0
+
+
+PARENT = """
+import threading
+from fedbus.crypto.engine import Engine
+from fedbus.crypto.paillier import PublicKey
+engine = Engine(2)
+engine.warm_up()
+engine.prefill(PublicKey(2**8191 + 1, short_exponents=False), 1000)
+print(*engine._pool._executor._processes, flush=True)
+threading.Event().wait()
+"""
+
+
+def test_an_engine_whose_process_is_killed_leaves_no_children() -> None:
+    with subprocess.Popen([sys.executable, "-c", PARENT], stdout=subprocess.PIPE, text=True) as parent:
+        assert parent.stdout is not None
+        children = [int(pid) for pid in parent.stdout.readline().split()]
+        waiting = {os.pidfd_open(pid) for pid in children}
+        assert len(waiting) == 2
+        # They are at work and would be for seconds.
+        assert not select.select(waiting, [], [], 0)[0]
+        parent.kill()
+        while waiting:
+            ended = select.select(waiting, [], [], 20)[0]
+            assert ended, "children outlive their parent"
+            for descriptor in ended:
+                os.close(descriptor)
+            waiting -= {*ended}

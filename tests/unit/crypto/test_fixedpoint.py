@@ -85,3 +85,21 @@ def test_headroom_tells_how_much_wider_a_factor_may_be(rows: int, left: int, rig
     if right + headroom + 2 >= 0:
         with pytest.raises(FixedPointOverflow):
             fixedpoint.check_range(rows, left, right + headroom + 2, modulus)
+
+
+@given(st.lists(st.tuples(st.floats(-100, 100), st.floats(-100, 100)), max_size=6), st.integers(0, 40))
+def test_a_product_has_the_fraction_bits_of_both_factors(pairs: list[tuple[float, float]], bits: int) -> None:
+    """Every factor is off by half a unit at the most, and so is the sum of products in proportion."""
+    left, right = (fixedpoint.encode([pair[side] for pair in pairs], bits).tolist() for side in (0, 1))
+    total = sum(x * y for x, y in zip(left, right, strict=True))
+    (decoded,) = fixedpoint.decode([total], 2 * bits)
+    exact = sum(Fraction(x) * Fraction(y) for x, y in pairs)
+    unit = Fraction(1, 2 ** (bits + 1))
+    bound = sum((abs(Fraction(x)) + abs(Fraction(y))) * unit + unit**2 for x, y in pairs)
+    assert abs(Fraction(decoded) - exact) <= bound + abs(exact) / 2**52
+
+
+@pytest.mark.parametrize("value", [np.iinfo(np.int64).max, np.iinfo(np.int64).min, 0, 1, -1])
+def test_integers_of_numpy_are_decoded_whole(value: int) -> None:
+    assert fixedpoint.decode(np.array([value], dtype=np.int64), 10).tolist() == [value / 2**10]
+    assert fixedpoint.decode([], 10).tolist() == []

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import hmac
 import json
 from pathlib import Path
 
 import numpy as np
 import pytest
+from cryptography.hazmat.primitives.ciphers import Cipher
+from cryptography.hazmat.primitives.ciphers.algorithms import ChaCha20
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -21,6 +24,41 @@ SECRET = bytes(range(32))
 def test_known_answers(case: dict[str, str]) -> None:
     stream = SecretStream(bytes.fromhex(VECTORS["secret"]), case["label"])
     assert (stream.read(1) + stream.read(99) + stream.read(0) + stream.read(50)).hex() == case["stream"]
+
+
+def definition(label: str, count: int) -> bytes:
+    """The stream by its definition: HKDF by hmac (RFC 5869), then ChaCha20 over zeros."""
+    pseudorandom = hmac.digest(b"fedbus secret stream", SECRET, "sha256")
+    key = hmac.digest(pseudorandom, label.encode() + b"\1", "sha256")
+    return Cipher(ChaCha20(key, bytes(16)), mode=None).encryptor().update(bytes(count))
+
+
+def test_the_stream_is_the_one_defined() -> None:
+    assert SecretStream(SECRET, "job/Zoë").read(1000) == definition("job/Zoë", 1000)
+
+
+@pytest.mark.parametrize("modulus", [5, 256, 1000, 2**64 + 1, ORDER - 1])
+def test_residues_are_cut_from_the_stream_as_defined(modulus: int) -> None:
+    """The top bits of as many bytes as a residue needs, big-endian; what is not below the modulus is passed over.
+
+    A process that resumes a job with another definition would not know the masks it had sent.
+    """
+    bits = (modulus - 1).bit_length()
+    width = -(-bits // 8)
+    data = definition("residues", 200 * width)
+    cut = [int.from_bytes(data[at : at + width], "big") >> (8 * width - bits) for at in range(0, len(data), width)]
+    expected = [value for value in cut if value < modulus]
+    assert SecretStream(SECRET, "residues").residues(modulus, len(expected)) == expected
+
+
+def test_orders_and_exponents_are_cut_from_the_stream_as_defined() -> None:
+    data = definition("order", 50 * 16 + 50 * 32)
+    stream = SecretStream(SECRET, "order")
+    keys = [data[at : at + 16] for at in range(0, 50 * 16, 16)]
+    assert stream.permutation(50).tolist() == sorted(range(50), key=keys.__getitem__)
+    # 253 bits of 256, of which nearly half are not below the order and passed over.
+    candidates = [int.from_bytes(data[at : at + 32], "big") >> 3 for at in range(50 * 16, len(data), 32)]
+    assert int.from_bytes(stream.scalar(), "little") == next(c for c in candidates if c < ORDER - 1) + 1
 
 
 def draw(stream: SecretStream) -> tuple[object, ...]:

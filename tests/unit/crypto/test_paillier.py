@@ -13,6 +13,8 @@ import gmpy2
 import numpy as np
 import phe
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from fedbus.crypto import interop
 from fedbus.crypto.keys import generate_keypair
@@ -37,16 +39,23 @@ def tensor(key: PublicKey, values: list[int], scale: int = 0) -> CipherTensor:
     return CipherTensor(key.fingerprint, scale, key.width, b"".join(v.to_bytes(key.width, "big") for v in values))
 
 
-@pytest.fixture(scope="module", params=[(512, True), (512, False), (2048, True)], ids=["512", "512-full", "2048"])
+KEYS = {"512": (512, True), "512-full": (512, False), "2048": (2048, True)}
+
+
+@pytest.fixture(scope="module", params=KEYS.values(), ids=KEYS)
 def pair(request: pytest.FixtureRequest) -> PrivateKey:
     bits, short = request.param
-    return generate_keypair(bits, short_exponents=short)
+    made = generate_keypair(bits, short_exponents=short)
+    assert made.public.n.bit_length() == bits
+    return made
 
 
 def test_the_key_is_as_the_scheme_needs_it(pair: PrivateKey) -> None:
     p, q, key = pair.p, pair.q, pair.public
     assert p * q == key.n
-    assert key.n.bit_length() == key.bits
+    # Equal lengths and the two top bits: the product always has twice the length, with no attempt thrown away.
+    assert p >> (key.bits // 2 - 2) == q >> (key.bits // 2 - 2) == 3
+    assert abs(p - q).bit_length() > key.bits // 2 - 100
     assert p % 4 == q % 4 == 3
     assert gcd(p - 1, q - 1) == 2
     assert gmpy2.is_prime(p)
@@ -105,6 +114,27 @@ def test_keys_of_phe_serve_with_full_exponents() -> None:
     assert [theirs.decrypt(number) for number in interop.to_phe(ours.public, encrypted)] == [12, -7]
 
 
+def test_what_phe_computed_is_obfuscated_when_taken_over(private: PrivateKey) -> None:
+    key = private.public
+    (number,) = interop.to_phe(key, key.encrypt([-6], 4))
+    (seven,) = interop.to_phe(key, key.encrypt([7 << 4], 4))
+    computed = number * 3 + seven
+    bare = computed.ciphertext(be_secure=False)
+    taken = interop.from_phe(key, [computed])
+    assert (private.decrypt(taken), taken.scale) == ([-18 + (7 << 4)], 4)
+    assert numbers(taken)[0] % key.n != bare % key.n
+
+
+def test_numbers_of_phe_that_make_no_vector_are_refused(private: PrivateKey, other: PrivateKey) -> None:
+    key = private.public
+    (number,) = interop.to_phe(key, key.encrypt([1], 0))
+    (finer,) = interop.to_phe(key, key.encrypt([1], 4))
+    (foreign,) = interop.to_phe(other.public, other.public.encrypt([1], 0))
+    for bad in ([], [number, finer], [number, foreign]):
+        with pytest.raises(ValueError, match="one exponent and this key"):
+            interop.from_phe(key, bad)
+
+
 def test_known_answers() -> None:
     p, q, r = (int(VECTORS[name], 16) for name in "pqr")
     private = PrivateKey.from_primes(p, q)
@@ -144,6 +174,29 @@ def test_homomorphic_operations(private: PrivateKey) -> None:
     assert product.scale == 19
 
 
+@st.composite
+def vectors_and_matrices(draw: st.DrawFn) -> tuple[list[int], list[int], np.ndarray]:
+    rows, columns = draw(st.integers(0, 5)), draw(st.integers(0, 3))
+    cell = st.one_of(st.sampled_from([0, 1, -1, INT64.max, INT64.min]), st.integers(INT64.min, INT64.max))
+    encrypted, plain = (draw(st.lists(cell, min_size=rows, max_size=rows)) for _ in range(2))
+    cells = draw(st.lists(cell, min_size=rows * columns, max_size=rows * columns))
+    return encrypted, plain, np.array(cells, dtype=np.int64).reshape(rows, columns)
+
+
+@given(vectors_and_matrices())
+@settings(max_examples=40, deadline=None)
+def test_a_linear_form_is_that_of_plain_integers(
+    private: PrivateKey, drawn: tuple[list[int], list[int], np.ndarray]
+) -> None:
+    encrypted, plain, matrix = drawn
+    key = private.public
+    total = key.add_plain(key.add(key.encrypt(encrypted, 0), key.encrypt(plain, 0)), plain)
+    expected = [x + 2 * y for x, y in zip(encrypted, plain, strict=True)]
+    assert private.decrypt(total) == expected
+    product = key.obfuscate(key.matvec(matrix, total, 0))
+    assert private.decrypt(product) == [sum(map(operator.mul, expected, column)) for column in matrix.T.tolist()]
+
+
 def test_a_product_is_that_of_phe(private: PrivateKey) -> None:
     theirs, key = interop.private_to_phe(private), private.public
     matrix = np.random.default_rng(2).integers(-(2**15), 2**15, size=(30, 3))
@@ -172,6 +225,20 @@ def test_what_is_published_is_obfuscated(pair: PrivateKey) -> None:
     assert all((number - 1) % key.n for number in published)
     residues = [number % key.n for number in published]
     assert len(set(residues)) == len(residues)
+
+
+def test_adding_plain_integers_does_not_hide_them(private: PrivateKey) -> None:
+    """Whoever has the ciphertexts before and after divides them; only obfuscation takes that away."""
+    key, masks = private.public, [0, 1, -5, INT64.max, private.public.n // 2]
+
+    def quotients(after: CipherTensor) -> list[int]:
+        pairs = zip(numbers(before), numbers(after), strict=True)
+        return [pow(old, -1, key.n**2) * new % key.n**2 for old, new in pairs]
+
+    before = key.encrypt([3, 0, 7, -1, 2], 0)
+    bare = key.add_plain(before, masks)
+    assert [(quotient - 1) // key.n for quotient in quotients(bare)] == [mask % key.n for mask in masks]
+    assert all((quotient - 1) % key.n for quotient in quotients(key.obfuscate(bare)))
 
 
 def test_obfuscators_made_in_advance_are_used_first_and_each_once(private: PrivateKey) -> None:
