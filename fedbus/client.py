@@ -11,7 +11,8 @@ from __future__ import annotations
 import contextlib
 import queue
 import secrets
-from collections.abc import Iterator
+import threading
+from collections.abc import Iterator, Sequence
 from types import TracebackType
 from typing import Any
 
@@ -35,6 +36,8 @@ class Client:
         self._broker = broker
         self._coordinator = coordinator
         self._events: queue.SimpleQueue[Envelope] = queue.SimpleQueue()
+        self._ended: set[tuple[str, str]] = set()
+        self._changed = threading.Condition()
         # Events of all jobs from now on: a job's first events must not be missed between submitting and watching.
         watch = topology.watch_queue(broker.user, secrets.token_hex(8))
         broker.declare([watch])
@@ -100,6 +103,13 @@ class Client:
                 raise JobFailed(f"job {job} {event.state}: {event.reason}")
         raise JobFailed(f"job {job} ended without a report")
 
+    def wait_ended(self, job: str, parties: Sequence[str], timeout: float) -> list[str]:
+        """Wait until parties have entered the end of a job too; returns those that have not within the timeout."""
+        wanted = {(job, party) for party in parties}
+        with self._changed:
+            self._changed.wait_for(lambda: wanted <= self._ended, timeout)
+            return sorted(party for _, party in wanted - self._ended)
+
     def _request(self, key: str, envelope: Envelope) -> None:
         if not codec.JOB_ID.fullmatch(envelope.job):
             raise ConfigError(f"{envelope.job!r} is no job id; `fedbus submit` prints one")
@@ -114,8 +124,16 @@ class Client:
     def _receive(self, delivery: Delivery) -> None:
         # A watcher shows what it can read; an event that it cannot is no concern of the job's.
         with contextlib.suppress(DecodeError):
-            self._events.put(codec.decode(delivery.body))
+            self._sort(codec.decode(delivery.body))
         delivery.ack()
+
+    def _sort(self, envelope: Envelope) -> None:
+        if envelope.sender == self._coordinator:
+            self._events.put(envelope)
+        elif isinstance(envelope.payload, StateChanged):
+            with self._changed:
+                self._ended.add((envelope.job, envelope.sender))
+                self._changed.notify_all()
 
 
 def _final(state: str) -> bool:

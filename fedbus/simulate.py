@@ -15,6 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
+import structlog
+
 from fedbus import jobs, metrics, process, settings
 from fedbus.broker.amqp import AmqpBroker
 from fedbus.broker.base import Broker
@@ -29,8 +31,10 @@ from fedbus.process import Factory
 from fedbus.settings import CoordinatorSettings, PartySettings
 from fedbus.store import Store
 
+log = structlog.get_logger()
+
 _CLIENT = "client"
-_END_SECONDS = 20.0
+_END_SECONDS = 10.0
 
 Watch = Callable[[StateChanged | Progress], None]
 Submit = Callable[[Path], str]
@@ -69,6 +73,8 @@ def run(job_file: Path, files: Sequence[Path], broker: str, roles: Roles, watch:
             federation = _on_rabbitmq(spec, parties, files, Path(folder))
         with federation as (client, submit):
             report = _follow(client, submit(job_file), watch)
+            for party in client.wait_ended(report["job"], spec.parties, _END_SECONDS):
+                log.warning("a party did not enter how the job ended", party=party)
     if report["state"] == "succeeded":
         report.update(roles.compare(spec, report["job"], parties))
     return report

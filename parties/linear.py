@@ -65,6 +65,7 @@ def host(session: Session, engine: Engine, tables: Tables, policy: Policy) -> Re
         share = work.step(share, gradient, rows)
         session.checkpoint(share.to_map())
 
+    engine.prefill(work.vectors.key, 0)
     session.at(session.round + 1)
     host_pass(work.vectors, job.features @ share.weights, None, 0.0)
     session.recv(session.coordinator, Verdict)
@@ -86,6 +87,7 @@ def guest(session: Session, engine: Engine, tables: Tables, policy: Policy) -> R
         share = work.step(share, gradient, rows)
         session.checkpoint(share.to_map())
 
+    engine.prefill(work.vectors.key, 0)
     session.at(session.round + 1)
     guest_pass(work.vectors, job.features @ share.weights - job.label, None, 0.0)
     mse = 2 * session.recv(session.coordinator, Verdict).loss

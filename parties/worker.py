@@ -16,7 +16,8 @@ from fedbus.broker.base import Broker, Delivery, Subscription
 from fedbus.crypto.engine import Engine
 from fedbus.errors import DecodeError, FedbusError, JobFailed, JobRefused, PeerSilent
 from fedbus.jobs import JobState
-from fedbus.messages import Accepted, Failed, Finished, Outcome, Start
+from fedbus.messages import Accepted, Envelope, Failed, Finished, Outcome, Start, StateChanged
+from fedbus.post import publish_event
 from fedbus.schema import convert
 from fedbus.session import Session
 from fedbus.settings import PartySettings
@@ -117,6 +118,8 @@ class Worker:
             raise DecodeError(f"outcome of job {job} that is no end: {outcome.state}")
         if self._store.set_state(job, state, outcome.reason):
             log.info("job ended", job=job, state=outcome.state, reason=outcome.reason)
+        ended = StateChanged(outcome.state, outcome.reason)
+        publish_event(self._broker, Envelope(job, self.name, self.name, ended))
         if run is not None:
             if not run.outcome.done():
                 run.outcome.set_result(outcome)

@@ -19,6 +19,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from fedbus import process
+
 BENCHES = {"gradient": "gradient", "round": "round_trip", "align": "align", "linear": "linear"}
 FOLDER = Path(__file__).resolve().parent
 
@@ -54,6 +56,7 @@ def _run(name: str, words: list[str]) -> int:
     parser.add_argument("--json", type=Path, metavar="FILE", help="write figures and machine to this file")
     bench.add_arguments(parser)
     arguments = parser.parse_args(words)
+    process.configure_logging("warning")
     report = {"bench": name, "machine": machine(), "figures": bench.run(arguments)}
     for section in ("machine", "figures"):
         print(f"{section}:")

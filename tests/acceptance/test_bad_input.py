@@ -116,7 +116,7 @@ def test_party_files_must_be_those_of_the_job(tmp_path: Path) -> None:
         simulate.run(federation.job_file, federation.files[:1], "memory", ROLES, lambda _: None)
 
 
-def test_a_party_that_never_comes_is_named(tmp_path: Path) -> None:
+def test_a_party_that_never_comes_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     class Absent(Worker):
         def _begin(self, job: str, sender: str, message: Start) -> None:
             """As if its process were not there."""
@@ -127,6 +127,7 @@ def test_a_party_that_never_comes_is_named(tmp_path: Path) -> None:
     federation = synthetic(tmp_path)
     federation.limits = {"join": 0.5}
     roles = simulate.Roles(coordinator=ROLES.coordinator, party=party, compare=ROLES.compare)
+    monkeypatch.setattr(simulate, "_END_SECONDS", 2.0)
     report = federation.run(roles=roles)
     assert report["state"] == "failed"
     assert "bank did not join within 0.5 s (limits.join)" in report["reason"]

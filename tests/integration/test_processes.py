@@ -112,6 +112,8 @@ def follow(client: Client, job: str, at: dict[int, Callable[[], None]] | None = 
                 todo.pop(round_)()
         elif isinstance(event, StateChanged) and event.state in ("succeeded", "failed", "cancelled"):
             assert not todo, "the job ended before the test could do what it is for"
+            # Otherwise a party might be asked how the job ended before it has heard of it.
+            assert not client.wait_ended(job, ["shop", "bank"], WAIT)
             return event.report or {"state": event.state, "reason": event.reason}
     raise AssertionError("unreachable")
 
