@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import sys
 from collections.abc import Callable, Iterator
 from enum import StrEnum
@@ -60,6 +61,7 @@ def submit(
 
     The broker is the one in FEDBUS_AMQP_URL.
     """
+    _check_writable(json_file)
     spec = jobs.load(job_file)
     with _client(spec.coordinator) as client:
         job = client.submit(spec)
@@ -71,6 +73,7 @@ def submit(
 @app.command()
 def watch(job: JobId, json_file: JsonFile = None) -> None:
     """Follow a job until it has ended, then show its report."""
+    _check_writable(json_file)
     with _client() as client:
         _watch(client, job, json_file)
 
@@ -111,6 +114,7 @@ def simulate(
     from parties import pooled
     from parties.worker import Worker
 
+    _check_writable(json_file)
     roles = simulation.Roles(coordinator=Service, party=Worker, compare=pooled.compare)
     with Display(job_file.stem) as display:
         report = simulation.run(job_file, party_files, broker.value, roles, display.show)
@@ -185,6 +189,15 @@ def _watch(client: Client, job: str, json_file: Path | None) -> None:
             if isinstance(event, StateChanged):
                 report = event.report or {"job": job, "state": event.state, "reason": event.reason}
     _finish(report, json_file)
+
+
+def _check_writable(json_file: Path | None) -> None:
+    """Before the work, not after it: a report that cannot be written would be lost."""
+    if json_file is None or str(json_file) == "-":
+        return
+    target = json_file if json_file.exists() else json_file.absolute().parent
+    if json_file.is_dir() or not os.access(target, os.W_OK):
+        raise ConfigError(f"--json: {json_file} cannot be written; does its folder exist?")
 
 
 def _finish(report: dict[str, Any], json_file: Path | None) -> None:
