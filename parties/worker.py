@@ -113,9 +113,9 @@ class Worker:
         record, run = self._store.job(job), self._runs.get(job)
         if record is None or jobs.parse(codec.unpack(record.spec)).coordinator != sender:
             raise JobRefused(f"{sender} cannot end job {job}, which it does not coordinate here")
-        state = JobState(outcome.state)
-        if not state.final:
+        if outcome.state not in [state.value for state in JobState if state.final]:
             raise DecodeError(f"outcome of job {job} that is no end: {outcome.state}")
+        state = JobState(outcome.state)
         if self._store.set_state(job, state, outcome.reason):
             log.info("job ended", job=job, state=outcome.state, reason=outcome.reason)
         ended = StateChanged(outcome.state, outcome.reason)
