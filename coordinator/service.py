@@ -46,6 +46,7 @@ class Service:
         self._metrics_url = metrics_url
         self._sessions: dict[str, Session] = {}
         self._threads: dict[str, threading.Thread] = {}
+        self._announcing = threading.Lock()
         self._stopping = threading.Event()
         self._subscription: Subscription | None = None
 
@@ -57,12 +58,9 @@ class Service:
         """
         control = [topology.control_queue(party) for party in self._settings.parties]
         self._broker.declare([topology.dead_queue(), topology.jobs_queue(), *control], timeout=None)
-        for record in self._store.jobs():
-            if record.state.final:
-                self._store.purge(record.job)
-            else:
-                log.info("job goes on", job=record.job)
-                self._run(record.job)
+        for record in self._store.unfinished():
+            log.info("job goes on", job=record.job)
+            self._run(record.job)
         self._count()
         self._subscription = self._broker.consume(topology.JOBS, self._request)
 
@@ -122,22 +120,21 @@ class Service:
 
     def _announce(self, job: str) -> None:
         """Publish the job's state as the ledger has it."""
-        record = self._store.job(job)
-        if record is None:
-            message = StateChanged("unknown", f"this coordinator has no job {job}")
-        else:
-            report = codec.unpack(record.report) if record.report and record.state.final else None
-            message = StateChanged(record.state.value, record.reason, report)
-        publish_event(self._broker, Envelope(job, self.name, self.name, message))
+        # Reading and publishing are one step: a watcher must not see an earlier state after a later one.
+        with self._announcing:
+            record = self._store.job(job)
+            if record is None:
+                message = StateChanged("unknown", f"this coordinator has no job {job}")
+            else:
+                report = codec.unpack(record.report) if record.report and record.state.final else None
+                message = StateChanged(record.state.value, record.reason, report)
+            publish_event(self._broker, Envelope(job, self.name, self.name, message))
 
     # Running a job.
 
     def _run(self, job: str) -> None:
-        record = self._store.job(job)
-        assert record is not None  # noqa: S101  # it was entered just now
-        spec = jobs.parse(codec.unpack(record.spec))
         verify = self._settings.broker.verify_sender
-        session = Session(job, spec, self.name, store=self._store, broker=self._broker, verify_sender=verify)
+        session = Session(job, self.name, store=self._store, broker=self._broker, verify_sender=verify)
         self._sessions[job] = session
         thread = self._threads[job] = threading.Thread(target=self._work, args=(session,), name=f"job {job}")
         thread.start()

@@ -21,6 +21,7 @@ from fedbus.display import Display, print_report
 from fedbus.errors import ConfigError, FedbusError, JobFailed
 from fedbus.jobs import JobState
 from fedbus.messages import StateChanged
+from fedbus.schema import nearest
 
 app = typer.Typer(
     name="fedbus",
@@ -33,7 +34,14 @@ app = typer.Typer(
 JobFile = Annotated[Path, typer.Argument(help="Job file (TOML).", show_default=False)]
 JobId = Annotated[str, typer.Argument(help="Job id, as `fedbus submit` printed it.", show_default=False)]
 JsonFile = Annotated[Path | None, typer.Option("--json", help="Write the report to this file; - for standard output.")]
-Config = Annotated[Path | None, typer.Option("--config", help="TOML file with settings.", show_default=False)]
+Config = Annotated[
+    Path | None,
+    typer.Option(
+        "--config",
+        help="Coordinator file (TOML): name, state, parties, [broker]. Without one: defaults and environment.",
+        show_default=False,
+    ),
+]
 UntilEnd = Annotated[bool, typer.Option("--until-end-of-input", help="Stop when standard input ends.", hidden=True)]
 
 
@@ -86,10 +94,33 @@ def cancel(job: JobId) -> None:
 
 
 @app.command()
-def check(job_file: JobFile) -> None:
-    """Validate a job file without running it."""
+def check(
+    job_file: JobFile,
+    party_files: Annotated[
+        list[Path] | None,
+        typer.Option("--party", help="A party file to hold against the job: its policy and its data."),
+    ] = None,
+) -> None:
+    """Validate a job file, and the policy and the data of parties, without running anything."""
+    from parties import tables
+    from parties.policy import Policy
+
+    console = Console()
     spec = jobs.load(job_file)
-    Console().print(f"{job_file}: {spec.algorithm} with {', '.join(spec.parties)}: sound", highlight=False)
+    console.print(
+        f"{job_file}: {spec.algorithm} with {', '.join(spec.parties)}: sound", highlight=False, soft_wrap=True
+    )
+    for file in party_files or ():
+        party = settings.load_party(file)
+        if party.name not in spec.parties:
+            raise ConfigError(
+                f"{file}: name: {party.name!r} has no part in the job; {nearest(party.name, spec.parties)}"
+            )
+        Policy.of(party).check_job(spec.algorithm, spec.params.key_bits, spec.params.insecure_for_tests)
+        own = tables.load(party, spec)
+        held_out = f", {len(own.test):,} held out" if own.test else ""
+        found = f"{len(own.train):,} rows of {len(own.train.columns)} features{held_out}"
+        console.print(f"{file}: {found}: sound", highlight=False, soft_wrap=True)
 
 
 @app.command()
@@ -116,8 +147,8 @@ def simulate(
 
     _check_writable(json_file)
     roles = simulation.Roles(coordinator=Service, party=Worker, compare=pooled.compare)
-    with Display(job_file.stem) as display:
-        report = simulation.run(job_file, party_files, broker.value, roles, display.show)
+    with Display(jobs.load(job_file).name) as display:
+        report = simulation.run(job_file, party_files, broker.value, roles, display.show, display.note)
     _finish(report, json_file)
 
 

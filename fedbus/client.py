@@ -77,17 +77,21 @@ class Client:
             timeout: seconds without any event before TimeoutError; None waits for ever.
         """
         self._request(topology.QUERY, Envelope(job, self._broker.user, self._coordinator, Query()))
+        state: StateChanged | None = None
         while True:
             try:
                 envelope = self._events.get(timeout=timeout)
             except queue.Empty:
                 raise TimeoutError(f"no event of job {job} for {timeout} s") from None
             event = envelope.payload
-            if envelope.job != job or not isinstance(event, StateChanged | Progress):
+            # The answer to the query repeats a state that may have been an event already.
+            if envelope.job != job or not isinstance(event, StateChanged | Progress) or event == state:
                 continue
             yield event
-            if isinstance(event, StateChanged) and _final(event.state):
-                return
+            if isinstance(event, StateChanged):
+                state = event
+                if _final(event.state):
+                    return
 
     def result(self, job: str, timeout: float | None = None) -> dict[str, Any]:
         """The report of a job that succeeded, once it has.

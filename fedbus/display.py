@@ -43,6 +43,14 @@ class Display:
         if self._console.is_terminal:
             self._live.stop()
 
+    def note(self, text: str) -> None:
+        """Show what is under way before the first event."""
+        self._state = text
+        if self._console.is_terminal:
+            self._live.update(self._view())
+        else:
+            self._line(text)
+
     def show(self, event: StateChanged | Progress) -> None:
         """Show an event."""
         if isinstance(event, Progress):
@@ -101,9 +109,16 @@ def _facts(report: dict[str, Any]) -> list[tuple[str, str]]:
     facts += [
         ("round latency", f"p50 {latency['p50']:.3f} s, p99 {latency['p99']:.3f} s"),
         ("bytes sent", ", ".join(f"{party} {count:,}" for party, count in report["bytes_sent"].items())),
-        ("metrics", ", ".join(f"{party} {url}" for party, url in report["metrics"].items())),
+        ("metrics", _pages(report["metrics"])),
     ]
     return facts
+
+
+def _pages(urls: dict[str, str]) -> str:
+    """The addresses of /metrics; in one process all roles share one."""
+    if len(set(urls.values())) == 1:
+        return f"{next(iter(urls.values()))} (all in one process)"
+    return ", ".join(f"{party} {url}" for party, url in urls.items())
 
 
 def _ending(report: dict[str, Any]) -> str:

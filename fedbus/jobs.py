@@ -177,7 +177,12 @@ def load(path: Path) -> JobSpec:
     Raises:
         ConfigError: see `parse`.
     """
-    return parse(read_toml(path), str(path))
+    fields = read_toml(path)
+    if "datasets" in fields:
+        raise ConfigError(
+            f"{path}: this is a party file; a job file has the keys name, algorithm, [guest] and [[hosts]]"
+        )
+    return parse(fields, str(path))
 
 
 def new_id(name: str) -> str:

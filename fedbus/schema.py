@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 import tomllib
 from collections.abc import Iterable
 from pathlib import Path
@@ -47,6 +48,8 @@ def convert(fields: Any, struct: type[S], where: str, prefix: str = "") -> S:
     except msgspec.ValidationError as error:
         reason, _, path = str(error).partition(" - at `$")
         key = prefix + path.rstrip("`").removeprefix("." if not prefix else "")
+        if missing := re.fullmatch("Object missing required field `(.*)`", reason):
+            reason = f"missing key {missing[1]!r}"
         raise ConfigError(f"{where}: {key + ': ' if key else ''}{reason}") from error
 
 

@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 
 import structlog
 
-from fedbus import codec, metrics
+from fedbus import codec, jobs, metrics
 from fedbus.broker.base import Broker
 from fedbus.crypto.masking import SecretStream
 from fedbus.errors import PeerSilent, ProtocolError, StoreError
@@ -50,19 +50,11 @@ class Session:
         verify_sender: refuse messages whose publisher is not the sender they name.
     """
 
-    def __init__(
-        self,
-        job: str,
-        spec: JobSpec,
-        party: str,
-        *,
-        store: Store,
-        broker: Broker,
-        verify_sender: bool = True,
-    ) -> None:
+    def __init__(self, job: str, party: str, *, store: Store, broker: Broker, verify_sender: bool = True) -> None:
         record = store.job(job)
         if record is None:
             raise StoreError(f"{store.path}: job {job} is not in the ledger")
+        spec = jobs.parse(codec.unpack(record.spec))
         self.job = job
         self.spec = spec
         self.party = party

@@ -7,6 +7,8 @@ Environment variables win over the file:
     FEDBUS_METRICS_ADDRESS   host:port of the /metrics page
     FEDBUS_PROCESSES         child processes for arithmetic; 0 computes in the process itself
     FEDBUS_VERIFY_SENDER     "false" where all participants share one user of the broker
+    FEDBUS_SIMULATION        "true" where all parties are one operator's: a party file that does not say
+                             policy.insecure_for_tests then allows it
     FEDBUS_LOG               debug, info, warning or error; add ",json" for JSON lines
 """
 
@@ -109,7 +111,14 @@ def load_party(path: Path, environment: Mapping[str, str] | None = None) -> Part
     Raises:
         ConfigError: names the file and the key, or the variable.
     """
-    return convert(_merged(path, environment), PartySettings, str(path))
+    environment = os.environ if environment is None else environment
+    fields = _merged(path, environment)
+    if "algorithm" in fields:
+        raise ConfigError(f"{path}: this is a job file; a party file has the keys name, state and [datasets.…]")
+    policy = fields.setdefault("policy", {})
+    if environment.get("FEDBUS_SIMULATION", "").lower() == "true" and isinstance(policy, dict):
+        policy.setdefault("insecure_for_tests", True)
+    return convert(fields, PartySettings, str(path))
 
 
 def load_coordinator(path: Path | None, environment: Mapping[str, str] | None = None) -> CoordinatorSettings:
@@ -118,6 +127,7 @@ def load_coordinator(path: Path | None, environment: Mapping[str, str] | None = 
     Raises:
         ConfigError: names the file and the key, or the variable.
     """
+    environment = os.environ if environment is None else environment
     return convert(_merged(path, environment), CoordinatorSettings, str(path or "environment"))
 
 
@@ -168,8 +178,7 @@ def log_format(environment: Mapping[str, str] | None = None, default: str = "inf
     return level, form == "json"
 
 
-def _merged(path: Path | None, environment: Mapping[str, str] | None) -> dict[str, Any]:
-    environment = os.environ if environment is None else environment
+def _merged(path: Path | None, environment: Mapping[str, str]) -> dict[str, Any]:
     fields = read_toml(path) if path else {}
     if "folder" in fields:
         raise ConfigError(f"{path}: unknown key 'folder'; paths are relative to the file")

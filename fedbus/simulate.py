@@ -37,6 +37,7 @@ _CLIENT = "client"
 _END_SECONDS = 10.0
 
 Watch = Callable[[StateChanged | Progress], None]
+Note = Callable[[str], object]
 Submit = Callable[[Path], str]
 
 
@@ -49,13 +50,16 @@ class Roles:
     compare: Callable[[JobSpec, str, Sequence[PartySettings]], dict[str, Any]]
 
 
-def run(job_file: Path, files: Sequence[Path], broker: str, roles: Roles, watch: Watch) -> dict[str, Any]:
+def run(
+    job_file: Path, files: Sequence[Path], broker: str, roles: Roles, watch: Watch, note: Note = log.info
+) -> dict[str, Any]:
     """Run a job to its end and compare its model with the same model of the pooled data.
 
     Args:
         files: a party file for each party of the job.
         broker: "memory" or "amqp".
         watch: called with each event.
+        note: called with what is under way before the first event.
 
     Returns:
         The job's report; where the job failed, its state and reason.
@@ -70,7 +74,7 @@ def run(job_file: Path, files: Sequence[Path], broker: str, roles: Roles, watch:
         if broker == "memory":
             federation = _in_memory(spec, parties, Path(folder), roles)
         else:
-            federation = _on_rabbitmq(spec, parties, files, Path(folder))
+            federation = _on_rabbitmq(spec, parties, files, Path(folder), note)
         with federation as (client, submit):
             report = _follow(client, submit(job_file), watch)
             for party in client.wait_ended(report["job"], spec.parties, _END_SECONDS):
@@ -82,7 +86,7 @@ def run(job_file: Path, files: Sequence[Path], broker: str, roles: Roles, watch:
 
 def _parties(spec: JobSpec, files: Sequence[Path]) -> list[PartySettings]:
     # The environment is for a single process; here it would give all parties one broker user and one port.
-    parties = [settings.load_party(file, {}) for file in files]
+    parties = [settings.load_party(file, {"FEDBUS_SIMULATION": "true"}) for file in files]
     given, wanted = sorted(party.name for party in parties), sorted(spec.parties)
     if given != wanted:
         raise ConfigError(f"the job needs a party file for {', '.join(wanted)}; given: {', '.join(given) or 'none'}")
@@ -130,10 +134,10 @@ def _in_memory(
 
 @contextlib.contextmanager
 def _on_rabbitmq(
-    spec: JobSpec, parties: Sequence[PartySettings], files: Sequence[Path], folder: Path
+    spec: JobSpec, parties: Sequence[PartySettings], files: Sequence[Path], folder: Path, note: Note
 ) -> Iterator[tuple[Client, Submit]]:
     with contextlib.ExitStack() as stack:
-        urls = stack.enter_context(_broker(spec))
+        urls = stack.enter_context(_broker(spec, note))
         # First of all: processes wait for a broker for ever, a simulation should not.
         broker = AmqpBroker(urls[_CLIENT])
         stack.callback(broker.close)
@@ -147,6 +151,7 @@ def _on_rabbitmq(
         running = {
             name: stack.enter_context(_process(name, command, urls, folder)) for name, command in commands.items()
         }
+        note(f"starting a process each for {', '.join(running)}")
         for name, child in running.items():
             _wait_ready(name, child, folder)
         client = stack.enter_context(Client(broker, spec.coordinator))
@@ -154,13 +159,14 @@ def _on_rabbitmq(
 
 
 @contextlib.contextmanager
-def _broker(spec: JobSpec) -> Iterator[dict[str, str]]:
+def _broker(spec: JobSpec, note: Note) -> Iterator[dict[str, str]]:
     """URLs by user: of the broker in the environment, whose one user all share, or of a private node."""
     users = (spec.coordinator, *spec.parties, _CLIENT)
     if url := settings.broker_url():
         yield dict.fromkeys(users, url)
         return
     roles = {spec.coordinator: "coordinator", **dict.fromkeys(spec.parties, "party"), _CLIENT: "client"}
+    note("starting a private RabbitMQ node")
     with Node(users=roles) as node:
         yield {user: node.url(user) for user in users}
 
@@ -170,7 +176,7 @@ def _process(name: str, command: list[str], urls: dict[str, str], folder: Path) 
     # A shared user cannot vouch for a sender's name.
     verify = "false" if len(set(urls.values())) == 1 else "true"
     environment = {**os.environ, "FEDBUS_AMQP_URL": urls[name], "FEDBUS_VERIFY_SENDER": verify}
-    environment["FEDBUS_METRICS_ADDRESS"] = "127.0.0.1:0"
+    environment |= {"FEDBUS_METRICS_ADDRESS": "127.0.0.1:0", "FEDBUS_SIMULATION": "true"}
     with (folder / f"{name}.log").open("w", encoding="utf-8") as log:
         child = subprocess.Popen(  # noqa: S603  # our own scripts
             [*command, "--until-end-of-input"],

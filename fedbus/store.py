@@ -189,6 +189,14 @@ class Store:
         with self._engine.connect() as connection:
             return [_record(row) for row in connection.execute(sa.select(_jobs).order_by(_jobs.c.created_at))]
 
+    def unfinished(self) -> list[JobRecord]:
+        """The jobs that a stop or a crash interrupted, oldest first; what ended jobs left behind is purged."""
+        records = self.jobs()
+        for record in records:
+            if record.state.final:
+                self.purge(record.job)
+        return [record for record in records if not record.state.final]
+
     def count_jobs(self) -> dict[JobState, int]:
         """How many jobs there are in each state."""
         counts = dict.fromkeys(JobState, 0)

@@ -8,6 +8,8 @@ import msgspec
 
 from fedbus.errors import JobRefused
 from fedbus.jobs import MIN_KEY_BITS
+from fedbus.schema import convert
+from fedbus.settings import PartySettings
 
 
 class Policy(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -17,13 +19,21 @@ class Policy(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
         algorithms: that the party takes part in.
         min_aligned_rows: with fewer rows in common the party leaves the job: a model of a few rows tells about each
             of them.
-        insecure_for_tests: whether a job that says insecure_for_tests may use short keys here. Set it to false in
-            production: such keys protect nobody.
+        insecure_for_tests: whether a job that says insecure_for_tests may use short keys here: they protect nobody.
     """
 
     algorithms: tuple[str, ...] = ("vertical-linear",)
     min_aligned_rows: Annotated[int, msgspec.Meta(ge=1)] = 10
-    insecure_for_tests: bool = True
+    insecure_for_tests: bool = False
+
+    @classmethod
+    def of(cls, settings: PartySettings) -> Policy:
+        """The policy in a party's file.
+
+        Raises:
+            ConfigError: an unknown key or a wrong value.
+        """
+        return convert(settings.policy, cls, f"{settings.name}'s party file", "policy")
 
     def check_job(self, algorithm: str, key_bits: int, insecure: bool) -> None:
         """Hold a job against the policy.
@@ -49,8 +59,9 @@ class Policy(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
             )
         if insecure and not self.insecure_for_tests:
             raise JobRefused(
-                "the job says `insecure_for_tests`, and this party's policy has `insecure_for_tests` = false;"
-                f" remove it from the job and use `key_bits` of {MIN_KEY_BITS} or more"
+                "the job says `insecure_for_tests`, and this party's policy does not allow that;"
+                f" remove it from the job and use `key_bits` of {MIN_KEY_BITS} or more, or, where no data is real,"
+                " set `insecure_for_tests = true` in section [policy] of the party file"
             )
 
     def check_alignment(self, rows: int) -> None:

@@ -18,7 +18,6 @@ from fedbus.errors import DecodeError, FedbusError, JobFailed, JobRefused, PeerS
 from fedbus.jobs import JobState
 from fedbus.messages import Accepted, Envelope, Failed, Finished, Outcome, Start, StateChanged
 from fedbus.post import publish_event
-from fedbus.schema import convert
 from fedbus.session import Session
 from fedbus.settings import PartySettings
 from fedbus.store import Store
@@ -48,7 +47,7 @@ class Worker:
     def __init__(self, settings: PartySettings, broker: Broker, store: Store, engine: Engine, metrics_url: str) -> None:
         self.name = settings.name
         self._settings = settings
-        self._policy = convert(settings.policy, Policy, "policy")
+        self._policy = Policy.of(settings)
         self._broker = broker
         self._store = store
         self._engine = engine
@@ -59,12 +58,9 @@ class Worker:
 
     def start(self) -> None:
         """Take up the jobs that a stop or a crash interrupted, and wait for more."""
-        for record in self._store.jobs():
-            if record.state.final:
-                self._store.purge(record.job)
-            else:
-                log.info("job goes on", job=record.job)
-                self._run(record.job)
+        for record in self._store.unfinished():
+            log.info("job goes on", job=record.job)
+            self._run(record.job)
         self._count()
         self._subscription = self._broker.consume(topology.control_queue(self.name).name, self._control)
 
@@ -126,11 +122,8 @@ class Worker:
             run.session.fail(JobFailed(outcome.reason or f"the coordinator ended the job: {outcome.state}"))
 
     def _run(self, job: str) -> None:
-        record = self._store.job(job)
-        assert record is not None  # noqa: S101  # it was entered just now
-        spec = jobs.parse(codec.unpack(record.spec))
         verify = self._settings.broker.verify_sender
-        session = Session(job, spec, self.name, store=self._store, broker=self._broker, verify_sender=verify)
+        session = Session(job, self.name, store=self._store, broker=self._broker, verify_sender=verify)
         run = self._runs[job] = _Run(session)
         run.thread = threading.Thread(target=self._work, args=(run,), name=f"job {job}")
         run.thread.start()

@@ -43,7 +43,7 @@ def sessions(spec: JobSpec) -> Iterator[dict[str, Session]]:
             broker.declare([topology.job_queue(name, JOB)])
             store = stack.enter_context(Store(folder / f"{name}.db"))
             store.add_job(JOB, codec.pack(spec.to_map()), JobState.RUNNING)
-            opened[name] = Session(JOB, spec, name, store=store, broker=broker)
+            opened[name] = Session(JOB, name, store=store, broker=broker)
         for session in opened.values():
             session.open()
             stack.callback(session.close)

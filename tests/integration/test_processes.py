@@ -50,7 +50,12 @@ class Processes:
                 stdout=subprocess.PIPE,
                 stderr=log,
                 text=True,
-                env={**os.environ, "FEDBUS_AMQP_URL": self.node.url(name), **environment},
+                env={
+                    **os.environ,
+                    "FEDBUS_AMQP_URL": self.node.url(name),
+                    "FEDBUS_SIMULATION": "true",
+                    **environment,
+                },
             )
         self.running[name] = child
         assert child.stdout is not None

@@ -11,7 +11,7 @@ from parties.policy import Policy
 
 def test_defaults_accept_a_sound_job() -> None:
     Policy().check_job("vertical-linear", 2048, False)
-    Policy().check_job("vertical-linear", 512, True)
+    Policy(insecure_for_tests=True).check_job("vertical-linear", 512, True)
     Policy().check_alignment(10)
 
 
@@ -21,10 +21,10 @@ def test_defaults_accept_a_sound_job() -> None:
         (Policy(), ("federated-average", 2048, False), ["`algorithms`", "'federated-average'", "'vertical-linear'"]),
         (Policy(algorithms=()), ("vertical-linear", 2048, False), ["`algorithms`", "none"]),
         (Policy(), ("vertical-linear", 2046, False), ["`key_bits`", "2046", "raise `key_bits` to 2048"]),
-        (Policy(insecure_for_tests=False), ("vertical-linear", 1024, True), ["`insecure_for_tests`", "2048"]),
-        (Policy(insecure_for_tests=False), ("vertical-linear", 1024, False), ["`key_bits`", "1024"]),
+        (Policy(), ("vertical-linear", 1024, True), ["`insecure_for_tests`", "2048"]),
+        (Policy(), ("vertical-linear", 1024, False), ["`key_bits`", "1024"]),
         # Whoever says "insecure" is refused outright: the flag may come to relax more than the length of keys.
-        (Policy(insecure_for_tests=False), ("vertical-linear", 4096, True), ["`insecure_for_tests`"]),
+        (Policy(), ("vertical-linear", 4096, True), ["`insecure_for_tests`"]),
     ],
 )
 def test_refusals_name_the_setting(policy: Policy, job: tuple[str, int, bool], words: list[str]) -> None:

@@ -55,7 +55,7 @@ class Bench:
 
     def session(self, name: str) -> Session:
         """A session as a process that starts would make it."""
-        session = Session(JOB, self.spec, name, store=self.stores[name], broker=self.connect(name))
+        session = Session(JOB, name, store=self.stores[name], broker=self.connect(name))
         session.open()
         return session
 
