@@ -16,9 +16,9 @@ from rich.console import Console
 
 from fedbus import __version__, jobs, process, settings
 from fedbus.broker.amqp import AmqpBroker
-from fedbus.client import Client
+from fedbus.client import CONFIRM_SECONDS, UNKNOWN, Client
 from fedbus.display import Display, print_report
-from fedbus.errors import ConfigError, FedbusError, JobFailed
+from fedbus.errors import ConfigError, FedbusError, JobFailed, JobRefused
 from fedbus.jobs import JobState
 from fedbus.messages import StateChanged
 from fedbus.schema import nearest
@@ -88,9 +88,16 @@ def watch(job: JobId, json_file: JsonFile = None) -> None:
 
 @app.command()
 def cancel(job: JobId) -> None:
-    """End a job on all sides."""
+    """End a job on all sides; for who submitted it, and for the coordinator's operators."""
     with _client() as client:
         client.cancel(job)
+        for event in client.watch(job, timeout=CONFIRM_SECONDS):
+            if not isinstance(event, StateChanged) or event.state == JobState.CANCELLING:
+                continue
+            if event.state == JobState.CANCELLED:
+                Console().print(f"{job}: cancelled", highlight=False)
+            elif event.reason or event.state == UNKNOWN or JobState(event.state).final:
+                raise JobRefused(f"job {job} is {event.state}; not cancelled: {event.reason or 'it has ended'}")
 
 
 @app.command()
@@ -202,13 +209,13 @@ def _run(command: typer.Typer, log_level: str = "info") -> None:
 
 
 @contextlib.contextmanager
-def _client(name: str = "coordinator") -> Iterator[Client]:
+def _client(name: str = jobs.COORDINATOR) -> Iterator[Client]:
     url = settings.broker_url()
     if not url:
         raise ConfigError("FEDBUS_AMQP_URL: not set; it is the broker's URL, amqp://user:password@host:5672/")
     with contextlib.closing(AmqpBroker(url)) as broker:
         broker.connect()
-        with Client(broker, name) as client:
+        with Client(broker, name, verify_sender=settings.verify_sender()) as client:
             yield client
 
 

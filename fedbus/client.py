@@ -12,17 +12,25 @@ import contextlib
 import queue
 import secrets
 import threading
-from collections.abc import Iterator, Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future
 from types import TracebackType
 from typing import Any
 
 from fedbus import codec, jobs, topology
 from fedbus.broker.base import Broker, Delivery, Outgoing
 from fedbus.errors import ConfigError, ConnectionLost, DecodeError, JobFailed, Unroutable
-from fedbus.jobs import JobSpec, JobState
+from fedbus.jobs import COORDINATOR, JobSpec, JobState
 from fedbus.messages import Cancel, Envelope, Progress, Query, StateChanged, Submit
 
 CONFIRM_SECONDS = 30.0
+_CHECK_SECONDS = 1.0
+_ASK_AGAIN_SECONDS = 15.0
+
+# What the coordinator says of a job that it does not have.
+UNKNOWN = "unknown"
+_STATES = {UNKNOWN, *(state.value for state in JobState)}
 
 
 class Client:
@@ -30,11 +38,13 @@ class Client:
 
     Args:
         coordinator: its name, as messages address it.
+        verify_sender: ignore events whose publisher is not the sender that they name.
     """
 
-    def __init__(self, broker: Broker, coordinator: str = "coordinator") -> None:
+    def __init__(self, broker: Broker, coordinator: str = COORDINATOR, *, verify_sender: bool = True) -> None:
         self._broker = broker
         self._coordinator = coordinator
+        self._verify_sender = verify_sender
         self._events: queue.SimpleQueue[Envelope] = queue.SimpleQueue()
         self._ended: set[tuple[str, str]] = set()
         self._changed = threading.Condition()
@@ -70,28 +80,39 @@ class Client:
         """Ask the coordinator to end a job; raises as `submit`."""
         self._request(topology.CANCEL, Envelope(job, self._broker.user, self._coordinator, Cancel()))
 
-    def watch(self, job: str, timeout: float | None = None) -> Iterator[StateChanged | Progress]:
+    def watch(
+        self, job: str, timeout: float | None = None, check: Callable[[], object] | None = None
+    ) -> Iterator[StateChanged | Progress]:
         """A job's events, from its present state to its end.
 
         Args:
             timeout: seconds without any event before TimeoutError; None waits for ever.
+            check: called now and then while there is none; what it raises ends the watch.
         """
-        self._request(topology.QUERY, Envelope(job, self._broker.user, self._coordinator, Query()))
+        query = Envelope(job, self._broker.user, self._coordinator, Query())
+        self._request(topology.QUERY, query)
         state: StateChanged | None = None
+        heard = asked = time.monotonic()
         while True:
-            try:
-                envelope = self._events.get(timeout=timeout)
-            except queue.Empty:
-                raise TimeoutError(f"no event of job {job} for {timeout} s") from None
-            event = envelope.payload
-            # The answer to the query repeats a state that may have been an event already.
-            if envelope.job != job or not isinstance(event, StateChanged | Progress) or event == state:
-                continue
-            yield event
-            if isinstance(event, StateChanged):
-                state = event
-                if _final(event.state):
-                    return
+            event = self._next(job)
+            now = time.monotonic()
+            if event is None:
+                if timeout is not None and now - heard >= timeout:
+                    raise TimeoutError(f"no event of job {job} for {timeout:g} s")
+                if check is not None:
+                    check()
+                if now - asked >= _ASK_AGAIN_SECONDS:
+                    # An event may have been lost with the connection, or with a coordinator that died.
+                    asked = now
+                    self._publish(topology.QUERY, query, wait=False)
+            # The answer to a query repeats a state that may have been an event already.
+            elif event != state:
+                heard = now
+                yield event
+                if isinstance(event, StateChanged):
+                    state = event
+                    if _final(event.state):
+                        return
 
     def result(self, job: str, timeout: float | None = None) -> dict[str, Any]:
         """The report of a job that succeeded, once it has.
@@ -117,28 +138,46 @@ class Client:
     def _request(self, key: str, envelope: Envelope) -> None:
         if not codec.JOB_ID.fullmatch(envelope.job):
             raise ConfigError(f"{envelope.job!r} is no job id; `fedbus submit` prints one")
-        outgoing = Outgoing(topology.JOBS, key, codec.encode(envelope), secrets.token_hex(16))
         try:
-            self._broker.publish(outgoing).result(CONFIRM_SECONDS)
+            self._publish(key, envelope).result(CONFIRM_SECONDS)
         except Unroutable:
             raise Unroutable("no coordinator serves this broker: start fedbus-coordinator first") from None
         except TimeoutError:
             raise ConnectionLost(f"the broker did not confirm within {CONFIRM_SECONDS:g} s") from None
 
+    def _publish(self, key: str, envelope: Envelope, *, wait: bool = True) -> Future[None]:
+        outgoing = Outgoing(topology.JOBS, key, codec.encode(envelope), secrets.token_hex(16))
+        return self._broker.publish(outgoing, wait=wait)
+
+    def _next(self, job: str) -> StateChanged | Progress | None:
+        """The next event of a job; None where none comes for a while."""
+        deadline = time.monotonic() + _CHECK_SECONDS
+        while (left := deadline - time.monotonic()) > 0:
+            with contextlib.suppress(queue.Empty):
+                envelope = self._events.get(timeout=left)
+                if envelope.job == job and isinstance(envelope.payload, StateChanged | Progress):
+                    return envelope.payload
+        return None
+
     def _receive(self, delivery: Delivery) -> None:
         # A watcher shows what it can read; an event that it cannot is no concern of the job's.
         with contextlib.suppress(DecodeError):
-            self._sort(codec.decode(delivery.body))
+            envelope = codec.decode(delivery.body)
+            if not self._verify_sender or delivery.user == envelope.sender:
+                self._sort(envelope)
         delivery.ack()
 
     def _sort(self, envelope: Envelope) -> None:
+        event = envelope.payload
+        if isinstance(event, StateChanged) and event.state not in _STATES:
+            return
         if envelope.sender == self._coordinator:
             self._events.put(envelope)
-        elif isinstance(envelope.payload, StateChanged):
+        elif isinstance(event, StateChanged):
             with self._changed:
                 self._ended.add((envelope.job, envelope.sender))
                 self._changed.notify_all()
 
 
 def _final(state: str) -> bool:
-    return state == "unknown" or JobState(state).final
+    return state == UNKNOWN or JobState(state).final

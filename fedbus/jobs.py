@@ -15,6 +15,7 @@ from fedbus.codec import NAME
 from fedbus.errors import ConfigError
 from fedbus.schema import convert, nearest, read_toml
 
+COORDINATOR = "coordinator"
 MIN_KEY_BITS = 2048
 _MIN_TEST_KEY_BITS = 512
 
@@ -24,11 +25,12 @@ NotNegative = Annotated[float, Meta(ge=0)]
 
 
 class JobState(enum.StrEnum):
-    """A job's states; succeeded, failed and cancelled are final."""
+    """A job's states; succeeded, failed and cancelled are final, and cancelling leads to one of them only."""
 
     SUBMITTED = "submitted"
     STARTING = "starting"
     RUNNING = "running"
+    CANCELLING = "cancelling"
     SUCCEEDED = "succeeded"
     FAILED = "failed"
     CANCELLED = "cancelled"
@@ -111,7 +113,7 @@ class JobSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defa
     hosts: Annotated[tuple[Host, ...], Meta(min_length=1, max_length=64)]
     params: LinearParams = LinearParams()
     limits: Limits = Limits()
-    coordinator: Name = "coordinator"
+    coordinator: Name = COORDINATOR
 
     @property
     def parties(self) -> tuple[str, ...]:

@@ -40,6 +40,7 @@ class Post:
         self._broker = broker
         self._verify_sender = verify_sender
         self._trimmed: dict[str, int] = {}
+        self._failure: StoredMessage | None = None
         self._log = log.bind(job=job, party=party)
         self._subscription: Subscription | None = None
 
@@ -56,6 +57,7 @@ class Post:
         """Stop receiving."""
         if self._subscription is not None:
             self._subscription.cancel()
+            self._subscription = None
 
     def send(self, envelope: Envelope) -> None:
         """Journal a message, then publish it."""
@@ -67,16 +69,21 @@ class Post:
         self.bytes_sent += len(stored.body)
         self._publish(stored)
 
+    def report(self, envelope: Envelope) -> None:
+        """Send the last message of a participant that cannot go on; even one whose store cannot be written."""
+        self._failure = _stored(envelope, envelope.recipient, codec.encode(envelope))
+        self._publish(self._failure)
+
     def whisper(self, to: str, message: Message, number: int = 0) -> None:
         """Send what need not survive: it is not journalled. `number` tells repetitions apart."""
         envelope = Envelope(self._job, self._party, to, message, chunk=number, chunks=number + 1)
-        self._publish(_stored(envelope, to, codec.encode(envelope)))
+        self._publish(_stored(envelope, to, codec.encode(envelope)), wait=False)
 
-    def _publish(self, stored: StoredMessage) -> None:
+    def _publish(self, stored: StoredMessage, *, wait: bool = True) -> None:
         key = topology.data_key(self._party, stored.peer, self._job)
         metrics.messages.labels(stored.kind, "sent").inc()
         metrics.message_bytes.labels(stored.kind, "sent").inc(len(stored.body))
-        future = self._broker.publish(Outgoing(topology.DATA, key, stored.body, stored.id))
+        future = self._broker.publish(Outgoing(topology.DATA, key, stored.body, stored.id), wait=wait)
         future.add_done_callback(functools.partial(self._published, stored.kind, stored.peer))
 
     def _published(self, kind: str, to: str, future: Future[None]) -> None:
@@ -148,19 +155,25 @@ class Post:
 
     def _resend(self, sender: str, wanted: Resend) -> None:
         self.mailbox.heard(sender)
+        if self._failure is not None:
+            # Nobody asks for it by name; whoever asks for anything else waits in vain.
+            self._publish(self._failure, wait=False)
+            return
         chunks = self._store.outbox(self._job, (sender, wanted.wanted, wanted.round, wanted.batch))
         if not chunks:
             self.whisper(sender, Alive())
         for stored in chunks:
             if not wanted.missing or stored.chunk in wanted.missing:
                 metrics.resends.inc()
-                self._publish(stored)
+                self._publish(stored, wait=False)
 
 
 def publish_event(broker: Broker, envelope: Envelope) -> None:
     """Publish an event of a job; nobody need be there to receive it."""
     key = topology.event_key(envelope.sender, envelope.job, envelope.kind)
-    broker.publish(Outgoing(topology.EVENTS, key, codec.encode(envelope), envelope.id, mandatory=False))
+    outgoing = Outgoing(topology.EVENTS, key, codec.encode(envelope), envelope.id, mandatory=False)
+    # A watcher that misses an event asks; the delivery thread, which publishes some, must not wait.
+    broker.publish(outgoing, wait=False)
 
 
 def _stored(envelope: Envelope, peer: str, body: bytes) -> StoredMessage:

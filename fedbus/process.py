@@ -31,8 +31,15 @@ class Service(Protocol):
 
     def start(self) -> None: ...
 
-    def stop(self) -> None: ...
+    def stop(self) -> None:
+        """Begin no more work, and give what runs GRACE_SECONDS to come to rest."""
 
+    def join(self) -> None:
+        """Wait for what still runs, once arithmetic and broker are closed and cannot hold it."""
+
+
+# A stop waits this long for jobs to come to rest before arithmetic and connection are taken from them.
+GRACE_SECONDS = 5.0
 
 Factory = Callable[[S, Broker, Store, Engine, str], Service]
 
@@ -72,11 +79,9 @@ def run(config: S, factory: Factory[S], *, until_end_of_input: bool = False) -> 
     with contextlib.ExitStack() as stack:
         _stop_on_signals()
         try:
-            service, url = _start(config, factory, stack)
             if until_end_of_input:
                 threading.Thread(target=_terminate_at_end_of_input, daemon=True).start()
-            stack.callback(service.stop)
-            service.start()
+            url = _start(config, factory, stack)
             print(f"{config.name}: serving; metrics at {url}", flush=True)  # noqa: T201  # for who started it
             threading.Event().wait()
         except KeyboardInterrupt:
@@ -85,7 +90,8 @@ def run(config: S, factory: Factory[S], *, until_end_of_input: bool = False) -> 
                 signal.signal(number, signal.SIG_IGN)
 
 
-def _start(config: S, factory: Factory[S], stack: contextlib.ExitStack) -> tuple[Service, str]:
+def _start(config: S, factory: Factory[S], stack: contextlib.ExitStack) -> str:
+    """Open all parts and start the service; returns the address of its /metrics."""
     store = stack.enter_context(Store(config.path(config.state)))
     try:
         page = metrics.Server(config.metrics.address)
@@ -93,12 +99,15 @@ def _start(config: S, factory: Factory[S], stack: contextlib.ExitStack) -> tuple
         raise ConfigError(f"metrics.address: {config.metrics.address!r} cannot be served: {error}") from error
     stack.callback(page.close)
     engine = Engine(config.processes)
-    stack.callback(engine.close)
     broker = AmqpBroker(config.broker.url, heartbeat=config.broker.heartbeat)
-    stack.callback(broker.close)
+    service = factory(config, broker, store, engine, page.url)
+    for close in (service.join, engine.close, broker.close):
+        stack.callback(close)
     # For as long as it takes: a broker that is down may come back, a wrong password raises at once.
     broker.connect(timeout=None)
-    return factory(config, broker, store, engine, page.url), page.url
+    stack.callback(service.stop)
+    service.start()
+    return page.url
 
 
 def _stop_on_signals() -> None:

@@ -199,7 +199,7 @@ class Session:
 
     def report_failure(self, message: Failed) -> None:
         """Tell the coordinator that this party cannot go on, even where the session itself has failed."""
-        self._post.send(self._envelope(self.coordinator, message, 0, 1))
+        self._post.report(self._envelope(self.coordinator, message, 0, 1))
 
     def wait_for_end(self, end: Future[E]) -> E:
         """Wait for the coordinator's word on the job, which reaches this process by another way.

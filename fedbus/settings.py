@@ -90,6 +90,7 @@ class CoordinatorSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=Tru
 
     Attributes:
         parties: those whose control queues exist from the start, so that they can wait for jobs.
+        operators: users of the broker who may cancel any job; everybody else only those that they submitted.
     """
 
     name: Name = "coordinator"
@@ -97,6 +98,7 @@ class CoordinatorSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=Tru
     broker: BrokerSettings = BrokerSettings()
     metrics: MetricsSettings = MetricsSettings()
     parties: tuple[Name, ...] = ()
+    operators: tuple[str, ...] = ()
     processes: Annotated[int, Meta(ge=0, le=1024)] | None = None
     folder: str = "."
 
@@ -129,6 +131,12 @@ def load_coordinator(path: Path | None, environment: Mapping[str, str] | None = 
     """
     environment = os.environ if environment is None else environment
     return convert(_merged(path, environment), CoordinatorSettings, str(path or "environment"))
+
+
+def verify_sender(environment: Mapping[str, str] | None = None) -> bool:
+    """Whether a message must be published by the user whose name it bears: unless FEDBUS_VERIFY_SENDER says "false"."""
+    environment = os.environ if environment is None else environment
+    return environment.get("FEDBUS_VERIFY_SENDER", "").lower() != "false"
 
 
 def broker_url(environment: Mapping[str, str] | None = None) -> str:
@@ -190,8 +198,8 @@ def _merged(path: Path | None, environment: Mapping[str, str]) -> dict[str, Any]
         check_url(broker["url"], f"{path}: broker.url")
     if address := environment.get("FEDBUS_METRICS_ADDRESS"):
         fields.setdefault("metrics", {})["address"] = address
-    if verify := environment.get("FEDBUS_VERIFY_SENDER"):
-        broker["verify_sender"] = verify.lower() != "false"
+    if environment.get("FEDBUS_VERIFY_SENDER"):
+        broker["verify_sender"] = verify_sender(environment)
     if processes := environment.get("FEDBUS_PROCESSES"):
         if not processes.isdigit():
             raise ConfigError("FEDBUS_PROCESSES: expected a whole number")

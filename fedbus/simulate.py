@@ -19,7 +19,6 @@ import structlog
 
 from fedbus import jobs, metrics, process, settings
 from fedbus.broker.amqp import AmqpBroker
-from fedbus.broker.base import Broker
 from fedbus.broker.memory import MemoryHub
 from fedbus.broker.node import Node
 from fedbus.client import Client
@@ -27,7 +26,7 @@ from fedbus.crypto.engine import Engine
 from fedbus.errors import ConfigError, FedbusError, JobFailed
 from fedbus.jobs import JobSpec
 from fedbus.messages import Progress, StateChanged
-from fedbus.process import Factory
+from fedbus.process import Factory, S
 from fedbus.settings import CoordinatorSettings, PartySettings
 from fedbus.store import Store
 
@@ -39,6 +38,8 @@ _END_SECONDS = 10.0
 Watch = Callable[[StateChanged | Progress], None]
 Note = Callable[[str], object]
 Submit = Callable[[Path], str]
+Check = Callable[[], None]
+Running = tuple[Client, Submit, Check]
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,8 +76,8 @@ def run(
             federation = _in_memory(spec, parties, Path(folder), roles)
         else:
             federation = _on_rabbitmq(spec, parties, files, Path(folder), note)
-        with federation as (client, submit):
-            report = _follow(client, submit(job_file), watch)
+        with federation as (client, submit, check):
+            report = _follow(client, submit(job_file), watch, check)
             for party in client.wait_ended(report["job"], spec.parties, _END_SECONDS):
                 log.warning("a party did not enter how the job ended", party=party)
     if report["state"] == "succeeded":
@@ -93,9 +94,9 @@ def _parties(spec: JobSpec, files: Sequence[Path]) -> list[PartySettings]:
     return parties
 
 
-def _follow(client: Client, job: str, watch: Watch) -> dict[str, Any]:
+def _follow(client: Client, job: str, watch: Watch, check: Check) -> dict[str, Any]:
     last: StateChanged | Progress | None = None
-    for last in client.watch(job):
+    for last in client.watch(job, check=check):
         watch(last)
     if not isinstance(last, StateChanged):
         raise JobFailed(f"job {job} ended without a state")
@@ -103,39 +104,32 @@ def _follow(client: Client, job: str, watch: Watch) -> dict[str, Any]:
 
 
 @contextlib.contextmanager
-def _in_memory(
-    spec: JobSpec, parties: Sequence[PartySettings], folder: Path, roles: Roles
-) -> Iterator[tuple[Client, Submit]]:
+def _in_memory(spec: JobSpec, parties: Sequence[PartySettings], folder: Path, roles: Roles) -> Iterator[Running]:
     hub = MemoryHub()
     with contextlib.ExitStack() as stack:
         page = metrics.Server("127.0.0.1:0")
         stack.callback(page.close)
         engine = Engine(None)
-        stack.callback(engine.close)
 
-        def connect(user: str) -> Broker:
-            connection = hub.connect(user)
-            stack.callback(connection.close)
-            return connection
+        def serve(factory: Factory[S], config: S, state: Path) -> None:
+            store, connection = stack.enter_context(Store(state)), hub.connect(config.name)
+            service = factory(config, connection, store, engine, page.url)
+            for close in (service.join, engine.close, connection.close, service.stop):
+                stack.callback(close)
+            service.start()
 
         config = CoordinatorSettings(name=spec.coordinator, parties=spec.parties)
-        store = stack.enter_context(Store(folder / "coordinator.db"))
-        service = roles.coordinator(config, connect(spec.coordinator), store, engine, page.url)
-        service.start()
-        stack.callback(service.stop)
+        serve(roles.coordinator, config, folder / "coordinator.db")
         for party in parties:
-            store = stack.enter_context(Store(party.path(party.state)))
-            worker = roles.party(party, connect(party.name), store, engine, page.url)
-            worker.start()
-            stack.callback(worker.stop)
-        client = stack.enter_context(Client(connect(_CLIENT), spec.coordinator))
-        yield client, lambda job_file: client.submit(jobs.load(job_file))
+            serve(roles.party, party, party.path(party.state))
+        client = stack.enter_context(Client(hub.connect(_CLIENT), spec.coordinator))
+        yield client, lambda job_file: client.submit(jobs.load(job_file)), lambda: None
 
 
 @contextlib.contextmanager
 def _on_rabbitmq(
     spec: JobSpec, parties: Sequence[PartySettings], files: Sequence[Path], folder: Path, note: Note
-) -> Iterator[tuple[Client, Submit]]:
+) -> Iterator[Running]:
     with contextlib.ExitStack() as stack:
         urls = stack.enter_context(_broker(spec, note))
         # First of all: processes wait for a broker for ever, a simulation should not.
@@ -154,8 +148,14 @@ def _on_rabbitmq(
         note(f"starting a process each for {', '.join(running)}")
         for name, child in running.items():
             _wait_ready(name, child, folder)
-        client = stack.enter_context(Client(broker, spec.coordinator))
-        yield client, lambda job_file: _submit(job_file, urls[_CLIENT])
+        client = stack.enter_context(Client(broker, spec.coordinator, verify_sender=len(set(urls.values())) > 1))
+
+        def check() -> None:
+            for name, child in running.items():
+                if child.poll() is not None:
+                    raise FedbusError(f"{name} ended with status {child.returncode}: " + _tail(name, folder))
+
+        yield client, lambda job_file: _submit(job_file, urls[_CLIENT]), check
 
 
 @contextlib.contextmanager
@@ -209,8 +209,12 @@ def _wait_ready(name: str, child: subprocess.Popen[str], folder: Path) -> None:
     assert child.stdout is not None  # noqa: S101  # it is a pipe
     if not child.stdout.readline():
         child.wait()
-        tail = (folder / f"{name}.log").read_text("utf-8").strip().splitlines()[-5:]
-        raise FedbusError(f"{name} did not start: " + "\n".join(tail))
+        raise FedbusError(f"{name} did not start: " + _tail(name, folder))
+
+
+def _tail(name: str, folder: Path) -> str:
+    """The last lines of a process's log."""
+    return "\n".join((folder / f"{name}.log").read_text("utf-8").strip().splitlines()[-5:])
 
 
 def _close(pipe: IO[str] | None) -> None:

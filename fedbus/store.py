@@ -35,6 +35,7 @@ _jobs = sa.Table(
     sa.Column("reason", sa.Text, nullable=False, default=""),
     sa.Column("report", sa.LargeBinary),
     sa.Column("secret", sa.LargeBinary, nullable=False),
+    sa.Column("owner", sa.Text, nullable=False),
     sa.Column("created_at", sa.Float, nullable=False),
     sa.Column("updated_at", sa.Float, nullable=False),
 )
@@ -76,7 +77,12 @@ _models = sa.Table(
 
 @dataclass(frozen=True, slots=True)
 class JobRecord:
-    """A job in the ledger; spec and report are packed by the codec."""
+    """A job in the ledger; spec and report are packed by the codec.
+
+    Attributes:
+        secret: of the job's randomness; empty once the job's end has been seen through.
+        owner: the broker's user who submitted it, at the coordinator.
+    """
 
     job: str
     spec: bytes
@@ -84,6 +90,7 @@ class JobRecord:
     reason: str
     report: bytes | None
     secret: bytes
+    owner: str
     created_at: float
 
 
@@ -153,26 +160,29 @@ class Store:
 
     # The ledger of jobs.
 
-    def add_job(self, job: str, spec: bytes, state: JobState) -> bool:
+    def add_job(self, job: str, spec: bytes, state: JobState, reason: str = "", owner: str = "") -> bool:
         """Enter a job with a new secret; False where it is in the ledger already."""
         now = time.time()
-        row = {"job": job, "spec": spec, "state": state.value, "created_at": now, "updated_at": now, "reason": ""}
-        statement = insert(_jobs).values(**row, secret=secrets.token_bytes(SECRET_BYTES)).on_conflict_do_nothing()
+        row = {"job": job, "spec": spec, "state": state.value, "created_at": now, "updated_at": now}
+        row |= {"reason": reason, "owner": owner, "secret": secrets.token_bytes(SECRET_BYTES)}
+        statement = insert(_jobs).values(**row).on_conflict_do_nothing()
         with self._writing() as connection:
             return connection.execute(statement).rowcount == 1
 
     def set_state(self, job: str, state: JobState, reason: str = "", report: bytes | None = None) -> bool:
-        """Move a job to a state; False where it has ended already."""
+        """Move a job to a state; False where it has ended, or is to be cancelled and this is no end."""
         values: dict[str, Any] = {"state": state.value, "reason": reason, "updated_at": time.time()}
         if report is not None:
             values["report"] = report
-        ended = [other.value for other in JobState if other.final]
+        closed = [other.value for other in JobState if other.final]
+        if not state.final:
+            closed.append(JobState.CANCELLING.value)
         with self._writing() as connection:
-            where = (_jobs.c.job == job, _jobs.c.state.not_in(ended))
+            where = (_jobs.c.job == job, _jobs.c.state.not_in(closed))
             return connection.execute(_jobs.update().where(*where).values(**values)).rowcount == 1
 
     def purge(self, job: str) -> None:
-        """Drop all that an ended job needed only to go on: messages, checkpoint and secret."""
+        """Drop all that an ended job needed only to go on: messages, checkpoint and secret. Its end is seen through."""
         with self._writing() as connection:
             for table in (_inbox, _outbox, _checkpoints):
                 connection.execute(table.delete().where(table.c.job == job))
@@ -190,12 +200,8 @@ class Store:
             return [_record(row) for row in connection.execute(sa.select(_jobs).order_by(_jobs.c.created_at))]
 
     def unfinished(self) -> list[JobRecord]:
-        """The jobs that a stop or a crash interrupted, oldest first; what ended jobs left behind is purged."""
-        records = self.jobs()
-        for record in records:
-            if record.state.final:
-                self.purge(record.job)
-        return [record for record in records if not record.state.final]
+        """The jobs that were not purged, oldest first: interrupted, or ended without all that the end entails."""
+        return [record for record in self.jobs() if record.secret]
 
     def count_jobs(self) -> dict[JobState, int]:
         """How many jobs there are in each state."""
@@ -286,8 +292,8 @@ class Store:
 
 
 def _record(row: Sequence[Any]) -> JobRecord:
-    job, spec, state, reason, report, secret, created_at, _ = row
-    return JobRecord(job, spec, JobState(state), reason, report, secret, created_at)
+    job, spec, state, reason, report, secret, owner, created_at, _ = row
+    return JobRecord(job, spec, JobState(state), reason, report, secret, owner, created_at)
 
 
 def _configure(connection: Any, _: Any) -> None:

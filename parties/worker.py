@@ -7,17 +7,28 @@ network I/O in the broker's own thread, so that neither keeps the other waiting.
 from __future__ import annotations
 
 import threading
+import time
 from concurrent.futures import CancelledError, Future
 
 import structlog
 
 from fedbus import codec, jobs, metrics, topology
-from fedbus.broker.base import Broker, Delivery, Subscription
+from fedbus.broker.base import Broker, Delivery, Outgoing, Subscription
 from fedbus.crypto.engine import Engine
-from fedbus.errors import DecodeError, FedbusError, JobFailed, JobRefused, PeerSilent
+from fedbus.errors import (
+    ConfigError,
+    DecodeError,
+    FedbusError,
+    JobFailed,
+    JobRefused,
+    PeerSilent,
+    ProtocolError,
+    StoreError,
+)
 from fedbus.jobs import JobState
 from fedbus.messages import Accepted, Envelope, Failed, Finished, Outcome, Start, StateChanged
 from fedbus.post import publish_event
+from fedbus.process import GRACE_SECONDS
 from fedbus.session import Session
 from fedbus.settings import PartySettings
 from fedbus.store import Store
@@ -26,6 +37,9 @@ from parties.policy import Policy
 
 log = structlog.get_logger()
 
+# Before a control message that could not be journalled is delivered again.
+_STORE_PAUSE_SECONDS = 30.0
+
 
 class _Run:
     """One job of this party."""
@@ -33,7 +47,7 @@ class _Run:
     def __init__(self, session: Session) -> None:
         self.session = session
         self.outcome: Future[Outcome] = Future()
-        self.thread: threading.Thread | None = None
+        self.thread: threading.Thread
 
 
 class Worker:
@@ -59,8 +73,11 @@ class Worker:
     def start(self) -> None:
         """Take up the jobs that a stop or a crash interrupted, and wait for more."""
         for record in self._store.unfinished():
-            log.info("job goes on", job=record.job)
-            self._run(record.job)
+            if record.state.final:
+                self._store.purge(record.job)
+            else:
+                log.info("job goes on", job=record.job)
+                self._run(record.job)
         self._count()
         self._subscription = self._broker.consume(topology.control_queue(self.name).name, self._control)
 
@@ -69,45 +86,73 @@ class Worker:
         self._stopping.set()
         if self._subscription is not None:
             self._subscription.cancel()
-        for run in list(self._runs.values()):
+        runs = list(self._runs.values())
+        for run in runs:
             run.session.fail(JobFailed("the process was stopped"))
             run.outcome.cancel()
+        deadline = time.monotonic() + GRACE_SECONDS
+        for run in runs:
+            run.thread.join(max(0.0, deadline - time.monotonic()))
+
+    def join(self) -> None:
+        """Wait for all jobs to have come to rest, once arithmetic and broker are closed and nothing can hold them."""
         for run in list(self._runs.values()):
-            if run.thread is not None:
-                run.thread.join()
+            run.thread.join()
+
+    # What the coordinator says.
 
     def _control(self, delivery: Delivery) -> None:
         try:
             envelope = codec.decode(delivery.body)
-            message = envelope.payload
-            if envelope.recipient != self.name:
-                raise DecodeError(f"{envelope.kind} message for {envelope.recipient}")
-            if self._settings.broker.verify_sender and delivery.user != envelope.sender:
-                raise DecodeError(f"{envelope.kind} message of {envelope.sender} by {delivery.user}")
-            if isinstance(message, Start):
-                self._begin(envelope.job, envelope.sender, message)
-            elif isinstance(message, Outcome):
-                self._end(envelope.job, envelope.sender, message)
-            else:
-                raise DecodeError(f"{envelope.kind} message on the control queue")
-        except FedbusError as error:
+            self._check_address(envelope, delivery)
+            match envelope.payload:
+                case Start():
+                    self._begin(envelope.job, envelope.sender, envelope.payload)
+                case Outcome():
+                    self._end(envelope.job, envelope.sender, envelope.payload)
+                case _:
+                    raise DecodeError(f"{envelope.kind} message on the control queue")
+        except (ProtocolError, JobRefused) as error:
             log.warning("control message refused; it is in the dead-letter queue", reason=str(error))
             delivery.dead_letter(str(error))
+            return
+        except StoreError as error:
+            log.error("control message cannot be journalled; trying again", error=str(error))  # noqa: TRY400
+            timer = threading.Timer(_STORE_PAUSE_SECONDS, delivery.requeue)
+            timer.daemon = True
+            timer.start()
             return
         self._count()
         delivery.ack()
 
+    def _check_address(self, envelope: Envelope, delivery: Delivery) -> None:
+        if envelope.recipient != self.name:
+            raise DecodeError(f"{envelope.kind} message for {envelope.recipient}")
+        if self._settings.broker.verify_sender and delivery.user != envelope.sender:
+            raise DecodeError(f"{envelope.kind} message of {envelope.sender} by {delivery.user}")
+
     def _begin(self, job: str, sender: str, message: Start) -> None:
-        spec = jobs.parse(message.spec)
+        try:
+            spec = jobs.parse(message.spec)
+        except ConfigError as error:
+            self._refuse(job, sender, f"this party's version of fedbus refuses the job: {error}")
+            return
         if sender != spec.coordinator or self.name not in spec.parties:
             raise JobRefused(f"{sender} is not the coordinator of job {job}, or {self.name} has no part in it")
         if self._store.add_job(job, codec.pack(message.spec), JobState.RUNNING):
             log.info("job received", job=job, algorithm=spec.algorithm)
             self._run(job)
 
+    def _refuse(self, job: str, coordinator: str, reason: str) -> None:
+        """Tell the coordinator why this party does not begin; unheard, it says that the party did not join."""
+        log.warning("job refused", job=job, reason=reason)
+        envelope = Envelope(job, self.name, coordinator, Failed(reason))
+        key = topology.data_key(self.name, coordinator, job)
+        self._broker.publish(Outgoing(topology.DATA, key, codec.encode(envelope), envelope.id), wait=False)
+
     def _end(self, job: str, sender: str, outcome: Outcome) -> None:
         record, run = self._store.job(job), self._runs.get(job)
-        if record is None or jobs.parse(codec.unpack(record.spec)).coordinator != sender:
+        if record is None or codec.unpack(record.spec).get("coordinator", jobs.COORDINATOR) != sender:
             raise JobRefused(f"{sender} cannot end job {job}, which it does not coordinate here")
         if outcome.state not in [state.value for state in JobState if state.final]:
             raise DecodeError(f"outcome of job {job} that is no end: {outcome.state}")
@@ -121,29 +166,48 @@ class Worker:
                 run.outcome.set_result(outcome)
             run.session.fail(JobFailed(outcome.reason or f"the coordinator ended the job: {outcome.state}"))
 
+    # Jobs.
+
     def _run(self, job: str) -> None:
-        verify = self._settings.broker.verify_sender
-        session = Session(job, self.name, store=self._store, broker=self._broker, verify_sender=verify)
+        try:
+            verify = self._settings.broker.verify_sender
+            session = Session(job, self.name, store=self._store, broker=self._broker, verify_sender=verify)
+        except ConfigError as error:
+            # Entered by another version of this program.
+            log.error("an interrupted job cannot go on", job=job, reason=str(error))  # noqa: TRY400
+            self._store.set_state(job, JobState.FAILED, f"this party's version of fedbus refuses the job: {error}")
+            self._store.purge(job)
+            return
         run = self._runs[job] = _Run(session)
         run.thread = threading.Thread(target=self._work, args=(run,), name=f"job {job}")
         run.thread.start()
 
     def _work(self, run: _Run) -> None:
+        job = run.session.job
+        try:
+            outcome = self._seen_through(run)
+            if outcome is not None:
+                self._store.purge(job)
+        except Exception:
+            # Not ended: the ledger has it as it was, and the next start goes on.
+            log.exception("internal error; the job goes on when the party is started again", job=job)
+        finally:
+            # From now on peers hear nothing of this party: they do not wait for it longer than the job allows.
+            run.session.close()
+            del self._runs[job]
+        self._count()
+
+    def _seen_through(self, run: _Run) -> Outcome | None:
         session = run.session
-        bound = log.bind(job=session.job)
         try:
             self._take_part(session)
-        except Exception as error:  # noqa: BLE001  # whatever went wrong, the job must end with a reason on all sides
+        except Exception as error:  # whatever went wrong, the job must end with a reason on all sides
             if not run.outcome.done() and not self._stopping.is_set():
                 reason = _reason(error)
-                bound.error("cannot go on; the coordinator is told", reason=reason, exc_info=_unexpected(error))
+                told = "cannot go on; the coordinator is told"
+                log.error(told, job=session.job, reason=reason, exc_info=_unexpected(error))  # noqa: TRY400
                 session.report_failure(Failed(reason))
-        outcome = self._outcome(run)
-        session.close()
-        if outcome is not None:
-            del self._runs[session.job]
-            self._store.purge(session.job)
-            self._count()
+        return self._outcome(run)
 
     def _take_part(self, session: Session) -> None:
         spec, params = session.spec, session.spec.params

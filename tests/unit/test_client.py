@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import pytest
+
 from fedbus import codec, topology
 from fedbus.broker.base import Delivery
 from fedbus.broker.memory import MemoryHub
 from fedbus.client import Client
+from fedbus.errors import FedbusError
 from fedbus.messages import Envelope, Query, StateChanged
 from fedbus.post import publish_event
 
@@ -35,3 +38,58 @@ def test_the_answer_to_a_query_is_not_shown_twice() -> None:
     watching.close()
     coordinator.close()
     assert seen == ["submitted", "running", "cancelled"]
+
+
+def test_only_the_coordinator_speaks_for_a_job() -> None:
+    hub = MemoryHub()
+    coordinator, bank, watching = (hub.connect(name) for name in ("coordinator", "bank", "client"))
+    coordinator.declare([topology.dead_queue(), topology.jobs_queue()])
+
+    def answer(delivery: Delivery) -> None:
+        delivery.ack()
+        forged = Envelope(JOB, "coordinator", "coordinator", StateChanged("succeeded", "", {"state": "succeeded"}))
+        publish_event(bank, forged)
+        publish_event(coordinator, Envelope(JOB, "coordinator", "coordinator", StateChanged("sleeping")))
+        publish_event(coordinator, Envelope(JOB, "coordinator", "coordinator", StateChanged("failed", "why")))
+
+    coordinator.consume(topology.JOBS, answer)
+    with Client(watching) as client:
+        seen = [event for event in client.watch(JOB, timeout=10) if isinstance(event, StateChanged)]
+    for broker in (watching, bank, coordinator):
+        broker.close()
+    assert seen == [StateChanged("failed", "why")]
+
+
+def test_a_lost_event_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("fedbus.client._CHECK_SECONDS", 0.01)
+    monkeypatch.setattr("fedbus.client._ASK_AGAIN_SECONDS", 0.02)
+    hub = MemoryHub()
+    coordinator, watching = hub.connect("coordinator"), hub.connect("client")
+    coordinator.declare([topology.dead_queue(), topology.jobs_queue()])
+    answers = iter(["running", "running", "failed"])
+
+    def answer(delivery: Delivery) -> None:
+        delivery.ack()
+        publish_event(coordinator, Envelope(JOB, "coordinator", "coordinator", StateChanged(next(answers))))
+
+    coordinator.consume(topology.JOBS, answer)
+    with Client(watching) as client:
+        seen = [event.state for event in client.watch(JOB, timeout=10) if isinstance(event, StateChanged)]
+    watching.close()
+    coordinator.close()
+    assert seen == ["running", "failed"]
+
+
+def test_a_watch_ends_with_what_its_check_raises(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("fedbus.client._CHECK_SECONDS", 0.01)
+    hub = MemoryHub()
+    coordinator, watching = hub.connect("coordinator"), hub.connect("client")
+    coordinator.declare([topology.dead_queue(), topology.jobs_queue()])
+
+    def check() -> None:
+        raise FedbusError("bank ended with status 137")
+
+    with Client(watching) as client, pytest.raises(FedbusError, match="137"):
+        next(client.watch(JOB, check=check))
+    watching.close()
+    coordinator.close()

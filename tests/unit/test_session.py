@@ -14,7 +14,7 @@ import pytest
 from fedbus import codec, jobs, topology
 from fedbus.broker.base import REASON_HEADER, Broker, Delivery, Outgoing
 from fedbus.broker.memory import MemoryHub
-from fedbus.errors import DecodeError, PeerFailed, PeerSilent, ProtocolError
+from fedbus.errors import DecodeError, PeerFailed, PeerSilent, ProtocolError, StoreError
 from fedbus.jobs import JobState
 from fedbus.messages import BlindedIds, CommonRows, Envelope, Failed, PublicKey, Verdict
 from fedbus.session import Session
@@ -315,3 +315,27 @@ def test_an_oversized_message_is_not_even_journalled(bench: Bench) -> None:
         shop.send("bank", BlindedIds(bytes(codec.MAX_BODY_BYTES)))
     assert not bench.stores["shop"].outbox(JOB)
     assert issubclass(DecodeError, ProtocolError)
+
+
+def test_a_failure_that_was_lost_is_reported_again(bench: Bench) -> None:
+    bank = bench.session("bank")
+    bench.brokers["bank"].delete(topology.job_queue("coordinator", JOB).name)
+    bank.report_failure(Failed("the disk is full"))
+    bench.brokers["bank"].declare([topology.job_queue("coordinator", JOB)])
+    coordinator = bench.session("coordinator")
+    with pytest.raises(PeerFailed, match="bank: the disk is full"):
+        coordinator.recv("bank", PublicKey)
+
+
+def test_a_failure_is_reported_though_the_store_cannot_be_written(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bank, coordinator = bench.session("bank"), bench.session("coordinator")
+
+    def full(_: object) -> bool:
+        raise StoreError("disk full")
+
+    monkeypatch.setattr(bench.stores["bank"], "post", full)
+    bank.report_failure(Failed("disk full"))
+    with pytest.raises(PeerFailed, match="bank: disk full"):
+        coordinator.recv("bank", PublicKey)

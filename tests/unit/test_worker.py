@@ -13,7 +13,7 @@ from fedbus.broker.base import Broker, Delivery, Outgoing
 from fedbus.broker.memory import MemoryHub
 from fedbus.crypto.engine import Engine
 from fedbus.jobs import JobState, load
-from fedbus.messages import Cancel, Envelope, Message, Outcome
+from fedbus.messages import Cancel, Envelope, Failed, Message, Outcome, Start
 from fedbus.settings import load_party
 from fedbus.store import Store
 from federation import synthetic
@@ -72,3 +72,16 @@ def test_what_is_no_control_message_is_a_dead_letter(
     record = store.job(JOB)
     assert record is not None
     assert record.state is JobState.FAILED
+
+
+def test_a_start_that_this_version_refuses_is_answered(hub: MemoryHub, broker: Broker, store: Store) -> None:
+    answers: Future[Delivery] = Future()
+    broker.declare([topology.job_queue("coordinator", "test-2")])
+    broker.consume(topology.job_queue("coordinator", "test-2").name, answers.set_result)
+    envelope = Envelope("test-2", "coordinator", "bank", Start({"name": "j", "algorithm": "vertical-forest"}))
+    key = topology.control_key("bank", "test-2", envelope.kind)
+    broker.publish(Outgoing(topology.CONTROL, key, codec.encode(envelope), envelope.id)).result(5)
+    answer = codec.decode(answers.result(5).body).payload
+    assert isinstance(answer, Failed)
+    assert "vertical-forest" in answer.reason
+    assert store.job("test-2") is None

@@ -1,0 +1,184 @@
+"""One job from its start to its end on all sides, whatever ends it: joining, the algorithm, the report, the outcome."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+import structlog
+
+from coordinator import linear
+from fedbus import codec, topology
+from fedbus.broker.base import Broker, Outgoing
+from fedbus.crypto.engine import Engine
+from fedbus.errors import BrokerError, FedbusError, JobError, JobRefused, PeerSilent, StoreError
+from fedbus.jobs import JobState
+from fedbus.messages import Accepted, Envelope, Finished, Message, Outcome, Start
+from fedbus.retry import delay
+from fedbus.session import Session
+from fedbus.store import JobRecord, Store
+
+log = structlog.get_logger()
+
+
+class Cancelled(JobError):
+    """The job was cancelled."""
+
+
+class Conductor:
+    """Conducts jobs, each in its caller's thread.
+
+    Args:
+        metrics_url: of this process, for the report.
+        announce: called with a job whose state has changed.
+        stopping: set when the process stops; a job is then left as it is, to go on at the next start.
+    """
+
+    def __init__(
+        self,
+        broker: Broker,
+        store: Store,
+        engine: Engine,
+        metrics_url: str,
+        announce: Callable[[str], None],
+        stopping: threading.Event,
+    ) -> None:
+        self._broker = broker
+        self._store = store
+        self._engine = engine
+        self._metrics_url = metrics_url
+        self._announce = announce
+        self._stopping = stopping
+
+    def run(self, session: Session) -> None:
+        """Run a job to its end, or go on with it.
+
+        The end is in the ledger before anybody hears of it, and the job is purged after everybody has: where the
+        process dies between the two, the next start tells them.
+        """
+        record = self._record(session)
+        if not record.state.final:
+            state, reason, report = self._ended(session, record)
+            if self._stopping.is_set():
+                return
+            self._enter_end(session, state, reason, report)
+        session.close()
+        self._tell_end(session, self._record(session))
+
+    def _ended(self, session: Session, record: JobRecord) -> tuple[JobState, str, dict[str, Any] | None]:
+        """Conduct the job; how it ended."""
+        if record.state is JobState.CANCELLING:
+            return JobState.CANCELLED, record.reason, None
+        try:
+            return JobState.SUCCEEDED, "", self._conduct(session)
+        except Cancelled as error:
+            return JobState.CANCELLED, str(error), None
+        except FedbusError as error:
+            return JobState.FAILED, str(error), None
+        except Exception as error:  # whatever went wrong, the job must end with a reason on all sides
+            log.exception("internal error", job=session.job)
+            reason = f"internal error at the coordinator ({type(error).__name__}); its log says more"
+            return JobState.FAILED, reason, None
+
+    def _conduct(self, session: Session) -> dict[str, Any]:
+        spec, began = session.spec, time.time()
+        queues = [topology.job_queue(name, session.job) for name in spec.participants]
+        # For as long as it takes: a broker that is down is a delay, not the end of a job.
+        self._broker.declare([*queues, *(topology.control_queue(party) for party in spec.parties)], timeout=None)
+        session.open()
+        joined = self._joined(session)
+        figures = linear.coordinate(session, self._engine)
+        session.at(session.round + 1)
+        results = {party: session.recv(party, Finished).figures for party in spec.parties}
+        guest = results[spec.guest.party]
+        return {
+            "job": session.job,
+            "name": spec.name,
+            "algorithm": spec.algorithm,
+            "state": JobState.SUCCEEDED.value,
+            **joined,
+            **figures,
+            **{key: guest[key] for key in ("train", "test") if key in guest},
+            "bytes_sent": {**{p: r["bytes_sent"] for p, r in results.items()}, session.party: session.bytes_sent},
+            "seconds": time.time() - began,
+        }
+
+    def _joined(self, session: Session) -> dict[str, Any]:
+        """Have all parties join; what they said of themselves."""
+        record = self._record(session)
+        if session.resumed and record.report is not None:
+            joined: dict[str, Any] = codec.unpack(record.report)
+            return joined
+        self._store.set_state(session.job, JobState.STARTING)
+        self._announce(session.job)
+        for party in session.spec.parties:
+            self._tell(session, party, Start(session.spec.to_map()))
+        accepted: dict[str, Accepted] = {}
+        try:
+            with session.patience(session.spec.limits.join):
+                for party in session.spec.parties:
+                    accepted[party] = session.recv(party, Accepted)
+        except PeerSilent as error:
+            absent = next(party for party in session.spec.parties if party not in accepted)
+            raise JobRefused(
+                f"{absent} did not join within {session.spec.limits.join:g} s (limits.join); "
+                "is its fedbus-party running?"
+            ) from error
+        joined = {
+            "rows": {party: message.rows for party, message in accepted.items()},
+            "columns": {party: message.columns for party, message in accepted.items()},
+            "metrics": {session.party: self._metrics_url, **{p: m.metrics for p, m in accepted.items()}},
+        }
+        self._store.set_state(session.job, JobState.RUNNING, report=codec.pack(joined))
+        self._announce(session.job)
+        return joined
+
+    def _enter_end(self, session: Session, state: JobState, reason: str, report: dict[str, Any] | None) -> None:
+        """Enter the end in the ledger, however long its disk is full: a job that never ends helps nobody."""
+        report = report or {"job": session.job, "name": session.spec.name, "state": state.value, "reason": reason}
+        attempt = 0
+        while not self._stopping.is_set():
+            try:
+                self._store.set_state(session.job, state, reason, codec.pack(report))
+                break
+            except StoreError as error:
+                attempt += 1
+                log.error("the end of a job cannot be entered; trying again", job=session.job, error=str(error))  # noqa: TRY400
+                self._stopping.wait(delay(attempt))
+        self._announce(session.job)
+        log.info("job ended", job=session.job, state=state.value, reason=reason)
+
+    def _tell_end(self, session: Session, record: JobRecord) -> None:
+        for party in session.spec.parties:
+            try:
+                self._tell(session, party, Outcome(record.state.value, record.reason))
+            except BrokerError as error:
+                # It learns by its own limits.silence.
+                log.warning("a party was not told how the job ended", job=session.job, party=party, error=str(error))
+        if not self._stopping.is_set():
+            self._store.purge(session.job)
+            for name in session.spec.participants:
+                self._broker.delete(topology.job_queue(name, session.job).name)
+
+    def _tell(self, session: Session, party: str, message: Message) -> None:
+        """Send a control message; returns when the broker has it, however long it is away, or when the process stops.
+
+        Raises:
+            BrokerError: the broker refuses it.
+        """
+        envelope = Envelope(session.job, session.party, party, message)
+        key = topology.control_key(party, session.job, envelope.kind)
+        future = self._broker.publish(Outgoing(topology.CONTROL, key, codec.encode(envelope), envelope.id))
+        while not self._stopping.is_set():
+            with contextlib.suppress(TimeoutError):
+                future.result(1.0)
+                return
+
+    def _record(self, session: Session) -> JobRecord:
+        record = self._store.job(session.job)
+        if record is None:
+            raise StoreError(f"{self._store.path}: job {session.job} is not in the ledger")
+        return record
