@@ -9,6 +9,7 @@ import signal
 import sys
 import threading
 from collections.abc import Callable
+from concurrent.futures import Future
 from pathlib import Path
 from types import FrameType
 from typing import Protocol, TypeVar
@@ -19,7 +20,7 @@ from fedbus import metrics, settings
 from fedbus.broker.amqp import AmqpBroker
 from fedbus.broker.base import Broker
 from fedbus.crypto.engine import Engine
-from fedbus.errors import ConfigError
+from fedbus.errors import BrokerError, ConfigError
 from fedbus.settings import CoordinatorSettings, PartySettings
 from fedbus.store import Store
 
@@ -65,27 +66,30 @@ def run(config: S, factory: Factory[S], *, until_end_of_input: bool = False) -> 
 
     Raises:
         ConfigError: no broker URL.
-        StoreError, BrokerError: they cannot be opened.
+        StoreError, BrokerError: they cannot be opened; BrokerError also where its thread ended by an error.
     """
     if not config.broker.url:
         raise ConfigError("broker.url: missing; set it in the file or in FEDBUS_AMQP_URL")
     with contextlib.ExitStack() as stack:
         _stop_on_signals()
+        broken: Future[None] = Future()
         try:
-            service, url = _start(config, factory, stack)
+            service, url = _start(config, factory, stack, broken.set_exception)
             if until_end_of_input:
                 threading.Thread(target=_terminate_at_end_of_input, daemon=True).start()
             stack.callback(service.stop)
             service.start()
             print(f"{config.name}: serving; metrics at {url}", flush=True)  # noqa: T201  # for who started it
-            threading.Event().wait()
+            broken.result()
         except KeyboardInterrupt:
             structlog.get_logger().info("stopping; unfinished jobs go on at the next start")
             for number in (signal.SIGTERM, signal.SIGINT):
                 signal.signal(number, signal.SIG_IGN)
 
 
-def _start(config: S, factory: Factory[S], stack: contextlib.ExitStack) -> tuple[Service, str]:
+def _start(
+    config: S, factory: Factory[S], stack: contextlib.ExitStack, on_end: Callable[[BrokerError], None]
+) -> tuple[Service, str]:
     store = stack.enter_context(Store(config.path(config.state)))
     try:
         page = metrics.Server(config.metrics.address)
@@ -94,7 +98,7 @@ def _start(config: S, factory: Factory[S], stack: contextlib.ExitStack) -> tuple
     stack.callback(page.close)
     engine = Engine(config.processes)
     stack.callback(engine.close)
-    broker = AmqpBroker(config.broker.url, heartbeat=config.broker.heartbeat)
+    broker = AmqpBroker(config.broker.url, heartbeat=config.broker.heartbeat, on_end=on_end)
     stack.callback(broker.close)
     # For as long as it takes: a broker that is down may come back, a wrong password raises at once.
     broker.connect(timeout=None)

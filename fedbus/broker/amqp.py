@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Sequence
-from concurrent.futures import CancelledError, Future
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
 from functools import partial
 from typing import Any
 
@@ -41,18 +41,31 @@ class AmqpBroker:
         user: whom messages claim to be from; the broker takes no other than the URL's user, which is the default.
         heartbeat: seconds after which a silent connection counts as lost.
         nack_seconds: for how long a message that the broker does not take is tried again.
+        on_end: called once, on the I/O thread, where that ends by an error of its own and not by `close`: nothing is
+            sent or received any more, so a process that only serves should end too.
 
     Raises:
         ConfigError: the URL is not of that form.
     """
 
-    def __init__(self, url: str, user: str | None = None, *, heartbeat: int = 30, nack_seconds: float = 60.0) -> None:
+    def __init__(
+        self,
+        url: str,
+        user: str | None = None,
+        *,
+        heartbeat: int = 30,
+        nack_seconds: float = 60.0,
+        on_end: Callable[[BrokerError], None] | None = None,
+    ) -> None:
         publishing = parameters(url, heartbeat, "fedbus publish")
         self.user: str = user or publishing.credentials.username
         self._place = f"{publishing.host}:{publishing.port}"
         self._changed = threading.Condition()
         self._up: set[str] = set()
         self._failure: BrokerError | None = None
+        self._fatal: BrokerError | None = None
+        self._tell_end = on_end
+        self._declaring: set[Request] = set()
         self._refused = False
         self._epoch = 0
         self._closed = False
@@ -90,10 +103,11 @@ class AmqpBroker:
     def declare(self, queues: Sequence[Queue], timeout: float | None = 30.0) -> None:
         """Declare the exchanges and these queues, now and after each reconnection; see `base.Broker`."""
         request = Request(queues)
+        with self._changed:
+            if self._closed:
+                raise self._why_not(None)
+            self._declaring.add(request)
         self._io.post(partial(self._declare, request))
-        # Closing fails what was posted before it; what was posted later is never looked at.
-        if self._closed and request.future.cancel():
-            raise self._why_not(None)
         try:
             request.future.result(timeout)
         except TimeoutError:
@@ -101,8 +115,8 @@ class AmqpBroker:
             if request.future.cancel():
                 raise (request.error or self._why_not(timeout)) from None
             request.future.result()
-        except CancelledError:
-            raise self._why_not(timeout) from None
+        finally:
+            self._declaring.discard(request)
 
     def delete(self, queue: str) -> None:
         """Forget a queue, and delete it if it is empty and unused."""
@@ -172,8 +186,7 @@ class AmqpBroker:
             self._refused = isinstance(error, AccessRefused) and self._epoch == 0
             self._changed.notify_all()
         if self._refused:
-            self._publisher.fail_all(error)
-            self._declarer.fail_all(error)
+            self._fail_all(error)
 
     def _declare(self, request: Request) -> None:
         if self._refused or self._closed:
@@ -182,6 +195,8 @@ class AmqpBroker:
             self._declarer.declare(request)
 
     def _why_not(self, timeout: float | None) -> BrokerError:
+        if self._fatal is not None:
+            return self._fatal
         if self._closed:
             return ConnectionLost(f"the connection to RabbitMQ at {self._place} is closed")
         if isinstance(self._failure, AccessRefused):
@@ -190,11 +205,15 @@ class AmqpBroker:
         failure = self._failure or f"no connection to RabbitMQ at {self._place}"
         return ConnectionLost(f"{failure}{within}: check that it runs, and host and port of the broker URL")
 
+    def _fail_all(self, error: BrokerError) -> None:
+        self._publisher.fail_all(error)
+        for request in list(self._declaring):
+            request.finish(error)
+
     def _end(self) -> None:
         closed = self._why_not(None)
-        self._publisher.fail_all(closed)
-        self._declarer.fail_all(closed)
-        self._consumers.stop()
+        self._fail_all(closed)
+        self._consumers.fail_all(closed)
         self._io.later(_FAREWELL_SECONDS, self._abort)
         for link in self._links:
             link.close()
@@ -208,12 +227,20 @@ class AmqpBroker:
         if not self._links_open:
             self._io.stop()
 
-    def _on_end(self) -> None:
+    def _on_end(self, failure: Exception | None) -> None:
         """The I/O thread ends: by `close`, or by an error in it, which must not leave callers waiting for ever."""
         with self._changed:
+            unasked = not self._closed
             self._closed = True
+            if failure is not None or unasked:
+                text = f"internal error in the connection to RabbitMQ at {self._place}: {failure!r}; the log says more"
+                self._fatal = BrokerError(text)
             self._changed.notify_all()
-        closed = self._why_not(None)
-        self._publisher.fail_all(closed)
-        self._declarer.fail_all(closed)
+        if self._fatal is not None:
+            log.error("the broker's I/O thread ends; nothing is sent or received any more", exc_info=failure)
+        error = self._why_not(None)
+        self._fail_all(error)
+        self._consumers.fail_all(error)
         self._deliveries.stop(0)
+        if unasked and self._fatal is not None and self._tell_end is not None:
+            self._tell_end(self._fatal)

@@ -17,10 +17,10 @@ class IoThread:
 
     Args:
         name: of the thread.
-        ended: called on the thread when the loop has ended, however it ended.
+        ended: called on the thread when the loop has ended, with the error that ended it, if any.
     """
 
-    def __init__(self, name: str, ended: Call) -> None:
+    def __init__(self, name: str, ended: Callable[[Exception | None], None]) -> None:
         self.loop = IOLoop()
         self._ended = ended
         self._calls: deque[Call] = deque()
@@ -73,8 +73,12 @@ class IoThread:
             self.loop.add_callback_threadsafe(self._take)
 
     def _run(self) -> None:
+        failure = None
         try:
             self.loop.start()
+        except Exception as error:  # noqa: BLE001  # told to `ended`, which must hear of whatever it was
+            failure = error
+        try:
+            self._ended(failure)
         finally:
-            self._ended()
             self.loop.close()
