@@ -70,7 +70,7 @@ class AmqpBroker:
         self._epoch = 0
         self._closed = False
         self._links_open = 2
-        self._io = IoThread(f"fedbus-io-{self.user}", self._on_end)
+        self._io = IoThread(f"fedbus-io-{self.user}", self._on_error)
         self._deliveries = DeliveryThread(f"fedbus-deliveries-{self.user}")
         self._publisher = Publisher(self._io, self.user, nack_seconds)
         self._consumers = Consumers(self._io, self._deliveries, self._publisher)
@@ -227,20 +227,18 @@ class AmqpBroker:
         if not self._links_open:
             self._io.stop()
 
-    def _on_end(self, failure: Exception | None) -> None:
-        """The I/O thread ends: by `close`, or by an error in it, which must not leave callers waiting for ever."""
+    def _on_error(self, error: Exception) -> None:
+        """An error in the I/O thread, which ends by it: it must not leave callers waiting for ever."""
+        log.error("the broker's I/O thread ends; nothing is sent or received any more", exc_info=error)
+        text = f"internal error in the connection to RabbitMQ at {self._place}: {error!r}; the log says more"
+        fatal = BrokerError(text)
         with self._changed:
             unasked = not self._closed
             self._closed = True
-            if failure is not None or unasked:
-                text = f"internal error in the connection to RabbitMQ at {self._place}: {failure!r}; the log says more"
-                self._fatal = BrokerError(text)
+            self._fatal = fatal
             self._changed.notify_all()
-        if self._fatal is not None:
-            log.error("the broker's I/O thread ends; nothing is sent or received any more", exc_info=failure)
-        error = self._why_not(None)
-        self._fail_all(error)
-        self._consumers.fail_all(error)
+        self._fail_all(fatal)
         self._deliveries.stop(0)
-        if unasked and self._fatal is not None and self._tell_end is not None:
-            self._tell_end(self._fatal)
+        if unasked and self._tell_end is not None:
+            self._tell_end(fatal)
+        self._end()
