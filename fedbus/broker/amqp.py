@@ -122,9 +122,9 @@ class AmqpBroker:
         """Forget a queue, and delete it if it is empty and unused."""
         self._io.post(partial(self._declarer.delete, queue))
 
-    def publish(self, message: Outgoing) -> Future[None]:
+    def publish(self, message: Outgoing, *, wait: bool = True) -> Future[None]:
         """Publish; see `base.Broker`."""
-        return self._publisher.publish(message)
+        return self._publisher.publish(message, wait=wait)
 
     def consume(self, queue: str, handler: Handler, prefetch: int = 64) -> AmqpSubscription:
         """Receive from a queue; see `base.Broker`."""

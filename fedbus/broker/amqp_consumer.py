@@ -23,8 +23,8 @@ log = structlog.get_logger(__name__)
 class Publishes(Protocol):
     """What takes the copies for the dead-letter exchange."""
 
-    def publish(self, message: Outgoing) -> Future[None]:
-        """See `base.Broker.publish`."""
+    def accept(self, message: Outgoing) -> Future[None]:
+        """Publish without waiting: this may be called by a handler, on the thread that serves all others."""
 
 
 class Acks:
@@ -143,7 +143,7 @@ class AmqpDelivery:
             )
             self._acks.requeue(self._tag)
 
-        self._subscription.publisher.publish(dead_copy(self, reason)).add_done_callback(done)
+        self._subscription.publisher.accept(dead_copy(self, reason)).add_done_callback(done)
 
     def _end(self) -> bool:
         # Settling the same tag twice makes the broker close the channel.
