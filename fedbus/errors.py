@@ -18,6 +18,7 @@
     ├── BrokerError
     │   ├── ConnectionLost     the broker cannot be reached; may pass
     │   ├── Nacked             the broker did not take the message; may pass
+    │   ├── Congested          too many messages wait for the broker already; may pass
     │   ├── Unroutable         no queue takes the message
     │   └── AccessRefused      the broker does not allow it
     └── StoreError
@@ -119,6 +120,10 @@ class ConnectionLost(BrokerError):
 
 class Nacked(BrokerError):
     """The broker refused to take the message for now; this may pass."""
+
+
+class Congested(BrokerError):
+    """Too many messages wait for the broker to confirm them, and the publisher does not wait; this may pass."""
 
 
 class Unroutable(BrokerError):

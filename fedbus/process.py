@@ -9,6 +9,7 @@ import signal
 import sys
 import threading
 from collections.abc import Callable
+from concurrent.futures import Future
 from pathlib import Path
 from types import FrameType
 from typing import Protocol, TypeVar
@@ -19,7 +20,7 @@ from fedbus import metrics, settings
 from fedbus.broker.amqp import AmqpBroker
 from fedbus.broker.base import Broker
 from fedbus.crypto.engine import Engine
-from fedbus.errors import ConfigError
+from fedbus.errors import BrokerError, ConfigError
 from fedbus.settings import CoordinatorSettings, PartySettings
 from fedbus.store import Store
 
@@ -72,25 +73,26 @@ def run(config: S, factory: Factory[S], *, until_end_of_input: bool = False) -> 
 
     Raises:
         ConfigError: no broker URL.
-        StoreError, BrokerError: they cannot be opened.
+        StoreError, BrokerError: they cannot be opened; BrokerError also where its thread ended by an error.
     """
     if not config.broker.url:
         raise ConfigError("broker.url: missing; set it in the file or in FEDBUS_AMQP_URL")
     with contextlib.ExitStack() as stack:
         _stop_on_signals()
+        broken: Future[None] = Future()
         try:
             if until_end_of_input:
                 threading.Thread(target=_terminate_at_end_of_input, daemon=True).start()
-            url = _start(config, factory, stack)
+            url = _start(config, factory, stack, broken.set_exception)
             print(f"{config.name}: serving; metrics at {url}", flush=True)  # noqa: T201  # for who started it
-            threading.Event().wait()
+            broken.result()
         except KeyboardInterrupt:
             structlog.get_logger().info("stopping; unfinished jobs go on at the next start")
             for number in (signal.SIGTERM, signal.SIGINT):
                 signal.signal(number, signal.SIG_IGN)
 
 
-def _start(config: S, factory: Factory[S], stack: contextlib.ExitStack) -> str:
+def _start(config: S, factory: Factory[S], stack: contextlib.ExitStack, on_end: Callable[[BrokerError], None]) -> str:
     """Open all parts and start the service; returns the address of its /metrics."""
     store = stack.enter_context(Store(config.path(config.state)))
     try:
@@ -99,7 +101,7 @@ def _start(config: S, factory: Factory[S], stack: contextlib.ExitStack) -> str:
         raise ConfigError(f"metrics.address: {config.metrics.address!r} cannot be served: {error}") from error
     stack.callback(page.close)
     engine = Engine(config.processes)
-    broker = AmqpBroker(config.broker.url, heartbeat=config.broker.heartbeat)
+    broker = AmqpBroker(config.broker.url, heartbeat=config.broker.heartbeat, on_end=on_end)
     service = factory(config, broker, store, engine, page.url)
     for close in (service.join, engine.close, broker.close):
         stack.callback(close)

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Sequence
-from concurrent.futures import CancelledError, Future
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
 from functools import partial
 from typing import Any
 
@@ -41,23 +41,36 @@ class AmqpBroker:
         user: whom messages claim to be from; the broker takes no other than the URL's user, which is the default.
         heartbeat: seconds after which a silent connection counts as lost.
         nack_seconds: for how long a message that the broker does not take is tried again.
+        on_end: called once, on the I/O thread, where that ends by an error of its own and not by `close`: nothing is
+            sent or received any more, so a process that only serves should end too.
 
     Raises:
         ConfigError: the URL is not of that form.
     """
 
-    def __init__(self, url: str, user: str | None = None, *, heartbeat: int = 30, nack_seconds: float = 60.0) -> None:
+    def __init__(
+        self,
+        url: str,
+        user: str | None = None,
+        *,
+        heartbeat: int = 30,
+        nack_seconds: float = 60.0,
+        on_end: Callable[[BrokerError], None] | None = None,
+    ) -> None:
         publishing = parameters(url, heartbeat, "fedbus publish")
         self.user: str = user or publishing.credentials.username
         self._place = f"{publishing.host}:{publishing.port}"
         self._changed = threading.Condition()
         self._up: set[str] = set()
         self._failure: BrokerError | None = None
+        self._fatal: BrokerError | None = None
+        self._tell_end = on_end
+        self._declaring: set[Request] = set()
         self._refused = False
         self._epoch = 0
         self._closed = False
         self._links_open = 2
-        self._io = IoThread(f"fedbus-io-{self.user}", self._on_end)
+        self._io = IoThread(f"fedbus-io-{self.user}", self._on_error)
         self._deliveries = DeliveryThread(f"fedbus-deliveries-{self.user}")
         self._publisher = Publisher(self._io, self.user, nack_seconds)
         self._consumers = Consumers(self._io, self._deliveries, self._publisher)
@@ -90,10 +103,11 @@ class AmqpBroker:
     def declare(self, queues: Sequence[Queue], timeout: float | None = 30.0) -> None:
         """Declare the exchanges and these queues, now and after each reconnection; see `base.Broker`."""
         request = Request(queues)
+        with self._changed:
+            if self._closed:
+                raise self._why_not(None)
+            self._declaring.add(request)
         self._io.post(partial(self._declare, request))
-        # Closing fails what was posted before it; what was posted later is never looked at.
-        if self._closed and request.future.cancel():
-            raise self._why_not(None)
         try:
             request.future.result(timeout)
         except TimeoutError:
@@ -101,16 +115,16 @@ class AmqpBroker:
             if request.future.cancel():
                 raise (request.error or self._why_not(timeout)) from None
             request.future.result()
-        except CancelledError:
-            raise self._why_not(timeout) from None
+        finally:
+            self._declaring.discard(request)
 
     def delete(self, queue: str) -> None:
         """Forget a queue, and delete it if it is empty and unused."""
         self._io.post(partial(self._declarer.delete, queue))
 
-    def publish(self, message: Outgoing) -> Future[None]:
+    def publish(self, message: Outgoing, *, wait: bool = True) -> Future[None]:
         """Publish; see `base.Broker`."""
-        return self._publisher.publish(message)
+        return self._publisher.publish(message, wait=wait)
 
     def consume(self, queue: str, handler: Handler, prefetch: int = 64) -> AmqpSubscription:
         """Receive from a queue; see `base.Broker`."""
@@ -172,8 +186,7 @@ class AmqpBroker:
             self._refused = isinstance(error, AccessRefused) and self._epoch == 0
             self._changed.notify_all()
         if self._refused:
-            self._publisher.fail_all(error)
-            self._declarer.fail_all(error)
+            self._fail_all(error)
 
     def _declare(self, request: Request) -> None:
         if self._refused or self._closed:
@@ -182,6 +195,8 @@ class AmqpBroker:
             self._declarer.declare(request)
 
     def _why_not(self, timeout: float | None) -> BrokerError:
+        if self._fatal is not None:
+            return self._fatal
         if self._closed:
             return ConnectionLost(f"the connection to RabbitMQ at {self._place} is closed")
         if isinstance(self._failure, AccessRefused):
@@ -190,11 +205,15 @@ class AmqpBroker:
         failure = self._failure or f"no connection to RabbitMQ at {self._place}"
         return ConnectionLost(f"{failure}{within}: check that it runs, and host and port of the broker URL")
 
+    def _fail_all(self, error: BrokerError) -> None:
+        self._publisher.fail_all(error)
+        for request in list(self._declaring):
+            request.finish(error)
+
     def _end(self) -> None:
         closed = self._why_not(None)
-        self._publisher.fail_all(closed)
-        self._declarer.fail_all(closed)
-        self._consumers.stop()
+        self._fail_all(closed)
+        self._consumers.fail_all(closed)
         self._io.later(_FAREWELL_SECONDS, self._abort)
         for link in self._links:
             link.close()
@@ -208,12 +227,18 @@ class AmqpBroker:
         if not self._links_open:
             self._io.stop()
 
-    def _on_end(self) -> None:
-        """The I/O thread ends: by `close`, or by an error in it, which must not leave callers waiting for ever."""
+    def _on_error(self, error: Exception) -> None:
+        """An error in the I/O thread, which ends by it: it must not leave callers waiting for ever."""
+        log.error("the broker's I/O thread ends; nothing is sent or received any more", exc_info=error)
+        text = f"internal error in the connection to RabbitMQ at {self._place}: {error!r}; the log says more"
+        fatal = BrokerError(text)
         with self._changed:
+            unasked = not self._closed
             self._closed = True
+            self._fatal = fatal
             self._changed.notify_all()
-        closed = self._why_not(None)
-        self._publisher.fail_all(closed)
-        self._declarer.fail_all(closed)
+        self._fail_all(fatal)
         self._deliveries.stop(0)
+        if unasked and self._tell_end is not None:
+            self._tell_end(fatal)
+        self._end()

@@ -23,8 +23,8 @@ log = structlog.get_logger(__name__)
 class Publishes(Protocol):
     """What takes the copies for the dead-letter exchange."""
 
-    def publish(self, message: Outgoing) -> Future[None]:
-        """See `base.Broker.publish`."""
+    def accept(self, message: Outgoing) -> Future[None]:
+        """Publish without waiting: this may be called by a handler, on the thread that serves all others."""
 
 
 class Acks:
@@ -143,7 +143,7 @@ class AmqpDelivery:
             )
             self._acks.requeue(self._tag)
 
-        self._subscription.publisher.publish(dead_copy(self, reason)).add_done_callback(done)
+        self._subscription.publisher.accept(dead_copy(self, reason)).add_done_callback(done)
 
     def _end(self) -> bool:
         # Settling the same tag twice makes the broker close the channel.
@@ -182,7 +182,18 @@ class AmqpSubscription:
         """Begin to receive, if connected."""
         connection = self._consumers.connection
         if connection is not None and connection.is_open and self._channel is None and not self.cancelled:
+            # Not in _on_open: a connection that is lost before the broker answers closes the channel all the same.
             self._channel = connection.channel(on_open_callback=self._on_open)
+            self._channel.add_on_close_callback(self._on_close)
+
+    def lost(self) -> None:
+        """The connection is gone, and every channel of it."""
+        self._channel = None
+
+    def fail(self, error: BrokerError) -> None:
+        """Never start again."""
+        self.cancelled = True
+        self._error = error
 
     def _stop(self) -> None:
         self._consumers.remove(self)
@@ -198,7 +209,6 @@ class AmqpSubscription:
         def received(_: Any, method: Any, properties: Any, body: bytes) -> None:
             self._consumers.thread.put(self._handler, AmqpDelivery(self, acks, method, properties, body))
 
-        channel.add_on_close_callback(self._on_close)
         channel.add_on_cancel_callback(self._on_cancel)
         channel.basic_qos(prefetch_count=self._prefetch)
         channel.basic_consume(self.queue, received, callback=self._on_consume)
@@ -212,7 +222,9 @@ class AmqpSubscription:
     def _on_cancel(self, _: Any) -> None:
         self._close()
 
-    def _on_close(self, _: Any, reason: BaseException) -> None:
+    def _on_close(self, channel: Any, reason: BaseException) -> None:
+        if channel is not self._channel:
+            return
         self._channel = None
         if self.cancelled:
             return
@@ -259,13 +271,15 @@ class Consumers:
             subscription.start()
 
     def down(self) -> None:
-        """The connection is gone; each subscription hears of it through its channel."""
+        """The connection is gone."""
         self.connection = None
-
-    def stop(self) -> None:
-        """The broker is being closed: no subscription is to start again."""
         for subscription in self._subscriptions:
-            subscription.cancelled = True
+            subscription.lost()
+
+    def fail_all(self, error: BrokerError) -> None:
+        """The broker is closed: no subscription is to start again."""
+        for subscription in self._subscriptions:
+            subscription.fail(error)
 
     def remove(self, subscription: AmqpSubscription) -> None:
         """A subscription was cancelled."""

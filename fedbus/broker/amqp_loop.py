@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections import deque
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 from pika.adapters.select_connection import IOLoop  # type: ignore[import-untyped]
@@ -17,12 +18,13 @@ class IoThread:
 
     Args:
         name: of the thread.
-        ended: called on the thread when the loop has ended, however it ended.
+        failed: called on the thread with an error that a call raised. The loop goes on once more, for what this call
+            still has to do, until `stop`.
     """
 
-    def __init__(self, name: str, ended: Call) -> None:
+    def __init__(self, name: str, failed: Callable[[Exception], None]) -> None:
         self.loop = IOLoop()
-        self._ended = ended
+        self._failed = failed
         self._calls: deque[Call] = deque()
         self._awake = False
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
@@ -75,6 +77,9 @@ class IoThread:
     def _run(self) -> None:
         try:
             self.loop.start()
+        except Exception as error:  # noqa: BLE001  # told to `failed`, which must hear of whatever it was
+            self._failed(error)
+            with suppress(Exception):
+                self.loop.start()
         finally:
-            self._ended()
             self.loop.close()

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import threading
 import time
 from collections import deque
 from collections.abc import Iterable
 from concurrent.futures import Future
-from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import structlog
@@ -16,40 +15,21 @@ from pika.exceptions import AMQPError, ChannelClosedByBroker  # type: ignore[imp
 from pika.spec import Basic  # type: ignore[import-untyped]
 
 from fedbus import metrics
+from fedbus.broker.amqp_intake import WINDOW, WINDOW_BYTES, Intake, Pending
 from fedbus.broker.amqp_loop import IoThread
-from fedbus.broker.base import MAX_MESSAGE_BYTES, Outgoing
+from fedbus.broker.base import Outgoing
 from fedbus.errors import AccessRefused, BrokerError, Nacked, Unroutable
 from fedbus.retry import delay
 
 log = structlog.get_logger(__name__)
 
-WINDOW = 500
-WINDOW_BYTES = 64 * 1024**2
-# Messages that wait after a nack leave the window, so that one full queue does not hold up all others.
-BUFFER = 4 * WINDOW
-BUFFER_BYTES = 2 * WINDOW_BYTES
+MAX_LOSSES = 5
 
 _PERSISTENT = 2
 
 
-@dataclass(slots=True, eq=False)
-class Pending:
-    """A message that is not confirmed yet.
-
-    Attributes:
-        since: when it was handed over, seconds of the monotonic clock.
-        nacked: when it was first nacked.
-    """
-
-    message: Outgoing
-    future: Future[None]
-    since: float
-    attempts: int = 0
-    nacked: float = 0.0
-
-
 class Publisher:
-    """The publishing half of a connection. `publish`, `flush` and `shut` are for any thread, the rest for I/O.
+    """The publishing half of a connection. `publish`, `accept`, `flush` and `shut` are for any thread, others for I/O.
 
     Args:
         user: the broker refuses a message whose user is not the connection's.
@@ -60,12 +40,7 @@ class Publisher:
         self._io = io
         self._user = user
         self._patience = patience
-        self._room = threading.Condition()
-        self._held = 0
-        self._held_bytes = 0
-        self._waiters = 0
-        self._error: BrokerError | None = None
-        self._incoming: deque[Pending] = deque()
+        self._intake = Intake()
         self._ready: deque[Pending] = deque()
         self._unconfirmed: dict[int, Pending] = {}
         self._unconfirmed_bytes = 0
@@ -76,54 +51,30 @@ class Publisher:
         self._connection: Any = None
         self._channel: Any = None
 
-    def publish(self, message: Outgoing) -> Future[None]:
+    def publish(self, message: Outgoing, *, wait: bool = True) -> Future[None]:
         """See `base.Broker.publish`."""
-        future: Future[None] = Future()
-        future.set_running_or_notify_cancel()
-        size = len(message.body)
-        if size > MAX_MESSAGE_BYTES:
-            future.set_exception(
-                AccessRefused(f"a message of {size} bytes is too long: {MAX_MESSAGE_BYTES} are allowed")
-            )
-            return future
-        with self._room:
-            # The I/O thread makes the room that others wait for.
-            if self._full(size) and not self._io.is_current:
-                self._waiters += 1
-                self._room.wait_for(lambda: not self._full(size))
-                self._waiters -= 1
-            if (error := self._error) is None:
-                self._held += 1
-                self._held_bytes += size
-                self._incoming.append(Pending(message, future, time.monotonic()))
-        if error is not None:
-            future.set_exception(error)
-        else:
-            self._io.post(self._pump)
-        return future
+        # The I/O thread makes the room that others wait for.
+        return self._put(message, wait=wait, bounded=not wait or not self._io.is_current)
+
+    def accept(self, message: Outgoing) -> Future[None]:
+        """Publish without waiting and whatever the room: for what is bounded otherwise, as dead letters by prefetch."""
+        return self._put(message, wait=False, bounded=False)
 
     def flush(self, timeout: float) -> int:
         """Wait until all is confirmed or failed, at most `timeout` seconds; how many are not."""
-        with self._room:
-            self._waiters += 1
-            self._room.wait_for(lambda: not self._held, timeout)
-            self._waiters -= 1
-            return self._held
+        return self._intake.drain(timeout)
 
     def shut(self, error: BrokerError | None) -> None:
         """Let every further publication fail with an error; None to take them again."""
-        with self._room:
-            self._error = error
-            self._room.notify_all()
+        self._intake.shut(error)
 
     def fail_all(self, error: BrokerError) -> None:
         """Fail what is not confirmed, and whatever is published from now on."""
         self.shut(error)
-        failed = [*self._unconfirmed.values(), *self._ready, *self._incoming, *self._resting]
+        failed = [*self._unconfirmed.values(), *self._ready, *self._intake.take(), *self._resting]
         self._unconfirmed.clear()
         self._unconfirmed_bytes = 0
         self._ready.clear()
-        self._incoming.clear()
         self._resting.clear()
         self._settle(failed, error)
 
@@ -133,14 +84,30 @@ class Publisher:
         connection.channel(on_open_callback=self._on_channel)
 
     def down(self) -> None:
-        """The connection was lost: what is not confirmed is published again, in order."""
-        self._connection = self._channel = None
-        self._take_back()
+        """The connection was lost: what is not confirmed is published again, in order.
 
-    def _full(self, size: int) -> bool:
-        return self._error is None and (
-            self._held >= BUFFER or (self._held > 0 and self._held_bytes + size > BUFFER_BYTES)
-        )
+        A message that makes the broker end the connection would be published first for ever. The first message that
+        is not confirmed is suspect: at its second loss messages are published one at a time, so that others before
+        the culprit are confirmed, and after MAX_LOSSES it is given up.
+        """
+        self._connection = self._channel = None
+        unconfirmed = self._take_back()
+        if not unconfirmed:
+            return
+        first = self._ready[0]
+        first.losses += 1
+        if first.losses >= MAX_LOSSES:
+            self._ready.popleft()
+            text = f"the connection was lost {first.losses} times while it was being published"
+            self._settle([first], Nacked(f"message {first.message.message_id} on {first.message.exchange}: {text}"))
+        elif first.losses > 1:
+            self._suspects = max(self._suspects, unconfirmed)
+
+    def _put(self, message: Outgoing, *, wait: bool, bounded: bool) -> Future[None]:
+        future = self._intake.put(message, wait=wait, bounded=bounded)
+        if not future.done():
+            self._io.post(self._pump)
+        return future
 
     def _on_channel(self, channel: Any) -> None:
         channel.add_on_close_callback(self._on_channel_closed)
@@ -154,9 +121,8 @@ class Publisher:
         channel.confirm_delivery(self._on_confirm, callback=selected)
 
     def _pump(self) -> None:
-        while self._incoming:
-            self._ready.append(self._incoming.popleft())
-        if self._channel is None or not self._ready:
+        self._ready.extend(self._intake.take())
+        if self._channel is None or not self._channel.is_open or not self._ready:
             return
         with self._connection.gather():
             while self._ready and self._has_window(len(self._ready[0].message.body)):
@@ -183,7 +149,7 @@ class Publisher:
             self._channel.basic_publish(
                 message.exchange, message.routing_key, message.body, properties, message.mandatory
             )
-        except AMQPError as error:
+        except (AMQPError, ValueError) as error:
             self._settle([pending], AccessRefused(f"message {message.message_id} cannot be encoded: {error}"))
             return
         self._tag = tag
@@ -228,11 +194,12 @@ class Publisher:
         elif unconfirmed:
             # The broker does not say which message it objects to: each is published alone until that one is found.
             self._suspects = unconfirmed
-        self._io.later(0.0 if unconfirmed else delay(1), self._reopen)
+        self._io.later(0.0 if unconfirmed else delay(1), partial(self._reopen, self._connection))
 
-    def _reopen(self) -> None:
-        if self._connection is not None and self._channel is None and self._connection.is_open:
-            self._connection.channel(on_open_callback=self._on_channel)
+    def _reopen(self, connection: Any) -> None:
+        # A connection made since has a channel of its own, or is about to.
+        if connection is self._connection and connection.is_open:
+            connection.channel(on_open_callback=self._on_channel)
 
     def _blame(self, pending: Pending, reason: ChannelClosedByBroker) -> None:
         text = f"message {pending.message.message_id} on {pending.message.exchange}: {reason.reply_text}"
@@ -288,9 +255,4 @@ class Publisher:
                 pending.future.set_result(None)
             else:
                 pending.future.set_exception(error)
-        with self._room:
-            self._held -= len(settled)
-            self._held_bytes -= sum(len(pending.message.body) for pending in settled)
-            # Publishers are woken for many messages at a time: threads that take turns at each one are far slower.
-            if self._waiters and 2 * self._held <= BUFFER and 2 * self._held_bytes <= BUFFER_BYTES:
-                self._room.notify_all()
+        self._intake.release(settled)

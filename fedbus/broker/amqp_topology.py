@@ -34,11 +34,11 @@ class Steps:
         self._steps = list(steps)
         self._done = done
         self._failed = True
-        connection.channel(on_open_callback=self._on_open)
-
-    def _on_open(self, channel: Any) -> None:
-        channel.add_on_close_callback(self._on_close)
-        self._next(channel)
+        if not connection.is_open:
+            done(ConnectionLost("the connection was lost"))
+            return
+        # The close callback not in on_open: a connection may be lost before the broker opens the channel.
+        connection.channel(on_open_callback=self._next).add_on_close_callback(self._on_close)
 
     def _next(self, channel: Any, _: Any = None) -> None:
         if self._steps:
@@ -107,8 +107,8 @@ class Request:
         self.attempts = 0
 
     def finish(self, error: BrokerError | None) -> None:
-        """Tell the caller, who may have given up meanwhile."""
-        if self.future.set_running_or_notify_cancel():
+        """Tell the caller, who may have given up meanwhile or been told already."""
+        if not self.future.done() and self.future.set_running_or_notify_cancel():
             if error is None:
                 self.future.set_result(None)
             else:
@@ -158,12 +158,6 @@ class Declarer:
         else:
             self._run(request)
 
-    def fail_all(self, error: BrokerError) -> None:
-        """Nothing that waits can be declared."""
-        waiting, self._waiting = self._waiting, []
-        for request in waiting:
-            request.finish(error)
-
     def delete(self, name: str) -> None:
         """Forget a queue and delete it if it is empty and unused; a queue that cannot be deleted now expires later."""
         self._remembered.pop(name, None)
@@ -187,7 +181,7 @@ class Declarer:
         Steps(self._connection, [look], done)
 
     def _run(self, request: Request, *, once: bool = False) -> None:
-        if request.future.cancelled():
+        if request.future.done():
             return
         if self._connection is None or not self._connection.is_open:
             self._later(request)

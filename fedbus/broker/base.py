@@ -13,7 +13,7 @@ from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from fedbus.errors import BrokerError
+from fedbus.errors import AccessRefused, BrokerError
 from fedbus.topology import Queue
 
 REASON_HEADER = "x-fedbus-reason"
@@ -21,6 +21,9 @@ QUEUE_HEADER = "x-fedbus-queue"
 USER_HEADER = "x-fedbus-user"
 
 MAX_MESSAGE_BYTES = 16 * 1024**2
+# All headers together. They share one frame with the other properties, and a broker that gets a frame longer than
+# agreed ends the connection; it may ask for frames of 4,096 bytes.
+MAX_HEADERS_BYTES = 2048
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +41,16 @@ class Outgoing:
     message_id: str
     mandatory: bool = True
     headers: Mapping[str, str] = field(default_factory=dict)
+
+
+def refusal(message: Outgoing) -> AccessRefused | None:
+    """Why no broker takes a message: its body or its headers are too long. None where they are not."""
+    if len(message.body) > MAX_MESSAGE_BYTES:
+        return AccessRefused(f"a message of {len(message.body)} bytes is too long: {MAX_MESSAGE_BYTES} are allowed")
+    size = sum(len(text.encode("utf-8", "replace")) for pair in message.headers.items() for text in pair)
+    if size > MAX_HEADERS_BYTES:
+        return AccessRefused(f"headers of {size} bytes are too long: {MAX_HEADERS_BYTES} are allowed")
+    return None
 
 
 class Delivery(Protocol):
@@ -64,8 +77,8 @@ class Delivery(Protocol):
     def dead_letter(self, reason: str) -> None:
         """Publish a copy to the dead-letter exchange with the reason in REASON_HEADER, then acknowledge.
 
-        QUEUE_HEADER and USER_HEADER say where it was received and from whom. Where the copy cannot be published, the
-        delivery is requeued.
+        QUEUE_HEADER and USER_HEADER say where it was received and from whom; the sender's own headers are not copied,
+        and a long reason is cut. Where the copy cannot be published, the delivery is requeued. Does not wait.
         """
 
     def requeue(self) -> None:
@@ -107,17 +120,22 @@ class Broker(Protocol):
     def delete(self, queue: str) -> None:
         """Forget a declared queue and delete it if it is empty and unused; a queue in use stays until it expires."""
 
-    def publish(self, message: Outgoing) -> Future[None]:
+    def publish(self, message: Outgoing, *, wait: bool = True) -> Future[None]:
         """Publish; the future is done when the broker confirms it.
 
         While the connection is away the message waits and is published after the reconnection. The future fails with
-        Unroutable, Nacked (after retries) or AccessRefused (also for a body over MAX_MESSAGE_BYTES), and with
-        ConnectionLost when the broker is closed. A worker thread waits here while too much is unconfirmed. Call-backs
-        of the future run on the broker's own thread and must not block.
+        Unroutable, Nacked (after retries, or where connections end over it) or AccessRefused (also for a body over
+        MAX_MESSAGE_BYTES or headers over MAX_HEADERS_BYTES), and with ConnectionLost when the broker is closed.
+        Call-backs of the future run on the broker's own thread and must not block.
+
+        Args:
+            wait: whether the caller waits here while too much is unconfirmed. A handler must not: it would keep all
+                other deliveries waiting. With False and no room the future has failed already, with Congested.
         """
 
     def consume(self, queue: str, handler: Handler, prefetch: int = 64) -> Subscription:
-        """Call the handler for each message, in one thread; it must not block on this broker's futures.
+        """Call the handler for each message, in one thread; it must not block on this broker's futures, and publishes
+        with `wait=False`.
 
         A queue that does not exist yet is tried again until it does. Survives reconnections. A message whose handler
         raises is requeued.

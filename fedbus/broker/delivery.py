@@ -13,6 +13,9 @@ from fedbus.broker.base import QUEUE_HEADER, REASON_HEADER, USER_HEADER, Deliver
 
 log = structlog.get_logger(__name__)
 
+MAX_REASON_BYTES = 1000
+_CUT = " …"
+
 
 class Received(Delivery, Protocol):
     """A delivery that knows whether the broker still counts it as ours."""
@@ -76,6 +79,7 @@ def call(handler: Handler, delivery: Delivery) -> None:
 def dead_copy(delivery: Delivery, reason: str) -> Outgoing:
     """The copy of a delivery that goes to the dead-letter exchange; counted, and told to the operator."""
     metrics.dead_letters.inc()
+    reason = _cut(reason)
     log.warning(
         "message goes to the dead-letter queue; it is not processed",
         queue=delivery.queue,
@@ -83,7 +87,15 @@ def dead_copy(delivery: Delivery, reason: str) -> Outgoing:
         user=delivery.user,
         reason=reason,
     )
-    headers = {**delivery.headers, REASON_HEADER: reason, QUEUE_HEADER: delivery.queue}
+    # Not the sender's headers: a copy must never be longer than what the broker takes.
+    headers = {REASON_HEADER: reason, QUEUE_HEADER: delivery.queue}
     if delivery.user is not None:
         headers[USER_HEADER] = delivery.user
     return Outgoing(topology.DEAD, delivery.routing_key, delivery.body, delivery.message_id, headers=headers)
+
+
+def _cut(reason: str) -> str:
+    encoded = reason.encode("utf-8", "replace")
+    if len(encoded) <= MAX_REASON_BYTES:
+        return encoded.decode()
+    return encoded[: MAX_REASON_BYTES - len(_CUT.encode())].decode("utf-8", "ignore") + _CUT

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from concurrent.futures import Future
 
 from fedbus import metrics
-from fedbus.broker.base import MAX_MESSAGE_BYTES, Handler, Outgoing
+from fedbus.broker.base import Handler, Outgoing, refusal
 from fedbus.broker.delivery import DeliveryThread, dead_copy
 from fedbus.broker.memory_queue import MemoryQueue, Queues, Stored
 from fedbus.errors import AccessRefused, BrokerError, ConnectionLost, Unroutable
@@ -220,8 +220,8 @@ class MemoryBroker:
             if found is not None and not found.consumers and not found.taken and not len(found):
                 del self.hub.queues[queue]
 
-    def publish(self, message: Outgoing) -> Future[None]:
-        """Publish; the future is done at once."""
+    def publish(self, message: Outgoing, *, wait: bool = True) -> Future[None]:  # noqa: ARG002
+        """Publish; the future is done at once, so that there is always room."""
         future: Future[None] = Future()
         future.set_running_or_notify_cancel()
         try:
@@ -288,11 +288,10 @@ class MemoryBroker:
             self._subscriptions.remove(subscription)
 
     def _publish(self, message: Outgoing) -> None:
-        if len(message.body) > MAX_MESSAGE_BYTES:
-            raise AccessRefused(f"a message of {len(message.body)} bytes is too long: {MAX_MESSAGE_BYTES} are allowed")
+        if (refused := refusal(message)) is not None:
+            raise refused
         with self.hub.lock:
-            if self._closed:
-                raise ConnectionLost(_CLOSED)
+            self._check_open()
             self.hub.queues.route(message, self.user)
 
     def _check_open(self) -> None:

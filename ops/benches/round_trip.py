@@ -24,7 +24,7 @@ from pika.spec import Basic
 
 from fedbus import topology
 from fedbus.broker.amqp import AmqpBroker
-from fedbus.broker.amqp_publisher import WINDOW
+from fedbus.broker.amqp_intake import WINDOW
 from fedbus.broker.base import Delivery, Outgoing
 from fedbus.broker.node import Node
 from fedbus.topology import Queue

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import threading
 import uuid
+from concurrent.futures import Future
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
 
 from fedbus import topology
-from fedbus.broker.base import QUEUE_HEADER, REASON_HEADER, USER_HEADER, Delivery, Outgoing
+from fedbus.broker.base import MAX_HEADERS_BYTES, QUEUE_HEADER, REASON_HEADER, USER_HEADER, Delivery, Outgoing
+from fedbus.broker.delivery import MAX_REASON_BYTES
 from fedbus.errors import AccessRefused, ConnectionLost, Nacked, Unroutable
 from fedbus.topology import Queue
 
@@ -51,10 +53,21 @@ def test_a_dead_letter_keeps_body_and_reason(world: World) -> None:
         REASON_HEADER: "unknown version 9",
         QUEUE_HEADER: queue.name,
         USER_HEADER: "coordinator",
-        "colour": "blue",
     }
     broker.publish(to(queue, b"next")).result(SECONDS)
     assert inbox.bodies(1) == [b"next"]
+
+
+def test_a_long_reason_is_cut(world: World) -> None:
+    broker, queue = world.connect(), queue_of_its_own()
+    broker.declare([queue, topology.dead_queue()])
+    inbox, dead = world.receive(broker, queue.name), world.receive(broker, topology.DEAD)
+    message = to(queue)
+    broker.publish(message).result(SECONDS)
+    inbox.take().dead_letter("\ud800é" * 100_000)
+    reason = dead.find(message.message_id).headers[REASON_HEADER]
+    assert reason == "?é" * 332 + " …"
+    assert len(reason.encode()) <= MAX_REASON_BYTES
 
 
 def test_the_delivery_limit_ends_in_the_dead_letters(world: World) -> None:
@@ -90,6 +103,34 @@ def test_a_full_queue_refuses_what_is_new(world: World) -> None:
     broker.publish(replace(to(queue), routing_key="coordinator.bob.other", mandatory=False)).result(SECONDS)
     inbox = world.receive(broker, queue.name)
     assert inbox.bodies(len(taken)) == taken
+
+
+def test_headers_that_are_too_long_are_refused_at_once(world: World) -> None:
+    broker, queue = world.connect(), queue_of_its_own()
+    broker.declare([queue])
+    fits = replace(to(queue), headers={"k": "é" * ((MAX_HEADERS_BYTES - 1) // 2)})
+    assert broker.publish(fits).result(SECONDS) is None
+    with pytest.raises(AccessRefused, match=str(MAX_HEADERS_BYTES)):
+        broker.publish(replace(fits, headers={**fits.headers, "kk": ""})).result(0)
+
+
+def test_a_handler_publishes_without_waiting(world: World) -> None:
+    broker, queue, answers = world.connect(), queue_of_its_own(), queue_of_its_own()
+    broker.declare([queue, answers])
+    published: list[Future[None]] = []
+
+    def answer(delivery: Delivery) -> None:
+        published.append(broker.publish(to(answers, delivery.body), wait=False))
+        delivery.ack()
+
+    broker.consume(queue.name, answer)
+    for number in range(5):
+        broker.publish(to(queue, str(number).encode())).result(SECONDS)
+    assert world.receive(broker, answers.name).bodies(5) == [b"0", b"1", b"2", b"3", b"4"]
+    assert [future.result(SECONDS) for future in published] == [None] * 5
+    broker.close()
+    with pytest.raises(ConnectionLost):
+        broker.publish(to(answers), wait=False).result(0)
 
 
 def test_a_watcher_keeps_the_latest(world: World) -> None:

@@ -7,7 +7,7 @@ import ssl
 import threading
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import replace
 from pathlib import Path
@@ -26,21 +26,6 @@ from fedbus.topology import Queue
 
 SECONDS = 30.0
 Connect = Callable[..., AmqpBroker]
-
-
-@pytest.fixture
-def connect(node: Node) -> Iterator[Connect]:
-    """Connections by user name or URL, closed after the test."""
-    made: list[AmqpBroker] = []
-
-    def one(login: str = "coordinator", **settings: object) -> AmqpBroker:
-        url = login if "://" in login else node.url(login)
-        made.append(AmqpBroker(url, **settings))  # type: ignore[arg-type]
-        return made[-1]
-
-    yield one
-    for broker in made:
-        broker.close()
 
 
 def job_queue(party: str = "bob") -> Queue:
