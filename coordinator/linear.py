@@ -34,6 +34,7 @@ class Course:
     """The course of training.
 
     Attributes:
+        rows, test_rows, columns: as of align.Sizes.
         losses: of each round, on its batch, before its step.
         epoch_losses: of each epoch, the mean over its rows.
         seconds: of each round, from its start to the verdict.
@@ -42,6 +43,7 @@ class Course:
 
     rows: int
     test_rows: int
+    columns: dict[str, int]
     losses: list[float] = field(default_factory=list)
     epoch_losses: list[float] = field(default_factory=list)
     seconds: list[float] = field(default_factory=list)
@@ -123,10 +125,11 @@ def _course(session: Session, state: dict[str, Any], private: PrivateKey) -> tup
     if "course" in state:
         return Course(**state["course"]), Verdict(**state["verdict"])
     session.at(_ALIGNMENT_ROUND)
-    for party in session.spec.parties:
-        session.send(party, PublicKey(private.public.to_bytes()))
     sizes = align.coordinate(session)
-    course, verdict = Course(sizes.rows, sizes.test_rows), Verdict(0.0, stop=False, converged=False)
+    for party in session.spec.parties:
+        session.send(party, PublicKey(private.public.to_bytes(), sizes.columns))
+    course = Course(sizes.rows, sizes.test_rows, sizes.columns)
+    verdict = Verdict(0.0, stop=False, converged=False)
     session.checkpoint(_state(state, course, verdict))
     return course, verdict
 

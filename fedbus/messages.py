@@ -209,11 +209,16 @@ class CommonRows(Message):
 
 @dataclass(frozen=True, slots=True)
 class Aligned(Message):
-    """Party to coordinator: how many rows are common; with held-out rows, 0 without."""
+    """Party to coordinator: how many rows are common, held-out rows (0 without any), and how many weights it trains.
+
+    Attributes:
+        columns: its own, the guest's with that of the intercept.
+    """
 
     kind: ClassVar[str] = "aligned"
     rows: int
     test_rows: int
+    columns: int
 
 
 # Vertical linear regression.
@@ -221,10 +226,15 @@ class Aligned(Message):
 
 @dataclass(frozen=True, slots=True)
 class PublicKey(Message):
-    """Coordinator to parties: the job's Paillier public key."""
+    """Coordinator to parties: the job's Paillier public key, and what it opens in a round.
+
+    Attributes:
+        columns: as each party said in `aligned`; of no party are more values opened than that.
+    """
 
     kind: ClassVar[str] = "public_key"
     key: bytes
+    columns: dict[str, int]
 
 
 @dataclass(frozen=True, slots=True)

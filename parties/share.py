@@ -10,9 +10,10 @@ from typing import Any
 import numpy as np
 
 from fedbus import codec, messages
+from fedbus.batching import batches
 from fedbus.crypto.engine import Engine
 from fedbus.crypto.paillier import PublicKey
-from fedbus.errors import DataError, WrongKey
+from fedbus.errors import DataError, ProtocolError, WrongKey
 from fedbus.messages import Aligned
 from fedbus.session import Session
 from parties.data import Scaling, Table
@@ -95,7 +96,8 @@ def prepare(session: Session, engine: Engine, align: Align, tables: Tables, poli
     """Align the tables and standardise their columns, or take both up again after a restart.
 
     Raises:
-        JobRefused: fewer common rows than the policy allows.
+        JobRefused: fewer common rows, or rows in a batch, than the policy allows.
+        ProtocolError, WrongKey: the coordinator hands out another key or other sizes than agreed.
         DataError: a constant column, or a file that was changed since the job began.
     """
     state = session.restore()
@@ -131,15 +133,20 @@ def _begin(session: Session, engine: Engine, align: Align, tables: Tables, polic
         session.at(ALIGNMENT_ROUND, batch=1)
         test_positions = align(session, engine, tables.test.ids)
         session.at(ALIGNMENT_ROUND)
-    rows = 0 if test_positions is None else len(test_positions)
-    session.send(session.coordinator, Aligned(len(positions), rows))
-    key = session.recv(session.coordinator, messages.PublicKey).key
-    bits = PublicKey.from_bytes(key).bits
+        policy.check_alignment(len(test_positions), "held-out rows")
+    columns = len(tables.train.columns) + (session.party == session.guest)
+    held_out = 0 if test_positions is None else len(test_positions)
+    session.send(session.coordinator, Aligned(len(positions), held_out, columns))
+    given = session.recv(session.coordinator, messages.PublicKey)
+    bits = PublicKey.from_bytes(given.key).bits
     if bits != session.spec.params.key_bits:
         raise WrongKey(f"{session.coordinator} handed out a key of {bits} bits, not of params.key_bits")
-    columns = len(tables.train.columns) + (session.party == session.guest)
+    if set(given.columns) != set(session.spec.parties) or given.columns[session.party] != columns:
+        raise ProtocolError(f"{session.coordinator} named other columns than those of the parties")
+    spans = batches(len(positions), session.spec.params.batch_size)
+    policy.check_batches(min(stop - start for start, stop in spans), given.columns)
     digest = _digest(tables.train.take(positions))
-    return Share(key, digest, positions, test_positions, np.zeros(columns))
+    return Share(given.key, digest, positions, test_positions, np.zeros(columns))
 
 
 def _design(features: np.ndarray, *, intercept: bool) -> np.ndarray:

@@ -38,6 +38,7 @@ class Federation:
     label: str
     guest: str
     hosts: list[str]
+    test: str = ""
     params: dict[str, Any] = field(default_factory=dict)
     limits: dict[str, Any] = field(default_factory=dict)
     events: list[StateChanged | Progress] = field(default_factory=list)
@@ -54,9 +55,10 @@ class Federation:
         """The job file, of this text or of what the fields say."""
         if text is None:
             lines = ['name = "test"', 'algorithm = "vertical-linear"']
-            lines += ["[guest]", f'party = "{self.guest}"', 'dataset = "rows"', f'label = "{self.label}"']
+            data = ['dataset = "rows"', *([f'test = "{self.test}"'] if self.test else [])]
+            lines += ["[guest]", f'party = "{self.guest}"', f'label = "{self.label}"', *data]
             for host in self.hosts:
-                lines += ["[[hosts]]", f'party = "{host}"', 'dataset = "rows"']
+                lines += ["[[hosts]]", f'party = "{host}"', *data]
             lines += ["[params]", *(f"{key} = {_toml(value)}" for key, value in self.params.items())]
             lines += ["[limits]", *(f"{key} = {_toml(value)}" for key, value in self.limits.items())]
             text = "\n".join(lines) + "\n"
@@ -135,7 +137,7 @@ def motor(folder: Path, *, hosts: int = 1, **params: Any) -> Federation:
     cut = [MOTOR_HOST_COLUMNS] if hosts == 1 else [MOTOR_HOST_COLUMNS[:3], MOTOR_HOST_COLUMNS[3:]]
     for name, columns in zip(names, cut, strict=True):
         add_party(folder, name, DATA / "motor_hetero_host.csv", "idx", columns)
-    return Federation(folder, "motor_speed", "shop", names, {**FAST, **params})
+    return Federation(folder, "motor_speed", "shop", names, params={**FAST, **params})
 
 
 FAST: dict[str, Any] = {"key_bits": 512, "insecure_for_tests": True}
@@ -156,7 +158,7 @@ def synthetic(folder: Path, *, rows: int = 60, hosts: int = 1, **params: Any) ->
             lines.append(",".join([f"id{row}", *(repr(float(value)) for value in values)]))
         (folder / f"{name}.csv").write_text("\n".join(lines) + "\n", "utf-8")
         add_party(folder, name, folder / f"{name}.csv", "id")
-    return Federation(folder, "y", "shop", names, {**FAST, **params})
+    return Federation(folder, "y", "shop", names, params={**FAST, **params})
 
 
 def _toml(value: Any) -> str:
