@@ -93,7 +93,7 @@ def coordinate(session: Session, engine: Engine) -> dict[str, Any]:
         loss = _open_loss(vectors, private, stop - start)
         with session.phase("decrypt"):
             for party in parties:
-                vectors.serve(party, MaskedGradient, private)
+                vectors.serve(party, MaskedGradient, private, course.columns[party], vectors.gradient_bits)
         verdict = course.judge(loss, spec.params)
         for party in parties:
             session.send(party, verdict)
@@ -108,7 +108,7 @@ def coordinate(session: Session, engine: Engine) -> dict[str, Any]:
         session.send(party, final)
     if course.test_rows:
         session.at(session.round + 1)
-        vectors.serve(session.guest, MaskedScores, private, course.test_rows)
+        vectors.serve(session.guest, MaskedScores, private, course.test_rows, vectors.score_bits)
     return _figures(course, final)
 
 
@@ -136,7 +136,7 @@ def _course(session: Session, state: dict[str, Any], private: PrivateKey) -> tup
 
 def _open_loss(vectors: Vectors, private: PrivateKey, rows: int) -> float:
     with vectors.session.phase("loss"):
-        tensor = vectors.recv_all(vectors.session.guest, EncryptedLoss, 1)
+        tensor = vectors.recv_all(vectors.session.guest, EncryptedLoss, 1, vectors.loss_bits)
         (total,) = vectors.engine.decrypt(private, tensor)
         return int(total) / (1 << tensor.scale) / (2 * rows)
 

@@ -8,7 +8,7 @@ import pytest
 
 from fedbus.messages import Message
 from fedbus.session import Session
-from federation import Federation, add_party, synthetic
+from federation import Federation, add_party, held_out, synthetic
 
 
 @pytest.fixture
@@ -30,18 +30,6 @@ def with_policy(federation: Federation, parties: tuple[str, ...], policy: str) -
         source = federation.folder / f"{party}.csv"
         add_party(federation.folder, party, source, "id", extra=f"[policy]\ninsecure_for_tests = true\n{policy}\n")
     return federation
-
-
-def held_out(federation: Federation, rows: int) -> None:
-    """Give every party a held-out table, of so many rows that all are common."""
-    for party in (federation.guest, *federation.hosts):
-        lines = (federation.folder / f"{party}.csv").read_text().splitlines()
-        cells = [line.split(",", 1)[1] for line in lines[1 : rows + 1]]
-        text = "\n".join([lines[0], *(f"t{number},{rest}" for number, rest in enumerate(cells))]) + "\n"
-        (federation.folder / f"{party}_test.csv").write_text(text)
-        file = federation.folder / f"{party}.toml"
-        file.write_text(file.read_text() + f'[datasets.held]\nsource = "{party}_test.csv"\nid = "id"\n')
-    federation.test = "held"
 
 
 def test_a_lowered_policy_does_not_lower_what_a_round_needs(tmp_path: Path, sent: list[str]) -> None:

@@ -161,6 +161,18 @@ def synthetic(folder: Path, *, rows: int = 60, hosts: int = 1, **params: Any) ->
     return Federation(folder, "y", "shop", names, params={**FAST, **params})
 
 
+def held_out(federation: Federation, rows: int) -> None:
+    """Give every party a held-out table, of so many rows that all are common."""
+    for party in (federation.guest, *federation.hosts):
+        lines = (federation.folder / f"{party}.csv").read_text().splitlines()
+        cells = [line.split(",", 1)[1] for line in lines[1 : rows + 1]]
+        text = "\n".join([lines[0], *(f"t{number},{rest}" for number, rest in enumerate(cells))]) + "\n"
+        (federation.folder / f"{party}_test.csv").write_text(text)
+        file = federation.folder / f"{party}.toml"
+        file.write_text(file.read_text() + f'[datasets.held]\nsource = "{party}_test.csv"\nid = "id"\n')
+    federation.test = "held"
+
+
 def _toml(value: Any) -> str:
     if isinstance(value, bool):
         return str(value).lower()
