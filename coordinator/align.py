@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from fedbus.crypto import fixedpoint
 from fedbus.errors import ProtocolError
 from fedbus.messages import Aligned
 from fedbus.session import Session
@@ -15,11 +16,13 @@ class Sizes:
 
     Attributes:
         columns: of each party, the guest's with the intercept's.
+        score_bits: fraction bits of scores, which the guest chooses by its label's unit.
     """
 
     rows: int
     test_rows: int
     columns: dict[str, int]
+    score_bits: int
 
 
 def coordinate(session: Session) -> Sizes:
@@ -37,4 +40,7 @@ def coordinate(session: Session) -> Sizes:
             raise ProtocolError(f"{party} reports {report.columns} columns")
     if own.rows < 1 or own.test_rows < 0:
         raise ProtocolError(f"{session.guest} reports {own.rows} common rows")
-    return Sizes(own.rows, own.test_rows, {party: report.columns for party, report in reports.items()})
+    if not 0 <= own.score_bits <= fixedpoint.MAX_BITS:
+        raise ProtocolError(f"{session.guest} asks for {own.score_bits} fraction bits of scores")
+    columns = {party: report.columns for party, report in reports.items()}
+    return Sizes(own.rows, own.test_rows, columns, own.score_bits)

@@ -34,7 +34,7 @@ class Course:
     """The course of training.
 
     Attributes:
-        rows, test_rows, columns: as of align.Sizes.
+        rows, test_rows, columns, score_bits: as of align.Sizes.
         losses: of each round, on its batch, before its step.
         epoch_losses: of each epoch, the mean over its rows.
         seconds: of each round, from its start to the verdict.
@@ -44,6 +44,7 @@ class Course:
     rows: int
     test_rows: int
     columns: dict[str, int]
+    score_bits: int
     losses: list[float] = field(default_factory=list)
     epoch_losses: list[float] = field(default_factory=list)
     seconds: list[float] = field(default_factory=list)
@@ -83,8 +84,8 @@ def coordinate(session: Session, engine: Engine) -> dict[str, Any]:
     spec, parties = session.spec, session.spec.parties
     state = session.restore() or _begin(session, engine)
     private = PrivateKey.from_primes(*(int.from_bytes(prime, "big") for prime in state["primes"]))
-    vectors = Vectors(session, engine, private.public)
     course, verdict = _course(session, state, private)
+    vectors = Vectors(session, engine, private.public, course.score_bits)
     while not verdict.stop:
         session.at(_ALIGNMENT_ROUND + len(course.losses) + 1)
         started = time.monotonic()
@@ -127,8 +128,8 @@ def _course(session: Session, state: dict[str, Any], private: PrivateKey) -> tup
     session.at(_ALIGNMENT_ROUND)
     sizes = align.coordinate(session)
     for party in session.spec.parties:
-        session.send(party, PublicKey(private.public.to_bytes(), sizes.columns))
-    course = Course(sizes.rows, sizes.test_rows, sizes.columns)
+        session.send(party, PublicKey(private.public.to_bytes(), sizes.columns, sizes.score_bits))
+    course = Course(sizes.rows, sizes.test_rows, sizes.columns, sizes.score_bits)
     verdict = Verdict(0.0, stop=False, converged=False)
     session.checkpoint(_state(state, course, verdict))
     return course, verdict

@@ -213,12 +213,14 @@ class Aligned(Message):
 
     Attributes:
         columns: its own, the guest's with that of the intercept.
+        score_bits: of the guest, which knows the label's unit: the fraction bits of scores; 0 of a host.
     """
 
     kind: ClassVar[str] = "aligned"
     rows: int
     test_rows: int
     columns: int
+    score_bits: int
 
 
 # Vertical linear regression.
@@ -230,11 +232,13 @@ class PublicKey(Message):
 
     Attributes:
         columns: as each party said in `aligned`; of no party are more values opened than that.
+        score_bits: as the guest said.
     """
 
     kind: ClassVar[str] = "public_key"
     key: bytes
     columns: dict[str, int]
+    score_bits: int
 
 
 @dataclass(frozen=True, slots=True)

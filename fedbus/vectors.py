@@ -13,26 +13,24 @@ from fedbus.errors import ProtocolError
 from fedbus.messages import Opened, T
 from fedbus.session import Session
 
-# Scores are plaintexts of one encryption each, so their precision is free; 40 bits keep the loss exact to 1e-9.
-SCORE_BITS = 40
-
 
 class Vectors:
     """A participant's encrypted vectors under one key.
 
     Args:
         key: the job's public key; ciphertexts of any other are refused.
+        score_bits: fraction bits of scores, as agreed with the key.
 
     Attributes:
         score_bits, loss_bits, gradient_bits: fraction bits of scores and residuals, of sums of their products, and of
             their products with columns; a vector of others is refused.
     """
 
-    def __init__(self, session: Session, engine: Engine, key: PublicKey) -> None:
+    def __init__(self, session: Session, engine: Engine, key: PublicKey, score_bits: int) -> None:
         self.session = session
         self.engine = engine
         self.key = key
-        self.score_bits = SCORE_BITS
+        self.score_bits = score_bits
         self.loss_bits = 2 * self.score_bits
         self.gradient_bits = self.score_bits + session.spec.params.feature_bits
 

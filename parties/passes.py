@@ -12,6 +12,7 @@ import numpy as np
 
 from fedbus.crypto import fixedpoint
 from fedbus.crypto.tensor import CipherTensor
+from fedbus.errors import FixedPointOverflow, JobFailed
 from fedbus.messages import EncryptedLoss, Forward, LossShare, MaskedScores, Residual
 from fedbus.vectors import Vectors
 
@@ -49,7 +50,7 @@ def guest_pass(vectors: Vectors, offsets: np.ndarray, matrix: np.ndarray | None,
 
     Args, Returns: as `host_pass`.
     """
-    session, encoded = vectors.session, fixedpoint.encode(offsets, vectors.score_bits)
+    session, encoded = vectors.session, _encode(vectors, offsets)
     several = len(session.hosts) > 1
     gradient, cross = [], []
 
@@ -76,10 +77,14 @@ def guest_pass(vectors: Vectors, offsets: np.ndarray, matrix: np.ndarray | None,
     return _total(vectors, gradient) if gradient else None
 
 
-def send_scores(vectors: Vectors, scores: np.ndarray) -> np.ndarray:
-    """A host's step 2: [[u_A]] to the guest; returns u_A in fixed point."""
+def send_scores(vectors: Vectors, scores: np.ndarray, *, held_out: bool = False) -> np.ndarray:
+    """A host's step 2: [[u_A]] to the guest; returns u_A in fixed point.
+
+    Raises:
+        JobFailed: a score is too large; the text says what to do, which differs for held-out rows.
+    """
     with vectors.session.phase("forward"):
-        encoded = fixedpoint.encode(scores, vectors.score_bits)
+        encoded = _encode(vectors, scores, held_out=held_out)
         ranges = vectors.ranges(len(scores))
         parts = (vectors.engine.encrypt(vectors.key, encoded[start:stop], vectors.score_bits) for start, stop in ranges)
         vectors.send(vectors.session.guest, Forward, len(scores), parts)
@@ -88,10 +93,27 @@ def send_scores(vectors: Vectors, scores: np.ndarray) -> np.ndarray:
 
 def open_scores(vectors: Vectors, offsets: np.ndarray) -> np.ndarray:
     """The guest's prediction: the sum of all parties' scores, (rows,), decrypted behind a mask; offsets is u_B."""
-    encoded = fixedpoint.encode(offsets, vectors.score_bits)
+    encoded = _encode(vectors, offsets, held_out=True)
     parts = (vectors.key.add_plain(scores, encoded[start:stop]) for start, stop, scores in _sums(vectors, len(offsets)))
     with vectors.session.phase("predict"):
         return fixedpoint.decode(vectors.open(MaskedScores, len(offsets), parts), vectors.score_bits)
+
+
+def _encode(vectors: Vectors, scores: np.ndarray, *, held_out: bool = False) -> np.ndarray:
+    """Scores in fixed point; JobFailed with the remedy where they do not fit."""
+    try:
+        return fixedpoint.encode(scores, vectors.score_bits)
+    except FixedPointOverflow as error:
+        largest = f"{2.0 ** (fixedpoint.MAX_BITS - vectors.score_bits):.3g}, a million times the label's usual size"
+        if held_out:
+            raise JobFailed(
+                f"the predicted score of a held-out row is beyond {largest}: its columns lie far outside those of the"
+                " training rows; check the held-out rows, or leave out `test`"
+            ) from error
+        rate = vectors.session.spec.params.learning_rate
+        raise JobFailed(
+            f"training diverged: a score is beyond {largest}; lower params.learning_rate (now {rate:g})"
+        ) from error
 
 
 def _sums(vectors: Vectors, rows: int) -> Iterator[tuple[int, int, CipherTensor]]:

@@ -143,12 +143,16 @@ def motor(folder: Path, *, hosts: int = 1, **params: Any) -> Federation:
 FAST: dict[str, Any] = {"key_bits": 512, "insecure_for_tests": True}
 
 
-def synthetic(folder: Path, *, rows: int = 60, hosts: int = 1, **params: Any) -> Federation:
-    """Small tables of independent columns, two at each party; ids of the parties overlap by four fifths."""
+def synthetic(folder: Path, *, rows: int = 60, hosts: int = 1, unit: float = 1.0, **params: Any) -> Federation:
+    """Small tables of independent columns, two at each party; ids of the parties overlap by four fifths.
+
+    The label is about 3 times `unit`.
+    """
     random = np.random.default_rng(3)
     names = ["bank", "credit"][:hosts]
     blocks = {name: random.normal(size=(rows, 2)) for name in ("shop", *names)}
     label = 3.0 + sum(block @ [1.0, -0.5] for block in blocks.values()) + random.normal(scale=0.3, size=rows)
+    label *= unit
     for place, (name, block) in enumerate(blocks.items()):
         kept = [row for row in random.permutation(rows) if row % 5 != place]
         header = ["id", *(["y"] if name == "shop" else []), "a", "b"]
