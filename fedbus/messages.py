@@ -62,9 +62,6 @@ class Envelope:
         return digest.hexdigest()
 
 
-# Jobs: between clients, the coordinator and the parties.
-
-
 @dataclass(frozen=True, slots=True)
 class Submit(Message):
     """Client to coordinator: run this job."""
@@ -153,9 +150,6 @@ class Alive(Message):
     kind: ClassVar[str] = "alive"
 
 
-# Events: for whoever watches.
-
-
 @dataclass(frozen=True, slots=True)
 class StateChanged(Message):
     """The job's state, with the report once it has ended."""
@@ -175,9 +169,6 @@ class Progress(Message):
     epoch: int
     loss: float
     seconds: float
-
-
-# Alignment.
 
 
 @dataclass(frozen=True, slots=True)
@@ -209,12 +200,7 @@ class CommonRows(Message):
 
 @dataclass(frozen=True, slots=True)
 class Aligned(Message):
-    """Party to coordinator: how many rows are common, held-out rows (0 without any), and how many weights it trains.
-
-    Attributes:
-        columns: its own, the guest's with that of the intercept.
-        score_bits: of the guest, which knows the label's unit: the fraction bits of scores; 0 of a host.
-    """
+    """Party to coordinator: rows in common, its columns with the guest's intercept, fraction bits of scores or 0."""
 
     kind: ClassVar[str] = "aligned"
     rows: int
@@ -223,17 +209,9 @@ class Aligned(Message):
     score_bits: int
 
 
-# Vertical linear regression.
-
-
 @dataclass(frozen=True, slots=True)
 class PublicKey(Message):
-    """Coordinator to parties: the job's Paillier public key, and what it opens in a round.
-
-    Attributes:
-        columns: as each party said in `aligned`; of no party are more values opened than that.
-        score_bits: as the guest said.
-    """
+    """Coordinator to parties: the job's Paillier public key, and what they said in `aligned`, columns by party."""
 
     kind: ClassVar[str] = "public_key"
     key: bytes
