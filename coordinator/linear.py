@@ -34,6 +34,7 @@ class Course:
     """The course of training.
 
     Attributes:
+        rows, test_rows, columns, score_bits: as of align.Sizes.
         losses: of each round, on its batch, before its step.
         epoch_losses: of each epoch, the mean over its rows.
         seconds: of each round, from its start to the verdict.
@@ -42,6 +43,8 @@ class Course:
 
     rows: int
     test_rows: int
+    columns: dict[str, int]
+    score_bits: int
     losses: list[float] = field(default_factory=list)
     epoch_losses: list[float] = field(default_factory=list)
     seconds: list[float] = field(default_factory=list)
@@ -81,8 +84,8 @@ def coordinate(session: Session, engine: Engine) -> dict[str, Any]:
     spec, parties = session.spec, session.spec.parties
     state = session.restore() or _begin(session, engine)
     private = PrivateKey.from_primes(*(int.from_bytes(prime, "big") for prime in state["primes"]))
-    vectors = Vectors(session, engine, private.public)
     course, verdict = _course(session, state, private)
+    vectors = Vectors(session, engine, private.public, course.score_bits)
     while not verdict.stop:
         session.at(_ALIGNMENT_ROUND + len(course.losses) + 1)
         started = time.monotonic()
@@ -91,7 +94,7 @@ def coordinate(session: Session, engine: Engine) -> dict[str, Any]:
         loss = _open_loss(vectors, private, stop - start)
         with session.phase("decrypt"):
             for party in parties:
-                vectors.serve(party, MaskedGradient, private)
+                vectors.serve(party, MaskedGradient, private, course.columns[party], vectors.gradient_bits)
         verdict = course.judge(loss, spec.params)
         for party in parties:
             session.send(party, verdict)
@@ -106,7 +109,7 @@ def coordinate(session: Session, engine: Engine) -> dict[str, Any]:
         session.send(party, final)
     if course.test_rows:
         session.at(session.round + 1)
-        vectors.serve(session.guest, MaskedScores, private, course.test_rows)
+        vectors.serve(session.guest, MaskedScores, private, course.test_rows, vectors.score_bits)
     return _figures(course, final)
 
 
@@ -123,17 +126,18 @@ def _course(session: Session, state: dict[str, Any], private: PrivateKey) -> tup
     if "course" in state:
         return Course(**state["course"]), Verdict(**state["verdict"])
     session.at(_ALIGNMENT_ROUND)
-    for party in session.spec.parties:
-        session.send(party, PublicKey(private.public.to_bytes()))
     sizes = align.coordinate(session)
-    course, verdict = Course(sizes.rows, sizes.test_rows), Verdict(0.0, stop=False, converged=False)
+    for party in session.spec.parties:
+        session.send(party, PublicKey(private.public.to_bytes(), sizes.columns, sizes.score_bits))
+    course = Course(sizes.rows, sizes.test_rows, sizes.columns, sizes.score_bits)
+    verdict = Verdict(0.0, stop=False, converged=False)
     session.checkpoint(_state(state, course, verdict))
     return course, verdict
 
 
 def _open_loss(vectors: Vectors, private: PrivateKey, rows: int) -> float:
     with vectors.session.phase("loss"):
-        tensor = vectors.recv_all(vectors.session.guest, EncryptedLoss, 1)
+        tensor = vectors.recv_all(vectors.session.guest, EncryptedLoss, 1, vectors.loss_bits)
         (total,) = vectors.engine.decrypt(private, tensor)
         return int(total) / (1 << tensor.scale) / (2 * rows)
 

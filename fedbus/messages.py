@@ -62,9 +62,6 @@ class Envelope:
         return digest.hexdigest()
 
 
-# Jobs: between clients, the coordinator and the parties.
-
-
 @dataclass(frozen=True, slots=True)
 class Submit(Message):
     """Client to coordinator: run this job."""
@@ -153,9 +150,6 @@ class Alive(Message):
     kind: ClassVar[str] = "alive"
 
 
-# Events: for whoever watches.
-
-
 @dataclass(frozen=True, slots=True)
 class StateChanged(Message):
     """The job's state, with the report once it has ended."""
@@ -175,9 +169,6 @@ class Progress(Message):
     epoch: int
     loss: float
     seconds: float
-
-
-# Alignment.
 
 
 @dataclass(frozen=True, slots=True)
@@ -209,22 +200,23 @@ class CommonRows(Message):
 
 @dataclass(frozen=True, slots=True)
 class Aligned(Message):
-    """Party to coordinator: how many rows are common; with held-out rows, 0 without."""
+    """Party to coordinator: rows in common, its columns with the guest's intercept, fraction bits of scores or 0."""
 
     kind: ClassVar[str] = "aligned"
     rows: int
     test_rows: int
-
-
-# Vertical linear regression.
+    columns: int
+    score_bits: int
 
 
 @dataclass(frozen=True, slots=True)
 class PublicKey(Message):
-    """Coordinator to parties: the job's Paillier public key."""
+    """Coordinator to parties: the job's Paillier public key, and what they said in `aligned`, columns by party."""
 
     kind: ClassVar[str] = "public_key"
     key: bytes
+    columns: dict[str, int]
+    score_bits: int
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,20 +13,26 @@ from fedbus.errors import ProtocolError
 from fedbus.messages import Opened, T
 from fedbus.session import Session
 
-MAX_COLUMNS = 100_000
-
 
 class Vectors:
     """A participant's encrypted vectors under one key.
 
     Args:
         key: the job's public key; ciphertexts of any other are refused.
+        score_bits: fraction bits of scores, as agreed with the key.
+
+    Attributes:
+        score_bits, loss_bits, gradient_bits: fraction bits of scores and residuals, of sums of their products, and of
+            their products with columns; a vector of others is refused.
     """
 
-    def __init__(self, session: Session, engine: Engine, key: PublicKey) -> None:
+    def __init__(self, session: Session, engine: Engine, key: PublicKey, score_bits: int) -> None:
         self.session = session
         self.engine = engine
         self.key = key
+        self.score_bits = score_bits
+        self.loss_bits = 2 * self.score_bits
+        self.gradient_bits = self.score_bits + session.spec.params.feature_bits
 
     def ranges(self, rows: int) -> list[tuple[int, int]]:
         """The chunks of a vector as (start, stop), about CHUNK_BYTES each; the same at every participant."""
@@ -41,28 +47,31 @@ class Vectors:
         """Send a vector of `rows` ciphertexts, whose parts are as `ranges` says, each as soon as it is made."""
         self.session.send_stream(to, (kind(part) for part in parts), len(self.ranges(rows)))
 
-    def recv(self, sender: str, kind: type[T], rows: int | None) -> Iterator[CipherTensor]:
-        """The parts of a vector of `rows` ciphertexts, or of any number up to MAX_COLUMNS where that is None.
+    def recv(self, sender: str, kind: type[T], rows: int, scale: int) -> Iterator[CipherTensor]:
+        """The parts of a vector of `rows` ciphertexts whose plaintexts have `scale` fraction bits.
 
         Raises:
-            ProtocolError: another length.
+            ProtocolError: another length or scale.
             WrongKey, InvalidCiphertext: not ciphertexts of the key.
         """
-        ranges = self.ranges(MAX_COLUMNS if rows is None else rows)
+        ranges = self.ranges(rows)
         number = 0
         for number, message in enumerate(self.session.recv_stream(sender, kind), 1):
             start, stop = ranges[min(number, len(ranges)) - 1]
-            fits = len(message.tensor) == stop - start if rows is not None else 0 < len(message.tensor) <= stop - start
-            if number > len(ranges) or not fits:
+            if number > len(ranges) or len(message.tensor) != stop - start:
                 raise ProtocolError(f"{sender} sent a {kind.kind} of another length than agreed")
+            if message.tensor.scale != scale:
+                raise ProtocolError(
+                    f"{sender} sent a {kind.kind} of {message.tensor.scale} fraction bits, where {scale} are agreed"
+                )
             self.engine.check(self.key, message.tensor)
             yield message.tensor
-        if rows is not None and number != len(ranges):
+        if number != len(ranges):
             raise ProtocolError(f"{sender} sent a {kind.kind} of another length than agreed")
 
-    def recv_all(self, sender: str, kind: type[T], rows: int) -> CipherTensor:
+    def recv_all(self, sender: str, kind: type[T], rows: int, scale: int) -> CipherTensor:
         """A whole vector of `rows` ciphertexts; raises as `recv`."""
-        return CipherTensor.join(self.recv(sender, kind, rows))
+        return CipherTensor.join(self.recv(sender, kind, rows, scale))
 
     def open(self, kind: type[T], rows: int, parts: Iterable[CipherTensor]) -> list[int]:
         """Have the coordinator decrypt a vector that it may not see: a party's side.
@@ -88,22 +97,28 @@ class Vectors:
         residues: list[int] = []
         for message in self.session.recv_stream(self.session.coordinator, Opened):
             residues.extend(_residues(message, self.key.n))
+            if len(residues) > rows or not message.residues:
+                break
         if len(residues) != rows:
             raise ProtocolError(f"{self.session.coordinator} opened another number of values than it was asked to")
         return unmask(residues, masks, self.key.n)
 
-    def serve(self, party: str, kind: type[T], private: PrivateKey, rows: int | None = None) -> None:
-        """Decrypt what a party masked and return it: the coordinator's side of `open`."""
+    def serve(self, party: str, kind: type[T], private: PrivateKey, rows: int, scale: int) -> None:
+        """Decrypt what a party masked and return it: the coordinator's side of `open`.
+
+        Neither more nor fewer than `rows` values are opened: each is a number about the other parties' data.
+
+        Raises:
+            ProtocolError, WrongKey, InvalidCiphertext: as `recv`.
+        """
         width = _residue_width(self.key.n)
-        parts = list(self.recv(party, kind, None)) if rows is None else self.recv(party, kind, rows)
-        count = len(parts) if isinstance(parts, list) else len(self.ranges(rows or 0))
 
         def opened() -> Iterator[Opened]:
-            for part in parts:
+            for part in self.recv(party, kind, rows, scale):
                 values = self.engine.decrypt_residues(private, part)
                 yield Opened(width, b"".join(int(value).to_bytes(width, "big") for value in values))
 
-        self.session.send_stream(party, opened(), count)
+        self.session.send_stream(party, opened(), len(self.ranges(rows)))
 
 
 def _residue_width(modulus: int) -> int:

@@ -11,6 +11,9 @@ import numpy as np
 from fedbus.errors import DataError
 from parties.source import Source, open_source
 
+# Beyond this a label does not fit the fixed point of the protocol, whatever its scale.
+MAX_LABEL = 2.0**42
+
 # Above this a table hardly fits in memory next to its ciphertexts.
 MAX_ROWS = 10_000_000
 
@@ -126,6 +129,9 @@ def load(
     if len(values) != len(ids):
         raise DataError(f"{file.path.name}: changed while it was read; start again when it is complete")
     _check_finite(file, wanted, values)
+    if label is not None and (np.abs(values[:, -1]) >= MAX_LABEL).any():
+        where = f"column '{label}', row {file.row(int(np.argmax(np.abs(values[:, -1]) >= MAX_LABEL)))}"
+        raise DataError(f"{file.path.name}: {where}: the label is not below {MAX_LABEL:.2g}; change its unit")
     features = values if label is None else np.ascontiguousarray(values[:, :-1])
     return Table(
         name=file.path.name,

@@ -71,7 +71,7 @@ def host(session: Session, engine: Engine, tables: Tables, policy: Policy) -> Re
     session.recv(session.coordinator, Verdict)
     if job.test_features is not None:
         session.at(session.round + 1)
-        send_scores(work.vectors, job.test_features @ share.weights)
+        send_scores(work.vectors, job.test_features @ share.weights, held_out=True)
     return Result(job.model(share, session.role), {"columns": len(job.columns)})
 
 
@@ -108,7 +108,7 @@ class _Work:
         params = session.spec.params
         self.session = session
         self.engine = engine
-        self.vectors = Vectors(session, engine, PublicKey.from_bytes(job.share.key))
+        self.vectors = Vectors(session, engine, PublicKey.from_bytes(job.share.key), job.share.score_bits)
         self.encoded = fixedpoint.encode(job.features, params.feature_bits)
         self.batches = batches(len(job.features), params.batch_size)
         self.optimizer = Optimizer.create(params.optimizer, params.learning_rate, params.momentum)

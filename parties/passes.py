@@ -12,12 +12,9 @@ import numpy as np
 
 from fedbus.crypto import fixedpoint
 from fedbus.crypto.tensor import CipherTensor
+from fedbus.errors import FixedPointOverflow, JobFailed
 from fedbus.messages import EncryptedLoss, Forward, LossShare, MaskedScores, Residual
 from fedbus.vectors import Vectors
-
-# Scores are plaintexts of one encryption each, so their precision is free; 40 bits keep the loss exact to 1e-9.
-SCORE_BITS = 40
-LOSS_BITS = 2 * SCORE_BITS
 
 
 def host_pass(vectors: Vectors, scores: np.ndarray, matrix: np.ndarray | None, penalty: float) -> CipherTensor | None:
@@ -33,7 +30,7 @@ def host_pass(vectors: Vectors, scores: np.ndarray, matrix: np.ndarray | None, p
     session, encoded = vectors.session, send_scores(vectors, scores)
     several = len(session.hosts) > 1
     if not several:
-        _send_loss_share(vectors, None, _dot(encoded, encoded) + _integer(penalty))
+        _send_loss_share(vectors, None, _dot(encoded, encoded) + _integer(vectors, penalty))
         if matrix is None:
             return None
     gradient, products = [], []
@@ -42,9 +39,9 @@ def host_pass(vectors: Vectors, scores: np.ndarray, matrix: np.ndarray | None, p
             if matrix is not None:
                 gradient.append(_product(vectors, matrix[start:stop], part))
             if several:
-                products.append(_product(vectors, encoded[start:stop, None], part, SCORE_BITS))
+                products.append(_product(vectors, encoded[start:stop, None], part, vectors.score_bits))
     if several:
-        _send_loss_share(vectors, _total(vectors, products), _integer(penalty))
+        _send_loss_share(vectors, _total(vectors, products), _integer(vectors, penalty))
     return _total(vectors, gradient) if gradient else None
 
 
@@ -53,7 +50,7 @@ def guest_pass(vectors: Vectors, offsets: np.ndarray, matrix: np.ndarray | None,
 
     Args, Returns: as `host_pass`.
     """
-    session, encoded = vectors.session, fixedpoint.encode(offsets, SCORE_BITS)
+    session, encoded = vectors.session, _encode(vectors, offsets)
     several = len(session.hosts) > 1
     gradient, cross = [], []
 
@@ -63,39 +60,60 @@ def guest_pass(vectors: Vectors, offsets: np.ndarray, matrix: np.ndarray | None,
             yield part
             if matrix is not None:
                 gradient.append(_product(vectors, matrix[start:stop], part))
-            cross.append(_product(vectors, encoded[start:stop, None], scores, SCORE_BITS))
+            cross.append(_product(vectors, encoded[start:stop, None], scores, vectors.score_bits))
 
     with session.phase("residual"):
         if matrix is not None or several:
             vectors.send(session.hosts, Residual, len(offsets), residuals())
         else:
             for start, stop, scores in _sums(vectors, len(offsets)):
-                cross.append(_product(vectors, encoded[start:stop, None], scores, SCORE_BITS))
+                cross.append(_product(vectors, encoded[start:stop, None], scores, vectors.score_bits))
     with session.phase("loss"):
-        shares = [vectors.recv_all(host, LossShare, 1) for host in session.hosts]
+        shares = [vectors.recv_all(host, LossShare, 1, vectors.loss_bits) for host in session.hosts]
         crosses = cross if several else [*cross, *cross]
-        plain = _dot(encoded, encoded) + _integer(penalty)
+        plain = _dot(encoded, encoded) + _integer(vectors, penalty)
         loss = vectors.engine.add_plain_obfuscated(vectors.key, _total(vectors, [*shares, *crosses]), [plain])
         vectors.send(session.coordinator, EncryptedLoss, 1, [loss])
     return _total(vectors, gradient) if gradient else None
 
 
-def send_scores(vectors: Vectors, scores: np.ndarray) -> np.ndarray:
-    """A host's step 2: [[u_A]] to the guest; returns u_A in fixed point."""
+def send_scores(vectors: Vectors, scores: np.ndarray, *, held_out: bool = False) -> np.ndarray:
+    """A host's step 2: [[u_A]] to the guest; returns u_A in fixed point.
+
+    Raises:
+        JobFailed: a score is too large; the text says what to do, which differs for held-out rows.
+    """
     with vectors.session.phase("forward"):
-        encoded = fixedpoint.encode(scores, SCORE_BITS)
+        encoded = _encode(vectors, scores, held_out=held_out)
         ranges = vectors.ranges(len(scores))
-        parts = (vectors.engine.encrypt(vectors.key, encoded[start:stop], SCORE_BITS) for start, stop in ranges)
+        parts = (vectors.engine.encrypt(vectors.key, encoded[start:stop], vectors.score_bits) for start, stop in ranges)
         vectors.send(vectors.session.guest, Forward, len(scores), parts)
     return encoded
 
 
 def open_scores(vectors: Vectors, offsets: np.ndarray) -> np.ndarray:
     """The guest's prediction: the sum of all parties' scores, (rows,), decrypted behind a mask; offsets is u_B."""
-    encoded = fixedpoint.encode(offsets, SCORE_BITS)
+    encoded = _encode(vectors, offsets, held_out=True)
     parts = (vectors.key.add_plain(scores, encoded[start:stop]) for start, stop, scores in _sums(vectors, len(offsets)))
     with vectors.session.phase("predict"):
-        return fixedpoint.decode(vectors.open(MaskedScores, len(offsets), parts), SCORE_BITS)
+        return fixedpoint.decode(vectors.open(MaskedScores, len(offsets), parts), vectors.score_bits)
+
+
+def _encode(vectors: Vectors, scores: np.ndarray, *, held_out: bool = False) -> np.ndarray:
+    """Scores in fixed point; JobFailed with the remedy where they do not fit."""
+    try:
+        return fixedpoint.encode(scores, vectors.score_bits)
+    except FixedPointOverflow as error:
+        largest = f"{2.0 ** (fixedpoint.MAX_BITS - vectors.score_bits):.3g}, a million times the label's usual size"
+        if held_out:
+            raise JobFailed(
+                f"the predicted score of a held-out row is beyond {largest}: its columns lie far outside those of the"
+                " training rows; check the held-out rows, or leave out `test`"
+            ) from error
+        rate = vectors.session.spec.params.learning_rate
+        raise JobFailed(
+            f"training diverged: a score is beyond {largest}; lower params.learning_rate (now {rate:g})"
+        ) from error
 
 
 def _sums(vectors: Vectors, rows: int) -> Iterator[tuple[int, int, CipherTensor]]:
@@ -107,7 +125,9 @@ def _sums(vectors: Vectors, rows: int) -> Iterator[tuple[int, int, CipherTensor]
 
 
 def _parts(vectors: Vectors, sender: str, kind: type, rows: int) -> Iterator[tuple[int, int, CipherTensor]]:
-    for (start, stop), part in zip(vectors.ranges(rows), vectors.recv(sender, kind, rows), strict=True):
+    for (start, stop), part in zip(
+        vectors.ranges(rows), vectors.recv(sender, kind, rows, vectors.score_bits), strict=True
+    ):
         yield start, stop, part
 
 
@@ -123,7 +143,7 @@ def _total(vectors: Vectors, tensors: Iterable[CipherTensor]) -> CipherTensor:
 def _send_loss_share(vectors: Vectors, encrypted: CipherTensor | None, plain: int) -> None:
     key, engine = vectors.key, vectors.engine
     if encrypted is None:
-        share = engine.encrypt(key, [plain], LOSS_BITS)
+        share = engine.encrypt(key, [plain], vectors.loss_bits)
     else:
         share = engine.add_plain_obfuscated(key, encrypted, [plain])
     vectors.send(vectors.session.guest, LossShare, 1, [share])
@@ -134,5 +154,5 @@ def _dot(left: np.ndarray, right: np.ndarray) -> int:
     return sum(a * b for a, b in zip(left.tolist(), right.tolist(), strict=True))
 
 
-def _integer(value: float) -> int:
-    return round(value * 2.0**LOSS_BITS)
+def _integer(vectors: Vectors, value: float) -> int:
+    return round(value * 2.0**vectors.loss_bits)

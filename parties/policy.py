@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated
 
 import msgspec
@@ -18,12 +19,14 @@ class Policy(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     Attributes:
         algorithms: that the party takes part in.
         min_aligned_rows: with fewer rows in common the party leaves the job: a model of a few rows tells about each
-            of them.
+            of them. Held-out rows too.
+        min_batch_rows: with fewer rows in a batch the party leaves the job: a gradient is a sum over them.
         insecure_for_tests: whether a job that says insecure_for_tests may use short keys here: they protect nobody.
     """
 
     algorithms: tuple[str, ...] = ("vertical-linear",)
     min_aligned_rows: Annotated[int, msgspec.Meta(ge=1)] = 10
+    min_batch_rows: Annotated[int, msgspec.Meta(ge=1)] = 10
     insecure_for_tests: bool = False
 
     @classmethod
@@ -64,11 +67,42 @@ class Policy(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
                 " set `insecure_for_tests = true` in section [policy] of the party file"
             )
 
-    def check_alignment(self, rows: int) -> None:
-        """Hold the number of aligned rows against `min_aligned_rows`; raises JobRefused, which names both."""
+    def check_alignment(self, rows: int, kind: str = "rows") -> None:
+        """Hold the number of aligned rows against `min_aligned_rows`; raises JobRefused, which names both.
+
+        Args:
+            kind: what rows they are, for the message.
+        """
         if rows < self.min_aligned_rows:
             raise JobRefused(
-                f"the parties have {rows} rows in common, and this party's policy asks for at least"
+                f"the parties have {rows} {kind} in common, and this party's policy asks for at least"
                 f" {self.min_aligned_rows} (`min_aligned_rows`); check that both sides use the same ids,"
                 " or ask the operator to lower it"
+            )
+
+    def check_batches(self, smallest: int, columns: Mapping[str, int]) -> None:
+        """Hold the smallest batch against `min_batch_rows`, and against what one round tells each party.
+
+        A party with p columns gets p sums over the rows of a batch, X^T d, and all get sum d^2. Over no more than
+        p + 1 rows these are as many equations as unknowns, and the first round, where d = -y, gives the labels away;
+        no setting allows that.
+
+        Args:
+            smallest: rows of the smallest batch.
+            columns: of every party, for each one's columns endanger what the others hold.
+
+        Raises:
+            JobRefused: with the numbers, the setting and the remedy.
+        """
+        if smallest < self.min_batch_rows:
+            raise JobRefused(
+                f"a batch has {smallest} rows, and this party's policy asks for at least {self.min_batch_rows}"
+                " (`min_batch_rows`); raise the job's `batch_size` or leave it out, or ask the operator to lower it"
+            )
+        party = max(columns, key=columns.__getitem__)
+        if smallest < columns[party] + 2:
+            raise JobRefused(
+                f"a batch has {smallest} rows, and {party} trains {columns[party]} columns (the intercept is one at the"
+                f" guest): one round would tell it the others' values; that takes at least {columns[party] + 2} rows:"
+                " raise the job's `batch_size` or leave it out, have more rows in common, or offer fewer columns"
             )

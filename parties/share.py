@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -10,9 +11,11 @@ from typing import Any
 import numpy as np
 
 from fedbus import codec, messages
+from fedbus.batching import batches
+from fedbus.crypto import fixedpoint
 from fedbus.crypto.engine import Engine
 from fedbus.crypto.paillier import PublicKey
-from fedbus.errors import DataError, WrongKey
+from fedbus.errors import DataError, ProtocolError, WrongKey
 from fedbus.messages import Aligned
 from fedbus.session import Session
 from parties.data import Scaling, Table
@@ -24,6 +27,11 @@ Align = Callable[[Session, Engine, Sequence[str]], np.ndarray]
 # Session rounds before the first round of training: the coordinator makes its key in 0, tables are aligned in 1.
 ALIGNMENT_ROUND = 1
 
+# Of the bits of a score these lie above the label's root mean square: 12 hold any one of 10 million labels, the rest
+# scores that overshoot. Below it remain 42 bits; as many keep the loss exact to 1e-9.
+_HEADROOM_BITS = 20
+_MOST_SCORE_BITS = 60
+
 
 @dataclass(frozen=True, slots=True)
 class Share:
@@ -31,6 +39,7 @@ class Share:
 
     Attributes:
         key: the job's public key.
+        score_bits: fraction bits of scores.
         digest: of the aligned rows, so that a restart notices a file that was changed meanwhile.
         positions: of the aligned rows in the party's own table, (rows,); the same for test_positions.
         weights: (columns,) of standardised columns, at the guest with the intercept as the last one.
@@ -41,6 +50,7 @@ class Share:
     """
 
     key: bytes
+    score_bits: int
     digest: bytes
     positions: np.ndarray
     test_positions: np.ndarray | None
@@ -95,7 +105,8 @@ def prepare(session: Session, engine: Engine, align: Align, tables: Tables, poli
     """Align the tables and standardise their columns, or take both up again after a restart.
 
     Raises:
-        JobRefused: fewer common rows than the policy allows.
+        JobRefused: fewer common rows, or rows in a batch, than the policy allows.
+        ProtocolError, WrongKey: the coordinator hands out another key or other sizes than agreed.
         DataError: a constant column, or a file that was changed since the job began.
     """
     state = session.restore()
@@ -131,15 +142,33 @@ def _begin(session: Session, engine: Engine, align: Align, tables: Tables, polic
         session.at(ALIGNMENT_ROUND, batch=1)
         test_positions = align(session, engine, tables.test.ids)
         session.at(ALIGNMENT_ROUND)
-    rows = 0 if test_positions is None else len(test_positions)
-    session.send(session.coordinator, Aligned(len(positions), rows))
-    key = session.recv(session.coordinator, messages.PublicKey).key
-    bits = PublicKey.from_bytes(key).bits
+        policy.check_alignment(len(test_positions), "held-out rows")
+    columns = len(tables.train.columns) + (session.party == session.guest)
+    train = tables.train.take(positions)
+    own_bits = 0 if train.label is None else score_bits(train.label)
+    held_out = 0 if test_positions is None else len(test_positions)
+    session.send(session.coordinator, Aligned(len(positions), held_out, columns, own_bits))
+    given = session.recv(session.coordinator, messages.PublicKey)
+    bits = PublicKey.from_bytes(given.key).bits
     if bits != session.spec.params.key_bits:
         raise WrongKey(f"{session.coordinator} handed out a key of {bits} bits, not of params.key_bits")
-    columns = len(tables.train.columns) + (session.party == session.guest)
-    digest = _digest(tables.train.take(positions))
-    return Share(key, digest, positions, test_positions, np.zeros(columns))
+    if set(given.columns) != set(session.spec.parties) or given.columns[session.party] != columns:
+        raise ProtocolError(f"{session.coordinator} named other columns than those of the parties")
+    if given.score_bits != own_bits and (train.label is not None or not 0 <= given.score_bits <= fixedpoint.MAX_BITS):
+        raise ProtocolError(f"{session.coordinator} named {given.score_bits} fraction bits of scores")
+    spans = batches(len(positions), session.spec.params.batch_size)
+    policy.check_batches(min(stop - start for start, stop in spans), given.columns)
+    return Share(given.key, given.score_bits, _digest(train), positions, test_positions, np.zeros(columns))
+
+
+def score_bits(label: np.ndarray) -> int:
+    """Fraction bits of scores for a label of any unit, so that they and the label fit the fixed point.
+
+    Its exponent is that of the label's root mean square, of which the losses tell everybody anyway: it says nothing
+    about a single row.
+    """
+    _, exponent = math.frexp(float(np.sqrt(np.mean(np.square(label)))))
+    return min(max(fixedpoint.MAX_BITS - _HEADROOM_BITS - exponent, 0), _MOST_SCORE_BITS)
 
 
 def _design(features: np.ndarray, *, intercept: bool) -> np.ndarray:

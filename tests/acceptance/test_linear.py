@@ -10,21 +10,28 @@ import pytest
 
 from fedbus import pooled
 from fedbus.messages import Progress
-from federation import Federation, motor, synthetic
+from federation import Federation, held_out, motor, synthetic
+from parties import tables
+from parties.data import Scaling
+from parties.pooled import common_rows
 
 EPOCHS = 8
 
 
-def assert_same_course(federation: Federation) -> dict[str, Any]:
-    """Every loss to 1e-6 of itself, and the final coefficients to 1e-5, as plaintext gradient descent has them."""
+def assert_same_course(federation: Federation, unit: float = 1.0) -> dict[str, Any]:
+    """Every loss to 1e-6 of itself, and the final coefficients to 1e-5, as plaintext gradient descent has them.
+
+    Args:
+        unit: of the label, and so of coefficients.
+    """
     report, positions = federation.run_recording_order()
     assert report["state"] == "succeeded", report
     plain = federation.plaintext(EPOCHS, positions)
     assert report["epochs"] == EPOCHS
     np.testing.assert_allclose(report["loss"], plain.losses, rtol=1e-6)
     weights, intercept = federation.weights(report["job"])
-    np.testing.assert_allclose(weights, plain.weights[-1], atol=1e-5)
-    assert intercept == pytest.approx(plain.intercepts[-1], abs=1e-5)
+    np.testing.assert_allclose(weights, plain.weights[-1], atol=1e-5 * unit)
+    assert intercept == pytest.approx(plain.intercepts[-1], abs=1e-5 * unit)
     return report
 
 
@@ -78,7 +85,23 @@ def test_every_mini_batch_equals_plaintext_gradient_descent(tmp_path: Path, host
         tmp_path, hosts=hosts, batch_size=10, learning_rate=0.05, l2=0.1, max_epochs=EPOCHS, tolerance=0.0
     )
     report = assert_same_course(federation)
-    assert report["rounds"] == EPOCHS * -(-report["aligned_rows"] // 10)
+    assert report["rounds"] == EPOCHS * (report["aligned_rows"] // 10)
+
+
+@pytest.mark.parametrize("hosts", [1, 2])
+@pytest.mark.parametrize("unit", [1e-6, 5e6, 1e11])
+def test_a_label_of_any_unit_equals_plaintext_gradient_descent(tmp_path: Path, hosts: int, unit: float) -> None:
+    federation = synthetic(tmp_path, hosts=hosts, unit=unit, l2=0.1, max_epochs=EPOCHS, tolerance=0.0)
+    held_out(federation, 12)
+    report = assert_same_course(federation, unit)
+    weights, intercept = federation.weights(report["job"])
+    loaded = [tables.load(party, federation.spec()) for party in federation.settings()]
+    scalings = [Scaling.fit(rows) for rows in common_rows([own.train for own in loaded])]
+    held = common_rows([own.test for own in loaded if own.test is not None])
+    features = np.column_stack([scaling.apply(rows.features) for scaling, rows in zip(scalings, held, strict=True)])
+    assert held[0].label is not None
+    assert report["test"] == pytest.approx(pooled.regression_metrics(held[0].label, features @ weights + intercept))
+    assert report["train"]["rmse"] == pytest.approx((2 * report["final_loss"]) ** 0.5)
 
 
 def test_ridge_converges_to_pooled_ridge(tmp_path: Path) -> None:
@@ -95,6 +118,25 @@ def test_divergence_is_a_clear_failure(tmp_path: Path) -> None:
     assert report["state"] == "failed"
     assert "diverged" in report["reason"]
     assert "learning_rate" in report["reason"]
+
+
+def test_a_score_beyond_the_fixed_point_is_a_divergence_by_name(tmp_path: Path) -> None:
+    report = synthetic(tmp_path, learning_rate=1e9, max_epochs=100).run()
+    assert report["state"] == "failed"
+    assert "training diverged: a score is beyond" in report["reason"]
+    assert "lower params.learning_rate (now 1e+09)" in report["reason"]
+
+
+@pytest.mark.parametrize("party", ["shop", "bank"])
+def test_a_held_out_row_far_outside_is_named_as_such(tmp_path: Path, party: str) -> None:
+    federation = synthetic(tmp_path, max_epochs=1)
+    held_out(federation, 12)
+    file = tmp_path / f"{party}_test.csv"
+    file.write_text(file.read_text().rsplit(",", 1)[0] + ",1e20\n")
+    report = federation.run()
+    assert report["state"] == "failed"
+    assert report["reason"].startswith(f"{party}: the predicted score of a held-out row is beyond")
+    assert "check the held-out rows" in report["reason"]
 
 
 def test_the_reference_itself_is_least_squares() -> None:

@@ -38,6 +38,7 @@ class Federation:
     label: str
     guest: str
     hosts: list[str]
+    test: str = ""
     params: dict[str, Any] = field(default_factory=dict)
     limits: dict[str, Any] = field(default_factory=dict)
     events: list[StateChanged | Progress] = field(default_factory=list)
@@ -54,9 +55,10 @@ class Federation:
         """The job file, of this text or of what the fields say."""
         if text is None:
             lines = ['name = "test"', 'algorithm = "vertical-linear"']
-            lines += ["[guest]", f'party = "{self.guest}"', 'dataset = "rows"', f'label = "{self.label}"']
+            data = ['dataset = "rows"', *([f'test = "{self.test}"'] if self.test else [])]
+            lines += ["[guest]", f'party = "{self.guest}"', f'label = "{self.label}"', *data]
             for host in self.hosts:
-                lines += ["[[hosts]]", f'party = "{host}"', 'dataset = "rows"']
+                lines += ["[[hosts]]", f'party = "{host}"', *data]
             lines += ["[params]", *(f"{key} = {_toml(value)}" for key, value in self.params.items())]
             lines += ["[limits]", *(f"{key} = {_toml(value)}" for key, value in self.limits.items())]
             text = "\n".join(lines) + "\n"
@@ -135,18 +137,22 @@ def motor(folder: Path, *, hosts: int = 1, **params: Any) -> Federation:
     cut = [MOTOR_HOST_COLUMNS] if hosts == 1 else [MOTOR_HOST_COLUMNS[:3], MOTOR_HOST_COLUMNS[3:]]
     for name, columns in zip(names, cut, strict=True):
         add_party(folder, name, DATA / "motor_hetero_host.csv", "idx", columns)
-    return Federation(folder, "motor_speed", "shop", names, {**FAST, **params})
+    return Federation(folder, "motor_speed", "shop", names, params={**FAST, **params})
 
 
 FAST: dict[str, Any] = {"key_bits": 512, "insecure_for_tests": True}
 
 
-def synthetic(folder: Path, *, rows: int = 60, hosts: int = 1, **params: Any) -> Federation:
-    """Small tables of independent columns, two at each party; ids of the parties overlap by four fifths."""
+def synthetic(folder: Path, *, rows: int = 60, hosts: int = 1, unit: float = 1.0, **params: Any) -> Federation:
+    """Small tables of independent columns, two at each party; ids of the parties overlap by four fifths.
+
+    The label is about 3 times `unit`.
+    """
     random = np.random.default_rng(3)
     names = ["bank", "credit"][:hosts]
     blocks = {name: random.normal(size=(rows, 2)) for name in ("shop", *names)}
     label = 3.0 + sum(block @ [1.0, -0.5] for block in blocks.values()) + random.normal(scale=0.3, size=rows)
+    label *= unit
     for place, (name, block) in enumerate(blocks.items()):
         kept = [row for row in random.permutation(rows) if row % 5 != place]
         header = ["id", *(["y"] if name == "shop" else []), "a", "b"]
@@ -156,7 +162,19 @@ def synthetic(folder: Path, *, rows: int = 60, hosts: int = 1, **params: Any) ->
             lines.append(",".join([f"id{row}", *(repr(float(value)) for value in values)]))
         (folder / f"{name}.csv").write_text("\n".join(lines) + "\n", "utf-8")
         add_party(folder, name, folder / f"{name}.csv", "id")
-    return Federation(folder, "y", "shop", names, {**FAST, **params})
+    return Federation(folder, "y", "shop", names, params={**FAST, **params})
+
+
+def held_out(federation: Federation, rows: int) -> None:
+    """Give every party a held-out table, of so many rows that all are common."""
+    for party in (federation.guest, *federation.hosts):
+        lines = (federation.folder / f"{party}.csv").read_text().splitlines()
+        cells = [line.split(",", 1)[1] for line in lines[1 : rows + 1]]
+        text = "\n".join([lines[0], *(f"t{number},{rest}" for number, rest in enumerate(cells))]) + "\n"
+        (federation.folder / f"{party}_test.csv").write_text(text)
+        file = federation.folder / f"{party}.toml"
+        file.write_text(file.read_text() + f'[datasets.held]\nsource = "{party}_test.csv"\nid = "id"\n')
+    federation.test = "held"
 
 
 def _toml(value: Any) -> str:

@@ -91,6 +91,15 @@ def test_column_names_with_quotation_marks_and_commas(write: Write) -> None:
     assert table.features.tolist() == [[2.0, 4.0, 5.0]]
 
 
+def test_a_label_that_fits_no_fixed_point_is_named(write: Write) -> None:
+    text = "id,a,y\n1,2,3\n4,5,{}\n"
+    label = load(write(text.format("-4.3e12")), id_column="id", label="y").label
+    assert label is not None
+    assert label.tolist() == [3.0, -4.3e12]
+    message = fault(write(text.format("-4.4e12")), label="y")
+    assert message == "clients.csv: column 'y', row 3: the label is not below 4.4e+12; change its unit"
+
+
 def test_columns_are_read_in_the_order_asked_for(write: Write) -> None:
     table = load(write("id,a,b,c\n1,2,3,word\n"), id_column="id", columns=["b", "a"])
     assert table.features.tolist() == [[3.0, 2.0]]

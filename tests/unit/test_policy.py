@@ -38,9 +38,29 @@ def test_too_few_aligned_rows() -> None:
     with pytest.raises(JobRefused, match=r"9 rows in common.* 10 \(`min_aligned_rows`\)"):
         Policy().check_alignment(9)
     Policy(min_aligned_rows=9).check_alignment(9)
+    with pytest.raises(JobRefused, match=r"9 held-out rows in common.* 10 \(`min_aligned_rows`\)"):
+        Policy().check_alignment(9, "held-out rows")
 
 
-@pytest.mark.parametrize("fields", [{"min_aligned_row": 5}, {"min_aligned_rows": 0}, {"insecure_for_tests": "no"}])
+def test_too_few_rows_in_a_batch() -> None:
+    with pytest.raises(JobRefused, match=r"9 rows.* 10 \(`min_batch_rows`\).*`batch_size`"):
+        Policy().check_batches(9, {"shop": 1, "bank": 1})
+    Policy().check_batches(10, {"shop": 1, "bank": 1})
+    Policy(min_batch_rows=4).check_batches(4, {"shop": 1, "bank": 1})
+
+
+def test_a_batch_has_more_rows_than_a_round_has_equations_whatever_the_policy() -> None:
+    # X^T d has a row for each of 11 columns, sum d^2 is one more: over 12 rows they can be solved.
+    policy, columns = Policy(min_batch_rows=1), {"shop": 3, "bank": 11, "credit": 2}
+    for rows in (1, 11, 12):
+        with pytest.raises(JobRefused, match=rf"{rows} rows, and bank trains 11 columns.*at least 13.*`batch_size`"):
+            policy.check_batches(rows, columns)
+    policy.check_batches(13, columns)
+
+
+@pytest.mark.parametrize(
+    "fields", [{"min_aligned_row": 5}, {"min_aligned_rows": 0}, {"min_batch_rows": 0}, {"insecure_for_tests": "no"}]
+)
 def test_a_misspelt_or_senseless_setting_is_no_policy(fields: dict[str, object]) -> None:
     with pytest.raises(msgspec.ValidationError):
         msgspec.convert(fields, Policy)

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fedbus.batching import batches
+from fedbus.batching import batches, count
 from fedbus.pooled import gradient_descent, least_squares, regression_metrics
 from parties.data import Scaling, load
 from parties.optimizer import Optimizer
@@ -30,7 +30,13 @@ def momentum(_weights: int) -> Optimizer:
 @pytest.mark.parametrize(
     ("rows", "size", "expected"),
     [
-        (10, 4, [(0, 4), (4, 8), (8, 10)]),
+        (10, 4, [(0, 4), (4, 10)]),
+        (11, 4, [(0, 4), (4, 11)]),
+        (1001, 1000, [(0, 1001)]),
+        (1999, 1000, [(0, 1999)]),
+        (2000, 1000, [(0, 1000), (1000, 2000)]),
+        (3, 1, [(0, 1), (1, 2), (2, 3)]),
+        (1, None, [(0, 1)]),
         (8, 4, [(0, 4), (4, 8)]),
         (8, 8, [(0, 8)]),
         (8, 9, [(0, 8)]),
@@ -41,12 +47,21 @@ def momentum(_weights: int) -> Optimizer:
 )
 def test_batches(rows: int, size: int | None, expected: list[tuple[int, int]]) -> None:
     assert batches(rows, size) == expected
+    assert count(rows, size) == len(expected)
 
 
 @pytest.mark.parametrize(("rows", "size"), [(5, 0), (5, -1), (-1, None)])
 def test_batches_of_no_rows(rows: int, size: int | None) -> None:
     with pytest.raises(ValueError, match="batch size"):
         batches(rows, size)
+
+
+@pytest.mark.parametrize("size", [*range(1, 30), None])
+def test_batches_cover_all_rows_and_none_is_short(size: int | None) -> None:
+    for rows in range(1, 70):
+        spans = batches(rows, size)
+        assert [row for start, stop in spans for row in range(start, stop)] == list(range(rows))
+        assert min(stop - start for start, stop in spans) >= min(rows, size or rows)
 
 
 def test_motor_data_reaches_the_published_optimum() -> None:
@@ -125,6 +140,6 @@ def test_who_owns_a_column_does_not_matter(problem: tuple[np.ndarray, np.ndarray
         gradient_descent(blocks, label, make_optimizer=momentum, batches=batches(120, 50), epochs=3)
         for blocks in ([features], [features[:, :1], features[:, 1:3], features[:, 3:]])
     ]
-    assert courses[0].weights.shape == (9, 5)
+    assert courses[0].weights.shape == (6, 5)
     assert np.allclose(courses[0].weights, courses[1].weights, rtol=0, atol=1e-12)
     assert np.allclose(courses[0].intercepts, courses[1].intercepts, rtol=0, atol=1e-12)

@@ -87,8 +87,8 @@ def test_a_message_arrives_where_it_was_sent(bench: Bench) -> None:
     shop, bank = bench.session("shop"), bench.session("bank")
     shop.at(1)
     bank.at(1)
-    shop.send("bank", PublicKey(b"key"))
-    assert bank.recv("shop", PublicKey) == PublicKey(b"key")
+    shop.send("bank", PublicKey(b"key", {}, 40))
+    assert bank.recv("shop", PublicKey) == PublicKey(b"key", {}, 40)
 
 
 def test_messages_are_read_by_place_not_by_arrival(bench: Bench) -> None:
@@ -124,12 +124,12 @@ def test_a_stream_is_read_in_order_while_it_is_made(bench: Bench) -> None:
 def test_a_restarted_receiver_finds_what_it_had_acknowledged(bench: Bench) -> None:
     shop, bank = bench.session("shop"), bench.session("bank")
     shop.send("bank", points(1))
-    shop.send("bank", PublicKey(b"key"))
-    assert bank.recv("shop", PublicKey) == PublicKey(b"key")
+    shop.send("bank", PublicKey(b"key", {}, 40))
+    assert bank.recv("shop", PublicKey) == PublicKey(b"key", {}, 40)
     bank.close()
     again = bench.session("bank")
     assert again.recv("shop", BlindedIds) == points(1)
-    assert again.recv("shop", PublicKey) == PublicKey(b"key")
+    assert again.recv("shop", PublicKey) == PublicKey(b"key", {}, 40)
 
 
 def test_a_restarted_sender_sends_the_bytes_it_sent_before(bench: Bench) -> None:
