@@ -9,6 +9,8 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import secrets
+import sqlite3
+import stat
 import threading
 import time
 from collections.abc import Iterator, Sequence
@@ -20,59 +22,14 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.dialects.sqlite import insert
 
+from fedbus import store_tables as t
 from fedbus.errors import StoreError, StoreInUse
 from fedbus.jobs import JobState
 
 SECRET_BYTES = 32
 
-_tables = sa.MetaData()
-_jobs = sa.Table(
-    "jobs",
-    _tables,
-    sa.Column("job", sa.Text, primary_key=True),
-    sa.Column("spec", sa.LargeBinary, nullable=False),
-    sa.Column("state", sa.Text, nullable=False),
-    sa.Column("reason", sa.Text, nullable=False, default=""),
-    sa.Column("report", sa.LargeBinary),
-    sa.Column("secret", sa.LargeBinary, nullable=False),
-    sa.Column("owner", sa.Text, nullable=False),
-    sa.Column("created_at", sa.Float, nullable=False),
-    sa.Column("updated_at", sa.Float, nullable=False),
-)
-
-
-def _messages(name: str, peer: str) -> sa.Table:
-    return sa.Table(
-        name,
-        _tables,
-        sa.Column("id", sa.Text, primary_key=True),
-        sa.Column("job", sa.Text, nullable=False),
-        sa.Column(peer, sa.Text, nullable=False),
-        sa.Column("kind", sa.Text, nullable=False),
-        sa.Column("round", sa.Integer, nullable=False),
-        sa.Column("batch", sa.Integer, nullable=False),
-        sa.Column("chunk", sa.Integer, nullable=False),
-        sa.Column("body", sa.LargeBinary, nullable=False),
-        sa.Index(f"{name}_by_round", "job", "round"),
-    )
-
-
-_inbox = _messages("inbox", "sender")
-_outbox = _messages("outbox", "recipient")
-_checkpoints = sa.Table(
-    "checkpoints",
-    _tables,
-    sa.Column("job", sa.Text, primary_key=True),
-    sa.Column("round", sa.Integer, nullable=False),
-    sa.Column("state", sa.LargeBinary, nullable=False),
-)
-_models = sa.Table(
-    "models",
-    _tables,
-    sa.Column("job", sa.Text, primary_key=True),
-    sa.Column("share", sa.LargeBinary, nullable=False),
-    sa.Column("created_at", sa.Float, nullable=False),
-)
+# How long the write-ahead log is waited for when a job is purged, while some other program reads the file.
+_CHECKPOINT_SECONDS = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,12 +83,14 @@ class Store:
             path.parent.mkdir(parents=True, exist_ok=True)
             self._lock_file = _lock(path.with_name(path.name + ".lock"))
             path.touch(mode=0o600, exist_ok=True)
+            for suffix in ("", ".lock", "-wal", "-shm"):
+                _make_private(path.with_name(path.name + suffix))
         except OSError as error:
             raise StoreError(f"{path}: the store cannot be opened: {error.strerror}") from error
         self._engine = sa.create_engine(f"sqlite:///{path}", connect_args={"timeout": 30})
         sa.event.listen(self._engine, "connect", _configure)
         try:
-            _tables.create_all(self._engine)
+            t.tables.create_all(self._engine)
         except sa.exc.DatabaseError as error:
             self.close()
             raise StoreError(f"{path}: not a store of fedbus: {error.orig}") from error
@@ -165,7 +124,7 @@ class Store:
         now = time.time()
         row = {"job": job, "spec": spec, "state": state.value, "created_at": now, "updated_at": now}
         row |= {"reason": reason, "owner": owner, "secret": secrets.token_bytes(SECRET_BYTES)}
-        statement = insert(_jobs).values(**row).on_conflict_do_nothing()
+        statement = insert(t.jobs).values(**row).on_conflict_do_nothing()
         with self._writing() as connection:
             return connection.execute(statement).rowcount == 1
 
@@ -178,26 +137,37 @@ class Store:
         if not state.final:
             closed.append(JobState.CANCELLING.value)
         with self._writing() as connection:
-            where = (_jobs.c.job == job, _jobs.c.state.not_in(closed))
-            return connection.execute(_jobs.update().where(*where).values(**values)).rowcount == 1
+            where = (t.jobs.c.job == job, t.jobs.c.state.not_in(closed))
+            return connection.execute(t.jobs.update().where(*where).values(**values)).rowcount == 1
 
-    def purge(self, job: str) -> None:
-        """Drop all that an ended job needed only to go on: messages, checkpoint and secret. Its end is seen through."""
+    def purge(self, *jobs: str) -> None:
+        """Overwrite all that jobs needed only to go on: messages, checkpoints, secrets. Their ends are seen through."""
         with self._writing() as connection:
-            for table in (_inbox, _outbox, _checkpoints):
-                connection.execute(table.delete().where(table.c.job == job))
-            connection.execute(_jobs.update().where(_jobs.c.job == job).values(secret=b""))
+            for job in jobs:
+                for table in (t.inbox, t.outbox, t.checkpoints):
+                    connection.execute(table.delete().where(table.c.job == job))
+                connection.execute(t.jobs.update().where(t.jobs.c.job == job).values(secret=b""))
+        self._empty_log()
+
+    def _empty_log(self) -> None:
+        # The write-ahead log keeps what pages held before; emptied, it is a file of no bytes. Where another program
+        # reads the store just then, SQLite says that it is busy, and a later purge or the end of the process does it.
+        try:
+            with self._write, contextlib.closing(sqlite3.connect(self.path, timeout=_CHECKPOINT_SECONDS)) as connection:
+                connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+        except sqlite3.Error as error:
+            raise StoreError(f"{self.path}: the store cannot be written: {error}") from error
 
     def job(self, job: str) -> JobRecord | None:
         """A job of the ledger."""
         with self._engine.connect() as connection:
-            row = connection.execute(sa.select(_jobs).where(_jobs.c.job == job)).one_or_none()
+            row = connection.execute(sa.select(t.jobs).where(t.jobs.c.job == job)).one_or_none()
         return _record(row) if row else None
 
     def jobs(self) -> list[JobRecord]:
         """All jobs, oldest first."""
         with self._engine.connect() as connection:
-            return [_record(row) for row in connection.execute(sa.select(_jobs).order_by(_jobs.c.created_at))]
+            return [_record(row) for row in connection.execute(sa.select(t.jobs).order_by(t.jobs.c.created_at))]
 
     def unfinished(self) -> list[JobRecord]:
         """The jobs that were not purged, oldest first: interrupted, or ended without all that the end entails."""
@@ -207,7 +177,7 @@ class Store:
         """How many jobs there are in each state."""
         counts = dict.fromkeys(JobState, 0)
         with self._engine.connect() as connection:
-            statement = sa.select(_jobs.c.state, sa.func.count()).group_by(_jobs.c.state)
+            statement = sa.select(t.jobs.c.state, sa.func.count()).group_by(t.jobs.c.state)
             for state, count in connection.execute(statement):
                 counts[JobState(state)] = count
         return counts
@@ -216,21 +186,21 @@ class Store:
 
     def receive(self, message: StoredMessage) -> bool:
         """Journal a message received; False where it is in the inbox already."""
-        return self._insert(_inbox, "sender", message)
+        return self._insert(t.inbox, "sender", message)
 
     def post(self, message: StoredMessage) -> bool:
         """Journal a message to send; False where it is in the outbox already."""
-        return self._insert(_outbox, "recipient", message)
+        return self._insert(t.outbox, "recipient", message)
 
     def posted(self, message_id: str) -> bytes | None:
         """The body of a message in the outbox."""
         with self._engine.connect() as connection:
-            return connection.execute(sa.select(_outbox.c.body).where(_outbox.c.id == message_id)).scalar()
+            return connection.execute(sa.select(t.outbox.c.body).where(t.outbox.c.id == message_id)).scalar()
 
     def inbox(self, job: str) -> list[StoredMessage]:
         """The messages of a job that its last checkpoint does not cover."""
         with self._engine.connect() as connection:
-            return [StoredMessage(*row) for row in connection.execute(sa.select(_inbox).where(_inbox.c.job == job))]
+            return [StoredMessage(*row) for row in connection.execute(sa.select(t.inbox).where(t.inbox.c.job == job))]
 
     def outbox(self, job: str, place: tuple[str, str, int, int] | None = None) -> list[StoredMessage]:
         """The messages of a job that were sent and that not all have checkpointed, in order.
@@ -238,8 +208,8 @@ class Store:
         Args:
             place: only the chunks of this (recipient, kind, round, batch).
         """
-        table = _outbox.c
-        statement = sa.select(_outbox).where(table.job == job).order_by(table.round, table.batch, table.chunk)
+        table = t.outbox.c
+        statement = sa.select(t.outbox).where(table.job == job).order_by(table.round, table.batch, table.chunk)
         if place is not None:
             recipient, kind, round_, batch = place
             statement = statement.where(table.recipient == recipient, table.kind == kind)
@@ -249,10 +219,10 @@ class Store:
 
     def trim_outbox(self, job: str, recipient: str, round_: int) -> None:
         """Drop what the recipient has checkpointed."""
-        table = _outbox.c
+        table = t.outbox.c
         with self._writing() as connection:
             where = (table.job == job, table.recipient == recipient, table.round <= round_)
-            connection.execute(_outbox.delete().where(*where))
+            connection.execute(t.outbox.delete().where(*where))
 
     def _insert(self, table: sa.Table, peer: str, message: StoredMessage) -> bool:
         row = {
@@ -266,29 +236,29 @@ class Store:
 
     def checkpoint(self, job: str, round_: int, state: bytes) -> None:
         """Replace a job's checkpoint, and drop the messages that it covers, in one transaction."""
-        statement = insert(_checkpoints).values(job=job, round=round_, state=state)
+        statement = insert(t.checkpoints).values(job=job, round=round_, state=state)
         statement = statement.on_conflict_do_update(index_elements=["job"], set_={"round": round_, "state": state})
         with self._writing() as connection:
             connection.execute(statement)
-            connection.execute(_inbox.delete().where(_inbox.c.job == job, _inbox.c.round <= round_))
+            connection.execute(t.inbox.delete().where(t.inbox.c.job == job, t.inbox.c.round <= round_))
 
     def last_checkpoint(self, job: str) -> tuple[int, bytes] | None:
         """Round and state of a job's checkpoint."""
         with self._engine.connect() as connection:
-            statement = sa.select(_checkpoints.c.round, _checkpoints.c.state).where(_checkpoints.c.job == job)
+            statement = sa.select(t.checkpoints.c.round, t.checkpoints.c.state).where(t.checkpoints.c.job == job)
             row = connection.execute(statement).one_or_none()
         return (row[0], row[1]) if row else None
 
     def save_model(self, job: str, share: bytes) -> None:
         """Keep this party's share of a model."""
-        statement = insert(_models).values(job=job, share=share, created_at=time.time())
+        statement = insert(t.models).values(job=job, share=share, created_at=time.time())
         with self._writing() as connection:
             connection.execute(statement.on_conflict_do_update(index_elements=["job"], set_={"share": share}))
 
     def model(self, job: str) -> bytes | None:
         """This party's share of the model that a job trained."""
         with self._engine.connect() as connection:
-            return connection.execute(sa.select(_models.c.share).where(_models.c.job == job)).scalar()
+            return connection.execute(sa.select(t.models.c.share).where(t.models.c.job == job)).scalar()
 
 
 def _record(row: Sequence[Any]) -> JobRecord:
@@ -300,6 +270,11 @@ def _configure(connection: Any, _: Any) -> None:
     # FULL: what was acknowledged must survive a loss of power too; costs one fsync a message.
     for pragma in ("journal_mode=WAL", "synchronous=FULL", "secure_delete=ON"):
         connection.execute(f"PRAGMA {pragma}")
+
+
+def _make_private(path: Path) -> None:
+    if path.exists() and stat.S_IMODE(path.stat().st_mode) & 0o077:
+        path.chmod(0o600)
 
 
 def _lock(path: Path) -> Any:

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
+import secrets
+import sqlite3
 import stat
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -55,9 +59,9 @@ def test_everything_survives_a_restart(path: Path) -> None:
 
 def test_secrets_differ_between_jobs_and_are_long_enough(store: Store) -> None:
     store.add_job("k", b"", JobState.RUNNING)
-    secrets = {record.secret for record in store.jobs()}
-    assert len(secrets) == 2
-    assert all(len(secret) == 32 for secret in secrets)
+    found = {record.secret for record in store.jobs()}
+    assert len(found) == 2
+    assert all(len(secret) == 32 for secret in found)
 
 
 def test_a_job_is_entered_once(store: Store) -> None:
@@ -107,7 +111,6 @@ def test_what_was_posted_is_not_posted_anew(store: Store) -> None:
 
 
 def test_an_ended_job_leaves_no_secret_behind(store: Store, path: Path) -> None:
-    secret = store.job("j").secret  # type: ignore[union-attr]
     store.receive(message(1))
     store.post(message(2))
     store.checkpoint("j", 0, b"state")
@@ -116,8 +119,64 @@ def test_an_ended_job_leaves_no_secret_behind(store: Store, path: Path) -> None:
     assert not store.inbox("j")
     assert not store.outbox("j")
     assert store.last_checkpoint("j") is None
+
+
+def fill(store: Store) -> list[bytes]:
+    """Give job `j` all that may be secret, small and larger than a page; returns what no file may hold afterwards."""
+    record = store.job("j")
+    assert record is not None
+    found = [record.secret]
+    for number in range(4):
+        found += [secrets.token_bytes(32), secrets.token_bytes(32)]
+        body = found[-2] + bytes(20_000 * number) + found[-1]
+        store.receive(replace(message(10 + number), body=body))
+        store.post(replace(message(20 + number), body=body[::-1]))
+        store.checkpoint("j", -1, body)
+    return found + [secret[::-1] for secret in found]
+
+
+def held(path: Path, found: list[bytes]) -> int:
+    """How many of them the files of the store hold."""
+    files = [file.read_bytes() for file in path.parent.iterdir()]
+    return sum(any(secret in file for file in files) for secret in found)
+
+
+def test_the_secrets_of_an_ended_job_are_in_no_file_while_the_store_is_open(store: Store, path: Path) -> None:
+    found = fill(store)
+    assert held(path, found) > 10
+    store.add_job("k", b"spec", JobState.RUNNING)
+    store.set_state("j", JobState.SUCCEEDED)
+    store.purge("j")
+    assert held(path, found) == 0
+    record = store.job("k")
+    assert record is not None
+    assert len(record.secret) == 32
+
+
+def test_an_ended_job_is_unfinished_until_it_is_purged(store: Store, path: Path) -> None:
+    found = fill(store)
+    store.set_state("j", JobState.SUCCEEDED)
     store.close()
-    assert all(secret not in file.read_bytes() for file in path.parent.iterdir())
+    assert held(path, found) > 0
+    with Store(path) as again:
+        assert [(record.job, record.state) for record in again.unfinished()] == [("j", JobState.SUCCEEDED)]
+        again.purge("j")
+        assert again.unfinished() == []
+        assert held(path, found) == 0
+
+
+def test_a_reader_does_not_keep_a_job_from_being_purged(
+    store: Store, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("fedbus.store._CHECKPOINT_SECONDS", 0.0)
+    found = fill(store)
+    with contextlib.closing(sqlite3.connect(path)) as reader:
+        reader.execute("BEGIN")
+        reader.execute("SELECT count(*) FROM jobs").fetchall()
+        store.purge("j")
+        assert store.job("j").secret == b""  # type: ignore[union-attr]
+    store.purge("k")
+    assert held(path, found) == 0
 
 
 def test_one_process_at_a_time(store: Store, path: Path) -> None:
@@ -127,8 +186,17 @@ def test_one_process_at_a_time(store: Store, path: Path) -> None:
     Store(path).close()
 
 
-def test_only_the_owner_may_read(store: Store, path: Path) -> None:
-    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+def test_only_the_owner_may_read(path: Path) -> None:
+    names = ["bank.db", "bank.db-shm", "bank.db-wal", "bank.db.lock"]
+    # Made anew, and where a backup or a careless umask had opened them to others.
+    for _ in range(2):
+        with Store(path) as store:
+            store.add_job("j", b"spec", JobState.RUNNING)
+            files = sorted(path.parent.iterdir())
+            assert [file.name for file in files] == names
+            assert [stat.S_IMODE(file.stat().st_mode) for file in files] == [0o600] * 4
+        for file in path.parent.iterdir():
+            file.chmod(0o644)
 
 
 def test_another_file_is_refused_and_kept(path: Path) -> None:

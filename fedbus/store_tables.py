@@ -1,0 +1,54 @@
+"""The tables of a store."""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+
+tables = sa.MetaData()
+jobs = sa.Table(
+    "jobs",
+    tables,
+    sa.Column("job", sa.Text, primary_key=True),
+    sa.Column("spec", sa.LargeBinary, nullable=False),
+    sa.Column("state", sa.Text, nullable=False),
+    sa.Column("reason", sa.Text, nullable=False, default=""),
+    sa.Column("report", sa.LargeBinary),
+    sa.Column("secret", sa.LargeBinary, nullable=False),
+    sa.Column("owner", sa.Text, nullable=False),
+    sa.Column("created_at", sa.Float, nullable=False),
+    sa.Column("updated_at", sa.Float, nullable=False),
+)
+
+
+def _messages(name: str, peer: str) -> sa.Table:
+    return sa.Table(
+        name,
+        tables,
+        sa.Column("id", sa.Text, primary_key=True),
+        sa.Column("job", sa.Text, nullable=False),
+        sa.Column(peer, sa.Text, nullable=False),
+        sa.Column("kind", sa.Text, nullable=False),
+        sa.Column("round", sa.Integer, nullable=False),
+        sa.Column("batch", sa.Integer, nullable=False),
+        sa.Column("chunk", sa.Integer, nullable=False),
+        sa.Column("body", sa.LargeBinary, nullable=False),
+        sa.Index(f"{name}_by_round", "job", "round"),
+    )
+
+
+inbox = _messages("inbox", "sender")
+outbox = _messages("outbox", "recipient")
+checkpoints = sa.Table(
+    "checkpoints",
+    tables,
+    sa.Column("job", sa.Text, primary_key=True),
+    sa.Column("round", sa.Integer, nullable=False),
+    sa.Column("state", sa.LargeBinary, nullable=False),
+)
+models = sa.Table(
+    "models",
+    tables,
+    sa.Column("job", sa.Text, primary_key=True),
+    sa.Column("share", sa.LargeBinary, nullable=False),
+    sa.Column("created_at", sa.Float, nullable=False),
+)
