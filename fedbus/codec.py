@@ -21,6 +21,9 @@ from fedbus.messages import KINDS, VERSION, Envelope, Message
 CHUNK_BYTES = 1024 * 1024
 MAX_BODY_BYTES = 4 * CHUNK_BYTES
 MAX_CHUNKS = 1_000_000
+# Far above what a job needs and within what the store can count.
+MAX_ROUND = 2**31 - 1
+MAX_BATCH = 63
 NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
 JOB_ID = re.compile(r"[a-z0-9][a-z0-9_-]{0,95}")
 
@@ -117,6 +120,8 @@ def _check_places(envelope: Envelope) -> None:
         raise DecodeError("malformed message: chunk is not within chunks")
     if envelope.round < 0 or envelope.batch < 0 or envelope.checkpoint < -1:
         raise DecodeError("malformed message: negative round, batch or checkpoint")
+    if max(envelope.round, envelope.checkpoint) > MAX_ROUND or envelope.batch > MAX_BATCH:
+        raise DecodeError("malformed message: round, batch or checkpoint is too large")
 
 
 def pack(value: Any) -> bytes:
