@@ -13,11 +13,11 @@ from typing import Any
 import numpy as np
 
 from coordinator import align
-from fedbus import metrics
-from fedbus.batching import batches
+from fedbus import jobs, metrics
+from fedbus.batching import batches, count
 from fedbus.crypto.engine import Engine
 from fedbus.crypto.paillier import PrivateKey
-from fedbus.errors import JobFailed
+from fedbus.errors import JobFailed, JobRefused
 from fedbus.jobs import LinearParams
 from fedbus.messages import EncryptedLoss, MaskedGradient, MaskedScores, Progress, PublicKey, Verdict
 from fedbus.session import Session
@@ -79,6 +79,7 @@ def coordinate(session: Session, engine: Engine) -> dict[str, Any]:
 
     Raises:
         JobFailed: training diverged.
+        JobRefused: more rounds may be needed than a report can hold.
         ProtocolError, CryptoError: a party sent what the protocol does not allow.
     """
     spec, parties = session.spec, session.spec.parties
@@ -127,12 +128,23 @@ def _course(session: Session, state: dict[str, Any], private: PrivateKey) -> tup
         return Course(**state["course"]), Verdict(**state["verdict"])
     session.at(_ALIGNMENT_ROUND)
     sizes = align.coordinate(session)
+    _check_rounds(sizes.rows, session.spec.params)
     for party in session.spec.parties:
         session.send(party, PublicKey(private.public.to_bytes(), sizes.columns, sizes.score_bits))
     course = Course(sizes.rows, sizes.test_rows, sizes.columns, sizes.score_bits)
     verdict = Verdict(0.0, stop=False, converged=False)
     session.checkpoint(_state(state, course, verdict))
     return course, verdict
+
+
+def _check_rounds(rows: int, params: LinearParams) -> None:
+    epoch = count(rows, params.batch_size)
+    if params.max_epochs * epoch > jobs.MAX_ROUNDS:
+        raise JobRefused(
+            f"`max_epochs` of {params.max_epochs} with {epoch} batches of the {rows} common rows may come to"
+            f" {params.max_epochs * epoch} rounds, and a job has {jobs.MAX_ROUNDS} at most;"
+            " lower `max_epochs` or raise `batch_size`"
+        )
 
 
 def _open_loss(vectors: Vectors, private: PrivateKey, rows: int) -> float:

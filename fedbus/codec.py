@@ -20,7 +20,12 @@ from fedbus.messages import KINDS, VERSION, Envelope, Message
 
 CHUNK_BYTES = 1024 * 1024
 MAX_BODY_BYTES = 4 * CHUNK_BYTES
+# What becomes part of a report, which has all parties' words in one message, and what errors in a report may repeat.
+_SMALL = {"accepted": 16_384, "failed": 16_384, "finished": 16_384, "submit": 65_536, "start": 65_536}
 MAX_CHUNKS = 1_000_000
+# Far above what a job needs and within what the store can count.
+MAX_ROUND = 2**31 - 1
+MAX_BATCH = 63
 NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
 JOB_ID = re.compile(r"[a-z0-9][a-z0-9_-]{0,95}")
 
@@ -54,7 +59,7 @@ def decode(body: bytes) -> Envelope:
     if len(body) > MAX_BODY_BYTES:
         raise DecodeError(f"message of {len(body)} bytes is over the limit of {MAX_BODY_BYTES}", body[:1024])
     try:
-        return _envelope(unpack(body))
+        return _envelope(unpack(body), len(body))
     except (ValueError, TypeError, msgpack.UnpackException, msgspec.ValidationError) as error:
         raise DecodeError(f"malformed message: {error}", body) from error
     except DecodeError as error:
@@ -62,7 +67,7 @@ def decode(body: bytes) -> Envelope:
         raise
 
 
-def _envelope(fields: Any) -> Envelope:
+def _envelope(fields: Any, size: int) -> Envelope:
     if not isinstance(fields, dict) or "version" not in fields:
         raise DecodeError("malformed message: no map with a version")
     # The version comes first: another version may have other fields.
@@ -73,6 +78,9 @@ def _envelope(fields: Any) -> Envelope:
     kind = KINDS.get(fields["kind"]) if isinstance(fields["kind"], str) else None
     if kind is None:
         raise DecodeError(f"message of unknown kind {str(fields['kind'])[:40]!r}")
+    limit = _SMALL.get(kind.kind, MAX_BODY_BYTES)
+    if size > limit:
+        raise DecodeError(f"{kind.kind} message of {size} bytes is over the limit of {limit}")
     header = msgspec.convert({k: v for k, v in fields.items() if k not in ("kind", "payload", "id")}, _Header)
     payload = _payload(fields["payload"], kind)
     envelope = Envelope(payload=payload, **{f: getattr(header, f) for f in header.__struct_fields__})
@@ -117,6 +125,8 @@ def _check_places(envelope: Envelope) -> None:
         raise DecodeError("malformed message: chunk is not within chunks")
     if envelope.round < 0 or envelope.batch < 0 or envelope.checkpoint < -1:
         raise DecodeError("malformed message: negative round, batch or checkpoint")
+    if max(envelope.round, envelope.checkpoint) > MAX_ROUND or envelope.batch > MAX_BATCH:
+        raise DecodeError("malformed message: round, batch or checkpoint is too large")
 
 
 def pack(value: Any) -> bytes:

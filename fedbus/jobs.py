@@ -18,6 +18,8 @@ from fedbus.schema import convert, nearest, read_toml
 COORDINATOR = "coordinator"
 MIN_KEY_BITS = 2048
 _MIN_TEST_KEY_BITS = 512
+# The report has the loss of each round, and has to fit one message.
+MAX_ROUNDS = 100_000
 
 Name = Annotated[str, Meta(pattern=rf"^{NAME.pattern}$")]
 Positive = Annotated[float, Meta(gt=0)]
@@ -72,6 +74,7 @@ class LinearParams(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit
         l2: ridge; the objective is sum(d^2)/(2 rows) + l2/2 |w|^2 without the intercept.
         batch_size: rows a round; None takes all of them.
         tolerance: converged when an epoch's loss changed by no more than this part of itself, `patience` times running.
+        max_epochs: times the batches of an epoch it may come to MAX_ROUNDS; checked once the rows are known.
         feature_bits: fraction bits of the fixed point of standardised columns.
         insecure_for_tests: allows a key below 2048 bits. Never for real data.
     """
@@ -85,7 +88,7 @@ class LinearParams(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit
     batch_size: Annotated[int, Meta(ge=1)] | None = None
     tolerance: NotNegative = 1e-6
     patience: Annotated[int, Meta(ge=1)] = 3
-    max_epochs: Annotated[int, Meta(ge=1)] = 500
+    max_epochs: Annotated[int, Meta(ge=1, le=MAX_ROUNDS)] = 500
     feature_bits: Annotated[int, Meta(ge=8, le=40)] = 24
     insecure_for_tests: bool = False
 

@@ -5,9 +5,15 @@ from __future__ import annotations
 import threading
 import time
 
+from fedbus.errors import ProtocolError
 from fedbus.messages import Envelope, Failed
 
 Place = tuple[str, str, int, int]
+
+# How many rounds a message can be ahead of what its recipient last waited for. A sender needs the recipient's word, or
+# that of one who had it, in each round of training. The end has three rounds in which a host only sends: the last pass,
+# the held-out rows, and its figures.
+AHEAD = 3
 
 
 class Mailbox:
@@ -18,11 +24,19 @@ class Mailbox:
         self._messages: dict[Place, dict[int, Envelope]] = {}
         self._heard: dict[str, float] = {}
         self._error: Exception | None = None
+        self._round: int | None = None
 
     def put(self, envelope: Envelope) -> None:
-        """Add a message."""
+        """Add a message; one further ahead than the protocol can be fails the mailbox instead."""
         place = (envelope.sender, envelope.kind, envelope.round, envelope.batch)
         with self._changed:
+            # Where nothing has been waited for yet, as after a restart, what came first tells where the job is.
+            rounds = [envelope.round, *(held[2] for held in self._messages)]
+            if max(rounds) > (min(rounds) if self._round is None else self._round) + AHEAD:
+                reason = f"{envelope.sender} sent a {envelope.kind} of round {envelope.round}, too far ahead of the job"
+                self._error = self._error or ProtocolError(reason)
+                self._changed.notify_all()
+                return
             self._messages.setdefault(place, {})[envelope.chunk] = envelope
             self._heard[envelope.sender] = time.monotonic()
             self._changed.notify_all()
@@ -57,6 +71,7 @@ class Mailbox:
         """
         deadline = time.monotonic() + timeout
         with self._changed:
+            self._round = place[2]
             while True:
                 if self._error is not None:
                     raise self._error
@@ -82,6 +97,7 @@ class Mailbox:
     def drop_until(self, round_: int) -> None:
         """Forget messages of rounds up to this one, which a checkpoint covers."""
         with self._changed:
+            self._round = max(round_, -1 if self._round is None else self._round)
             stale = [place for place in self._messages if place[2] <= round_ and place[1] != Failed.kind]
             for place in stale:
                 del self._messages[place]

@@ -17,7 +17,7 @@ Meadows, IEEE S&P 1986. What each role learns: docs/protocols/alignment.md.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 
@@ -27,9 +27,9 @@ from fedbus.crypto.engine import Engine
 from fedbus.errors import JobFailed, ProtocolError
 from fedbus.messages import BlindedIds, CommonRows, DoublyBlindedIds
 from fedbus.session import Session
+from parties.data import MAX_ROWS
 
 _CHUNK_ROWS = CHUNK_BYTES // POINT_BYTES
-_MAX_ROWS = 50_000_000
 _POSITION = np.dtype(">u4")
 
 
@@ -54,7 +54,8 @@ def guest(session: Session, engine: Engine, ids: Sequence[str]) -> np.ndarray:
         common = set(range(len(ids)))
         theirs: dict[str, dict[bytes, int]] = {}
         for host_name, (exponent, order) in secrets.items():
-            doubled = b"".join(m.points for m in session.recv_stream(host_name, DoublyBlindedIds))
+            returned = (m.points for m in session.recv_stream(host_name, DoublyBlindedIds))
+            doubled = b"".join(_bounded(host_name, returned, len(ids) * POINT_BYTES))
             if len(doubled) != len(ids) * POINT_BYTES:
                 raise ProtocolError(f"{host_name} returned another number of ids than it was sent")
             mine[host_name] = _split(_reorder(doubled, np.argsort(order)))
@@ -84,11 +85,14 @@ def host(session: Session, engine: Engine, ids: Sequence[str]) -> np.ndarray:
         shuffled = _reorder(hashed, order)
         session.send_stream(session.guest, _blinded(engine, shuffled, exponent), _chunks(len(ids)))
 
-        incoming = list(_bounded(session, session.guest))
+        incoming = list(_ids(session, session.guest))
         doubled = (DoublyBlindedIds(engine.blind(points, exponent)) for points in incoming)
         session.send_stream(session.guest, doubled, len(incoming))
 
-        blob = b"".join(m.positions for m in session.recv_stream(session.guest, CommonRows))
+        common = (m.positions for m in session.recv_stream(session.guest, CommonRows))
+        blob = b"".join(_bounded(session.guest, common, len(ids) * _POSITION.itemsize))
+        if len(blob) % _POSITION.itemsize:
+            raise ProtocolError(f"{session.guest} sent a part of a position")
         positions = np.frombuffer(blob, dtype=_POSITION).astype(np.int64)
         if not len(positions) or positions.max() >= len(ids) or len(np.unique(positions)) != len(positions):
             raise ProtocolError(f"{session.guest} sent positions that are no selection of this party's rows")
@@ -102,7 +106,7 @@ def _blinded(engine: Engine, points: bytes, exponent: bytes) -> Iterator[Blinded
 
 def _positions(engine: Engine, session: Session, host_name: str, exponent: bytes) -> dict[bytes, int]:
     positions: dict[bytes, int] = {}
-    for points in _bounded(session, host_name):
+    for points in _ids(session, host_name):
         for value in _split(engine.blind(points, exponent)):
             if value in positions:
                 raise ProtocolError(f"{host_name} sent the same id twice")
@@ -110,13 +114,19 @@ def _positions(engine: Engine, session: Session, host_name: str, exponent: bytes
     return positions
 
 
-def _bounded(session: Session, sender: str) -> Iterator[bytes]:
-    rows = 0
-    for message in session.recv_stream(sender, BlindedIds):
-        rows += len(message.points) // POINT_BYTES
-        if rows > _MAX_ROWS:
-            raise ProtocolError(f"{sender} sent more than {_MAX_ROWS} ids")
-        yield message.points
+def _ids(session: Session, sender: str) -> Iterator[bytes]:
+    """A peer's blinded ids, of which there are no more than rows in any table."""
+    return _bounded(sender, (m.points for m in session.recv_stream(sender, BlindedIds)), MAX_ROWS * POINT_BYTES)
+
+
+def _bounded(sender: str, pieces: Iterable[bytes], limit: int) -> Iterator[bytes]:
+    """The pieces as they come; ProtocolError as soon as they are more than `limit` bytes, or one is empty."""
+    size = 0
+    for piece in pieces:
+        size += len(piece)
+        if size > limit or not piece:
+            raise ProtocolError(f"{sender} sent more in the alignment than there are rows, or pieces without any")
+        yield piece
 
 
 def _common_rows(positions: np.ndarray) -> Iterator[CommonRows]:

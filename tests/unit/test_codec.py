@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from fedbus import codec
 from fedbus.crypto.tensor import CipherTensor
 from fedbus.errors import DecodeError
-from fedbus.messages import Envelope, Forward, Progress, StateChanged, Verdict
+from fedbus.messages import Envelope, Failed, Finished, Forward, Message, Progress, StateChanged, Submit, Verdict
 
 TENSOR = CipherTensor(b"k" * 16, 40, 4, b"abcdefgh")
 
@@ -67,6 +67,11 @@ def test_a_tensor_is_one_blob_with_one_scale() -> None:
         ({"chunks": 10**9}, "chunk is not within chunks"),
         ({"round": -1}, "negative round"),
         ({"round": "1"}, "malformed message"),
+        ({"round": 2**31}, "round, batch or checkpoint is too large"),
+        ({"batch": 64}, "round, batch or checkpoint is too large"),
+        ({"checkpoint": 2**31}, "round, batch or checkpoint is too large"),
+        ({"checkpoint": 2**63}, "round, batch or checkpoint is too large"),
+        ({"checkpoint": 2**64 - 1}, "round, batch or checkpoint is too large"),
         ({"sender": "Bank!"}, "sender"),
         ({"job": "../etc"}, "job id"),
         ({"sender": "mint"}, "id does not fit"),
@@ -107,6 +112,15 @@ def test_an_oversized_message_is_refused_before_it_is_read() -> None:
     with pytest.raises(DecodeError, match="over the limit") as caught:
         codec.decode(b"\x00" * (codec.MAX_BODY_BYTES + 1))
     assert len(caught.value.raw) <= 1024
+
+
+@pytest.mark.parametrize(
+    "payload", [Failed("x" * 20_000), Finished({"train": "x" * 20_000}), Submit({"x": "x" * 70_000})]
+)
+def test_what_a_report_repeats_is_small(payload: Message) -> None:
+    body = codec.encode(envelope(payload=payload))
+    with pytest.raises(DecodeError, match=f"{payload.kind} message of .* over the limit of"):
+        codec.decode(body)
 
 
 def test_an_oversized_message_is_not_sent() -> None:
