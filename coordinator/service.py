@@ -60,7 +60,7 @@ class Service:
             log.info("job goes on", job=record.job)
             self._run(record.job)
         self._count()
-        self._subscription = self._broker.consume(topology.JOBS, self._request)
+        self._subscription = self._broker.consume(topology.JOBS_QUEUE, self._request)
 
     def stop(self) -> None:
         """Stop working; unfinished jobs go on at the next start."""

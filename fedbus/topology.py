@@ -15,6 +15,9 @@ DATA = "fedbus.data"
 EVENTS = "fedbus.events"
 DEAD = "fedbus.dead"
 EXCHANGES = (JOBS, CONTROL, DATA, EVENTS, DEAD)
+# Not the name of the exchange, which permissions cannot tell apart: who may publish there could bind the queue, too.
+JOBS_QUEUE = "fedbus.jobs.requests"
+PARTY_QUEUES = r"^fedbus\.party\..*$"
 
 SUBMIT = "submit"
 QUERY = "query"
@@ -47,14 +50,14 @@ def _quorum(**arguments: Any) -> dict[str, Any]:
     return {
         "x-queue-type": "quorum",
         "x-delivery-limit": DELIVERY_LIMIT,
-        "x-dead-letter-exchange": DEAD,
         **{"x-" + name.replace("_", "-"): value for name, value in arguments.items()},
     }
 
 
 def jobs_queue() -> Queue:
     """Where clients' submissions, queries and cancellations wait for the coordinator."""
-    return Queue(JOBS, tuple((JOBS, key) for key in (SUBMIT, QUERY, CANCEL)), _quorum())
+    arguments = _quorum(dead_letter_exchange=DEAD)
+    return Queue(JOBS_QUEUE, tuple((JOBS, key) for key in (SUBMIT, QUERY, CANCEL)), arguments)
 
 
 def dead_queue() -> Queue:
@@ -81,6 +84,16 @@ def watch_queue(user: str, token: str, job: str = "*") -> Queue:
     return Queue(f"fedbus.watch.{user}.{token}", ((EVENTS, f"*.{job}.*"),), arguments, exclusive=True)
 
 
+def policies() -> list[dict[str, Any]]:
+    """RabbitMQ policies, which an administrator sets: what a party's queue gives up goes to the dead letters.
+
+    Not an argument of the queue: RabbitMQ asks of whoever declares a queue with a dead-letter exchange that he may read
+    the queue, and the coordinator may not read a party's.
+    """
+    definition = {"dead-letter-exchange": DEAD}
+    return [{"name": "fedbus-dead-letters", "pattern": PARTY_QUEUES, "apply-to": "queues", "definition": definition}]
+
+
 def control_key(party: str, job: str, kind: str) -> str:
     """Routing key on CONTROL."""
     return f"{party}.{job}.{kind}"
@@ -97,11 +110,17 @@ def event_key(sender: str, job: str, kind: str) -> str:
 
 
 def permissions(user: str, role: str) -> dict[str, str]:
-    """RabbitMQ permissions (configure, write, read) of a user whose role is coordinator, party or client."""
+    """RabbitMQ permissions (configure, write, read) of a user whose role is coordinator, party or client.
+
+    A permission names exchanges and queues alike. To bind a queue takes writing it and reading the exchange.
+    """
     exchange = {name: name.replace(".", r"\.") for name in EXCHANGES}
     match role:
         case "coordinator":
-            return {"configure": r"^fedbus\..*$", "write": r"^fedbus\..*$", "read": r"^fedbus\..*$"}
+            # All exchanges, to bind queues to them; no other participant's queue.
+            jobs, own = JOBS_QUEUE.replace(".", r"\."), rf"fedbus\.(party|watch)\.{user}\..*"
+            reads = "|".join([*exchange.values(), jobs, own])
+            return {"configure": r"^fedbus\..*$", "write": r"^fedbus\..*$", "read": f"^({reads})$"}
         case "party":
             writes = "|".join(exchange[name] for name in (DATA, EVENTS, DEAD))
             return {"configure": "^$", "write": f"^({writes})$", "read": rf"^fedbus\.party\.{user}\..*$"}

@@ -99,6 +99,7 @@ class Publisher:
         if first.losses >= MAX_LOSSES:
             self._ready.popleft()
             text = f"the connection was lost {first.losses} times while it was being published"
+            log.error("message given up", message_id=first.message.message_id, why=text)
             self._settle([first], Nacked(f"message {first.message.message_id} on {first.message.exchange}: {text}"))
         elif first.losses > 1:
             self._suspects = max(self._suspects, unconfirmed)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import heapq
 import itertools
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
@@ -86,8 +87,10 @@ class MemoryQueue:
     @property
     def dead_letter_exchange(self) -> str | None:
         """Where what it gives up goes."""
-        exchange = self.spec.arguments.get("x-dead-letter-exchange")
-        return None if exchange is None else str(exchange)
+        if exchange := self.spec.arguments.get("x-dead-letter-exchange"):
+            return str(exchange)
+        policies = [policy for policy in topology.policies() if re.match(policy["pattern"], self.spec.name)]
+        return policies[0]["definition"]["dead-letter-exchange"] if policies else None
 
     def routes(self, exchange: str, key: str) -> bool:
         """Whether a message so addressed belongs here."""

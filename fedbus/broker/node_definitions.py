@@ -20,7 +20,7 @@ _SALT_BYTES = 4
 
 
 def definitions(users: Mapping[str, str], passwords: Mapping[str, str]) -> dict[str, Any]:
-    """RabbitMQ definitions: exchanges, the queues that exist from the start, bindings, users and permissions.
+    """RabbitMQ definitions: exchanges, the queues that exist from the start, bindings, policies, users and permissions.
 
     Args:
         users: role (coordinator, party or client) by name. A party's control queue is part of the definitions, so that
@@ -37,6 +37,7 @@ def definitions(users: Mapping[str, str], passwords: Mapping[str, str]) -> dict[
         "exchanges": [_exchange(name) for name in topology.EXCHANGES],
         "queues": [_queue(queue) for queue in queues],
         "bindings": list(_bindings(queues)),
+        "policies": [{"vhost": VHOST, "priority": 0, **policy} for policy in topology.policies()],
         **user_definitions(users, passwords),
     }
 

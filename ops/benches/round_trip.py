@@ -266,7 +266,7 @@ class BareFlood:
 
 def job_queues() -> dict[str, Queue]:
     """One queue of a job for each kind."""
-    return {kind: topology.job_queue("bench", uuid.uuid4().hex) for kind in ("fedbus", "bare")}
+    return {kind: topology.job_queue("coordinator", uuid.uuid4().hex) for kind in ("fedbus", "bare")}
 
 
 def message(target: Queue, body: bytes) -> Outgoing:

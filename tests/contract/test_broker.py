@@ -24,7 +24,7 @@ SECONDS = 20.0
 
 def queue_of_its_own() -> Queue:
     """A job queue that no other test uses."""
-    return topology.job_queue("bob", uuid.uuid4().hex)
+    return topology.job_queue("coordinator", uuid.uuid4().hex)
 
 
 def to(queue: Queue, body: bytes = b"", message_id: str | None = None, sender: str = "coordinator") -> Outgoing:
@@ -229,7 +229,7 @@ def test_a_lost_queue_is_declared_again_with_the_connection(world: World) -> Non
 
 
 def test_a_single_active_consumer_and_its_successor(world: World) -> None:
-    broker, queue = world.connect(), topology.control_queue(f"p{uuid.uuid4().hex}")
+    broker, queue = world.connect(), topology.control_queue(f"coordinator.{uuid.uuid4().hex}")
     key = queue.bindings[0][1].replace("*", "x")
     broker.declare([queue])
     first = world.receive(broker, queue.name)

@@ -24,7 +24,7 @@ SECONDS = 20.0
 
 def queue_of_its_own(**arguments: object) -> Queue:
     """A job queue that no other test uses, with some of its arguments changed."""
-    queue = topology.job_queue("bob", uuid.uuid4().hex)
+    queue = topology.job_queue("coordinator", uuid.uuid4().hex)
     changed = {"x-" + name.replace("_", "-"): value for name, value in arguments.items()}
     return replace(queue, arguments={**queue.arguments, **changed})
 
@@ -100,7 +100,7 @@ def test_a_full_queue_refuses_what_is_new(world: World) -> None:
         else:
             assert isinstance(error, Nacked)
     assert 3 <= len(taken) < 30
-    broker.publish(replace(to(queue), routing_key="coordinator.bob.other", mandatory=False)).result(SECONDS)
+    broker.publish(replace(to(queue), routing_key="coordinator.coordinator.other", mandatory=False)).result(SECONDS)
     inbox = world.receive(broker, queue.name)
     assert inbox.bodies(len(taken)) == taken
 

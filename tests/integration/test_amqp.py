@@ -28,7 +28,7 @@ SECONDS = 30.0
 Connect = Callable[..., AmqpBroker]
 
 
-def job_queue(party: str = "bob") -> Queue:
+def job_queue(party: str = "coordinator") -> Queue:
     """A job queue that no other test uses."""
     return topology.job_queue(party, uuid.uuid4().hex)
 
@@ -117,7 +117,7 @@ def test_a_party_publishes_under_its_own_name_only(connect: Connect) -> None:
     assert [index for index, error in enumerate(refused) if error is not None] == [20]
     assert isinstance(refused[20], AccessRefused)
     # The broker closed the channel, so what it had not confirmed yet may have been published twice.
-    received, arrived = receive(coordinator, target), set[bytes]()
+    received, arrived = receive(connect("alice"), target), set[bytes]()
     while arrived != {str(n).encode() for n in range(40) if n != 20}:
         delivery = received.get(timeout=SECONDS)
         delivery.ack()

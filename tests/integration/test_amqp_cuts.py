@@ -52,7 +52,7 @@ except FedbusError as error:
 
 def job_queue() -> Queue:
     """A job queue that no other test uses."""
-    return topology.job_queue("bob", uuid.uuid4().hex)
+    return topology.job_queue("coordinator", uuid.uuid4().hex)
 
 
 def to(target: Queue, body: bytes) -> Outgoing:

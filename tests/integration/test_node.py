@@ -7,12 +7,15 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pika
 import pytest
+from pika.adapters.blocking_connection import BlockingChannel
 from pika.exceptions import ChannelClosedByBroker
 
+from fedbus import topology
 from fedbus.broker.node import Node
 from fedbus.errors import BrokerError
 
@@ -82,7 +85,7 @@ def own_node() -> Iterator[Node]:
 
 def test_the_topology_exists_from_the_start(node: Node) -> None:
     queues = dict(line.split("\t") for line in node.rabbitmqctl("list_queues", "name", "type").splitlines()[1:])
-    assert queues["fedbus.jobs"] == queues["fedbus.dead"] == queues["fedbus.party.bank.control"] == "quorum"
+    assert queues["fedbus.jobs.requests"] == queues["fedbus.dead"] == queues["fedbus.party.bank.control"] == "quorum"
 
 
 def test_users_connect_with_their_own_passwords_only(node: Node) -> None:
@@ -110,6 +113,52 @@ def test_a_party_publishes_under_its_own_name_only(node: Node) -> None:
     connection.close()
 
 
+def refused(channel: BlockingChannel, command: Callable[[BlockingChannel], object]) -> bool:
+    """Whether the broker closes the channel over a command because the user may not."""
+    try:
+        command(channel)
+    except ChannelClosedByBroker as error:
+        return bool(error.reply_code == 403)
+    return False
+
+
+def test_the_coordinator_serves_the_parties_queues_but_does_not_read_them(node: Node) -> None:
+    connection = connect(node.url("coordinator"))
+    own, other = topology.job_queue("coordinator", "j"), topology.job_queue("bank", "j")
+    for queue in (own, other, topology.control_queue("bank")):
+        channel = connection.channel()
+        channel.queue_declare(queue.name, durable=True, arguments=queue.arguments)
+        for exchange, key in queue.bindings:
+            channel.queue_bind(queue.name, exchange, key)
+    assert refused(connection.channel(), lambda channel: channel.basic_get("fedbus.party.bank.control"))
+    assert refused(connection.channel(), lambda channel: channel.basic_get(other.name))
+    assert refused(connection.channel(), lambda channel: channel.queue_purge(other.name))
+    assert not refused(connection.channel(), lambda channel: channel.basic_get(own.name))
+    for queue in (own, other):
+        connection.channel().queue_delete(queue.name)
+    connection.close()
+
+
+def test_a_client_puts_requests_into_the_job_queue_and_binds_nothing_to_it(node: Node) -> None:
+    connection = connect(node.url("client"))
+    channel = connection.channel()
+    channel.confirm_delivery()
+    channel.basic_publish("fedbus.jobs", "query", b"x", mandatory=True)
+    commands: list[Callable[[BlockingChannel], object]] = [
+        lambda channel: channel.queue_bind("fedbus.jobs.requests", "fedbus.events", "#"),
+        lambda channel: channel.basic_get("fedbus.jobs.requests"),
+        lambda channel: channel.basic_publish("fedbus.data", "shop.bank.j", b"x"),
+    ]
+    for command in commands:
+        other = connection.channel()
+        other.confirm_delivery()
+        assert refused(other, command)
+    connection.close()
+    connection = connect(node.url("coordinator"))
+    connection.channel().queue_purge("fedbus.jobs.requests")
+    connection.close()
+
+
 def test_a_user_added_live_has_its_permissions_and_queue(node: Node) -> None:
     node.add_user("dora", "party")
     connection = connect(node.url("dora"))
@@ -121,7 +170,10 @@ def test_a_user_added_live_has_its_permissions_and_queue(node: Node) -> None:
 
 
 def test_it_listens_on_loopback_only(node: Node) -> None:
-    inodes = {str(fd.readlink()) for fd in Path(f"/proc/{node.pid}/fd").iterdir()}
+    inodes = set()
+    for fd in Path(f"/proc/{node.pid}/fd").iterdir():
+        with suppress(FileNotFoundError):  # closed since it was listed
+            inodes.add(str(fd.readlink()))
     listening = []
     for table in ("tcp", "tcp6"):
         for line in Path(f"/proc/net/{table}").read_text().splitlines()[1:]:
@@ -168,7 +220,7 @@ def test_after_a_kill_it_returns_on_the_same_port_with_the_same_messages(own_nod
     own_node.start()
     assert (own_node.port, own_node.url("coordinator")) == (port, url)
     again = connect(url)
-    _, _, body = again.channel().basic_get("fedbus.jobs", auto_ack=True)
+    _, _, body = again.channel().basic_get("fedbus.jobs.requests", auto_ack=True)
     assert body == b"kept"
     again.close()
 

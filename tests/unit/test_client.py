@@ -32,7 +32,7 @@ def test_the_answer_to_a_query_is_not_shown_twice() -> None:
         for state in ("running", "cancelled"):
             announce(state)
 
-    coordinator.consume(topology.JOBS, answer)
+    coordinator.consume(topology.JOBS_QUEUE, answer)
     with Client(watching) as client:
         seen = [event.state for event in client.watch(JOB, timeout=10) if isinstance(event, StateChanged)]
     watching.close()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import re
 from pathlib import Path
 
 import pytest
@@ -34,7 +35,11 @@ def test_definitions_hold_the_topology_that_exists_from_the_start() -> None:
     assert {(exchange["name"], exchange["type"]) for exchange in made["exchanges"]} == {
         (name, "topic") for name in topology.EXCHANGES
     }
-    assert {queue["name"] for queue in made["queues"]} == {"fedbus.jobs", "fedbus.dead", "fedbus.party.bank.control"}
+    assert {queue["name"] for queue in made["queues"]} == {
+        "fedbus.jobs.requests",
+        "fedbus.dead",
+        "fedbus.party.bank.control",
+    }
     assert all(queue["arguments"]["x-queue-type"] == "quorum" for queue in made["queues"])
     bindings = {(binding["source"], binding["routing_key"], binding["destination"]) for binding in made["bindings"]}
     assert ("fedbus.control", "bank.*.*", "fedbus.party.bank.control") in bindings
@@ -49,6 +54,24 @@ def test_a_party_configures_nothing_and_writes_under_its_own_name_only() -> None
         ("bank", "fedbus.data", r"^bank\..*$"),
         ("bank", "fedbus.events", r"^bank\..*$"),
     }
+
+
+def test_nobody_reads_another_participants_queue() -> None:
+    made = definitions(USERS, PASSWORDS)
+    reads = {entry["user"]: re.compile(entry["read"]) for entry in made["permissions"]}
+    queues = [topology.control_queue("bank"), topology.job_queue("bank", "j"), topology.job_queue("coordinator", "j")]
+    names = [queue.name for queue in (*queues, topology.watch_queue("client", "t"), topology.jobs_queue())]
+    readable = {user: [name for name in names if pattern.search(name)] for user, pattern in reads.items()}
+    assert readable == {"coordinator": [names[2], names[4]], "bank": names[:2], "client": [names[3]]}
+
+
+def test_what_the_parties_queues_give_up_is_dead_lettered_by_a_policy() -> None:
+    ((pattern, definition),) = [(p["pattern"], p["definition"]) for p in definitions(USERS, PASSWORDS)["policies"]]
+    assert definition == {"dead-letter-exchange": topology.DEAD}
+    for queue in (topology.control_queue("bank"), topology.job_queue("bank", "j")):
+        assert re.search(pattern, queue.name)
+        # As an argument it would need the right to read the queue, which the coordinator has not.
+        assert "x-dead-letter-exchange" not in queue.arguments
 
 
 def test_an_unknown_role_is_refused() -> None:
