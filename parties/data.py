@@ -151,6 +151,11 @@ def _features(
             raise DataError(file.missing(name))
     if label == id_column:
         raise DataError(f"{file.path.name}: column '{label}' cannot be both the id and the label; name another label")
+    if label in exclude:
+        raise DataError(
+            f"{file.path.name}: column '{label}' is left out of all jobs by `exclude` and cannot be the label;"
+            " name another label, or ask the operator of the data to take it out of `exclude`"
+        )
     taken = {**dict.fromkeys(exclude, "excluded"), id_column: "the id column"}
     if label is not None:
         taken[label] = "the label"

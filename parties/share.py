@@ -41,6 +41,7 @@ class Share:
         key: the job's public key.
         score_bits: fraction bits of scores.
         digest: of the aligned rows, so that a restart notices a file that was changed meanwhile.
+        test_digest: of the held-out rows, empty without.
         positions: of the aligned rows in the party's own table, (rows,); the same for test_positions.
         weights: (columns,) of standardised columns, at the guest with the intercept as the last one.
         optimizer: its state.
@@ -52,6 +53,7 @@ class Share:
     key: bytes
     score_bits: int
     digest: bytes
+    test_digest: bytes
     positions: np.ndarray
     test_positions: np.ndarray | None
     weights: np.ndarray
@@ -112,13 +114,11 @@ def prepare(session: Session, engine: Engine, align: Align, tables: Tables, poli
     state = session.restore()
     share = _begin(session, engine, align, tables, policy) if state is None else Share(**state)
     intercept = session.party == session.guest
-    train = tables.train.take(share.positions)
-    if _digest(train) != share.digest:
-        raise DataError(f"{train.name}: the aligned rows changed since the job began; submit a new job")
+    train = _unchanged(tables.train, share.positions, share.digest)
+    test = None
+    if tables.test is not None and share.test_positions is not None:
+        test = _unchanged(tables.test, share.test_positions, share.test_digest)
     scaling = Scaling.fit(train)
-    test = (
-        tables.test.take(share.test_positions) if tables.test is not None and share.test_positions is not None else None
-    )
     prepared = Prepared(
         share=share,
         columns=train.columns,
@@ -137,12 +137,13 @@ def _begin(session: Session, engine: Engine, align: Align, tables: Tables, polic
     session.at(ALIGNMENT_ROUND)
     positions = align(session, engine, tables.train.ids)
     policy.check_alignment(len(positions))
-    test_positions = None
+    test_positions, test_digest = None, b""
     if tables.test is not None:
         session.at(ALIGNMENT_ROUND, batch=1)
         test_positions = align(session, engine, tables.test.ids)
         session.at(ALIGNMENT_ROUND)
         policy.check_alignment(len(test_positions), "held-out rows")
+        test_digest = _digest(tables.test.take(test_positions))
     columns = len(tables.train.columns) + (session.party == session.guest)
     train = tables.train.take(positions)
     own_bits = 0 if train.label is None else score_bits(train.label)
@@ -158,7 +159,15 @@ def _begin(session: Session, engine: Engine, align: Align, tables: Tables, polic
         raise ProtocolError(f"{session.coordinator} named {given.score_bits} fraction bits of scores")
     spans = batches(len(positions), session.spec.params.batch_size)
     policy.check_batches(min(stop - start for start, stop in spans), given.columns)
-    return Share(given.key, given.score_bits, _digest(train), positions, test_positions, np.zeros(columns))
+    return Share(
+        key=given.key,
+        score_bits=given.score_bits,
+        digest=_digest(train),
+        test_digest=test_digest,
+        positions=positions,
+        test_positions=test_positions,
+        weights=np.zeros(columns),
+    )
 
 
 def score_bits(label: np.ndarray) -> int:
@@ -177,6 +186,15 @@ def _design(features: np.ndarray, *, intercept: bool) -> np.ndarray:
 
 def _label(table: Table | None) -> np.ndarray:
     return np.empty(0) if table is None or table.label is None else table.label
+
+
+def _unchanged(table: Table, positions: np.ndarray, digest: bytes) -> Table:
+    """The rows at `positions`; DataError where they are not those that the job began with."""
+    if positions.max() < len(table):
+        rows = table.take(positions)
+        if _digest(rows) == digest:
+            return rows
+    raise DataError(f"{table.name}: the aligned rows changed since the job began; submit a new job")
 
 
 def _digest(table: Table) -> bytes:

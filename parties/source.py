@@ -18,8 +18,11 @@ from pathlib import Path
 
 import duckdb
 import numpy as np
+import structlog
 
 from fedbus.errors import DataError
+
+log = structlog.get_logger()
 
 # A party computes in other processes at the same time: reading must not take every processor.
 THREADS = 2
@@ -114,14 +117,17 @@ class Source:
         raise DataError(f"{self.path.name}: changed while it was read; start again when it is complete")
 
     def missing(self, column: str) -> str:
-        """The message for a column that the file does not have: nearest names, and what there is."""
+        """The message for a column that the file does not have, with the nearest name.
+
+        It travels to all who take part or watch: what else the file has is for this party's own log.
+        """
+        log.warning("no such column", file=self.path.name, column=column, columns=list(self.names))
         lowered = {name.lower(): name for name in self.names}
-        near = [lowered[name] for name in get_close_matches(column.lower(), list(lowered), n=3)]
-        hint = f"; did you mean {' or '.join(repr(name) for name in near)}?" if near else ""
-        shown = ", ".join(repr(name) for name in self.names[:30]) + (", …" if len(self.names) > 30 else "")
+        near = [lowered[name] for name in get_close_matches(column.lower(), list(lowered), n=1)]
+        hint = f"; did you mean {near[0]!r}?" if near else "; this party's log names the columns that it has"
         if self.delimiter == "," and len(self.names) == 1 and any(mark in self.names[0] for mark in ";\t|"):
             hint = "; the columns are not separated by commas: save the file as comma-separated CSV"
-        return f"{self.path.name}: no column '{column}'{hint} (the file has {shown})"
+        return f"{self.path.name}: no column '{column}'{hint}"
 
     def _type(self, column: str) -> str:
         return self.types[self.names.index(column)]

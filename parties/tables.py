@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from difflib import get_close_matches
+
+import structlog
 
 from fedbus.errors import JobRefused
 from fedbus.jobs import JobSpec
-from fedbus.schema import nearest
 from fedbus.settings import PartySettings
 from parties import data
+
+log = structlog.get_logger()
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +39,10 @@ def load(settings: PartySettings, spec: JobSpec) -> Tables:
 def _table(settings: PartySettings, name: str, label: str | None, like: data.Table | None = None) -> data.Table:
     dataset = settings.datasets.get(name)
     if dataset is None:
-        hint = nearest(name, settings.datasets) if settings.datasets else "it has none"
+        # The answer travels to all who take part or watch: what else there is, is for this party's own log.
+        log.warning("no such data set", dataset=name, datasets=list(settings.datasets))
+        near = get_close_matches(name, settings.datasets, n=1)
+        hint = f"did you mean {near[0]!r}?" if near else "its log names those that it has"
         raise JobRefused(f"{settings.name} has no data set {name!r} (section [datasets.{name}] of its file); {hint}")
     return data.load(
         settings.path(dataset.source),

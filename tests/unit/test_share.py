@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+from typing import Any
+
 import numpy as np
 import pytest
 
 from fedbus.crypto import fixedpoint
-from parties.data import MAX_LABEL
-from parties.share import score_bits
+from fedbus.errors import DataError
+from parties.data import MAX_LABEL, Table
+from parties.policy import Policy
+from parties.share import Prepared, Share, _digest, prepare, score_bits
+from parties.tables import Tables
 
 
 @pytest.mark.parametrize("size", [1e-7, 0.3, 1.0, 50.0, 5e6, 1e12, MAX_LABEL * 0.999])
@@ -28,3 +34,51 @@ def test_signs_order_and_small_changes_do_not_show() -> None:
     label = np.random.default_rng(5).normal(size=1000)
     assert len({score_bits(part) for part in (label, -label, label[::-1], label * 1.001)}) == 1
     assert score_bits(np.zeros(3)) == 42
+
+
+def table(name: str, rows: int) -> Table:
+    features = np.random.default_rng(rows).normal(size=(rows, 2))
+    return Table(name, [f"id{row}" for row in range(rows)], ("a", "b"), features, features[:, 0] + 1)
+
+
+def changed(of: Table, **fields: Any) -> Table:
+    parts = {"name": of.name, "ids": of.ids, "columns": of.columns, "features": of.features, "label": of.label}
+    return Table(**{**parts, **fields})
+
+
+def restart(begun: Tables, found: Tables) -> Prepared:
+    """Prepare from a checkpoint of a job that began with other files than are found."""
+    assert begun.test is not None
+    positions, test_positions = np.array([7, 0, 3, 5]), np.array([4, 1])
+    digests = _digest(begun.train.take(positions)), _digest(begun.test.take(test_positions))
+    share = Share(b"key", 40, *digests, positions, test_positions, np.zeros(3))
+    session = SimpleNamespace(restore=share.to_map, party="shop", guest="shop")
+    return prepare(session, None, None, found, Policy())  # type: ignore[arg-type]
+
+
+def test_unchanged_files_are_taken_up_again() -> None:
+    tables = Tables(table("rows.csv", 8), table("held.csv", 5))
+    prepared = restart(tables, tables)
+    assert (prepared.features.shape, prepared.test_features is not None) == ((4, 3), True)
+    assert prepared.test_label.shape == (2,)
+
+
+@pytest.mark.parametrize("which", ["train", "test"])
+@pytest.mark.parametrize("change", ["features", "label", "shorter"])
+def test_a_file_changed_before_a_restart_is_named(which: str, change: str) -> None:
+    tables = Tables(table("rows.csv", 8), table("held.csv", 5))
+    assert tables.test is not None
+    old = tables.train if which == "train" else tables.test
+    assert old.label is not None
+    row = 7 if which == "train" else 4
+    features, label = old.features.copy(), old.label.copy()
+    if change == "features":
+        features[row, 1] += 1e-9
+    if change == "label":
+        label[row] += 1e-9
+    new = changed(old, features=features, label=label)
+    if change == "shorter":
+        new = old.take(np.arange(row))
+    found = Tables(new, tables.test) if which == "train" else Tables(tables.train, new)
+    with pytest.raises(DataError, match=rf"{old.name}: the aligned rows changed since the job began"):
+        restart(tables, found)

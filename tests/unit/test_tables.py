@@ -1,0 +1,59 @@
+"""What an error tells others of a party's tables: the nearest name, and no other."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from structlog.testing import capture_logs
+
+from fedbus.errors import DataError, JobRefused
+from fedbus.jobs import load
+from fedbus.settings import load_party
+from federation import Federation, synthetic
+from parties import tables
+
+
+def refusal(federation: Federation, party: int) -> tuple[str, list[object]]:
+    """The text that all participants get, and what only the party's log says."""
+    spec = load(federation.write_job())
+    with capture_logs() as logs, pytest.raises((DataError, JobRefused)) as caught:
+        tables.load(load_party(federation.files[party], {}), spec)
+    return str(caught.value), [entry.get("columns", entry.get("datasets")) for entry in logs]
+
+
+def renamed(federation: Federation, *names: str) -> None:
+    file = federation.files[1]
+    own = file.read_text()
+    section = own[own.index("[datasets.rows]") :]
+    file.write_text(own.replace(section, "".join(section.replace("rows]", f"{name}]") for name in names)))
+
+
+def test_a_missing_data_set_names_only_the_nearest(tmp_path: Path) -> None:
+    federation = synthetic(tmp_path)
+    renamed(federation, "row", "patients_hiv", "rowsy")
+    text, logged = refusal(federation, 1)
+    assert text.endswith("; did you mean 'rowsy'?")
+    assert "'row'" not in text
+    assert "patients" not in text
+    assert logged == [["row", "patients_hiv", "rowsy"]]
+
+
+def test_a_missing_data_set_with_none_near_names_none(tmp_path: Path) -> None:
+    federation = synthetic(tmp_path)
+    renamed(federation, "patients_hiv")
+    text, logged = refusal(federation, 1)
+    assert "patients" not in text
+    assert logged == [["patients_hiv"]]
+
+
+@pytest.mark.parametrize(("label", "hint"), [("salry", "did you mean 'salary'?"), ("zzz", "this party's log")])
+def test_a_missing_column_names_only_the_nearest(tmp_path: Path, label: str, hint: str) -> None:
+    federation = synthetic(tmp_path)
+    (tmp_path / "shop.csv").write_text("id,salary,salaries,hiv_status\n1,2,3,4\n")
+    federation.label = label
+    text, logged = refusal(federation, 0)
+    assert hint in text
+    assert "hiv" not in text
+    assert "salaries" not in text
+    assert logged == [["id", "salary", "salaries", "hiv_status"]]
