@@ -10,18 +10,21 @@ from typing import Any
 
 import structlog
 
-from coordinator import linear
+from coordinator import gram, linear
 from fedbus import codec, topology
 from fedbus.broker.base import Broker, Outgoing
 from fedbus.crypto.engine import Engine
 from fedbus.errors import BrokerError, FedbusError, JobError, JobRefused, PeerSilent, StoreError
 from fedbus.jobs import JobState
 from fedbus.messages import Accepted, Envelope, Finished, Message, Outcome, Start
+from fedbus.process import peak_memory
 from fedbus.retry import delay
 from fedbus.session import Session
 from fedbus.store import JobRecord, Store
 
 log = structlog.get_logger()
+
+_SOLVERS = {"gram": gram, "sgd": linear}
 
 
 class Cancelled(JobError):
@@ -90,10 +93,12 @@ class Conductor:
         self._broker.declare([*queues, *(topology.control_queue(party) for party in spec.parties)], timeout=None)
         session.open()
         joined = self._joined(session)
-        figures = linear.coordinate(session, self._engine)
+        figures = _SOLVERS[spec.params.solver].coordinate(session, self._engine)
         session.at(session.round + 1)
         results = {party: session.recv(party, Finished).figures for party in spec.parties}
         guest = results[spec.guest.party]
+        sent = {party: figures_of["bytes_sent"] for party, figures_of in results.items()}
+        memory = {party: figures_of["peak_memory_bytes"] for party, figures_of in results.items()}
         return {
             "job": session.job,
             "name": spec.name,
@@ -102,7 +107,8 @@ class Conductor:
             **joined,
             **figures,
             **{key: guest[key] for key in ("train", "test") if key in guest},
-            "bytes_sent": {**{p: r["bytes_sent"] for p, r in results.items()}, session.party: session.bytes_sent},
+            "bytes_sent": {**sent, session.party: session.bytes_sent},
+            "peak_memory_bytes": {**memory, session.party: peak_memory()},
             "seconds": time.time() - began,
         }
 

@@ -18,6 +18,7 @@ from fedbus.schema import convert, nearest, read_toml
 COORDINATOR = "coordinator"
 MIN_KEY_BITS = 2048
 _MIN_TEST_KEY_BITS = 512
+_COLUMN_BITS = 24
 # The report has the loss of each round, and has to fit one message.
 MAX_ROUNDS = 100_000
 
@@ -69,17 +70,20 @@ class LinearParams(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit
     """Parameters of `vertical-linear`.
 
     Attributes:
+        solver: "gram", conjugate gradients on encrypted cross products; or "sgd", gradient descent on encrypted
+            residuals, to which learning_rate, optimizer, momentum, batch_size and patience belong.
         learning_rate: of the optimiser at each party, on standardised columns.
         optimizer: "momentum" (heavy ball) or "adam".
         l2: ridge; the objective is sum(d^2)/(2 rows) + l2/2 |w|^2 without the intercept.
         batch_size: rows a round; None takes all of them.
         tolerance: converged when an epoch's loss changed by no more than this part of itself, `patience` times running.
         max_epochs: times the batches of an epoch it may come to MAX_ROUNDS; checked once the rows are known.
-        feature_bits: fraction bits of the fixed point of standardised columns.
+        feature_bits: fraction bits of the fixed point of standardised columns; None is 24 with solver "sgd", and with
+            "gram" the fewer the more rows there are.
         insecure_for_tests: allows a key below 2048 bits. Never for real data.
     """
 
-    solver: str = "sgd"
+    solver: str = "gram"
     key_bits: Annotated[int, Meta(ge=_MIN_TEST_KEY_BITS, le=8192, multiple_of=2)] = MIN_KEY_BITS
     learning_rate: Positive = 0.1
     optimizer: str = "momentum"
@@ -89,8 +93,13 @@ class LinearParams(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit
     tolerance: NotNegative = 1e-6
     patience: Annotated[int, Meta(ge=1)] = 3
     max_epochs: Annotated[int, Meta(ge=1, le=MAX_ROUNDS)] = 500
-    feature_bits: Annotated[int, Meta(ge=8, le=40)] = 24
+    feature_bits: Annotated[int, Meta(ge=8, le=40)] | None = None
     insecure_for_tests: bool = False
+
+    @property
+    def column_bits(self) -> int:
+        """Fraction bits of columns with solver "sgd"."""
+        return _COLUMN_BITS if self.feature_bits is None else self.feature_bits
 
 
 class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
@@ -143,8 +152,10 @@ class JobSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defa
 
 
 ALGORITHMS = ("vertical-linear",)
-SOLVERS = ("sgd",)
+SOLVERS = ("gram", "sgd")
 OPTIMIZERS = ("momentum", "adam")
+# What means nothing to the other solver.
+_OF_SGD = ("learning_rate", "optimizer", "momentum", "batch_size", "patience")
 
 
 def parse(fields: Any, where: str = "job") -> JobSpec:
@@ -163,6 +174,12 @@ def parse(fields: Any, where: str = "job") -> JobSpec:
     params = spec.params
     _known("params.solver", params.solver, SOLVERS, where)
     _known("params.optimizer", params.optimizer, OPTIMIZERS, where)
+    foreign = [key for key in fields.get("params", {}) if key in _OF_SGD]
+    if params.solver != "sgd" and foreign:
+        raise ConfigError(
+            f"{where}: params.{foreign[0]}: belongs to solver 'sgd', this is {params.solver!r}; "
+            'leave it out, or set params.solver = "sgd"'
+        )
     if params.key_bits < MIN_KEY_BITS and not params.insecure_for_tests:
         raise ConfigError(
             f"{where}: params.key_bits: {params.key_bits} is below {MIN_KEY_BITS}, which protects nobody; "

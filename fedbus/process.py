@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import resource
 import signal
 import sys
 import threading
@@ -110,6 +111,12 @@ def _start(config: S, factory: Factory[S], stack: contextlib.ExitStack, on_end: 
     stack.callback(service.stop)
     service.start()
     return page.url
+
+
+def peak_memory() -> int:
+    """Bytes that this process, or one of its children that has ended, has had in memory at most."""
+    used = (resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+    return max(used) * 1024
 
 
 def _stop_on_signals() -> None:

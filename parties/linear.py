@@ -19,7 +19,6 @@ section 2.4.2 and tables 1 and 2. What each role learns: docs/protocols/linear.m
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -37,21 +36,8 @@ from parties import align
 from parties.optimizer import Optimizer
 from parties.passes import guest_pass, host_pass, open_scores, send_scores
 from parties.policy import Policy
-from parties.share import ALIGNMENT_ROUND, Prepared, Share, prepare
+from parties.share import ALIGNMENT_ROUND, Prepared, Result, Share, prepare
 from parties.tables import Tables
-
-
-@dataclass(frozen=True, slots=True)
-class Result:
-    """What a party has at the end.
-
-    Attributes:
-        model: its share, for its own store.
-        figures: for the report.
-    """
-
-    model: bytes
-    figures: dict[str, Any]
 
 
 def host(session: Session, engine: Engine, tables: Tables, policy: Policy) -> Result:
@@ -109,10 +95,10 @@ class _Work:
         self.session = session
         self.engine = engine
         self.vectors = Vectors(session, engine, PublicKey.from_bytes(job.share.key), job.share.score_bits)
-        self.encoded = fixedpoint.encode(job.features, params.feature_bits)
+        self.encoded = fixedpoint.encode(job.features, params.column_bits)
         self.batches = batches(len(job.features), params.batch_size)
         self.optimizer = Optimizer.create(params.optimizer, params.learning_rate, params.momentum)
-        self.optimizer.restore(job.share.optimizer)
+        self.optimizer.restore(job.share.solver)
         self.has_intercept = session.party == session.guest
         terms = len(job.features) * len(session.spec.participants)
         fixedpoint.check_range(terms, fixedpoint.MAX_BITS, fixedpoint.MAX_BITS, self.vectors.key.n)

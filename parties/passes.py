@@ -132,7 +132,7 @@ def _parts(vectors: Vectors, sender: str, kind: type, rows: int) -> Iterator[tup
 
 
 def _product(vectors: Vectors, matrix: np.ndarray, part: CipherTensor, bits: int | None = None) -> CipherTensor:
-    bits = vectors.session.spec.params.feature_bits if bits is None else bits
+    bits = vectors.session.spec.params.column_bits if bits is None else bits
     return vectors.engine.matvec(vectors.key, matrix, part, bits)
 
 

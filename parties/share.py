@@ -16,6 +16,7 @@ from fedbus.crypto import fixedpoint
 from fedbus.crypto.engine import Engine
 from fedbus.crypto.paillier import PublicKey
 from fedbus.errors import DataError, ProtocolError, WrongKey
+from fedbus.gram import LABEL_BITS
 from fedbus.messages import Aligned
 from fedbus.session import Session
 from parties.data import Scaling, Table
@@ -24,13 +25,27 @@ from parties.tables import Tables
 
 Align = Callable[[Session, Engine, Sequence[str]], np.ndarray]
 
-# Session rounds before the first round of training: the coordinator makes its key in 0, tables are aligned in 1.
-ALIGNMENT_ROUND = 1
+# Session rounds before the first round of training: the coordinator makes its key in 0, tables are aligned in 1, and
+# solver `gram` passes over the rows in 2.
+ALIGNMENT_ROUND, PASS_ROUND = 1, 2
 
 # Of the bits of a score these lie above the label's root mean square: 12 hold any one of 10 million labels, the rest
 # scores that overshoot. Below it remain 42 bits; as many keep the loss exact to 1e-9.
-_HEADROOM_BITS = 20
+_HEADROOM_BITS = fixedpoint.MAX_BITS - LABEL_BITS
 _MOST_SCORE_BITS = 60
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What a party has at the end.
+
+    Attributes:
+        model: its share, for its own store.
+        figures: for the report.
+    """
+
+    model: bytes
+    figures: dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,11 +55,12 @@ class Share:
     Attributes:
         key: the job's public key.
         score_bits: fraction bits of scores.
+        columns: that each party trains, the guest's with the intercept.
         digest: of the aligned rows, so that a restart notices a file that was changed meanwhile.
         test_digest: of the held-out rows, empty without.
         positions: of the aligned rows in the party's own table, (rows,); the same for test_positions.
         weights: (columns,) of standardised columns, at the guest with the intercept as the last one.
-        optimizer: its state.
+        solver: the state of the optimiser, or of conjugate gradients.
         trained: rounds of training done.
         stopped: training has ended.
         converged: because the loss did.
@@ -52,12 +68,13 @@ class Share:
 
     key: bytes
     score_bits: int
+    columns: dict[str, int]
     digest: bytes
     test_digest: bytes
     positions: np.ndarray
     test_positions: np.ndarray | None
     weights: np.ndarray
-    optimizer: dict[str, Any] = field(default_factory=dict)
+    solver: dict[str, Any] = field(default_factory=dict)
     trained: int = 0
     stopped: bool = False
     converged: bool = False
@@ -66,10 +83,10 @@ class Share:
         """For a checkpoint."""
         return {name: getattr(self, name) for name in self.__slots__}
 
-    def stepped(self, weights: np.ndarray, optimizer: dict[str, Any], *, stop: bool, converged: bool) -> Share:
+    def stepped(self, weights: np.ndarray, solver: dict[str, Any], *, stop: bool, converged: bool) -> Share:
         """The share after one more round of training."""
         done = self.trained + 1
-        return replace(self, weights=weights, optimizer=optimizer, trained=done, stopped=stop, converged=converged)
+        return replace(self, weights=weights, solver=solver, trained=done, stopped=stop, converged=converged)
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,7 +163,11 @@ def _begin(session: Session, engine: Engine, align: Align, tables: Tables, polic
         test_digest = _digest(tables.test.take(test_positions))
     columns = len(tables.train.columns) + (session.party == session.guest)
     train = tables.train.take(positions)
-    own_bits = 0 if train.label is None else score_bits(train.label)
+    own_bits = 0
+    if train.label is not None:
+        # Solver `gram` works on the label around its mean.
+        around = train.label.mean() if session.spec.params.solver == "gram" else 0.0
+        own_bits = score_bits(train.label - around)
     held_out = 0 if test_positions is None else len(test_positions)
     session.send(session.coordinator, Aligned(len(positions), held_out, columns, own_bits))
     given = session.recv(session.coordinator, messages.PublicKey)
@@ -162,6 +183,7 @@ def _begin(session: Session, engine: Engine, align: Align, tables: Tables, polic
     return Share(
         key=given.key,
         score_bits=given.score_bits,
+        columns=given.columns,
         digest=_digest(train),
         test_digest=test_digest,
         positions=positions,

@@ -28,17 +28,19 @@ from fedbus.errors import (
 from fedbus.jobs import JobState
 from fedbus.messages import Accepted, Envelope, Failed, Finished, Outcome, Start, StateChanged
 from fedbus.post import publish_event
-from fedbus.process import GRACE_SECONDS
+from fedbus.process import GRACE_SECONDS, peak_memory
 from fedbus.session import Session
 from fedbus.settings import PartySettings
 from fedbus.store import Store
-from parties import linear, tables
+from parties import gram, linear, tables
 from parties.policy import Policy
 
 log = structlog.get_logger()
 
 # Before a control message that could not be journalled is delivered again.
 _STORE_PAUSE_SECONDS = 30.0
+
+_SOLVERS = {"gram": gram, "sgd": linear}
 
 
 class _Run:
@@ -217,11 +219,12 @@ class Worker:
         rows = {"train": len(own.train), "test": len(own.test) if own.test else 0}
         if not session.resumed:
             session.send(session.coordinator, Accepted(rows, len(own.train.columns), self._metrics_url))
-        role = linear.guest if session.role == "guest" else linear.host
+        solver = _SOLVERS[spec.params.solver]
+        role = solver.guest if session.role == "guest" else solver.host
         result = role(session, self._engine, own, self._policy)
         self._store.save_model(session.job, result.model)
         session.at(session.round + 1)
-        figures = {**result.figures, "bytes_sent": session.bytes_sent}
+        figures = {**result.figures, "bytes_sent": session.bytes_sent, "peak_memory_bytes": peak_memory()}
         session.send(session.coordinator, Finished(figures))
 
     def _outcome(self, run: _Run) -> Outcome | None:

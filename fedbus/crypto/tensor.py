@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+import numpy as np
+
 FINGERPRINT_BYTES = 16
 
 
@@ -37,6 +39,11 @@ class CipherTensor:
         """The ciphertexts from start to stop, excluding stop."""
         blob = self.blob[start * self.width : stop * self.width]
         return CipherTensor(self.fingerprint, self.scale, self.width, blob)
+
+    def every(self, step: int, first: int) -> CipherTensor:
+        """The ciphertexts first, first + step, first + 2 * step and so on."""
+        rows = np.frombuffer(self.blob, dtype=np.uint8).reshape(len(self), self.width)
+        return CipherTensor(self.fingerprint, self.scale, self.width, rows[first::step].tobytes())
 
     @staticmethod
     def join(parts: Iterable[CipherTensor]) -> CipherTensor:

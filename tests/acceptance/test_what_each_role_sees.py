@@ -2,78 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, field
 from itertools import pairwise
-from typing import Any
 
 import numpy as np
 import pytest
+from recording import Recording, record
 
-from coordinator.service import Service
-from fedbus import codec, simulate
-from fedbus.broker.base import Broker
-from fedbus.crypto.engine import Engine
-from fedbus.crypto.paillier import PrivateKey
-from fedbus.messages import Envelope, TensorMessage
-from fedbus.store import Store, StoredMessage
-from federation import ROLES, Federation, synthetic
-from parties.worker import Worker
+from fedbus.messages import TensorMessage
+from federation import synthetic
 
 ROUNDS = 30
-
-
-@dataclass
-class Recording:
-    """What each participant received, and the coordinator's key."""
-
-    received: dict[str, list[Envelope]] = field(default_factory=dict)
-    private: PrivateKey | None = None
-    report: dict[str, Any] = field(default_factory=dict)
-
-    def tensors(self, recipient: str, kind: str) -> list[tuple[Envelope, list[int]]]:
-        """The ciphertexts in each message of a kind."""
-        found = []
-        for envelope in self.received[recipient]:
-            if envelope.kind == kind and isinstance(envelope.payload, TensorMessage):
-                tensor = envelope.payload.tensor
-                parts = range(0, len(tensor.blob), tensor.width)
-                found.append((envelope, [int.from_bytes(tensor.blob[p : p + tensor.width], "big") for p in parts]))
-        return found
-
-    @property
-    def key(self) -> PrivateKey:
-        assert self.private is not None
-        return self.private
-
-
-def record(federation: Federation) -> Recording:
-    """Run a job with stores that record."""
-    recording = Recording()
-
-    def spy(role: Callable[..., Any]) -> Callable[..., Any]:
-        def make(config: Any, broker: Broker, store: Store, engine: Engine, url: str) -> Any:
-            receive, checkpoint = store.receive, store.checkpoint
-
-            def received(message: StoredMessage) -> bool:
-                recording.received.setdefault(config.name, []).append(codec.decode(message.body))
-                return receive(message)
-
-            def checkpointed(job: str, round_: int, state: bytes) -> None:
-                primes = codec.unpack(state)["state"].get("primes")
-                if primes:
-                    recording.private = PrivateKey.from_primes(*(int.from_bytes(prime, "big") for prime in primes))
-                checkpoint(job, round_, state)
-
-            store.receive, store.checkpoint = received, checkpointed  # type: ignore[method-assign]
-            return role(config, broker, store, engine, url)
-
-        return make
-
-    roles = simulate.Roles(coordinator=spy(Service), party=spy(Worker), compare=ROLES.compare)
-    recording.report = federation.run(roles=roles)
-    assert recording.report["state"] == "succeeded"
-    return recording
 
 
 @pytest.fixture(scope="module", params=[1, 2], ids=["one host", "two hosts"])
@@ -137,7 +75,7 @@ def test_no_number_of_a_party_is_in_clear_text_at_the_coordinator(recording: Rec
             assert set(envelope.payload.__slots__) == {"rows", "columns", "metrics"}
         if envelope.kind == "finished":
             figures = envelope.payload.figures  # type: ignore[attr-defined]
-            assert set(figures) <= {"columns", "train", "bytes_sent"}
+            assert set(figures) <= {"columns", "train", "bytes_sent", "peak_memory_bytes"}
 
 
 def test_every_ciphertext_on_the_wire_is_obfuscated(recording: Recording) -> None:

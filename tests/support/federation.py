@@ -140,7 +140,7 @@ def motor(folder: Path, *, hosts: int = 1, **params: Any) -> Federation:
     return Federation(folder, "motor_speed", "shop", names, params={**FAST, **params})
 
 
-FAST: dict[str, Any] = {"key_bits": 512, "insecure_for_tests": True}
+FAST: dict[str, Any] = {"solver": "sgd", "key_bits": 512, "insecure_for_tests": True}
 
 
 def synthetic(folder: Path, *, rows: int = 60, hosts: int = 1, unit: float = 1.0, **params: Any) -> Federation:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from coordinator.linear import Course, _check_rounds, _figures
+from coordinator.course import Course, check_rounds
 from fedbus import codec, jobs
 from fedbus.errors import JobRefused
 from fedbus.jobs import LinearParams
@@ -23,14 +23,14 @@ def test_a_report_of_the_longest_job_of_all_parties_is_one_message() -> None:
         accepted = Accepted({"train": 10**7, "test": 10**7}, 10**5, "http://" + "m" * 16_000)
         codec.decode(codec.encode(Envelope("j", party, "c", accepted)))
         said[party] = {"rows": accepted.rows, "columns": accepted.columns, "metrics": accepted.metrics}
-    report = {"reason": "x" * 16_384, "parties": said, **_figures(course, Verdict(0.5, stop=True, converged=False))}
+    report = {"reason": "x" * 16_384, "parties": said, **course.figures(Verdict(0.5, stop=True, converged=False))}
     body = codec.encode(Envelope("j", "c", "c", StateChanged("succeeded", "x" * 16_384, report)))
     assert len(body) > 8 * jobs.MAX_ROUNDS
 
 
 @pytest.mark.parametrize(("rows", "params"), [(10**6, LinearParams(max_epochs=100_000)), (10**18, LinearParams())])
 def test_as_many_rounds_as_a_report_holds(rows: int, params: LinearParams) -> None:
-    _check_rounds(rows, params)
+    check_rounds(rows, params)
 
 
 @pytest.mark.parametrize(("rows", "batch_size", "epochs"), [(201_000, 1000, 500), (10**18, 1, 1), (20_010, 10, 50)])
@@ -38,4 +38,4 @@ def test_more_rounds_than_a_report_holds_are_refused(rows: int, batch_size: int,
     rounds = rows // batch_size * epochs
     params = LinearParams(batch_size=batch_size, max_epochs=epochs)
     with pytest.raises(JobRefused, match=rf"`max_epochs` of {epochs} .* {rounds} rounds.*100000 at most.*`batch_size`"):
-        _check_rounds(rows, params)
+        check_rounds(rows, params)

@@ -51,7 +51,8 @@ def restart(begun: Tables, found: Tables) -> Prepared:
     assert begun.test is not None
     positions, test_positions = np.array([7, 0, 3, 5]), np.array([4, 1])
     digests = _digest(begun.train.take(positions)), _digest(begun.test.take(test_positions))
-    share = Share(b"key", 40, *digests, positions, test_positions, np.zeros(3))
+    columns = {"shop": 3, "bank": 2}
+    share = Share(b"key", 40, columns, *digests, positions, test_positions, np.zeros(3))
     session = SimpleNamespace(restore=share.to_map, party="shop", guest="shop")
     return prepare(session, None, None, found, Policy())  # type: ignore[arg-type]
 

@@ -1,0 +1,46 @@
+"""What travels in the alignment, parties/align.py."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from fedbus.messages.envelope import Message
+
+
+@dataclass(frozen=True, slots=True)
+class BlindedIds(Message):
+    """Ids hashed to the group and raised to the sender's secret exponent, shuffled; 32 bytes each."""
+
+    kind: ClassVar[str] = "blinded_ids"
+    points: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class DoublyBlindedIds(Message):
+    """The guest's blinded ids raised to the host's exponent too, in the guest's order; 32 bytes each."""
+
+    kind: ClassVar[str] = "doubly_blinded_ids"
+    points: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class CommonRows(Message):
+    """Guest to host: which positions of the host's shuffled ids are common, in the order of the aligned rows.
+
+    4 bytes each, big-endian.
+    """
+
+    kind: ClassVar[str] = "common_rows"
+    positions: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Aligned(Message):
+    """Party to coordinator: rows in common, its columns with the guest's intercept, fraction bits of scores or 0."""
+
+    kind: ClassVar[str] = "aligned"
+    rows: int
+    test_rows: int
+    columns: int
+    score_bits: int

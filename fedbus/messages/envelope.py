@@ -1,0 +1,70 @@
+"""The envelope of every message, and the bases of its payloads."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from dataclasses import dataclass, field
+from typing import ClassVar, TypeVar
+
+from fedbus.crypto.tensor import CipherTensor
+
+VERSION = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """Base of all kinds."""
+
+    kind: ClassVar[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Envelope:
+    """A message with its address and its place in the job.
+
+    Attributes:
+        round: place in the job; never decreases. A message of a round that its recipient has checkpointed is stale.
+        batch: part of the round: a mini-batch, or one of several tables that are aligned.
+        chunk: this piece of a long payload, 0 <= chunk < chunks.
+        checkpoint: the last round that the sender has checkpointed, -1 for none; what was sent to it up to that round
+            need not be kept any longer.
+        sent_at: seconds since the epoch, for operators; no protocol depends on it.
+    """
+
+    job: str
+    sender: str
+    recipient: str
+    payload: Message
+    round: int = 0
+    batch: int = 0
+    chunk: int = 0
+    chunks: int = 1
+    checkpoint: int = -1
+    sent_at: float = field(default_factory=time.time)
+    version: int = VERSION
+
+    @property
+    def kind(self) -> str:
+        return self.payload.kind
+
+    @property
+    def id(self) -> str:
+        """The same for the same message sent again: 32 hexadecimal digits of its address and place."""
+        place = (self.job, self.round, self.batch, self.sender, self.recipient, self.kind, self.chunk)
+        digest = hashlib.blake2b(digest_size=16)
+        for part in place:
+            text = str(part).encode()
+            digest.update(len(text).to_bytes(4, "big") + text)
+        return digest.hexdigest()
+
+
+@dataclass(frozen=True, slots=True)
+class TensorMessage(Message):
+    """Base of the kinds that carry one encrypted vector."""
+
+    tensor: CipherTensor
+
+
+M = TypeVar("M", bound=Message)
+T = TypeVar("T", bound=TensorMessage)

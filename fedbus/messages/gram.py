@@ -1,0 +1,90 @@
+"""What travels in vertical linear regression from encrypted cross products, parties/gram.py."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from fedbus.messages.envelope import Message, TensorMessage
+
+
+@dataclass(frozen=True, slots=True)
+class PackedRows(TensorMessage):
+    """Party to parties: its columns, all in the slots of one plaintext a row, or of several side by side."""
+
+    kind: ClassVar[str] = "packed_rows"
+
+
+@dataclass(frozen=True, slots=True)
+class MaskedBlock(TensorMessage):
+    """Party to coordinator: the cross products with another party's columns, every slot masked."""
+
+    kind: ClassVar[str] = "masked_block"
+
+
+@dataclass(frozen=True, slots=True)
+class BlockRows(TensorMessage):
+    """Coordinator to the party that masked them: the same, encrypted anew, in packs of the other party's columns."""
+
+    kind: ClassVar[str] = "block_rows"
+
+
+@dataclass(frozen=True, slots=True)
+class BlockColumns(TensorMessage):
+    """Coordinator to the party that masked them: the same, encrypted anew, in packs of its own columns."""
+
+    kind: ClassVar[str] = "block_columns"
+
+
+@dataclass(frozen=True, slots=True)
+class Block(TensorMessage):
+    """Party to party: their cross products without masks, in packs of the sender's columns."""
+
+    kind: ClassVar[str] = "block"
+
+
+@dataclass(frozen=True, slots=True)
+class RightSide(TensorMessage):
+    """Guest to host: [[X_A^T y]], packed."""
+
+    kind: ClassVar[str] = "right_side"
+
+
+@dataclass(frozen=True, slots=True)
+class CrossProduct(TensorMessage):
+    """Party to party: [[X_other^T X_own v]], packed."""
+
+    kind: ClassVar[str] = "cross_product"
+
+
+@dataclass(frozen=True, slots=True)
+class ScalarShare(TensorMessage):
+    """Host to guest: its parts of sums that the coordinator is to learn."""
+
+    kind: ClassVar[str] = "scalar_share"
+
+
+@dataclass(frozen=True, slots=True)
+class EncryptedScalars(TensorMessage):
+    """Guest to coordinator: sums over all parties."""
+
+    kind: ClassVar[str] = "encrypted_scalars"
+
+
+@dataclass(frozen=True, slots=True)
+class Step(Message):
+    """Coordinator to parties: how far to go in the direction of this round."""
+
+    kind: ClassVar[str] = "step"
+    length: float
+
+
+@dataclass(frozen=True, slots=True)
+class Turn(Message):
+    """Coordinator to parties: what part of the old direction the new one keeps, and what a verdict says."""
+
+    kind: ClassVar[str] = "turn"
+    factor: float
+    loss: float
+    stop: bool
+    converged: bool

@@ -1,0 +1,117 @@
+"""Jobs and their events: between clients, the coordinator and the parties."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from fedbus.messages.envelope import Message
+
+
+@dataclass(frozen=True, slots=True)
+class Submit(Message):
+    """Client to coordinator: run this job."""
+
+    kind: ClassVar[str] = "submit"
+    spec: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Query(Message):
+    """Client to coordinator: publish the job's state again."""
+
+    kind: ClassVar[str] = "query"
+
+
+@dataclass(frozen=True, slots=True)
+class Cancel(Message):
+    """Client to coordinator: end the job."""
+
+    kind: ClassVar[str] = "cancel"
+
+
+@dataclass(frozen=True, slots=True)
+class Start(Message):
+    """Coordinator to a party: take part in this job."""
+
+    kind: ClassVar[str] = "start"
+    spec: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome(Message):
+    """Coordinator to a party: how the job ended."""
+
+    kind: ClassVar[str] = "outcome"
+    state: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Accepted(Message):
+    """Party to coordinator: its data is read and its policy agrees.
+
+    Attributes:
+        rows: of its tables before alignment.
+        metrics: the address of its /metrics page.
+    """
+
+    kind: ClassVar[str] = "accepted"
+    rows: dict[str, int]
+    columns: int
+    metrics: str
+
+
+@dataclass(frozen=True, slots=True)
+class Failed(Message):
+    """Party to coordinator: it cannot go on. The reason names no value of any cell."""
+
+    kind: ClassVar[str] = "failed"
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Finished(Message):
+    """Party to coordinator: its part is done; what it adds to the report."""
+
+    kind: ClassVar[str] = "finished"
+    figures: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Resend(Message):
+    """To a peer whose message is missing: publish it again from the outbox."""
+
+    kind: ClassVar[str] = "resend"
+    wanted: str
+    round: int
+    batch: int
+    missing: list[int]
+
+
+@dataclass(frozen=True, slots=True)
+class Alive(Message):
+    """Answer to Resend where there is nothing to send yet: the process lives, the message is still to come."""
+
+    kind: ClassVar[str] = "alive"
+
+
+@dataclass(frozen=True, slots=True)
+class StateChanged(Message):
+    """The job's state, with the report once it has ended."""
+
+    kind: ClassVar[str] = "state"
+    state: str
+    reason: str = ""
+    report: dict[str, Any] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Progress(Message):
+    """A training round is done."""
+
+    kind: ClassVar[str] = "progress"
+    round: int
+    epoch: int
+    loss: float
+    seconds: float
