@@ -19,7 +19,7 @@ from fedbus.broker.amqp import AmqpBroker
 from fedbus.broker.base import Outgoing
 from fedbus.broker.node import Node
 from fedbus.client import Client
-from fedbus.messages import Envelope, Verdict
+from fedbus.messages import Envelope, StateChanged, Verdict
 from fedbus.process import script
 from fedbus.store import Store
 from federation import Federation, motor, synthetic
@@ -82,6 +82,34 @@ def test_a_killed_process_goes_on_and_the_result_is_the_same(
     np.testing.assert_allclose(report["loss"], expected["loss"], rtol=1e-9)
     for name in list(running.running):
         assert running.end(name) == 0
+    np.testing.assert_allclose(federation.weights(report["job"])[0], undisturbed.weights(expected["job"])[0], atol=1e-9)
+
+
+@pytest.mark.parametrize("victim", ["coordinator", "shop", "bank"])
+def test_a_process_killed_in_the_pass_or_a_round_of_gram_goes_on(
+    tmp_path: Path, processes: Callable[[Federation], Processes], client: Client, victim: str
+) -> None:
+    federation = motor(tmp_path, solver="gram")
+    federation.limits = {"resend": 1.0}
+    running = processes(federation)
+    running.start_all()
+
+    def kill() -> None:
+        running.end(victim, signal.SIGKILL)
+        running.start(victim)
+
+    job = client.submit(federation.spec())
+    assert any(isinstance(event, StateChanged) and event.state == "running" for event in client.watch(job, WAIT))
+    kill()
+    report = follow(client, job, {4: kill})
+    assert report["state"] == "succeeded", report
+    assert report["train"]["r2"] == pytest.approx(0.92339, abs=2e-5)
+    for name in list(running.running):
+        assert running.end(name) == 0
+    (tmp_path / "undisturbed").mkdir()
+    undisturbed = motor(tmp_path / "undisturbed", solver="gram")
+    expected = undisturbed.run()
+    assert report["rounds"] == expected["rounds"]
     np.testing.assert_allclose(federation.weights(report["job"])[0], undisturbed.weights(expected["job"])[0], atol=1e-9)
 
 
