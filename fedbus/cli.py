@@ -17,7 +17,7 @@ from rich.console import Console
 from fedbus import __version__, jobs, process, settings
 from fedbus.broker.amqp import AmqpBroker
 from fedbus.client import CONFIRM_SECONDS, UNKNOWN, Client
-from fedbus.display import Display, print_report
+from fedbus.display import Display, print_plan, print_report
 from fedbus.errors import ConfigError, FedbusError, JobFailed, JobRefused
 from fedbus.jobs import JobState
 from fedbus.messages import StateChanged
@@ -131,6 +131,57 @@ def check(
 
 
 @app.command()
+def plan(
+    job_file: JobFile,
+    rows: Annotated[int | None, typer.Option(min=1, help="Rows that all parties have in common.")] = None,
+    columns: Annotated[
+        list[str] | None, typer.Option(help="PARTY=NUMBER: the party's features; once for each party.")
+    ] = None,
+    party_files: Annotated[
+        list[Path] | None, typer.Option("--party", help="Party file, whose tables say rows and columns instead.")
+    ] = None,
+    rounds: Annotated[int | None, typer.Option(min=1, help="Rounds of training, as far as you can tell.")] = None,
+    json_file: JsonFile = None,
+) -> None:
+    """Say what a job takes of each role, and what each will learn, before any row is encrypted.
+
+    Seconds are of this machine, on which it measures for about a second.
+    """
+    from fedbus.planning import plan as make_plan
+    from parties import tables
+
+    _check_writable(json_file)
+    spec = jobs.load(job_file)
+    sizes = _sizes(columns or [])
+    for file in party_files or ():
+        own = tables.load(settings.load_party(file), spec).train
+        name = settings.load_party(file).name
+        sizes[name] = len(own.columns)
+        rows = min(rows or len(own), len(own))
+    missing = [party for party in spec.parties if party not in sizes]
+    if rows is None or missing:
+        raise ConfigError(
+            "--rows and --columns PARTY=NUMBER for each party are needed, or a party file for each; "
+            f"missing: {', '.join(missing) or 'rows'}"
+        )
+    made = make_plan(spec, rows, {party: sizes[party] for party in spec.parties}, rounds)
+    if json_file is not None:
+        _write(made, json_file)
+    if str(json_file) != "-":
+        print_plan(made)
+
+
+def _sizes(columns: list[str]) -> dict[str, int]:
+    sizes = {}
+    for each in columns:
+        name, _, number = each.partition("=")
+        if not number.isdigit() or int(number) < 1:
+            raise ConfigError(f"--columns {each}: write it as PARTY=NUMBER")
+        sizes[name] = int(number)
+    return sizes
+
+
+@app.command()
 def simulate(
     job_file: JobFile,
     party_files: Annotated[list[Path], typer.Option("--party", help="A party file; once for each party of the job.")],
@@ -241,18 +292,22 @@ def _check_writable(json_file: Path | None) -> None:
 def _finish(report: dict[str, Any], json_file: Path | None) -> None:
     """Show a report and write it; a job that did not succeed is an error."""
     if json_file is not None:
-        text = json.dumps(report, indent=2) + "\n"
-        if str(json_file) == "-":
-            sys.stdout.write(text)
-        else:
-            try:
-                json_file.write_text(text, "utf-8")
-            except OSError as error:
-                raise ConfigError(f"--json: {json_file} cannot be written: {error.strerror}") from error
+        _write(report, json_file)
     if report["state"] != JobState.SUCCEEDED:
         raise JobFailed(f"job {report['job']} {report['state']}: {report.get('reason', '')}")
     if str(json_file) != "-":
         print_report(report)
+
+
+def _write(report: dict[str, Any], json_file: Path) -> None:
+    text = json.dumps(report, indent=2) + "\n"
+    if str(json_file) == "-":
+        sys.stdout.write(text)
+        return
+    try:
+        json_file.write_text(text, "utf-8")
+    except OSError as error:
+        raise ConfigError(f"--json: {json_file} cannot be written: {error.strerror}") from error
 
 
 if __name__ == "__main__":

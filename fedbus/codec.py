@@ -25,7 +25,7 @@ _SMALL = {"accepted": 16_384, "failed": 16_384, "finished": 16_384, "submit": 65
 MAX_CHUNKS = 1_000_000
 # Far above what a job needs and within what the store can count.
 MAX_ROUND = 2**31 - 1
-MAX_BATCH = 63
+MAX_BATCH = 4095
 NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
 JOB_ID = re.compile(r"[a-z0-9][a-z0-9_-]{0,95}")
 

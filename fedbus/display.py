@@ -91,6 +91,30 @@ def print_report(report: dict[str, Any]) -> None:
         console.print(_coefficients(report))
 
 
+def print_plan(plan: dict[str, Any]) -> None:
+    """A job's plan on standard output."""
+    console = Console()
+    slots = f", {plan['slots']} slots of {plan['slot_bits']} bits" if "slots" in plan else ""
+    columns = ", ".join(f"{party} {count:,}" for party, count in plan["columns"].items())
+    facts = Table.grid(padding=(0, 2))
+    for name, value in (
+        ("job", f"{plan['name']}: {plan['algorithm']}, solver {plan['solver']}, {plan['rounds']} rounds"),
+        ("data", f"{plan['rows']:,} common rows; columns: {columns}"),
+        ("numbers", f"{plan['fraction_bits']} fraction bits{slots}, {plan['headroom_bits']} bits of headroom"),
+        ("in all", f"{plan['seconds_on_this_machine']:.1f} s with all roles on this machine"),
+        ("messages", f"{plan['messages']:,}, {plan['bytes']:,} bytes"),
+    ):
+        facts.add_row(Text(name, style="bold"), value)
+    console.print(facts, highlight=False, soft_wrap=True)
+    table = Table("role", "multiplications", "processor s", "messages", "bytes")
+    for role, cost in plan["roles"].items():
+        numbers = (f"{cost['multiplications']:,}", f"{cost['processor_seconds']:.1f}")
+        table.add_row(role, *numbers, f"{cost['messages']:,}", f"{cost['bytes']:,}")
+    console.print(table)
+    for role, cost in plan["roles"].items():
+        console.print(f"{role} learns {cost['learns']}.", markup=False, highlight=False, soft_wrap=True)
+
+
 def _facts(report: dict[str, Any]) -> list[tuple[str, str]]:
     rows = ", ".join(f"{party} {count['train']:,}" for party, count in report["rows"].items())
     latency = report["round_latency_seconds"]

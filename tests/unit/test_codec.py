@@ -68,7 +68,7 @@ def test_a_tensor_is_one_blob_with_one_scale() -> None:
         ({"round": -1}, "negative round"),
         ({"round": "1"}, "malformed message"),
         ({"round": 2**31}, "round, batch or checkpoint is too large"),
-        ({"batch": 64}, "round, batch or checkpoint is too large"),
+        ({"batch": 4096}, "round, batch or checkpoint is too large"),
         ({"checkpoint": 2**31}, "round, batch or checkpoint is too large"),
         ({"checkpoint": 2**63}, "round, batch or checkpoint is too large"),
         ({"checkpoint": 2**64 - 1}, "round, batch or checkpoint is too large"),

@@ -1,0 +1,82 @@
+"""How long this machine takes for one operation of each kind, measured in about a second."""
+
+from __future__ import annotations
+
+import secrets
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+import numpy as np
+
+from fedbus.costs import Cost
+from fedbus.crypto.engine import Engine
+from fedbus.crypto.tensor import CipherTensor
+
+_LEAST_SECONDS = 0.1
+_ENCRYPTED, _MOST_ROWS, _COLUMNS = 64, 16_384, 3
+_IDS = 2000
+
+
+@dataclass(frozen=True, slots=True)
+class Speed:
+    """Processor seconds of one operation on one core.
+
+    Attributes:
+        cells: of an entry of a matrix, by its bits.
+    """
+
+    encryption: float
+    decryption: float
+    check: float
+    cells: dict[int, float]
+    hashing: float
+    blinding: float
+
+    def seconds(self, cost: Cost) -> float:
+        """Processor seconds of a role's operations."""
+        return (
+            cost.encryptions * self.encryption
+            + cost.decryptions * self.decryption
+            + cost.checks * self.check
+            + sum(count * self.cells[bits] for bits, count in cost.cells.items())
+            + cost.hashes * self.hashing
+            + cost.blindings * self.blinding
+        )
+
+
+def measure(key_bits: int, cell_bits: Iterable[int], rows: int) -> Speed:
+    """Measure this machine under a key of this length, for cells of these bits in products of so many rows."""
+    engine = Engine(0)
+    private = engine.generate_keypair(key_bits)
+    key = private.public
+    # The same few ciphertexts again and again: it makes no difference to what a product takes.
+    few = engine.encrypt(key, list(range(_ENCRYPTED)), 0)
+    tensor = CipherTensor.join([few] * -(-min(rows, _MOST_ROWS) // _ENCRYPTED)).part(0, min(rows, _MOST_ROWS))
+    ids = [f"id-{number}" for number in range(_IDS)]
+    points = engine.hash_to_group(ids, b"calibration")
+    scalar = (1 + secrets.randbelow(2**250)).to_bytes(32, "little")
+
+    def product(bits: int) -> Callable[[], object]:
+        high = 1 << (bits - 1)
+        matrix = np.random.default_rng(0).integers(-high, high, size=(len(tensor), _COLUMNS), dtype=np.int64)
+        return lambda: engine.matvec(key, matrix, tensor, 0)
+
+    return Speed(
+        encryption=_each(lambda: engine.encrypt(key, list(range(_ENCRYPTED)), 0), _ENCRYPTED),
+        decryption=_each(lambda: engine.decrypt_residues(private, few.part(0, 16)), 16),
+        check=_each(lambda: engine.check(key, few), _ENCRYPTED),
+        cells={bits: _each(product(bits), len(tensor) * _COLUMNS) for bits in sorted(set(cell_bits))},
+        hashing=_each(lambda: engine.hash_to_group(ids, b"calibration"), _IDS),
+        blinding=_each(lambda: engine.blind(points, scalar), _IDS),
+    )
+
+
+def _each(operation: Callable[[], object], count: int) -> float:
+    """Processor seconds of one of the `count` things that an operation does."""
+    operation()
+    times, start = 0, time.process_time()
+    while (spent := time.process_time() - start) < _LEAST_SECONDS:
+        operation()
+        times += 1
+    return spent / times / count

@@ -1,0 +1,111 @@
+"""What `fedbus plan` says of a job before any row is touched: costs, room for numbers, and who will learn what."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from typing import Any
+
+from fedbus import costs, gram
+from fedbus.calibration import Speed, measure
+from fedbus.crypto import fixedpoint
+from fedbus.jobs import JobSpec
+
+# Rounds that conjugate gradients take on most data, and gradient descent at least.
+ROUNDS = {"gram": 12, "sgd": 50}
+
+# A message is journalled twice and confirmed; measured with `ops/bench round` and `ops/bench linear`.
+_SECONDS_PER_MESSAGE = 0.006
+_SECONDS_PER_BYTE = 1 / 60e6
+
+_ALL = "its own share of the model; the loss of each round; how many rows are common"
+_LEARNS = {
+    "guest": f"{_ALL}; which of its ids each host has; its own gradients; the scores of held-out rows",
+    "host": f"{_ALL}; which of its ids all parties have; its own gradients",
+    "coordinator": {
+        "gram": "the loss; two sums over all parties a round; sizes. What it decrypts is masked: uniform, or within "
+        "2^-40 of independent of the data",
+        "sgd": "the loss of each round; sizes. What it decrypts is masked: uniform",
+    },
+}
+
+
+def plan(spec: JobSpec, rows: int, columns: Mapping[str, int], rounds: int | None = None) -> dict[str, Any]:
+    """The plan of a job in which so many rows are common.
+
+    Args:
+        columns: features of each party.
+        rounds: of training; None takes what is usual.
+
+    Returns:
+        For each role multiplications, processor seconds, messages, bytes, and what it learns; seconds of the whole job
+        with all roles on this machine; slots or headroom.
+
+    Raises:
+        CryptoError: the numbers do not fit the key.
+    """
+    rounds = min(rounds or ROUNDS[spec.params.solver], spec.params.max_epochs)
+    counted = costs.count(spec, rows, columns)
+    totals = {role: counted.total(role, rounds) for role in counted.once}
+    speed = measure(spec.params.key_bits, {bits for cost in totals.values() for bits in cost.cells}, rows)
+    roles = {role: _role(spec, role, cost, speed) for role, cost in totals.items()}
+    messages = sum(cost.messages for cost in totals.values())
+    size = sum(cost.size for cost in totals.values())
+    transport = counted.hops * rounds * _SECONDS_PER_MESSAGE + size * _SECONDS_PER_BYTE
+    work = sum(role["processor_seconds"] for role in roles.values())
+    return {
+        "name": spec.name,
+        "algorithm": spec.algorithm,
+        "solver": spec.params.solver,
+        "rows": rows,
+        "columns": dict(columns),
+        "rounds": rounds,
+        "roles": roles,
+        "messages": messages,
+        "bytes": size,
+        "seconds_on_this_machine": work / (os.cpu_count() or 1) + transport,
+        **_numbers(spec, rows, columns),
+    }
+
+
+def _role(spec: JobSpec, role: str, cost: costs.Cost, speed: Speed) -> dict[str, Any]:
+    if role == spec.coordinator:
+        learns = _LEARNS["coordinator"][spec.params.solver]  # type: ignore[index]
+    else:
+        learns = _LEARNS["guest" if role == spec.guest.party else "host"]
+    return {
+        "multiplications": round(_multiplications(spec, cost)),
+        "processor_seconds": speed.seconds(cost),
+        "messages": cost.messages,
+        "bytes": cost.size,
+        "learns": learns,
+    }
+
+
+def _multiplications(spec: JobSpec, cost: costs.Cost) -> float:
+    """Modular multiplications modulo n^2: a byte of an exponent each for obfuscators, 7 bits of a cell or so each."""
+    bits = spec.params.key_bits
+    # Two powers, modulo p^2 and q^2, of exponents of half the key's bits; there a multiplication is a quarter of one.
+    decryption = 2 * (bits / 2) * 1.25 / 4
+    cells = sum(count * max(1, width / 7) for width, count in cost.cells.items())
+    return cost.encryptions * (bits / 16 + 2) + cost.decryptions * decryption + cells
+
+
+def _numbers(spec: JobSpec, rows: int, columns: Mapping[str, int]) -> dict[str, Any]:
+    """How numbers lie in plaintexts, and how much room sums have left."""
+    if spec.params.solver == "gram":
+        trained = {party: columns[party] + (party == spec.guest.party) for party in spec.parties}
+        layout = gram.plan(spec, rows, trained)
+        taken = max(
+            layout.mask_bits + 1, layout.product_bits + fixedpoint.MAX_BITS + max(trained.values()).bit_length()
+        )
+        return {
+            "slot_bits": layout.slots.width,
+            "slots": layout.slots.count,
+            "fraction_bits": layout.bits,
+            "headroom_bits": layout.slots.width - 1 - taken,
+        }
+    terms = rows * len(spec.participants)
+    left = fixedpoint.headroom_bits(terms, fixedpoint.MAX_BITS, fixedpoint.MAX_BITS, 1 << (spec.params.key_bits - 1))
+    fixedpoint.check_range(terms, fixedpoint.MAX_BITS, fixedpoint.MAX_BITS, 1 << (spec.params.key_bits - 1))
+    return {"fraction_bits": spec.params.column_bits, "headroom_bits": left}
