@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import faulthandler
 import logging
 import os
 import resource
@@ -125,6 +126,8 @@ def _stop_on_signals() -> None:
 
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, stop)
+    # An operator who asks why a process hangs gets the answer in the log.
+    faulthandler.register(signal.SIGUSR1)
 
 
 def _terminate_at_end_of_input() -> None:

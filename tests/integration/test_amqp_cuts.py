@@ -40,6 +40,8 @@ class Service:
         self.broker._io.post(lambda: 1 / 0)
     def stop(self):
         print("stopped", flush=True)
+    def join(self):
+        pass
 
 process.configure_logging()
 try:

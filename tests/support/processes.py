@@ -16,7 +16,7 @@ from fedbus.messages import Progress, StateChanged
 from fedbus.process import script
 from federation import Federation, synthetic
 
-WAIT = 60.0
+WAIT = 100.0
 
 
 class Processes:
@@ -92,4 +92,8 @@ def follow(client: Client, job: str, at: dict[int, Callable[[], None]] | None = 
 
 
 def small(folder: Path, **params: Any) -> Federation:
-    return synthetic(folder, **{"max_epochs": 40, "tolerance": 0.0, "learning_rate": 0.2, "momentum": 0.5, **params})
+    """A job of 40 rounds on 60 rows, whose participants ask for what a killed one owes them after two seconds."""
+    course = {"max_epochs": 40, "tolerance": 0.0, "learning_rate": 0.2, "momentum": 0.5}
+    federation = synthetic(folder, **{**course, **params})
+    federation.limits = {"resend": 2.0}
+    return federation

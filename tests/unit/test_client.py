@@ -52,7 +52,7 @@ def test_only_the_coordinator_speaks_for_a_job() -> None:
         publish_event(coordinator, Envelope(JOB, "coordinator", "coordinator", StateChanged("sleeping")))
         publish_event(coordinator, Envelope(JOB, "coordinator", "coordinator", StateChanged("failed", "why")))
 
-    coordinator.consume(topology.JOBS, answer)
+    coordinator.consume(topology.JOBS_QUEUE, answer)
     with Client(watching) as client:
         seen = [event for event in client.watch(JOB, timeout=10) if isinstance(event, StateChanged)]
     for broker in (watching, bank, coordinator):
@@ -72,7 +72,7 @@ def test_a_lost_event_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
         delivery.ack()
         publish_event(coordinator, Envelope(JOB, "coordinator", "coordinator", StateChanged(next(answers))))
 
-    coordinator.consume(topology.JOBS, answer)
+    coordinator.consume(topology.JOBS_QUEUE, answer)
     with Client(watching) as client:
         seen = [event.state for event in client.watch(JOB, timeout=10) if isinstance(event, StateChanged)]
     watching.close()
