@@ -8,6 +8,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
+import sys
 import threading
 from collections.abc import Sequence
 from concurrent.futures import CancelledError, Future, ProcessPoolExecutor
@@ -82,6 +83,7 @@ class Pool:
             executor, self._executor = self._executor, None
             self._alive_writer.close()
         if executor:
+            _end_feeding(executor)
             executor.shutdown(cancel_futures=True)
         self._alive.close()
 
@@ -120,11 +122,23 @@ class Pool:
         with self._lock:
             if self._executor is executor:
                 self._executor = None
+                _end_feeding(executor)
         executor.shutdown(wait=False)
 
     def _refuse_when_closed(self) -> None:
         if self._closed:
             raise CryptoError("the engine is closed")
+
+
+def _end_feeding(executor: ProcessPoolExecutor) -> None:
+    """Let the thread that writes tasks to children notice that nobody reads them any more. Once for each executor.
+
+    Before 3.11.5 Python leaves its own reading end open; a task longer than the pipe then blocks that thread for ever,
+    and with it the shutdown and the end of the process (python/cpython#94777).
+    """
+    queue = executor._call_queue  # type: ignore[attr-defined]
+    if queue is not None and sys.version_info < (3, 11, 5):
+        queue._reader.close()
 
 
 def _live(alive: Connection) -> None:

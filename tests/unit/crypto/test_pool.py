@@ -129,12 +129,13 @@ def test_an_operation_that_kills_every_child_fails(pool: Pool) -> None:
     assert pool.run(divmod, [(7, 2)])[0] == [(3, 1)]
 
 
-def test_closing_ends_busy_children_and_their_callers(fifo: Path) -> None:
+@pytest.mark.parametrize("waiting", [0, 3], ids=["one task", "tasks longer than a pipe behind it"])
+def test_closing_ends_busy_children_and_their_callers(fifo: Path, waiting: int) -> None:
     pool, outcome = Pool(1), []
 
     def work() -> None:
         try:
-            pool.run(exec, [(BEGIN_AND_NEVER_END.format(str(fifo)),)])
+            pool.run(exec, [(BEGIN_AND_NEVER_END.format(str(fifo)),), *[("pass #" + "x" * (1 << 20),)] * waiting])
         except CryptoError as error:
             outcome.append(str(error))
 
