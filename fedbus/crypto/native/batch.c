@@ -1,0 +1,226 @@
+#include "batch.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "convert.h"
+
+#if FEDBUS_IFMA
+
+#define CACHE_LINE 64
+/* Bits of the exponent that are used up by one multiplication in `batch_raise`. */
+#define WINDOW 4
+
+/* The lanes that a group of eight uses, when `count` are left. */
+static size_t lanes_of(size_t count) { return count < LANES ? count : LANES; }
+
+/* Addresses of eight numbers, `step` numbers from each other; lanes beyond those used repeat the first. */
+static void addresses(const uint64_t *from[LANES], const uint64_t *first, size_t step, size_t used, size_t size) {
+    for (size_t lane = 0; lane < LANES; lane++) from[lane] = first + (lane < used ? lane : 0) * step * size;
+}
+
+/* Store the first `used` lanes, `step` numbers from each other. */
+static void store(const lanes *x, uint64_t *first, size_t step, size_t used, size_t size) {
+    uint64_t *to[LANES];
+    for (size_t lane = 0; lane < used; lane++) to[lane] = first + lane * step * size;
+    lanes_scatter(x, to, used, size);
+}
+
+/* A table's entry; -1 is the number 1. */
+static inline const uint64_t *entry(const Ring *ring, const uint64_t *table, int32_t index) {
+    return index < 0 ? ring->one : table + (size_t)index * 2 * ring->limbs;
+}
+
+static void prefetch(const uint64_t *number, size_t size) {
+    for (size_t at = 0; at < size; at += CACHE_LINE / sizeof(uint64_t)) __builtin_prefetch(number + at);
+}
+
+IFMA void batch_load(const Ring *ring, uint64_t *numbers, const uint8_t *from, size_t width, size_t count) {
+    const size_t size = 2 * ring->limbs;
+    Pair cube, x;
+    lanes_spread(cube, ring->cube, size);
+    for (size_t at = 0; at < count; at += LANES) {
+        const size_t used = lanes_of(count - at);
+        lanes_read(x, from + at * width, width, used, size);
+        lanes_fold(ring, x, x);
+        lanes_multiply(ring, x, x, cube);
+        store(x, numbers + at * size, 1, used, size);
+    }
+}
+
+IFMA void batch_dump(const Ring *ring, uint8_t *to, size_t width, const uint64_t *numbers, const uint8_t *shifts,
+                     size_t count) {
+    const size_t size = 2 * ring->limbs;
+    const uint64_t *from[LANES];
+    Pair factor, x;
+    /* The factor is not in Montgomery's form, and so neither is the product. */
+    memset(factor, 0, size * sizeof(lanes));
+    factor[0] = _mm512_set1_epi64(1);
+    for (size_t at = 0; at < count; at += LANES) {
+        const size_t used = lanes_of(count - at);
+        addresses(from, numbers + at * size, 1, used, size);
+        lanes_gather(x, from, size);
+        if (shifts) lanes_read(factor + ring->limbs, shifts + at * (width / 2), width / 2, used, ring->limbs);
+        lanes_multiply(ring, x, x, factor);
+        lanes_unfold(ring, x, x);
+        lanes_write(x, to + at * width, width, used, size);
+    }
+}
+
+IFMA void batch_multiply(const Ring *ring, uint8_t *to, const uint8_t *left, const uint8_t *right, size_t width,
+                         size_t count) {
+    const size_t size = 2 * ring->limbs;
+    Pair fourth, x, y;
+    lanes_spread(fourth, ring->fourth, size);
+    for (size_t at = 0; at < count; at += LANES) {
+        const size_t used = lanes_of(count - at);
+        lanes_read(x, left + at * width, width, used, size);
+        lanes_read(y, right + at * width, width, used, size);
+        lanes_fold(ring, x, x);
+        lanes_fold(ring, y, y);
+        lanes_multiply(ring, x, x, y);
+        lanes_multiply(ring, x, x, fourth);
+        lanes_unfold(ring, x, x);
+        lanes_write(x, to + at * width, width, used, size);
+    }
+}
+
+/* What is left of the product that a lane is at. */
+typedef struct {
+    size_t product;
+    const int32_t *next, *end;
+} Course;
+
+IFMA void batch_products(const Ring *ring, uint64_t *products, const uint64_t *table, const int64_t *starts,
+                         const int32_t *indices, size_t count) {
+    const size_t size = 2 * ring->limbs;
+    const uint64_t *from[LANES];
+    Course course[LANES];
+    Pair running, factor;
+    uint64_t *limbs = (uint64_t *)running;
+    size_t begun = 0, active = 0;
+    int busy[LANES] = {0};
+
+    lanes_spread(running, ring->one, size);
+    for (;;) {
+        /* A lane that has finished its product takes the next: products of any lengths keep all lanes at work. */
+        for (size_t lane = 0; lane < LANES; lane++) {
+            Course *own = &course[lane];
+            while (!busy[lane] || own->next == own->end) {
+                if (busy[lane]) {
+                    uint64_t *to = products + own->product * size;
+                    for (size_t at = 0; at < size; at++) to[at] = limbs[at * LANES + lane];
+                    busy[lane] = 0;
+                    active--;
+                }
+                if (begun == count) break;
+                own->product = begun;
+                own->next = indices + starts[begun];
+                own->end = indices + starts[begun + 1];
+                begun++;
+                const uint64_t *first = own->next < own->end ? entry(ring, table, *own->next++) : ring->one;
+                for (size_t at = 0; at < size; at++) limbs[at * LANES + lane] = first[at];
+                busy[lane] = 1;
+                active++;
+            }
+            from[lane] = busy[lane] ? entry(ring, table, *own->next++) : ring->one;
+        }
+        if (!active) return;
+        lanes_gather(factor, from, size);
+        for (size_t lane = 0; lane < LANES; lane++)
+            if (busy[lane] && course[lane].next < course[lane].end)
+                prefetch(entry(ring, table, *course[lane].next), size);
+        lanes_multiply(ring, running, running, factor);
+    }
+}
+
+IFMA void batch_powers(const Ring *ring, uint64_t *powers, const uint64_t *bases, size_t steps, size_t count) {
+    const size_t size = 2 * ring->limbs;
+    const uint64_t *from[LANES];
+    Pair base, x;
+    for (size_t at = 0; at < count; at += LANES) {
+        const size_t used = lanes_of(count - at);
+        addresses(from, bases + at * size, 1, used, size);
+        lanes_gather(base, from, size);
+        lanes_spread(x, ring->one, size);
+        for (size_t step = 0; step < steps; step++) {
+            store(x, powers + (at * steps + step) * size, steps, used, size);
+            if (step + 1 < steps) lanes_multiply(ring, x, x, base);
+        }
+    }
+}
+
+IFMA void batch_weigh(const Ring *ring, uint64_t *results, const uint64_t *table, const int32_t *indices, size_t steps,
+                      size_t count) {
+    const size_t size = 2 * ring->limbs;
+    const uint64_t *from[LANES];
+    Pair factor, running, x;
+    for (size_t at = 0; at < count; at += LANES) {
+        const size_t used = lanes_of(count - at);
+        lanes_spread(running, ring->one, size);
+        lanes_spread(x, ring->one, size);
+        for (size_t step = 0; step < steps; step++) {
+            for (size_t lane = 0; lane < LANES; lane++)
+                from[lane] = entry(ring, table, indices[(at + (lane < used ? lane : 0)) * steps + step]);
+            lanes_gather(factor, from, size);
+            lanes_multiply(ring, running, running, factor);
+            lanes_multiply(ring, x, x, running);
+        }
+        store(x, results + at * size, 1, used, size);
+    }
+}
+
+/* z = the table's entry of that number. Reads them all, so that the memory touched tells nothing. */
+IFMA static void choose(lanes *z, const lanes *table, unsigned entry, size_t size) {
+    lanes chosen[1 << WINDOW];
+    for (unsigned candidate = 0; candidate < 1U << WINDOW; candidate++)
+        /* All ones where the two are equal, which is where the difference of 1 underflows, without a branch. */
+        chosen[candidate] = _mm512_set1_epi64(-(long long)(((uint64_t)(candidate ^ entry) - 1) >> 63));
+    for (size_t at = 0; at < size; at++) {
+        lanes limb = _mm512_setzero_si512();
+        for (unsigned candidate = 0; candidate < 1U << WINDOW; candidate++)
+            limb = _mm512_or_si512(limb, _mm512_and_si512(table[candidate * size + at], chosen[candidate]));
+        z[at] = limb;
+    }
+}
+
+IFMA int batch_raise(const Ring *ring, uint64_t *results, const uint64_t *numbers, const uint8_t *exponent,
+                     size_t length, size_t count) {
+    const size_t size = 2 * ring->limbs, bytes = (size << WINDOW) * sizeof(lanes);
+    const uint64_t *from[LANES];
+    Pair factor, x;
+    lanes *table = aligned_alloc(sizeof(lanes), bytes);
+    if (!table) return 0;
+    for (size_t at = 0; at < count; at += LANES) {
+        const size_t used = lanes_of(count - at);
+        addresses(from, numbers + at * size, 1, used, size);
+        lanes_spread(table, ring->one, size);
+        lanes_gather(table + size, from, size);
+        for (size_t entry = 2; entry < 1U << WINDOW; entry++)
+            lanes_multiply(ring, table + entry * size, table + (entry - 1) * size, table + size);
+        lanes_spread(x, ring->one, size);
+        for (size_t digit = 0; digit < 2 * length; digit++) {
+            if (digit)
+                for (int square = 0; square < WINDOW; square++) lanes_square(ring, x, x);
+            choose(factor, table, exponent[digit / 2] >> (digit % 2 ? 0 : WINDOW) & ((1U << WINDOW) - 1), size);
+            lanes_multiply(ring, x, x, factor);
+        }
+        store(x, results + at * size, 1, used, size);
+    }
+    /* What the powers of the key's numbers were is nobody's business. */
+    memset(table, 0, bytes);
+    free(table);
+    return 1;
+}
+
+IFMA void batch_exercise(const Ring *ring, uint64_t *number, size_t count) {
+    const size_t size = 2 * ring->limbs;
+    Pair x, y;
+    lanes_spread(x, number, size);
+    memcpy(y, x, size * sizeof(lanes));
+    for (size_t step = 0; step < count; step++) lanes_multiply(ring, x, x, y);
+    uint64_t *to[LANES] = {number};
+    lanes_scatter(x, to, 1, size);
+}
+
+#endif
