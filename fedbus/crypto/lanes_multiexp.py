@@ -81,7 +81,7 @@ def _by_buckets(
             weighed[place][column], weighed[place][columns + column] = results[2 * number : 2 * number + 2]
     result = b"".join(weighed.pop()) if weighed else ring.one * (2 * columns)
     while weighed:
-        result = _times(ring, ring.raise_(result, plan.radix), b"".join(weighed.pop()))
+        result = ring.times(ring.raise_(result, plan.radix), b"".join(weighed.pop()))
     return result[: columns * ring.size], result[columns * ring.size :]
 
 
@@ -216,9 +216,3 @@ def _by_tables(ring: Ring, matrix: np.ndarray, blob: bytes, nsquare: mpz, width:
 
 def _split(numbers: bytes, size: int) -> list[bytes]:
     return [numbers[start : start + size] for start in range(0, len(numbers), size)]
-
-
-def _times(ring: Ring, left: bytes, right: bytes) -> bytes:
-    count = len(left) // ring.size
-    indices = np.arange(2 * count).reshape(2, count).T
-    return ring.products(left + right, np.arange(count + 1) * 2, indices)

@@ -40,9 +40,10 @@ class Ring:
         m = mpz(modulus)
         base = mpz(1) << (LIMB_BITS * self.limbs)
         inverse = -gmpy2.invert(m, mpz(1) << LIMB_BITS) & _LIMB_MASK
-        pairs = [_pair(gmpy2.powmod(base, power, m * m), m, self.limbs) for power in (1, 3, 4)]
+        pairs = [_pair(gmpy2.powmod(base, power, m * m), m, self.limbs) for power in (1, 3)]
         self.one = pairs[0]
         self._words = b"".join([_limbs(m, self.limbs), _limbs(inverse, 1), *pairs])
+        self._modulus = _modulus(m * m)
 
     def load(self, integers: bytes, width: int) -> bytes:
         """The numbers of big-endian integers of `width` bytes, each at most as long as m^2 rounded up to 16 bits."""
@@ -58,7 +59,14 @@ class Ring:
 
     def multiply(self, left: bytes, right: bytes, width: int) -> bytes:
         """Products in [0, m^2), element by element, of integers as `load` takes them."""
-        return self._call("multiply", left, right, width)
+        if width * 8 <= LIMB_BITS * int.from_bytes(self._modulus[:_WORD_BYTES], "little"):
+            return self._call("multiply", left, right, width, modulus=True)
+        return self.dump(self.times(self.load(left, width), self.load(right, width)), width)
+
+    def times(self, left: bytes, right: bytes) -> bytes:
+        """Products of numbers, element by element."""
+        count = len(left) // self.size
+        return self.products(left + right, np.arange(count + 1) * 2, np.arange(2 * count).reshape(2, count).T)
 
     def products(self, table: bytes, starts: np.ndarray, indices: np.ndarray) -> bytes:
         """Products of a table's entries.
@@ -92,12 +100,21 @@ class Ring:
         """Do eight times `count` multiplications, for measuring."""
         self._call("exercise", number, count)
 
-    def _call(self, operation: str, *arguments: object) -> bytes:
+    def _call(self, operation: str, *arguments: object, modulus: bool = False) -> bytes:
         # Rings travel between processes and extensions do not, so a ring does not hold it.
         if tier.extension is None:
             raise CryptoError("the native extension is not there")
-        result: bytes = getattr(tier.extension, operation)(self._words, *arguments)
+        words = self._modulus if modulus else self._words
+        result: bytes = getattr(tier.extension, operation)(words, *arguments)
         return result
+
+
+def _modulus(modulus: mpz) -> bytes:
+    """What Barrett's reduction needs; see plain.h."""
+    limbs = -(-modulus.bit_length() // LIMB_BITS)
+    length = (limbs + 2) // 2 * 2
+    quotient = (mpz(1) << 2 * LIMB_BITS * limbs) // modulus
+    return _limbs(mpz(limbs), 1) + _limbs(modulus, length) + _limbs(quotient, length)
 
 
 def _limbs(value: mpz, count: int) -> bytes:

@@ -67,21 +67,15 @@ IFMA void batch_dump(const Ring *ring, uint8_t *to, size_t width, const uint64_t
     }
 }
 
-IFMA void batch_multiply(const Ring *ring, uint8_t *to, const uint8_t *left, const uint8_t *right, size_t width,
+IFMA void batch_multiply(const Modulus *modulus, uint8_t *to, const uint8_t *left, const uint8_t *right, size_t width,
                          size_t count) {
-    const size_t size = 2 * ring->limbs;
-    Pair fourth, x, y;
-    lanes_spread(fourth, ring->fourth, size);
+    lanes x[MAX_LENGTH], y[MAX_LENGTH];
     for (size_t at = 0; at < count; at += LANES) {
         const size_t used = lanes_of(count - at);
-        lanes_read(x, left + at * width, width, used, size);
-        lanes_read(y, right + at * width, width, used, size);
-        lanes_fold(ring, x, x);
-        lanes_fold(ring, y, y);
-        lanes_multiply(ring, x, x, y);
-        lanes_multiply(ring, x, x, fourth);
-        lanes_unfold(ring, x, x);
-        lanes_write(x, to + at * width, width, used, size);
+        lanes_read(x, left + at * width, width, used, modulus->length);
+        lanes_read(y, right + at * width, width, used, modulus->length);
+        plain_multiply(modulus, x, x, y);
+        lanes_write(x, to + at * width, width, used, modulus->length);
     }
 }
 

@@ -8,6 +8,7 @@
 #define FEDBUS_BATCH_H
 
 #include "kernel.h"
+#include "plain.h"
 
 #if FEDBUS_IFMA
 
@@ -18,8 +19,8 @@ void batch_load(const Ring *ring, uint64_t *numbers, const uint8_t *from, size_t
 void batch_dump(const Ring *ring, uint8_t *to, size_t width, const uint64_t *numbers, const uint8_t *shifts,
                 size_t count);
 
-/* The products, in [0, m^2), of integers below m * R. */
-void batch_multiply(const Ring *ring, uint8_t *to, const uint8_t *left, const uint8_t *right, size_t width,
+/* The products of big-endian integers of at most 52 * limbs bits, reduced. */
+void batch_multiply(const Modulus *modulus, uint8_t *to, const uint8_t *left, const uint8_t *right, size_t width,
                     size_t count);
 
 /* Product k is that of the table's entries at indices[starts[k]] to indices[starts[k + 1] - 1]; of none it is 1. */

@@ -6,7 +6,7 @@
 
 /* Room for the longest number, with some before it for reads of eight bytes that begin ahead of it. */
 #define MARGIN 24
-#define BUFFER (WIDTH(MAX_LIMBS) + MARGIN)
+#define BUFFER (WIDTH(MAX_LIMBS + 1) + MARGIN)
 
 /* Reverses the bytes of every 64-bit lane. */
 INLINE lanes reverse_bytes(lanes x) {
@@ -14,16 +14,21 @@ INLINE lanes reverse_bytes(lanes x) {
     return _mm512_shuffle_epi8(x, order);
 }
 
-IFMA void lanes_gather(lanes *z, const uint64_t *const from[LANES], size_t count) {
+/* The eight bytes that are `offset` bytes from each address. */
+INLINE lanes gather(const uint64_t *const from[LANES], ptrdiff_t offset) {
 #ifdef __SANITIZE_ADDRESS__
     /* The sanitizer does not see what a gather reads. */
-    for (size_t at = 0; at < count; at++)
-        for (size_t lane = 0; lane < LANES; lane++) ((uint64_t *)z)[at * LANES + lane] = from[lane][at];
+    uint64_t words[LANES];
+    for (size_t lane = 0; lane < LANES; lane++) memcpy(&words[lane], (const char *)from[lane] + offset, sizeof *words);
+    return _mm512_loadu_si512(words);
 #else
-    const lanes addresses = _mm512_loadu_si512((const void *)from);
-    for (size_t at = 0; at < count; at++)
-        z[at] = _mm512_i64gather_epi64(addresses, (const void *)(uintptr_t)(at * sizeof(uint64_t)), 1);
+    const lanes addresses = _mm512_add_epi64(_mm512_loadu_si512((const void *)from), _mm512_set1_epi64(offset));
+    return _mm512_i64gather_epi64(addresses, NULL, 1);
 #endif
+}
+
+IFMA void lanes_gather(lanes *z, const uint64_t *const from[LANES], size_t count) {
+    for (size_t at = 0; at < count; at++) z[at] = gather(from, (ptrdiff_t)(at * sizeof(uint64_t)));
 }
 
 IFMA void lanes_scatter(const lanes *x, uint64_t *const to[LANES], size_t used, size_t count) {
@@ -38,28 +43,25 @@ IFMA void lanes_spread(lanes *z, const uint64_t *from, size_t count) {
 
 IFMA void lanes_read(lanes *z, const uint8_t *from, size_t width, size_t used, size_t count) {
     uint8_t buffer[LANES][BUFFER];
-    const uint64_t *starts[LANES];
+    const uint64_t *ends[LANES];
     const lanes mask = _mm512_set1_epi64(LIMB_MASK);
     for (size_t lane = 0; lane < LANES; lane++) {
         memset(buffer[lane], 0, BUFFER - width);
         if (lane < used) memcpy(buffer[lane] + BUFFER - width, from + lane * width, width);
         else memset(buffer[lane] + BUFFER - width, 0, width);
+        ends[lane] = (const uint64_t *)(buffer[lane] + BUFFER - sizeof(uint64_t));
     }
     for (size_t at = 0; at < count; at++) {
         /* A limb begins at a whole or a half byte, so eight bytes hold it. */
         const size_t bit = at * LIMB_BITS;
-        lanes bytes;
-        for (size_t lane = 0; lane < LANES; lane++)
-            starts[lane] = (const uint64_t *)(buffer[lane] + BUFFER - sizeof(uint64_t) - bit / 8);
-        lanes_gather(&bytes, starts, 1);
-        z[at] = _mm512_and_si512(_mm512_srl_epi64(reverse_bytes(bytes), _mm_cvtsi64_si128((long long)(bit % 8))), mask);
+        const lanes bytes = reverse_bytes(gather(ends, -(ptrdiff_t)(bit / 8)));
+        z[at] = _mm512_and_si512(_mm512_srl_epi64(bytes, _mm_cvtsi64_si128((long long)(bit % 8))), mask);
     }
 }
 
 IFMA void lanes_write(const lanes *x, uint8_t *to, size_t width, size_t used, size_t count) {
     uint8_t buffer[LANES][BUFFER];
     uint64_t words[2][LANES];
-    memset(buffer, 0, sizeof buffer);
     /* Two limbs are 13 bytes. They are written from the end on as two times eight, and the next two write over the
      * three that are too many. */
     for (size_t at = 0; at < count; at += 2) {

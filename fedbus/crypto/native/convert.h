@@ -23,7 +23,7 @@ void lanes_spread(lanes *z, const uint64_t *from, size_t count);
  * them at least. Unused lanes are 0. */
 void lanes_read(lanes *z, const uint8_t *from, size_t width, size_t used, size_t count);
 
-/* The reverse. The numbers, of an even `count` of limbs, must fit `width` bytes. */
+/* The reverse. `count` is even, and its limbs are as long as `width` bytes at least. */
 void lanes_write(const lanes *x, uint8_t *to, size_t width, size_t used, size_t count);
 
 #endif

@@ -2,45 +2,12 @@
 
 #include <string.h>
 
+#include "columns.h"
+
 #if FEDBUS_IFMA
 
-#define LOW(sum, a, b) _mm512_madd52lo_epu64(sum, a, b)
-#define HIGH(sum, a, b) _mm512_madd52hi_epu64(sum, a, b)
-#define UNROLL _Pragma("GCC unroll 16")
-
-/* Columns are sums of products' halves, each below 2^52: at most 6 * MAX_LIMBS of them, so 64 bits always hold them. */
-typedef lanes Columns[2 * MAX_LIMBS + ROWS + 2];
-
-/* Add x times `rows` limbs of y to the columns. The running columns stay in registers and slide along x: a column is
- * loaded once, takes all its products and is stored once. */
-INLINE void add_rows(lanes *columns, const lanes *x, size_t limbs, const lanes *y, const int rows) {
-    lanes factor[ROWS], sum[ROWS + 1];
-    UNROLL for (int row = 0; row < rows; row++) {
-        factor[row] = y[row];
-        sum[row] = columns[row];
-    }
-    sum[rows] = columns[rows];
-    for (size_t at = 0; at < limbs; at++) {
-        const lanes limb = x[at];
-        UNROLL for (int row = 0; row < rows; row++) sum[row] = LOW(sum[row], limb, factor[row]);
-        UNROLL for (int row = 0; row < rows; row++) sum[row + 1] = HIGH(sum[row + 1], limb, factor[row]);
-        columns[at] = sum[0];
-        UNROLL for (int row = 0; row < rows; row++) sum[row] = sum[row + 1];
-        sum[rows] = columns[at + rows + 1];
-    }
-    UNROLL for (int row = 0; row < rows; row++) columns[limbs + row] = sum[row];
-}
-
-/* Add x * y to 2 * limbs columns. */
-INLINE void add_product(lanes *columns, const lanes *x, const lanes *y, size_t limbs) {
-    size_t row = 0;
-    for (; row + ROWS <= limbs; row += ROWS) add_rows(columns + row, x, limbs, y + row, ROWS);
-    switch (limbs - row) {
-    case 2: add_rows(columns + row, x, limbs, y + row, 2); break;
-    case 4: add_rows(columns + row, x, limbs, y + row, 4); break;
-    case 6: add_rows(columns + row, x, limbs, y + row, 6); break;
-    }
-}
+/* At most 6 * MAX_LIMBS halves of products are added to a column. */
+typedef lanes Columns[2 * MAX_LIMBS + SPARE];
 
 /* Find the `rows` limbs q that make the lowest columns of columns + q * m vanish, and carry those columns up. */
 INLINE void find_quotient(lanes *columns, const Ring *ring, lanes *q, const int rows) {
@@ -98,17 +65,6 @@ INLINE void reduce_block(lanes *first, lanes *second, const Ring *ring, lanes *q
     if (behind) add_quotient(second, ring, other, behind);
 }
 
-/* Carry columns up so that each keeps 52 bits. */
-INLINE void normalize(lanes *z, const lanes *columns, size_t limbs) {
-    const lanes mask = _mm512_set1_epi64(LIMB_MASK);
-    lanes carry = _mm512_setzero_si512();
-    for (size_t at = 0; at < limbs; at++) {
-        carry = _mm512_add_epi64(columns[at], carry);
-        z[at] = _mm512_and_si512(carry, mask);
-        carry = _mm512_srli_epi64(carry, LIMB_BITS);
-    }
-}
-
 /* z = the pair (r, (second + q) / R) where first = r * R - q * m. */
 INLINE void reduce(const Ring *ring, lanes *z, lanes *first, lanes *second) {
     const size_t limbs = ring->limbs, whole = limbs / ROWS * ROWS;
@@ -134,15 +90,11 @@ INLINE void reduce(const Ring *ring, lanes *z, lanes *first, lanes *second) {
     normalize(z + limbs, second + limbs, limbs);
 }
 
-INLINE void clear(lanes *columns, size_t count) {
-    for (size_t at = 0; at < count; at++) columns[at] = _mm512_setzero_si512();
-}
-
 IFMA void lanes_multiply(const Ring *ring, lanes *z, const lanes *x, const lanes *y) {
     const size_t limbs = ring->limbs;
     Columns first, second;
-    clear(first, 2 * limbs + ROWS + 2);
-    clear(second, 2 * limbs + ROWS + 2);
+    clear(first, 2 * limbs + SPARE);
+    clear(second, 2 * limbs + SPARE);
     add_product(first, x, y, limbs);
     add_product(second, x, y + limbs, limbs);
     add_product(second, x + limbs, y, limbs);
@@ -152,8 +104,8 @@ IFMA void lanes_multiply(const Ring *ring, lanes *z, const lanes *x, const lanes
 IFMA void lanes_square(const Ring *ring, lanes *z, const lanes *x) {
     const size_t limbs = ring->limbs;
     Columns first, second;
-    clear(first, 2 * limbs + ROWS + 2);
-    clear(second, 2 * limbs + ROWS + 2);
+    clear(first, 2 * limbs + SPARE);
+    clear(second, 2 * limbs + SPARE);
     add_product(first, x, x, limbs);
     add_product(second, x, x + limbs, limbs);
     for (size_t at = 0; at < 2 * limbs; at++) second[at] = _mm512_add_epi64(second[at], second[at]);
@@ -164,24 +116,9 @@ IFMA void lanes_fold(const Ring *ring, lanes *z, const lanes *value) {
     const size_t limbs = ring->limbs;
     Columns first, second;
     memcpy(first, value, 2 * limbs * sizeof(lanes));
-    clear(first + 2 * limbs, ROWS + 2);
-    clear(second, 2 * limbs + ROWS + 2);
+    clear(first + 2 * limbs, SPARE);
+    clear(second, 2 * limbs + SPARE);
     reduce(ring, z, first, second);
-}
-
-/* Subtract m where that leaves no negative number; returns the lanes where it did. */
-INLINE __mmask8 subtract_once(const Ring *ring, lanes *x) {
-    const lanes mask = _mm512_set1_epi64(LIMB_MASK);
-    lanes difference[MAX_LIMBS], borrow = _mm512_setzero_si512();
-    for (size_t at = 0; at < ring->limbs; at++) {
-        const lanes limb = _mm512_set1_epi64((long long)ring->m[at]);
-        borrow = _mm512_add_epi64(_mm512_sub_epi64(x[at], limb), borrow);
-        difference[at] = _mm512_and_si512(borrow, mask);
-        borrow = _mm512_srai_epi64(borrow, LIMB_BITS);
-    }
-    const __mmask8 fits = _mm512_cmpeq_epi64_mask(borrow, _mm512_setzero_si512());
-    for (size_t at = 0; at < ring->limbs; at++) x[at] = _mm512_mask_mov_epi64(x[at], fits, difference[at]);
-    return fits;
 }
 
 IFMA void lanes_unfold(const Ring *ring, lanes *value, const lanes *x) {
@@ -193,8 +130,8 @@ IFMA void lanes_unfold(const Ring *ring, lanes *value, const lanes *x) {
     memcpy(high, x + limbs, limbs * sizeof(lanes));
     /* The value is low + (m - high) * m; with low - m in the place of low the bracket becomes one more. It is at most
      * m + 1 then, so one more subtraction brings it below m. */
-    const __mmask8 reduced = subtract_once(ring, low);
-    subtract_once(ring, high);
+    const __mmask8 reduced = subtract_once(low, ring->m, limbs);
+    subtract_once(high, ring->m, limbs);
     lanes borrow = _mm512_maskz_set1_epi64(reduced, 1);
     for (size_t at = 0; at < limbs; at++) {
         modulus[at] = _mm512_set1_epi64((long long)ring->m[at]);
@@ -202,8 +139,8 @@ IFMA void lanes_unfold(const Ring *ring, lanes *value, const lanes *x) {
         high[at] = _mm512_and_si512(borrow, mask);
         borrow = _mm512_srai_epi64(borrow, LIMB_BITS);
     }
-    subtract_once(ring, high);
-    clear(columns, 2 * limbs + ROWS + 2);
+    subtract_once(high, ring->m, limbs);
+    clear(columns, 2 * limbs + SPARE);
     memcpy(columns, low, limbs * sizeof(lanes));
     add_product(columns, high, modulus, limbs);
     normalize(value, columns, 2 * limbs);

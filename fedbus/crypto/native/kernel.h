@@ -24,7 +24,6 @@ typedef struct {
     const uint64_t *m;      /* limbs of m */
     const uint64_t *one;    /* the pair of R: 1 in Montgomery's form */
     const uint64_t *cube;   /* the pair of R^3: brings what `lanes_fold` made into Montgomery's form */
-    const uint64_t *fourth; /* the pair of R^4: makes the plain product of two that `lanes_fold` made plain again */
     uint64_t inverse;       /* -1/m modulo 2^52 */
 } Ring;
 
