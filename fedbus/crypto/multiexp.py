@@ -134,10 +134,11 @@ def planes(matrix: np.ndarray, places: Sequence[int], radix: int) -> Iterator[tu
     """Every column's digits, lowest place first, as (column, place, digits 0..radix-1 that stand for -half..half)."""
     half = radix // 2
     for column, number in enumerate(places):
-        rest = matrix[:, column]
+        rest = np.ascontiguousarray(matrix[:, column])
         for place in range(number):
-            # Not (rest + half) % radix: that sum leaves int64 at the edge of the range.
-            rest, digits = np.divmod(rest, radix)
+            # Not (rest + half) % radix: that sum leaves int64 at the edge of the range; nor divmod, which is slower.
+            quotient = rest // radix
+            rest, digits = quotient, rest - quotient * radix
             carry = digits > half
             rest = rest + carry
             yield column, place, np.where(carry, digits - half - 1, digits + half)

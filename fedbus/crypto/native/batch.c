@@ -32,7 +32,7 @@ static inline const uint64_t *entry(const Ring *ring, const uint64_t *table, int
 }
 
 static void prefetch(const uint64_t *number, size_t size) {
-    for (size_t at = 0; at < size; at += CACHE_LINE / sizeof(uint64_t)) __builtin_prefetch(number + at);
+    for (size_t at = 0; at < size; at += CACHE_LINE / sizeof(uint64_t)) __builtin_prefetch(number + at, 0, 2);
 }
 
 IFMA void batch_load(const Ring *ring, uint64_t *numbers, const uint8_t *from, size_t width, size_t count) {
@@ -79,53 +79,79 @@ IFMA void batch_multiply(const Modulus *modulus, uint8_t *to, const uint8_t *lef
     }
 }
 
+/* The products from the longest to the shortest: lanes that begin together then end together, and at the end none has
+ * much left to do alone. Lengths above the last class are not told apart. */
+#define CLASSES 1024
+
+static void order_by_length(int64_t *order, const int64_t *starts, size_t count) {
+    size_t first[CLASSES + 1] = {0};
+    for (int pass = 0; pass < 2; pass++) {
+        for (size_t at = 0; at < count; at++) {
+            const int64_t length = starts[at + 1] - starts[at];
+            const size_t class = CLASSES - 1 - (size_t)(length < CLASSES ? length : CLASSES - 1);
+            if (pass) order[first[class]++] = (int64_t)at;
+            else first[class + 1]++;
+        }
+        if (!pass)
+            for (size_t class = 0; class < CLASSES; class++) first[class + 1] += first[class];
+    }
+}
+
 /* What is left of the product that a lane is at. */
 typedef struct {
-    size_t product;
+    uint64_t *product; /* NULL when there is none */
     const int32_t *next, *end;
 } Course;
 
-IFMA void batch_products(const Ring *ring, uint64_t *products, const uint64_t *table, const int64_t *starts,
-                         const int32_t *indices, size_t count) {
+IFMA int batch_products(const Ring *ring, uint64_t *products, const uint64_t *table, const int64_t *starts,
+                        const int32_t *indices, size_t count) {
     const size_t size = 2 * ring->limbs;
-    const uint64_t *from[LANES];
-    Course course[LANES];
+    const uint64_t *from[LANES], *limbs;
+    Course course[LANES] = {{0}};
     Pair running, factor;
-    uint64_t *limbs = (uint64_t *)running;
     size_t begun = 0, active = 0;
-    int busy[LANES] = {0};
+    int64_t *order = malloc((count + 1) * sizeof *order);
+    if (!order) return 0;
+    order_by_length(order, starts, count);
 
     lanes_spread(running, ring->one, size);
-    for (;;) {
-        /* A lane that has finished its product takes the next: products of any lengths keep all lanes at work. */
+    limbs = (const uint64_t *)running;
+    do {
+        __mmask8 beginning = 0;
         for (size_t lane = 0; lane < LANES; lane++) {
             Course *own = &course[lane];
-            while (!busy[lane] || own->next == own->end) {
-                if (busy[lane]) {
-                    uint64_t *to = products + own->product * size;
-                    for (size_t at = 0; at < size; at++) to[at] = limbs[at * LANES + lane];
-                    busy[lane] = 0;
-                    active--;
-                }
-                if (begun == count) break;
-                own->product = begun;
-                own->next = indices + starts[begun];
-                own->end = indices + starts[begun + 1];
-                begun++;
-                const uint64_t *first = own->next < own->end ? entry(ring, table, *own->next++) : ring->one;
-                for (size_t at = 0; at < size; at++) limbs[at * LANES + lane] = first[at];
-                busy[lane] = 1;
+            from[lane] = ring->one;
+            if (own->product && own->next == own->end) {
+                for (size_t at = 0; at < size; at++) own->product[at] = limbs[at * LANES + lane];
+                own->product = NULL;
+                active--;
+            }
+            if (!own->product && begun < count) {
+                const int64_t number = order[begun++];
+                *own = (Course){products + (size_t)number * size, indices + starts[number], indices + starts[number + 1]};
+                if (own->next < own->end) from[lane] = entry(ring, table, *own->next++);
+                beginning |= (__mmask8)(1U << lane);
                 active++;
             }
-            from[lane] = busy[lane] ? entry(ring, table, *own->next++) : ring->one;
         }
-        if (!active) return;
+        if (beginning) lanes_gather_some(running, beginning, from, size);
+        for (size_t lane = 0; lane < LANES; lane++) {
+            const Course *own = &course[lane];
+            from[lane] = own->product && own->next < own->end ? entry(ring, table, *own->next) : ring->one;
+        }
         lanes_gather(factor, from, size);
-        for (size_t lane = 0; lane < LANES; lane++)
-            if (busy[lane] && course[lane].next < course[lane].end)
-                prefetch(entry(ring, table, *course[lane].next), size);
+        for (size_t lane = 0; lane < LANES; lane++) {
+            Course *own = &course[lane];
+            if (!own->product || own->next == own->end) continue;
+            own->next++;
+            if (own->next < own->end) prefetch(entry(ring, table, *own->next), size);
+            else if (begun + lane < count && starts[order[begun + lane]] < starts[order[begun + lane] + 1])
+                prefetch(entry(ring, table, indices[starts[order[begun + lane]]]), size);
+        }
         lanes_multiply(ring, running, running, factor);
-    }
+    } while (active);
+    free(order);
+    return 1;
 }
 
 IFMA void batch_powers(const Ring *ring, uint64_t *powers, const uint64_t *bases, size_t steps, size_t count) {

@@ -23,9 +23,10 @@ void batch_dump(const Ring *ring, uint8_t *to, size_t width, const uint64_t *num
 void batch_multiply(const Modulus *modulus, uint8_t *to, const uint8_t *left, const uint8_t *right, size_t width,
                     size_t count);
 
-/* Product k is that of the table's entries at indices[starts[k]] to indices[starts[k + 1] - 1]; of none it is 1. */
-void batch_products(const Ring *ring, uint64_t *products, const uint64_t *table, const int64_t *starts,
-                    const int32_t *indices, size_t count);
+/* Product k is that of the table's entries at indices[starts[k]] to indices[starts[k + 1] - 1]; of none it is 1.
+ * Returns 0 when there is no memory. */
+int batch_products(const Ring *ring, uint64_t *products, const uint64_t *table, const int64_t *starts,
+                   const int32_t *indices, size_t count);
 
 /* powers[k * steps + s] = bases[k]^s for s < steps. */
 void batch_powers(const Ring *ring, uint64_t *powers, const uint64_t *bases, size_t steps, size_t count);

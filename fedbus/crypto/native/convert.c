@@ -31,6 +31,19 @@ IFMA void lanes_gather(lanes *z, const uint64_t *const from[LANES], size_t count
     for (size_t at = 0; at < count; at++) z[at] = gather(from, (ptrdiff_t)(at * sizeof(uint64_t)));
 }
 
+IFMA void lanes_gather_some(lanes *z, __mmask8 lanes_used, const uint64_t *const from[LANES], size_t count) {
+#ifdef __SANITIZE_ADDRESS__
+    for (size_t at = 0; at < count; at++)
+        z[at] = _mm512_mask_mov_epi64(z[at], lanes_used, gather(from, (ptrdiff_t)(at * sizeof(uint64_t))));
+#else
+    const lanes addresses = _mm512_loadu_si512((const void *)from);
+    for (size_t at = 0; at < count; at++) {
+        const lanes limb = _mm512_add_epi64(addresses, _mm512_set1_epi64((long long)(at * sizeof(uint64_t))));
+        z[at] = _mm512_mask_i64gather_epi64(z[at], lanes_used, limb, NULL, 1);
+    }
+#endif
+}
+
 IFMA void lanes_scatter(const lanes *x, uint64_t *const to[LANES], size_t used, size_t count) {
     const uint64_t *limbs = (const uint64_t *)x;
     for (size_t lane = 0; lane < used; lane++)

@@ -13,6 +13,9 @@
 /* Set lane k of the first `count` vectors to the `count` limbs at from[k]. */
 void lanes_gather(lanes *z, const uint64_t *const from[LANES], size_t count);
 
+/* The same for those lanes only that are in the mask. */
+void lanes_gather_some(lanes *z, __mmask8 lanes_used, const uint64_t *const from[LANES], size_t count);
+
 /* Store lane k of the first `count` vectors as limbs at to[k], for the first `used` lanes. */
 void lanes_scatter(const lanes *x, uint64_t *const to[LANES], size_t used, size_t count);
 

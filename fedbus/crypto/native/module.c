@@ -101,9 +101,14 @@ static PyObject *products(PyObject *self, PyObject *arguments) {
         const Py_ssize_t count = given[2].len / 8 - 1;
         if ((result = allocate_numbers(&ring, count))) {
             uint64_t *to = contents(result);
+            int done;
             Py_BEGIN_ALLOW_THREADS
-            batch_products(&ring, to, given[1].buf, given[2].buf, given[3].buf, (size_t)count);
+            done = batch_products(&ring, to, given[1].buf, given[2].buf, given[3].buf, (size_t)count);
             Py_END_ALLOW_THREADS
+            if (!done) {
+                Py_CLEAR(result);
+                PyErr_NoMemory();
+            }
         }
     }
     release(given, 4);
