@@ -1,30 +1,41 @@
-"""Operations on whole vectors, spread over child processes."""
+"""Operations on whole vectors, spread over child processes, or over threads where the arithmetic is native."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
 import numpy as np
 
 from fedbus import metrics
-from fedbus.crypto import tasks
+from fedbus.crypto import tasks, tier
 from fedbus.crypto.curve import POINT_BYTES
 from fedbus.crypto.paillier import Ints, PrivateKey, PublicKey
 from fedbus.crypto.pool import Pool
 from fedbus.crypto.reserve import Reserve
 from fedbus.crypto.tasks import Task
 from fedbus.crypto.tensor import CipherTensor
+from fedbus.crypto.threads import Threads
 
-# The least that a piece of an operation is worth sending to another process for: about 5 ms.
-_MIN_OBFUSCATIONS = 8
-_MIN_DECRYPTIONS = 4
-_MIN_CHECKS = 1000
-_MIN_CELLS = 1000
 _MIN_HASHES = 500
 _MIN_POINTS = 100
+
+
+@dataclass(frozen=True)
+class _Least:
+    """The least of each operation that is worth sending to another process or thread: about 5 ms."""
+
+    obfuscations: int
+    decryptions: int
+    checks: int
+    cells: int
+
+
+_PORTABLE = _Least(obfuscations=8, decryptions=4, checks=1000, cells=1000)
+_NATIVE = _Least(obfuscations=80, decryptions=16, checks=4000, cells=10_000)
 
 
 class Engine:
@@ -34,12 +45,16 @@ class Engine:
     engine is closed meanwhile, or when child processes die at its second attempt too.
 
     Args:
-        processes: how many child processes; None for one a processor, 0 to compute in the calling thread.
+        processes: how many child processes; None for one a processor, 0 to compute in the calling thread. The native
+            arithmetic takes as many threads instead, and leaves to child processes what is not Paillier's.
     """
 
     def __init__(self, processes: int | None = None) -> None:
         self._pool = Pool((os.cpu_count() or 1) if processes is None else processes)
-        self._reserve = Reserve(self._pool, lambda count, seconds: _count("obfuscator", count, seconds))
+        native = tier.native() is not None
+        self._workers: Pool | Threads = Threads(self._pool.processes) if native else self._pool
+        self._least = _NATIVE if native else _PORTABLE
+        self._reserve = Reserve(self._workers, lambda count, seconds: _count("obfuscator", count, seconds))
 
     def warm_up(self) -> None:
         """Start the child processes now rather than at the first operation."""
@@ -54,12 +69,13 @@ class Engine:
         return self._reserve.ready(key)
 
     def close(self) -> None:
-        """End the child processes at once; what they were doing raises CryptoError. Idempotent."""
+        """End the child processes and threads at once; what they were doing raises CryptoError. Idempotent."""
+        self._workers.close()
         self._pool.close()
 
     def generate_keypair(self, bits: int = 2048) -> PrivateKey:
         """As `keys.generate_keypair`."""
-        (private,) = self._run("generate", 1, tasks.generate_keypair, [(bits,)])
+        (private,) = self._run("generate", 1, tasks.generate_keypair, [(bits,)], self._pool)
         assert isinstance(private, PrivateKey)  # noqa: S101  # for the type checker
         return private
 
@@ -88,10 +104,10 @@ class Engine:
         rows, columns = matrix.shape
         # Cut by columns the buckets are shared best, but few columns cannot be dealt out evenly.
         if columns >= 3 * self._pool.processes or not columns:
-            spans = self._spans(columns, _MIN_CELLS // max(1, rows))
+            spans = self._spans(columns, self._least.cells // max(1, rows))
             pieces = [(key, matrix[:, start:stop], tensor, matrix_scale) for start, stop in spans]
             return CipherTensor.join(self._run("multiply", matrix.size, tasks.matvec, pieces))
-        spans = self._spans(rows, _MIN_CELLS // columns)
+        spans = self._spans(rows, self._least.cells // columns)
         pieces = [(key, matrix[start:stop], tensor.part(start, stop), matrix_scale) for start, stop in spans]
         first, *others = self._run("multiply", matrix.size, tasks.matvec, pieces)
         total: CipherTensor = first
@@ -101,7 +117,9 @@ class Engine:
 
     def check(self, key: PublicKey, tensor: CipherTensor) -> None:
         """As `PublicKey.check`."""
-        pieces = [(key, tensor.part(start, stop), start) for start, stop in self._spans(len(tensor), _MIN_CHECKS)]
+        pieces = [
+            (key, tensor.part(start, stop), start) for start, stop in self._spans(len(tensor), self._least.checks)
+        ]
         self._run("check", len(tensor), tasks.check, pieces)
 
     def decrypt(self, private: PrivateKey, tensor: CipherTensor) -> list[int]:
@@ -115,7 +133,7 @@ class Engine:
     def hash_to_group(self, ids: Sequence[str], domain: bytes) -> bytes:
         """As `curve.hash_to_group`."""
         pieces = [(ids[start:stop], domain) for start, stop in self._spans(len(ids), _MIN_HASHES)]
-        return b"".join(self._run("hash", len(ids), tasks.hash_to_group, pieces))
+        return b"".join(self._run("hash", len(ids), tasks.hash_to_group, pieces, self._pool))
 
     def blind(self, points: bytes, scalar: bytes) -> bytes:
         """As `curve.blind`."""
@@ -124,17 +142,19 @@ class Engine:
         # The last piece takes what is left, so that a broken length is refused where all are.
         edges[-1] = edges[-1][0], len(points)
         pieces = [(points[start:stop], scalar, start // POINT_BYTES) for start, stop in edges]
-        return b"".join(self._run("blind", count, tasks.blind, pieces))
+        return b"".join(self._run("blind", count, tasks.blind, pieces, self._pool))
 
     def _decrypt(self, private: PrivateKey, tensor: CipherTensor, task: Task) -> list[int]:
-        pieces = [(private, tensor.part(start, stop)) for start, stop in self._spans(len(tensor), _MIN_DECRYPTIONS)]
+        pieces = [
+            (private, tensor.part(start, stop)) for start, stop in self._spans(len(tensor), self._least.decryptions)
+        ]
         return [value for values in self._run("decrypt", len(tensor), task, pieces) for value in values]
 
     def _obfuscating(
         self, operation: str, key: PublicKey, task: Task, count: int, part: Callable[[int, int], tuple[Any, ...]]
     ) -> CipherTensor:
         """Run an operation that uses up an obfuscator an element; those in stock go first, dealt out evenly."""
-        stock, spans = self._reserve.take(key, count), self._spans(count, _MIN_OBFUSCATIONS)
+        stock, spans = self._reserve.take(key, count), self._spans(count, self._least.obfuscations)
         ready = len(stock) // key.width
         edges = [ready * number // len(spans) * key.width for number in range(len(spans) + 1)]
         pieces = [
@@ -147,9 +167,16 @@ class Engine:
         number = max(1, min(self._pool.processes, count // max(1, least)))
         return [(count * piece // number, count * (piece + 1) // number) for piece in range(number)]
 
-    def _run(self, operation: str, count: int, task: Task, pieces: Sequence[tuple[Any, ...]]) -> list[Any]:
+    def _run(
+        self,
+        operation: str,
+        count: int,
+        task: Task,
+        pieces: Sequence[tuple[Any, ...]],
+        workers: Pool | Threads | None = None,
+    ) -> list[Any]:
         with self._reserve.paused():
-            results, seconds = self._pool.run(task, pieces)
+            results, seconds = (workers or self._workers).run(task, pieces)
         _count(operation, count, seconds)
         return results
 

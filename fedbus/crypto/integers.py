@@ -5,8 +5,11 @@ from __future__ import annotations
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Iterable
+from typing import Any, TypeVar
 
 from gmpy2 import mpz
+
+T = TypeVar("T")
 
 WINDOW_BITS = 8
 # A table of a 2048-bit key takes 17 MB; a process rarely works under more than one key at a time.
@@ -70,15 +73,15 @@ class FixedBase:
         return result
 
 
-_tables: OrderedDict[bytes, FixedBase] = OrderedDict()
+_tables: OrderedDict[bytes, Any] = OrderedDict()
 _lock = threading.Lock()
 
 
-def table(name: bytes, build: Callable[[], FixedBase]) -> FixedBase:
+def table(name: bytes, build: Callable[[], T]) -> T:
     """The table of that name, built where this process has none; the least recently used is dropped beyond a few."""
     # Built under the lock: two threads that need the same table would otherwise both spend the time.
     with _lock:
-        found = _tables.pop(name, None) or build()
+        found: T = _tables.pop(name, None) or build()
         _tables[name] = found
         if len(_tables) > _TABLES:
             _tables.popitem(last=False)

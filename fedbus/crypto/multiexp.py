@@ -52,15 +52,15 @@ def matvec(matrix: np.ndarray, ciphertexts: Sequence[mpz], nsquare: mpz) -> list
     """
     if matrix.ndim != 2 or matrix.dtype != np.int64 or len(matrix) != len(ciphertexts):
         raise ValueError(f"a matrix {matrix.shape} of {matrix.dtype} does not fit {len(ciphertexts)} ciphertexts")
-    bounds = [max(int(high), -int(low)) for high, low in zip(_edge(matrix, "max"), _edge(matrix, "min"), strict=True)]
-    plan = plan_for(len(matrix), bounds)
-    places = [_digits_needed(bound, plan.radix) for bound in bounds]
-    upper = [[mpz(1)] * places[column] for column in range(len(bounds))]
-    lower = [[mpz(1)] * places[column] for column in range(len(bounds))]
+    magnitudes = bounds(matrix)
+    plan = plan_for(len(matrix), magnitudes)
+    places = [digits_needed(bound, plan.radix) for bound in magnitudes]
+    upper = [[mpz(1)] * number for number in places]
+    lower = [[mpz(1)] * number for number in places]
 
     group: list[tuple[int, int, np.ndarray]] = []
     remaining = sum(places)
-    for plane in _planes(matrix, places, plan.radix):
+    for plane in planes(matrix, places, plan.radix):
         group.append(plane)
         remaining -= 1
         if len(group) == plan.axes or not remaining:
@@ -71,25 +71,35 @@ def matvec(matrix: np.ndarray, ciphertexts: Sequence[mpz], nsquare: mpz) -> list
     return [_compose(*pair, plan.radix, nsquare) for pair in zip(upper, lower, strict=True)]
 
 
-def plan_for(rows: int, bounds: Sequence[int]) -> Plan:
-    """The cheapest plan, in modular multiplications.
+def bounds(matrix: np.ndarray) -> list[int]:
+    """The largest magnitude of each column."""
+    return [max(int(high), -int(low)) for high, low in zip(_edge(matrix, "max"), _edge(matrix, "min"), strict=True)]
+
+
+def plan_for(rows: int, magnitudes: Sequence[int]) -> Plan:
+    """The cheapest plan; see `cheapest`."""
+    return cheapest(rows, magnitudes)[0]
+
+
+def cheapest(rows: int, magnitudes: Sequence[int]) -> tuple[Plan, float]:
+    """The cheapest plan, and how many modular multiplications it takes.
 
     Args:
-        bounds: the largest magnitude of each column.
+        magnitudes: the largest magnitude of each column.
     """
-    largest = max(bounds, default=0)
+    largest = max(magnitudes, default=0)
     best, least = Plan(3, 1), float("inf")
     for places in count(1):
         radix = _radix(largest, places)
-        planes = sum(_digits_needed(bound, radix) for bound in bounds)
+        number = sum(digits_needed(bound, radix) for bound in magnitudes)
         axes = 1
-        while radix**axes <= _MAX_BUCKETS and axes <= max(1, planes):
-            cost = planes * 2 * (radix + radix.bit_length() + 4) + -(-planes // axes) * _pass_cost(rows, radix, axes)
+        while radix**axes <= _MAX_BUCKETS and axes <= max(1, number):
+            cost = number * 2 * (radix + radix.bit_length() + 4) + -(-number // axes) * _pass_cost(rows, radix, axes)
             if cost < least:
                 best, least = Plan(radix, axes), cost
             axes += 1
         if radix == 3:
-            return best
+            return best, least
     raise AssertionError("the radix falls to 3")
 
 
@@ -107,7 +117,8 @@ def _radix(largest: int, places: int) -> int:
     return max(3, (int(root) + (0 if exact else 1)) | 1)
 
 
-def _digits_needed(bound: int, radix: int) -> int:
+def digits_needed(bound: int, radix: int) -> int:
+    """Balanced digits that hold -bound..bound."""
     digits, span = 0, 1
     while span < 2 * bound + 1:
         digits, span = digits + 1, span * radix
@@ -119,14 +130,15 @@ def _edge(matrix: np.ndarray, side: str) -> np.ndarray:
     return edge
 
 
-def _planes(matrix: np.ndarray, places: Sequence[int], radix: int) -> Iterator[tuple[int, int, np.ndarray]]:
+def planes(matrix: np.ndarray, places: Sequence[int], radix: int) -> Iterator[tuple[int, int, np.ndarray]]:
     """Every column's digits, lowest place first, as (column, place, digits 0..radix-1 that stand for -half..half)."""
     half = radix // 2
     for column, number in enumerate(places):
-        rest = matrix[:, column]
+        rest = np.ascontiguousarray(matrix[:, column])
         for place in range(number):
-            # Not (rest + half) % radix: that sum leaves int64 at the edge of the range.
-            rest, digits = np.divmod(rest, radix)
+            # Not (rest + half) % radix: that sum leaves int64 at the edge of the range; nor divmod, which is slower.
+            quotient = rest // radix
+            rest, digits = quotient, rest - quotient * radix
             carry = digits > half
             rest = rest + carry
             yield column, place, np.where(carry, digits - half - 1, digits + half)

@@ -14,8 +14,7 @@ Secur. 9 (2010), section 4.2.
 from __future__ import annotations
 
 import hashlib
-import secrets
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from operator import index
@@ -24,8 +23,11 @@ import gmpy2
 import numpy as np
 from gmpy2 import mpz
 
-from fedbus.crypto import multiexp
-from fedbus.crypto.integers import FixedBase, pack, product, shift, table, unpack
+from fedbus.crypto import lanes, portable, tier
+from fedbus.crypto.integers import unpack
+from fedbus.crypto.lanes import Lanes
+from fedbus.crypto.portable import Portable
+from fedbus.crypto.ring import Ring
 from fedbus.crypto.tensor import FINGERPRINT_BYTES, CipherTensor
 from fedbus.errors import CryptoError, FixedPointOverflow, InvalidCiphertext, WrongKey
 
@@ -69,6 +71,11 @@ class PublicKey:
     def width(self) -> int:
         """Bytes of one ciphertext."""
         return 2 * len(self._modulus)
+
+    @property
+    def exponent_bytes(self) -> int:
+        """Bytes of the random exponent of an obfuscator, half as many as n has."""
+        return (self.bits + 15) // 16
 
     @cached_property
     def fingerprint(self) -> bytes:
@@ -121,9 +128,7 @@ class PublicKey:
         Raises:
             FixedPointOverflow: a value is outside both ranges.
         """
-        n, nsquare, ints = mpz(self.n), self.nsquare, self._ints(values)
-        pairs = zip(ints, self._obfuscators(len(ints), obfuscators), strict=True)
-        return self._tensor((shift(mask, m, n, nsquare) for m, mask in pairs), scale)
+        return self._tensor(self._arithmetic.encrypt(self._ints(values), obfuscators), scale)
 
     def add(self, a: CipherTensor, b: CipherTensor) -> CipherTensor:
         """Sums, element by element; obfuscated where one of the two is.
@@ -134,9 +139,7 @@ class PublicKey:
         """
         if len(a) != len(b) or a.scale != b.scale:
             raise ValueError(f"{len(a)} values of scale {a.scale} cannot be added to {len(b)} of scale {b.scale}")
-        nsquare = self.nsquare
-        pairs = zip(self._numbers(a), self._numbers(b), strict=True)
-        return self._tensor((x * y % nsquare for x, y in pairs), a.scale)
+        return self._tensor(self._arithmetic.multiply(self._blob(a), self._blob(b)), a.scale)
 
     def add_plain(self, tensor: CipherTensor, ints: Ints) -> CipherTensor:
         """Add plain integers. NOT obfuscated: obfuscate the result before it leaves.
@@ -153,13 +156,11 @@ class PublicKey:
         """
         if len(ints) != len(tensor):
             raise ValueError(f"{len(ints)} integers cannot be added to {len(tensor)} ciphertexts")
-        n, nsquare = mpz(self.n), self.nsquare
-        pairs = zip(self._numbers(tensor), self._ints(ints), strict=True)
-        return self._tensor((shift(number, m, n, nsquare) for number, m in pairs), tensor.scale)
+        return self._tensor(self._arithmetic.add_plain(self._blob(tensor), self._ints(ints)), tensor.scale)
 
     def total(self, tensor: CipherTensor) -> CipherTensor:
         """The sum of all values, as one ciphertext; of none, an unobfuscated 0."""
-        return self._tensor([product(self._numbers(tensor), self.nsquare)], tensor.scale)
+        return self._tensor(self._arithmetic.product(self._blob(tensor)), tensor.scale)
 
     def matvec(self, matrix: np.ndarray, tensor: CipherTensor, matrix_scale: int) -> CipherTensor:
         """matrix^T times an encrypted vector. NOT obfuscated: an all-zero column yields the ciphertext 1.
@@ -174,18 +175,16 @@ class PublicKey:
             WrongKey, InvalidCiphertext: the vector is not of this key.
             ValueError: shapes do not fit.
         """
-        numbers = multiexp.matvec(matrix, self._numbers(tensor), self.nsquare)
-        return self._tensor(numbers, tensor.scale + matrix_scale)
+        blob = self._blob(tensor)
+        return self._tensor(self._arithmetic.matvec(matrix, blob), tensor.scale + matrix_scale)
 
     def obfuscate(self, tensor: CipherTensor, obfuscators: bytes = b"") -> CipherTensor:
         """The same values in ciphertexts that cannot be linked to those given; `obfuscators` as in `encrypt`."""
-        nsquare = self.nsquare
-        pairs = zip(self._numbers(tensor), self._obfuscators(len(tensor), obfuscators), strict=True)
-        return self._tensor((number * mask % nsquare for number, mask in pairs), tensor.scale)
+        return self._tensor(self._arithmetic.obfuscate(self._blob(tensor), obfuscators), tensor.scale)
 
     def obfuscators(self, count: int) -> bytes:
         """Make obfuscators in advance: `count` random n-th residues, `width` bytes each; secret, for one use each."""
-        return pack(self._obfuscators(count), self.width)
+        return self._arithmetic.obfuscators(count)
 
     def check(self, tensor: CipherTensor, first: int = 0) -> None:
         """Make sure that a vector, whose indices begin at `first`, is of ciphertexts of this key: all that arrives.
@@ -194,10 +193,11 @@ class PublicKey:
             WrongKey: it is of another key.
             InvalidCiphertext: a number is not a unit modulo n^2; the message names the first.
         """
-        numbers, n, nsquare = self._numbers(tensor), mpz(self.n), self.nsquare
-        # One gcd for all: a product is a unit where all its factors are.
-        if all(0 < number < nsquare for number in numbers) and gmpy2.gcd(product(numbers, n), n) == 1:
+        blob, width, limit = self._blob(tensor), self.width, int(self.nsquare).to_bytes(self.width, "big")
+        starts = range(0, len(blob), width)
+        if all(blob[start : start + width] < limit for start in starts) and self._arithmetic.are_units(blob):
             return
+        n, nsquare, numbers = mpz(self.n), self.nsquare, unpack(blob, width)
         for place, number in enumerate(numbers, first):
             if not 0 < number < nsquare or gmpy2.gcd(number, n) != 1:
                 raise InvalidCiphertext(f"number {place} of the vector is no ciphertext of the key")
@@ -206,15 +206,27 @@ class PublicKey:
     def _modulus(self) -> bytes:
         return self.n.to_bytes((self.bits + 7) // 8, "big")
 
-    def _tensor(self, numbers: Iterable[mpz], scale: int) -> CipherTensor:
-        return CipherTensor(self.fingerprint, scale, self.width, pack(numbers, self.width))
+    @property
+    def _arithmetic(self) -> Portable | Lanes:
+        return self._lanes if tier.native() else self._portable
 
-    def _numbers(self, tensor: CipherTensor) -> list[mpz]:
+    @cached_property
+    def _portable(self) -> Portable:
+        return Portable(self)
+
+    @cached_property
+    def _lanes(self) -> Lanes:
+        return Lanes(self)
+
+    def _tensor(self, blob: bytes, scale: int) -> CipherTensor:
+        return CipherTensor(self.fingerprint, scale, self.width, blob)
+
+    def _blob(self, tensor: CipherTensor) -> bytes:
         if tensor.fingerprint != self.fingerprint:
             raise WrongKey(f"ciphertexts of key {tensor.fingerprint.hex()} instead of {self.fingerprint.hex()}")
         if tensor.width != self.width:
             raise InvalidCiphertext(f"ciphertexts of {tensor.width} bytes instead of {self.width}")
-        return unpack(tensor.blob, tensor.width)
+        return tensor.blob
 
     def _ints(self, values: Ints) -> list[int]:
         # index() refuses floats, which int() would cut off.
@@ -223,18 +235,6 @@ class PublicKey:
         if not all(low <= value < high for value in ints):
             raise FixedPointOverflow(f"a plaintext is outside the range of a key of {self.bits} bits")
         return ints
-
-    def _obfuscators(self, count: int, ready: bytes = b"") -> list[mpz]:
-        masks = unpack(ready[: count * self.width], self.width)
-        missing = count - len(masks)
-        if missing and self.short_exponents:
-            length = (self.bits + 15) // 16
-            powers = table(self.fingerprint, lambda: FixedBase(mpz(self.h), self.nsquare, length))
-            masks += [powers.power(secrets.token_bytes(length)) for _ in range(missing)]
-        elif missing:
-            roots = (1 + secrets.randbelow(self.n - 1) for _ in range(missing))
-            masks += [gmpy2.powmod(root, self.n, self.nsquare) for root in roots]
-        return masks
 
 
 @dataclass(frozen=True, repr=False)
@@ -276,25 +276,21 @@ class PrivateKey:
 
         Raises:
             WrongKey, InvalidCiphertext: the vector is not of this key.
-
-        Source: Paillier 1999, section 7 (decryption modulo p^2 and q^2, joined by the Chinese remainder theorem).
         """
         self.public.check(tensor)
-        p, q = mpz(self.p), mpz(self.q)
-        psquare, qsquare, p_scale, q_scale, q_inverse = self._constants
-        power = gmpy2.powmod_sec  # constant time: what is raised comes from others, and the exponent is the secret
-        residues = []
-        for number in unpack(tensor.blob, tensor.width):
-            mod_p = (power(number % psquare, p - 1, psquare) - 1) // p * p_scale % p
-            mod_q = (power(number % qsquare, q - 1, qsquare) - 1) // q * q_scale % q
-            residues.append(int(mod_q + q * ((mod_p - mod_q) * q_inverse % p)))
-        return residues
+        return lanes.decrypt(self, tensor.blob) if tier.native() else portable.decrypt(self, tensor.blob)
 
     @cached_property
-    def _constants(self) -> tuple[mpz, mpz, mpz, mpz, mpz]:
+    def constants(self) -> tuple[mpz, mpz, mpz, mpz, mpz]:
+        """p^2, q^2, what undoes the exponents modulo p and q, and the inverse of q modulo p."""
         p, q = mpz(self.p), mpz(self.q)
         # (1 + n)**(p - 1) = 1 + (p - 1)*n mod p^2, so what undoes the exponent is the inverse of -q modulo p.
         return p * p, q * q, gmpy2.invert(-q, p), gmpy2.invert(-p, q), gmpy2.invert(q, p)
+
+    @cached_property
+    def rings(self) -> tuple[Ring, Ring]:
+        """The integers modulo p^2 and modulo q^2, of the native tier."""
+        return Ring(self.p), Ring(self.q)
 
     def __repr__(self) -> str:
         return f"PrivateKey(bits={self.public.bits}, fingerprint={self.public.fingerprint.hex()})"

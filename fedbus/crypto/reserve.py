@@ -15,6 +15,7 @@ from typing import Any
 from fedbus.crypto import tasks
 from fedbus.crypto.paillier import PublicKey
 from fedbus.crypto.pool import Pool
+from fedbus.crypto.threads import Threads
 from fedbus.errors import CryptoError
 
 MAX_BATCH = 64
@@ -40,7 +41,7 @@ class Reserve:
         report: is told the number and the processor seconds of each batch.
     """
 
-    def __init__(self, pool: Pool, report: Callable[[int, float], None]) -> None:
+    def __init__(self, pool: Pool | Threads, report: Callable[[int, float], None]) -> None:
         self._pool = pool
         self._report = report
         self._lock = threading.Lock()

@@ -20,8 +20,9 @@ from pathlib import Path
 from typing import Any
 
 from fedbus import process
+from fedbus.crypto import tier
 
-BENCHES = {"gradient": "gradient", "round": "round_trip", "align": "align", "linear": "linear"}
+BENCHES = {"engine": "engine", "gradient": "gradient", "round": "round_trip", "align": "align", "linear": "linear"}
 FOLDER = Path(__file__).resolve().parent
 
 
@@ -78,7 +79,7 @@ def machine() -> dict[str, object]:
         "gmpy2": gmpy2.version(),
         "gmp": gmpy2.mp_version(),
         "kernel": platform.platform(),
-        "tier": "portable",
+        "tier": tier.current()[0],
     }
 
 

@@ -1,11 +1,30 @@
-"""Keys of the arithmetic's tests, made once."""
+"""Keys of the arithmetic's tests, made once; every test runs in both tiers."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import pytest
 
+from fedbus.crypto import tier as tiers
 from fedbus.crypto.keys import generate_keypair
 from fedbus.crypto.paillier import PrivateKey
+
+
+@pytest.fixture(scope="session", params=[tiers.PORTABLE, tiers.NATIVE], autouse=True)
+def tier(request: pytest.FixtureRequest) -> Iterator[str]:
+    """The arithmetic in use, in child processes too."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("FEDBUS_TIER", "")
+        tiers.current.cache_clear()
+        found, why = tiers.current()
+        if request.param == tiers.NATIVE and found != tiers.NATIVE:
+            pytest.skip(f"no native tier: {why}")
+        patch.setenv("FEDBUS_TIER", request.param)
+        tiers.current.cache_clear()
+        assert tiers.current()[0] == request.param
+        yield request.param
+    tiers.current.cache_clear()
 
 
 @pytest.fixture(scope="session")

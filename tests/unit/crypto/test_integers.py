@@ -64,7 +64,7 @@ def test_an_obfuscator_is_a_power_of_h_with_half_as_many_random_bits(
 
     monkeypatch.setattr(secrets, "token_bytes", draw)
     blob = key.obfuscators(2)
-    assert [len(exponent) * 8 for exponent in drawn] == [key.bits // 2] * 2
-    assert blob == b"".join(
-        pow(key.h, int.from_bytes(exponent, "little"), key.n**2).to_bytes(key.width, "big") for exponent in drawn
-    )
+    randomness, length = b"".join(drawn), key.bits // 16
+    assert len(randomness) == 2 * length
+    exponents = [int.from_bytes(randomness[:length], "little"), int.from_bytes(randomness[length:], "little")]
+    assert blob == b"".join(pow(key.h, exponent, key.n**2).to_bytes(key.width, "big") for exponent in exponents)

@@ -1,0 +1,104 @@
+"""Vectors of ciphertexts by gmpy2: the arithmetic that runs anywhere.
+
+A vector is a blob of big-endian numbers as in `CipherTensor`; whoever calls has checked key, width and ranges.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
+
+import gmpy2
+import numpy as np
+from gmpy2 import mpz
+
+from fedbus.crypto import multiexp
+from fedbus.crypto.integers import FixedBase, pack, product, shift, table, unpack
+
+if TYPE_CHECKING:
+    from fedbus.crypto.paillier import PrivateKey, PublicKey
+
+
+class Portable:
+    """The operations of one public key."""
+
+    def __init__(self, key: PublicKey) -> None:
+        self._key = key
+
+    def encrypt(self, ints: Sequence[int], obfuscators: bytes) -> bytes:
+        """(1 + n*m) * r mod n^2 for each m, those given as `obfuscators` being the first r."""
+        return self._shifted(self._obfuscators(len(ints), obfuscators), ints)
+
+    def add_plain(self, blob: bytes, ints: Sequence[int]) -> bytes:
+        """c * (1 + n*m) mod n^2, element by element."""
+        return self._shifted(self._unpack(blob), ints)
+
+    def multiply(self, left: bytes, right: bytes) -> bytes:
+        """Products mod n^2, element by element."""
+        nsquare = self._key.nsquare
+        pairs = zip(self._unpack(left), self._unpack(right), strict=True)
+        return self._pack(x * y % nsquare for x, y in pairs)
+
+    def product(self, blob: bytes) -> bytes:
+        """The product of all mod n^2; 1 of none."""
+        return self._pack([product(self._unpack(blob), self._key.nsquare)])
+
+    def matvec(self, matrix: np.ndarray, blob: bytes) -> bytes:
+        """As `multiexp.matvec`."""
+        return self._pack(multiexp.matvec(matrix, self._unpack(blob), self._key.nsquare))
+
+    def obfuscate(self, blob: bytes, obfuscators: bytes) -> bytes:
+        """c * r mod n^2, element by element; r as in `encrypt`."""
+        nsquare, numbers = self._key.nsquare, self._unpack(blob)
+        pairs = zip(numbers, self._obfuscators(len(numbers), obfuscators), strict=True)
+        return self._pack(number * mask % nsquare for number, mask in pairs)
+
+    def obfuscators(self, count: int) -> bytes:
+        """Random n-th residues."""
+        return self._pack(self._obfuscators(count))
+
+    def are_units(self, blob: bytes) -> bool:
+        """Whether all are units modulo n."""
+        n = mpz(self._key.n)
+        # One gcd for all: a product is a unit where all its factors are.
+        return bool(gmpy2.gcd(product(self._unpack(blob), n), n) == 1)
+
+    def _pack(self, numbers: Iterable[mpz]) -> bytes:
+        return pack(numbers, self._key.width)
+
+    def _unpack(self, blob: bytes) -> list[mpz]:
+        return unpack(blob, self._key.width)
+
+    def _shifted(self, numbers: Iterable[mpz], ints: Sequence[int]) -> bytes:
+        n, nsquare = mpz(self._key.n), self._key.nsquare
+        return self._pack(shift(number, m, n, nsquare) for number, m in zip(numbers, ints, strict=True))
+
+    def _obfuscators(self, count: int, ready: bytes = b"") -> list[mpz]:
+        key = self._key
+        masks = self._unpack(ready[: count * key.width])
+        missing = count - len(masks)
+        if missing and key.short_exponents:
+            length = key.exponent_bytes
+            powers = table(key.fingerprint, lambda: FixedBase(mpz(key.h), key.nsquare, length))
+            masks += [powers.power(secrets.token_bytes(length)) for _ in range(missing)]
+        elif missing:
+            roots = (1 + secrets.randbelow(key.n - 1) for _ in range(missing))
+            masks += [gmpy2.powmod(root, key.n, key.nsquare) for root in roots]
+        return masks
+
+
+def decrypt(private: PrivateKey, blob: bytes) -> list[int]:
+    """Plaintexts in [0, n) of units modulo n^2.
+
+    Source: Paillier 1999, section 7 (decryption modulo p^2 and q^2, joined by the Chinese remainder theorem).
+    """
+    p, q = mpz(private.p), mpz(private.q)
+    psquare, qsquare, p_scale, q_scale, q_inverse = private.constants
+    power = gmpy2.powmod_sec  # constant time: what is raised comes from others, and the exponent is the secret
+    residues = []
+    for number in unpack(blob, private.public.width):
+        mod_p = (power(number % psquare, p - 1, psquare) - 1) // p * p_scale % p
+        mod_q = (power(number % qsquare, q - 1, qsquare) - 1) // q * q_scale % q
+        residues.append(int(mod_q + q * ((mod_p - mod_q) * q_inverse % p)))
+    return residues
