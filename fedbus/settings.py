@@ -6,6 +6,7 @@ Environment variables win over the file:
     FEDBUS_AMQP_URL_FILE     a file that holds it, as secret stores hand it over
     FEDBUS_METRICS_ADDRESS   host:port of the /metrics page
     FEDBUS_PROCESSES         child processes for arithmetic; 0 computes in the process itself
+    FEDBUS_TIER              "portable" or "native" arithmetic; the faster that the machine has where it is not set
     FEDBUS_VERIFY_SENDER     "false" where all participants share one user of the broker
     FEDBUS_SIMULATION        "true" where all parties are one operator's: a party file that does not say
                              policy.insecure_for_tests then allows it
@@ -184,6 +185,12 @@ def log_format(environment: Mapping[str, str] | None = None, default: str = "inf
     if level not in ("debug", "info", "warning", "error") or form not in ("", "json"):
         raise ConfigError("FEDBUS_LOG: expected debug, info, warning or error, with ',json' for JSON lines")
     return level, form == "json"
+
+
+def tier(environment: Mapping[str, str] | None = None) -> str:
+    """The arithmetic that FEDBUS_TIER asks for, "" where it asks for none."""
+    environment = os.environ if environment is None else environment
+    return environment.get("FEDBUS_TIER", "").strip().lower()
 
 
 def _merged(path: Path | None, environment: Mapping[str, str]) -> dict[str, Any]:
