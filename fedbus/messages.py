@@ -172,19 +172,34 @@ class Progress(Message):
 
 
 @dataclass(frozen=True, slots=True)
+class AlignmentOffer(Message):
+    """Guest and host to each other: what each brings to their alignment.
+
+    Attributes:
+        groups: in which it computes; the first of `fedbus.crypto.curve.GROUPS` that both name is taken.
+        rows: how many ids it is going to send.
+    """
+
+    kind: ClassVar[str] = "alignment_offer"
+    groups: tuple[str, ...]
+    rows: int
+
+
+@dataclass(frozen=True, slots=True)
 class BlindedIds(Message):
     """Ids hashed to the group and raised to the sender's secret exponent, shuffled; 32 bytes each."""
 
     kind: ClassVar[str] = "blinded_ids"
+    group: str
     points: bytes
 
 
 @dataclass(frozen=True, slots=True)
 class DoublyBlindedIds(Message):
-    """The guest's blinded ids raised to the host's exponent too, in the guest's order; 32 bytes each."""
+    """The guest's blinded ids raised to the host's exponent too, in the guest's order; 16 bytes of each."""
 
     kind: ClassVar[str] = "doubly_blinded_ids"
-    points: bytes
+    values: bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -294,7 +309,7 @@ KINDS: dict[str, type[Message]] = {
     cls.kind: cls
     for cls in (
         *(Submit, Query, Cancel, Start, Outcome, Accepted, Failed, Finished, Resend, Alive, StateChanged, Progress),
-        *(BlindedIds, DoublyBlindedIds, CommonRows, Aligned),
+        *(AlignmentOffer, BlindedIds, DoublyBlindedIds, CommonRows, Aligned),
         *(PublicKey, Forward, LossShare, Residual, MaskedGradient, EncryptedLoss, MaskedScores, Opened, Verdict),
     )
 }

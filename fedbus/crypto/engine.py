@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import pairwise
 from typing import Any
 
@@ -11,7 +11,8 @@ import numpy as np
 
 from fedbus import metrics
 from fedbus.crypto import tasks
-from fedbus.crypto.curve import POINT_BYTES
+from fedbus.crypto.ahead import ahead
+from fedbus.crypto.curve import POINT_BYTES, RISTRETTO255, X25519
 from fedbus.crypto.paillier import Ints, PrivateKey, PublicKey
 from fedbus.crypto.pool import Pool
 from fedbus.crypto.reserve import Reserve
@@ -112,19 +113,30 @@ class Engine:
         """As `PrivateKey.decrypt_residues`."""
         return self._decrypt(private, tensor, tasks.decrypt_residues)
 
-    def hash_to_group(self, ids: Sequence[str], domain: bytes) -> bytes:
+    def hash_to_group(self, ids: Sequence[str], domain: bytes, group: str = RISTRETTO255) -> bytes:
         """As `curve.hash_to_group`."""
-        pieces = [(ids[start:stop], domain) for start, stop in self._spans(len(ids), _MIN_HASHES)]
-        return b"".join(self._run("hash", len(ids), tasks.hash_to_group, pieces))
+        pieces = [(ids[start:stop], domain, group) for start, stop in self._spans(len(ids), _MIN_HASHES)]
+        return b"".join(self._run("hash", len(ids), tasks.hash_to_group, pieces, in_threads=group == X25519))
 
-    def blind(self, points: bytes, scalar: bytes) -> bytes:
+    def blind(self, points: bytes, scalar: bytes, group: str = RISTRETTO255, first: int = 0) -> bytes:
         """As `curve.blind`."""
         count = len(points) // POINT_BYTES
         edges = [(start * POINT_BYTES, stop * POINT_BYTES) for start, stop in self._spans(count, _MIN_POINTS)]
         # The last piece takes what is left, so that a broken length is refused where all are.
         edges[-1] = edges[-1][0], len(points)
-        pieces = [(points[start:stop], scalar, start // POINT_BYTES) for start, stop in edges]
-        return b"".join(self._run("blind", count, tasks.blind, pieces))
+        pieces = [(points[start:stop], scalar, first + start // POINT_BYTES, group) for start, stop in edges]
+        return b"".join(self._run("blind", count, tasks.blind, pieces, in_threads=group == X25519))
+
+    def blind_each(self, chunks: Iterable[bytes], scalar: bytes, group: str = RISTRETTO255) -> Iterator[bytes]:
+        """As `blind`, of one chunk after the other; the next one is computed while the caller handles the last."""
+
+        def numbered() -> Iterator[tuple[bytes, int]]:
+            first = 0
+            for points in chunks:
+                yield points, first
+                first += len(points) // POINT_BYTES
+
+        return ahead(lambda chunk: self.blind(chunk[0], scalar, group, chunk[1]), numbered())
 
     def _decrypt(self, private: PrivateKey, tensor: CipherTensor, task: Task) -> list[int]:
         pieces = [(private, tensor.part(start, stop)) for start, stop in self._spans(len(tensor), _MIN_DECRYPTIONS)]
@@ -147,9 +159,12 @@ class Engine:
         number = max(1, min(self._pool.processes, count // max(1, least)))
         return [(count * piece // number, count * (piece + 1) // number) for piece in range(number)]
 
-    def _run(self, operation: str, count: int, task: Task, pieces: Sequence[tuple[Any, ...]]) -> list[Any]:
+    def _run(
+        self, operation: str, count: int, task: Task, pieces: Sequence[tuple[Any, ...]], *, in_threads: bool = False
+    ) -> list[Any]:
+        run = self._pool.run_in_threads if in_threads else self._pool.run
         with self._reserve.paused():
-            results, seconds = self._pool.run(task, pieces)
+            results, seconds = run(task, pieces)
         _count(operation, count, seconds)
         return results
 
