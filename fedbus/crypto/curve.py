@@ -1,67 +1,108 @@
-"""The alignment group: ristretto255, a group of prime order in which every valid encoding is one element.
+"""The alignment's groups, in which ids are blinded by secret exponents: x25519 natively, ristretto255 anywhere.
 
-Source: de Valence, Grigg, Hamburg, Lovecruft, Tankersley, Valsorda, "The ristretto255 and decaf448 groups", RFC 9496.
+x25519: points of Curve25519 by their u-coordinates (Langley, Hamburg, Turner, RFC 7748), ids mapped to it by
+Elligator 2 (Bernstein, Hamburg, Krasnova, Lange, CCS 2013; RFC 9380), eight at a time by the extension _x25519.
+
+ristretto255: a group of prime order in which every valid encoding is one element (de Valence, Grigg, Hamburg,
+Lovecruft, Tankersley, Valsorda, "The ristretto255 and decaf448 groups", RFC 9496), by libsodium.
+
+Why u-coordinates are as good here, and what is checked of them: docs/protocols/alignment.md.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
+from typing import Any
 
 import rbcl
 from rbcl import rbcl as _library
 
-from fedbus.errors import InvalidPoint
+from fedbus import settings
+from fedbus.errors import CryptoError, InvalidPoint
+
+_native: Any
+try:
+    from fedbus.crypto import _x25519 as _native  # type: ignore[attr-defined,no-redef,unused-ignore]
+except ImportError:
+    _native = None
 
 # rbcl writes libsodium to a new temporary file at every import, in every process, and leaves it there.
 Path(_library._sodium._name).unlink(missing_ok=True)
 
+X25519, RISTRETTO255 = "x25519", "ristretto255"
+# The fastest first.
+GROUPS = (X25519, RISTRETTO255)
 POINT_BYTES = 32
 SCALAR_BYTES = 32
+# Of ristretto255.
 ORDER = 2**252 + 27742317777372353535851937790883648493
 _LENGTH_BYTES = 8
+_TAG = b"fedbus-V01-CS01-with-curve25519_XMD:SHA-512_ELL2_NU_"
+_PORTABLE = "portable"
 
 
-def hash_to_group(ids: Sequence[str], domain: bytes) -> bytes:
-    """Elements of the group that stand for ids; nobody knows the discrete logarithm between two of them.
+def groups() -> tuple[str, ...]:
+    """The groups that this process computes in, the fastest first."""
+    native = _native is not None and _native.supported and settings.tier() != _PORTABLE
+    return GROUPS if native else (RISTRETTO255,)
+
+
+def agree(one: Collection[str], other: Collection[str]) -> str | None:
+    """The group of two who compute in these: the fastest that both have, whoever asks; None where there is none."""
+    return next((group for group in GROUPS if group in one and group in other), None)
+
+
+def hash_to_group(ids: Sequence[str], domain: bytes, group: str = RISTRETTO255) -> bytes:
+    """Elements of a group that stand for ids; nobody knows the discrete logarithm between two of them.
+
+    Elements of x25519 are ones of Curve25519 whose cofactor is not cleared yet: the next `blind` does.
 
     Args:
         ids: any text; equal ids of one domain give equal elements.
-        domain: what sets this use apart from every other, such as the job.
+        domain: what sets this use apart from every other, such as the job; at most 200 bytes.
 
     Returns:
         len(ids) * POINT_BYTES, in order.
 
-    Source: RFC 9496, section 4.3.4, of SHA-512 of the length of the domain, the domain and the id in UTF-8.
+    Source: RFC 9496, section 4.3.4, of SHA-512 of the length of the domain, the domain and the id in UTF-8; RFC 9380,
+    section 8.5, curve25519_XMD:SHA-512_ELL2_NU_, the domain being part of the tag.
     """
+    if group == X25519:
+        points: bytes = _extension().encode(ids, _TAG + domain)
+        return points
     # The length keeps domain "a" with id "bc" apart from domain "ab" with id "c".
     prefix = hashlib.sha512(len(domain).to_bytes(_LENGTH_BYTES, "big") + domain)
-    points = []
+    hashed = []
     for text in ids:
         digest = prefix.copy()
         digest.update(text.encode())
-        points.append(rbcl.crypto_core_ristretto255_from_hash(digest.digest()))
-    return b"".join(points)
+        hashed.append(rbcl.crypto_core_ristretto255_from_hash(digest.digest()))
+    return b"".join(hashed)
 
 
-def blind(points: bytes, scalar: bytes, first: int = 0) -> bytes:
+def blind(points: bytes, scalar: bytes, first: int = 0, group: str = RISTRETTO255) -> bytes:
     """Raise elements to a secret exponent; every element is validated.
 
     Args:
         points: a whole number of encodings of POINT_BYTES.
-        scalar: little-endian, 1 to ORDER - 1, SCALAR_BYTES long.
+        scalar: SCALAR_BYTES, little-endian: of ristretto255 1 to ORDER - 1, of x25519 any, for it is clamped.
         first: the index of the first element, where these are a part of more.
 
     Returns:
         As many elements, in order.
 
     Raises:
-        InvalidPoint: an encoding is not that of an element, or is the identity; the message names its index.
+        InvalidPoint: an encoding is not that of an element, or is the identity or of low order; the message names its
+            index.
         ValueError: the exponent is out of range.
+        CryptoError: this process does not compute in the group.
     """
     if len(points) % POINT_BYTES:
         raise InvalidPoint(f"{len(points)} bytes are not a whole number of elements")
+    if group == X25519:
+        return _exchange(points, scalar, first)
     if len(scalar) != SCALAR_BYTES or not 0 < int.from_bytes(scalar, "little") < ORDER:
         raise ValueError("a secret exponent has 32 bytes and lies between 1 and the order of the group")
     blinded = []
@@ -71,6 +112,28 @@ def blind(points: bytes, scalar: bytes, first: int = 0) -> bytes:
         except RuntimeError as error:
             # libsodium decodes strictly, and refuses a result that is the identity: in a group of prime order and
             # with such an exponent, only the identity itself gives that.
-            index = first + start // POINT_BYTES
-            raise InvalidPoint(f"element {index} is no element of the group, or its identity") from error
+            raise _invalid(first + start // POINT_BYTES) from error
     return b"".join(blinded)
+
+
+def _exchange(points: bytes, scalar: bytes, first: int) -> bytes:
+    native = _extension()
+    # An encoding that is not reduced would let one element pass for two. A point of low order gives zero, as a clamped
+    # exponent is a multiple of every low order, and of no other.
+    index = native.first_invalid(points)
+    if index < 0:
+        blinded: bytes = native.exchange(scalar, points)
+        index = native.first_invalid(blinded)
+    if index >= 0:
+        raise _invalid(first + index)
+    return blinded
+
+
+def _extension() -> Any:
+    if X25519 not in groups():
+        raise CryptoError("this process has no native arithmetic for x25519; was its tier changed during a job?")
+    return _native
+
+
+def _invalid(index: int) -> InvalidPoint:
+    return InvalidPoint(f"element {index} is no element of the group, or its identity")

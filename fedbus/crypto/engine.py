@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
@@ -12,7 +12,8 @@ import numpy as np
 
 from fedbus import metrics
 from fedbus.crypto import tasks, tier
-from fedbus.crypto.curve import POINT_BYTES
+from fedbus.crypto.ahead import ahead
+from fedbus.crypto.curve import POINT_BYTES, RISTRETTO255, X25519
 from fedbus.crypto.paillier import Ints, PrivateKey, PublicKey
 from fedbus.crypto.pool import Pool
 from fedbus.crypto.reserve import Reserve
@@ -52,7 +53,8 @@ class Engine:
     def __init__(self, processes: int | None = None) -> None:
         self._pool = Pool((os.cpu_count() or 1) if processes is None else processes)
         native = tier.native() is not None
-        self._workers: Pool | Threads = Threads(self._pool.processes) if native else self._pool
+        self._threads = Threads(self._pool.processes)
+        self._workers: Pool | Threads = self._threads if native else self._pool
         self._least = _NATIVE if native else _PORTABLE
         self._reserve = Reserve(self._workers, lambda count, seconds: _count("obfuscator", count, seconds))
 
@@ -70,7 +72,7 @@ class Engine:
 
     def close(self) -> None:
         """End the child processes and threads at once; what they were doing raises CryptoError. Idempotent."""
-        self._workers.close()
+        self._threads.close()
         self._pool.close()
 
     def generate_keypair(self, bits: int = 2048) -> PrivateKey:
@@ -130,19 +132,34 @@ class Engine:
         """As `PrivateKey.decrypt_residues`."""
         return self._decrypt(private, tensor, tasks.decrypt_residues)
 
-    def hash_to_group(self, ids: Sequence[str], domain: bytes) -> bytes:
+    def hash_to_group(self, ids: Sequence[str], domain: bytes, group: str = RISTRETTO255) -> bytes:
         """As `curve.hash_to_group`."""
-        pieces = [(ids[start:stop], domain) for start, stop in self._spans(len(ids), _MIN_HASHES)]
-        return b"".join(self._run("hash", len(ids), tasks.hash_to_group, pieces, self._pool))
+        pieces = [(ids[start:stop], domain, group) for start, stop in self._spans(len(ids), _MIN_HASHES)]
+        return b"".join(self._run("hash", len(ids), tasks.hash_to_group, pieces, self._for(group)))
 
-    def blind(self, points: bytes, scalar: bytes) -> bytes:
+    def blind(self, points: bytes, scalar: bytes, group: str = RISTRETTO255, first: int = 0) -> bytes:
         """As `curve.blind`."""
         count = len(points) // POINT_BYTES
         edges = [(start * POINT_BYTES, stop * POINT_BYTES) for start, stop in self._spans(count, _MIN_POINTS)]
         # The last piece takes what is left, so that a broken length is refused where all are.
         edges[-1] = edges[-1][0], len(points)
-        pieces = [(points[start:stop], scalar, start // POINT_BYTES) for start, stop in edges]
-        return b"".join(self._run("blind", count, tasks.blind, pieces, self._pool))
+        pieces = [(points[start:stop], scalar, first + start // POINT_BYTES, group) for start, stop in edges]
+        return b"".join(self._run("blind", count, tasks.blind, pieces, self._for(group)))
+
+    def blind_each(self, chunks: Iterable[bytes], scalar: bytes, group: str = RISTRETTO255) -> Iterator[bytes]:
+        """As `blind`, of one chunk after the other; the next one is computed while the caller handles the last."""
+
+        def numbered() -> Iterator[tuple[bytes, int]]:
+            first = 0
+            for points in chunks:
+                yield points, first
+                first += len(points) // POINT_BYTES
+
+        return ahead(lambda chunk: self.blind(chunk[0], scalar, group, chunk[1]), numbered())
+
+    def _for(self, group: str) -> Pool | Threads:
+        """Who computes in a group: the extension needs no process of its own."""
+        return self._threads if group == X25519 else self._pool
 
     def _decrypt(self, private: PrivateKey, tensor: CipherTensor, task: Task) -> list[int]:
         pieces = [

@@ -10,7 +10,7 @@ from cryptography.hazmat.primitives.ciphers.algorithms import ChaCha20
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
-from fedbus.crypto.curve import ORDER, SCALAR_BYTES
+from fedbus.crypto.curve import ORDER, RISTRETTO255, SCALAR_BYTES, X25519
 
 MIN_SECRET_BYTES = 16
 _KEY_BYTES = 32
@@ -70,8 +70,13 @@ class SecretStream:
         keys = np.frombuffer(self.read(16 * count), dtype=_SORT_KEY).reshape(count, 2)
         return np.lexsort((keys[:, 1], keys[:, 0]))
 
-    def scalar(self) -> bytes:
-        """A secret exponent of the alignment group: uniform over 1..ORDER-1, little-endian, SCALAR_BYTES."""
+    def scalar(self, group: str = RISTRETTO255) -> bytes:
+        """A secret exponent of an alignment group, little-endian, SCALAR_BYTES; uniform over those that there are.
+
+        Those of ristretto255 are 1..ORDER-1, those of x25519 any bytes: RFC 7748, section 5, says how they are clamped.
+        """
+        if group == X25519:
+            return self.read(SCALAR_BYTES)
         (value,) = self.residues(ORDER - 1, 1)
         return (value + 1).to_bytes(SCALAR_BYTES, "little")
 

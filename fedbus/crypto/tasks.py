@@ -79,11 +79,11 @@ def obfuscators(key: PublicKey, count: int) -> bytes:
     return _kept(key).obfuscators(count)
 
 
-def hash_to_group(ids: Sequence[str], domain: bytes) -> bytes:
+def hash_to_group(ids: Sequence[str], domain: bytes, group: str) -> bytes:
     """See `curve.hash_to_group`."""
-    return curve.hash_to_group(ids, domain)
+    return curve.hash_to_group(ids, domain, group)
 
 
-def blind(points: bytes, scalar: bytes, first: int) -> bytes:
+def blind(points: bytes, scalar: bytes, first: int, group: str) -> bytes:
     """See `curve.blind`."""
-    return curve.blind(points, scalar, first)
+    return curve.blind(points, scalar, first, group)

@@ -5,7 +5,7 @@ A kind is a frozen dataclass; its fields are all that a message of that kind can
 
 from __future__ import annotations
 
-from fedbus.messages.alignment import Aligned, BlindedIds, CommonRows, DoublyBlindedIds
+from fedbus.messages.alignment import Aligned, AlignmentOffer, BlindedIds, CommonRows, DoublyBlindedIds
 from fedbus.messages.envelope import VERSION, Envelope, M, Message, T, TensorMessage
 from fedbus.messages.gram import (
     Block,
@@ -51,6 +51,7 @@ __all__ = [
     "VERSION",
     "Accepted",
     "Aligned",
+    "AlignmentOffer",
     "Alive",
     "BlindedIds",
     "Block",
@@ -96,7 +97,7 @@ KINDS: dict[str, type[Message]] = {
     cls.kind: cls
     for cls in (
         *(Submit, Query, Cancel, Start, Outcome, Accepted, Failed, Finished, Resend, Alive, StateChanged, Progress),
-        *(BlindedIds, DoublyBlindedIds, CommonRows, Aligned),
+        *(AlignmentOffer, BlindedIds, DoublyBlindedIds, CommonRows, Aligned),
         *(PackedRows, MaskedBlock, BlockRows, BlockColumns, Block, RightSide, CrossProduct),
         *(ScalarShare, EncryptedScalars, Step, Turn),
         *(PublicKey, Forward, LossShare, Residual, MaskedGradient, EncryptedLoss, MaskedScores, Opened, Verdict),

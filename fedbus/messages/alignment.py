@@ -9,19 +9,34 @@ from fedbus.messages.envelope import Message
 
 
 @dataclass(frozen=True, slots=True)
+class AlignmentOffer(Message):
+    """Guest and host to each other: what each brings to their alignment.
+
+    Attributes:
+        groups: in which it computes; the first of `fedbus.crypto.curve.GROUPS` that both name is taken.
+        rows: how many ids it is going to send.
+    """
+
+    kind: ClassVar[str] = "alignment_offer"
+    groups: tuple[str, ...]
+    rows: int
+
+
+@dataclass(frozen=True, slots=True)
 class BlindedIds(Message):
     """Ids hashed to the group and raised to the sender's secret exponent, shuffled; 32 bytes each."""
 
     kind: ClassVar[str] = "blinded_ids"
+    group: str
     points: bytes
 
 
 @dataclass(frozen=True, slots=True)
 class DoublyBlindedIds(Message):
-    """The guest's blinded ids raised to the host's exponent too, in the guest's order; 32 bytes each."""
+    """The guest's blinded ids raised to the host's exponent too, in the guest's order; 16 bytes of each."""
 
     kind: ClassVar[str] = "doubly_blinded_ids"
-    points: bytes
+    values: bytes
 
 
 @dataclass(frozen=True, slots=True)

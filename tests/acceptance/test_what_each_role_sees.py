@@ -111,9 +111,12 @@ def test_equal_plaintexts_look_different(recording: Recording) -> None:
 
 def test_a_host_receives_no_values_of_the_guest(recording: Recording) -> None:
     kinds = {envelope.kind for envelope in recording.received["bank"]}
-    assert kinds == {"public_key", "blinded_ids", "common_rows", "residual", "opened", "verdict"}
+    assert kinds == {"public_key", "alignment_offer", "blinded_ids", "common_rows", "residual", "opened", "verdict"}
     kinds = {envelope.kind for envelope in recording.received["shop"]}
-    assert kinds == {"public_key", "blinded_ids", "doubly_blinded_ids", "forward", "loss_share", "opened", "verdict"}
+    assert kinds == {
+        *("public_key", "alignment_offer", "blinded_ids", "doubly_blinded_ids", "forward", "loss_share"),
+        *("opened", "verdict"),
+    }
 
 
 def test_a_scale_does_not_depend_on_the_values(recording: Recording) -> None:

@@ -8,7 +8,7 @@ from fedbus.errors import ProtocolError
 from fedbus.mailbox import AHEAD, Mailbox
 from fedbus.messages import BlindedIds, Envelope
 
-POINTS = BlindedIds(b"points")
+POINTS = BlindedIds("ristretto255", b"points")
 
 
 def envelope(round_: int, sender: str = "shop") -> Envelope:

@@ -80,7 +80,7 @@ def bench(tmp_path: Path) -> Iterator[Bench]:
 
 
 def points(number: int) -> BlindedIds:
-    return BlindedIds(b"%d" % number)
+    return BlindedIds("ristretto255", b"%d" % number)
 
 
 def test_a_message_arrives_where_it_was_sent(bench: Bench) -> None:
@@ -312,7 +312,7 @@ def test_rounds_do_not_go_back(bench: Bench) -> None:
 def test_an_oversized_message_is_not_even_journalled(bench: Bench) -> None:
     shop = bench.session("shop")
     with pytest.raises(ValueError, match="over the limit"):
-        shop.send("bank", BlindedIds(bytes(codec.MAX_BODY_BYTES)))
+        shop.send("bank", BlindedIds("ristretto255", bytes(codec.MAX_BODY_BYTES)))
     assert not bench.stores["shop"].outbox(JOB)
     assert issubclass(DecodeError, ProtocolError)
 

@@ -87,6 +87,33 @@ def test_aligns(engine: Engine) -> None:
     assert engine.blind(b"", exponent) == b""
 
 
+def test_aligns_natively_in_threads(engine: Engine) -> None:
+    if curve.X25519 not in curve.groups():
+        pytest.skip("no native arithmetic for x25519 here")
+    ids, exponent = [f"user-{number}" for number in range(1201)], bytes(range(32))
+    points = engine.hash_to_group(ids, b"job", curve.X25519)
+    assert points == curve.hash_to_group(ids, b"job", curve.X25519)
+    assert engine.blind(points, exponent, curve.X25519) == curve.blind(points, exponent, group=curve.X25519)
+    with pytest.raises(InvalidPoint, match="element 1201 is"):
+        engine.blind(points + bytes(32), exponent, curve.X25519)
+    closed = Engine(2)
+    closed.blind(points, exponent, curve.X25519)
+    closed.close()
+    with pytest.raises(CryptoError, match="the engine is closed"):
+        closed.blind(points, exponent, curve.X25519)
+
+
+def test_blinds_chunk_by_chunk(engine: Engine) -> None:
+    exponent = (77).to_bytes(32, "little")
+    chunks = [curve.hash_to_group([f"{number}/{at}" for at in range(3)], b"d") for number in range(4)]
+    assert list(engine.blind_each(iter(chunks), exponent)) == [curve.blind(points, exponent) for points in chunks]
+    assert list(engine.blind_each([], exponent)) == []
+    results = engine.blind_each([chunks[0], chunks[1] + bytes(32)], exponent)
+    assert next(results) == curve.blind(chunks[0], exponent)
+    with pytest.raises(InvalidPoint, match="element 6 is"):
+        next(results)
+
+
 def test_makes_keys(engine: Engine) -> None:
     private = engine.generate_keypair(512)
     assert private.public.bits == 512
