@@ -132,8 +132,7 @@ def test_numbers_longer_than_the_modulus_are_reduced() -> None:
 @pytest.mark.parametrize("case", VECTORS["cases"], ids=lambda case: f"{len(case['modulus']) * 4 - 8} bits")
 def test_known_answers(case: dict[str, str]) -> None:
     modulus, left, right, exponent, shift, product, power, shifted = (
-        int(case[name], 16)
-        for name in ("modulus", "left", "right", "exponent", "shift", "product", "power", "shifted")
+        int(case[name], 16) for name in ("modulus", "left", "right", "exponent", "shift", "product", "power", "shifted")
     )
     ring, width = Ring(modulus), width_of(modulus)
     blob = to_bytes(modulus, [left])
