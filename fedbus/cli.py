@@ -210,6 +210,15 @@ def simulate(
     _finish(report, json_file)
 
 
+@app.command()
+def info() -> None:
+    """Say what is installed, and which arithmetic this machine gets and why."""
+    from fedbus.info import describe
+
+    for name, fact in describe().items():
+        Console().print(f"{name:12}{fact}", highlight=False, soft_wrap=True)
+
+
 def main() -> None:
     """The command `fedbus`."""
     _run(app, log_level="warning")

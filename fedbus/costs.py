@@ -13,7 +13,8 @@ from fedbus.batching import batches
 from fedbus.codec import CHUNK_BYTES
 from fedbus.jobs import JobSpec
 
-POINT_BYTES = 32
+# Of the alignment: a point, a doubly blinded value, a position.
+POINT_BYTES, VALUE_BYTES, POSITION_BYTES = 32, 16, 4
 # Bits of the integers that residuals and directions are, and of a standardised column above its fraction.
 _WIDE_BITS, _COLUMN_RANGE_BITS = 62, 3
 
@@ -118,8 +119,8 @@ def _alignment(costs: Costs, spec: JobSpec, rows: int) -> None:
         for side in (guest, host):
             side.blindings += 2 * rows
             side.messages += 2 * chunks
-        guest.size += rows * (POINT_BYTES + 4)
-        host.size += rows * 2 * POINT_BYTES
+        guest.size += rows * (POINT_BYTES + POSITION_BYTES)
+        host.size += rows * (POINT_BYTES + VALUE_BYTES)
 
 
 def _gram(once: _Wire, each: _Wire, layout: gram.Plan) -> None:

@@ -107,7 +107,10 @@ class Engine:
         # Cut by columns the buckets are shared best, but few columns cannot be dealt out evenly.
         if columns >= 3 * self._pool.processes or not columns:
             spans = self._spans(columns, self._least.cells // max(1, rows))
-            pieces = [(key, matrix[:, start:stop], tensor, matrix_scale) for start, stop in spans]
+            loaded = self._load(key, tensor) if len(spans) > 1 else None
+            pieces: list[tuple[Any, ...]] = [
+                (key, matrix[:, start:stop], tensor, matrix_scale, loaded) for start, stop in spans
+            ]
             return CipherTensor.join(self._run("multiply", matrix.size, tasks.matvec, pieces))
         spans = self._spans(rows, self._least.cells // columns)
         pieces = [(key, matrix[start:stop], tensor.part(start, stop), matrix_scale) for start, stop in spans]
@@ -116,6 +119,13 @@ class Engine:
         for other in others:
             total = key.add(total, other)
         return total
+
+    def _load(self, key: PublicKey, tensor: CipherTensor) -> bytes | None:
+        """What threads can share; child processes could not."""
+        if self._workers is self._pool:
+            return None
+        pieces = [(key, tensor.part(*span)) for span in self._spans(len(tensor), self._least.checks)]
+        return b"".join(self._run("multiply", 0, tasks.load, pieces))
 
     def check(self, key: PublicKey, tensor: CipherTensor) -> None:
         """As `PublicKey.check`."""

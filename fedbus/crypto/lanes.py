@@ -31,13 +31,13 @@ class Lanes:
 
     def encrypt(self, ints: Sequence[int], obfuscators: bytes) -> bytes:
         """See `Portable.encrypt`."""
-        ready = self._load(obfuscators[: len(ints) * self._key.width])
+        ready = self.load(obfuscators[: len(ints) * self._key.width])
         fresh = self._fresh(len(ints) - len(ready) // self._ring.size)
         return self._dump(ready + fresh, ints)
 
     def add_plain(self, blob: bytes, ints: Sequence[int]) -> bytes:
         """See `Portable.add_plain`."""
-        return self._dump(self._load(blob), ints)
+        return self._dump(self.load(blob), ints)
 
     def multiply(self, left: bytes, right: bytes) -> bytes:
         """See `Portable.multiply`."""
@@ -45,7 +45,7 @@ class Lanes:
 
     def product(self, blob: bytes) -> bytes:
         """See `Portable.product`."""
-        numbers, ring = self._load(blob), self._ring
+        numbers, ring = self.load(blob), self._ring
         count = len(numbers) // ring.size
         pieces = max(1, min(_PIECES, count // _LEAST_FACTORS))
         while pieces > 1:
@@ -54,9 +54,13 @@ class Lanes:
             count, pieces = pieces, pieces // 8
         return self._dump(ring.products(numbers, np.array([0, count]), np.arange(count)))
 
-    def matvec(self, matrix: np.ndarray, blob: bytes) -> bytes:
+    def load(self, blob: bytes) -> bytes:
+        """What `matvec` begins with; several calls with the same ciphertexts can share it."""
+        return self._ring.load(blob, self._key.width)
+
+    def matvec(self, matrix: np.ndarray, blob: bytes, loaded: bytes | None = None) -> bytes:
         """See `Portable.matvec`."""
-        return lanes_multiexp.matvec(self._ring, matrix, blob, self._key.nsquare, self._key.width)
+        return lanes_multiexp.matvec(self._ring, matrix, blob, self._key.nsquare, self._key.width, loaded)
 
     def obfuscate(self, blob: bytes, obfuscators: bytes) -> bytes:
         """See `Portable.obfuscate`."""
@@ -71,9 +75,6 @@ class Lanes:
         """See `Portable.are_units`."""
         return bool(gmpy2.gcd(mpz.from_bytes(self.product(blob), "big"), self._key.n) == 1)
 
-    def _load(self, blob: bytes) -> bytes:
-        return self._ring.load(blob, self._key.width)
-
     def _dump(self, numbers: bytes, ints: Sequence[int] = ()) -> bytes:
         """The integers of numbers, each times 1 + n*m where `ints` are given."""
         n, width = self._key.n, self._key.width
@@ -86,7 +87,7 @@ class Lanes:
             return b""
         if not key.short_exponents:
             roots = b"".join((1 + secrets.randbelow(key.n - 1)).to_bytes(key.width, "big") for _ in range(count))
-            return ring.raise_(self._load(roots), key.n)
+            return ring.raise_(self.load(roots), key.n)
         length = key.exponent_bytes
         powers = table(b"lanes" + key.fingerprint, lambda: _powers(ring, key))
         exponents = np.frombuffer(secrets.token_bytes(count * length), np.uint8).reshape(count, length)

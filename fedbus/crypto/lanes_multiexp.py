@@ -28,8 +28,10 @@ _BATCH = 1 << 17
 _MAX_TABLE_BYTES = 1 << 26
 
 
-def matvec(ring: Ring, matrix: np.ndarray, blob: bytes, nsquare: mpz, width: int) -> bytes:
-    """As `multiexp.matvec`, of big-endian ciphertexts of `width` bytes in one blob."""
+def matvec(
+    ring: Ring, matrix: np.ndarray, blob: bytes, nsquare: mpz, width: int, numbers: bytes | None = None
+) -> bytes:
+    """As `multiexp.matvec`, of big-endian ciphertexts of `width` bytes in one blob; `numbers` are the same, loaded."""
     rows = len(blob) // width
     if matrix.ndim != 2 or matrix.dtype != np.int64 or len(matrix) != rows:
         raise ValueError(f"a matrix {matrix.shape} of {matrix.dtype} does not fit {rows} ciphertexts")
@@ -40,7 +42,7 @@ def matvec(ring: Ring, matrix: np.ndarray, blob: bytes, nsquare: mpz, width: int
     window, table_cost = _window(ring, matrix)
     if table_cost < cost:
         return _by_tables(ring, matrix, blob, nsquare, width, window)
-    numbers = ring.load(blob, width)
+    numbers = numbers or ring.load(blob, width)
     upper, lower = _by_buckets(ring, matrix, numbers, plan, bounds)
     return _divide(ring.dump(upper, width), ring.dump(lower, width), nsquare, width)
 

@@ -162,11 +162,22 @@ class PublicKey:
         """The sum of all values, as one ciphertext; of none, an unobfuscated 0."""
         return self._tensor(self._arithmetic.product(self._blob(tensor)), tensor.scale)
 
-    def matvec(self, matrix: np.ndarray, tensor: CipherTensor, matrix_scale: int) -> CipherTensor:
+    def load(self, tensor: CipherTensor) -> bytes:
+        """What `matvec` begins with, for several calls with the same vector to share.
+
+        Raises:
+            WrongKey, InvalidCiphertext: the vector is not of this key.
+        """
+        return self._arithmetic.load(self._blob(tensor))
+
+    def matvec(
+        self, matrix: np.ndarray, tensor: CipherTensor, matrix_scale: int, loaded: bytes | None = None
+    ) -> CipherTensor:
         """matrix^T times an encrypted vector. NOT obfuscated: an all-zero column yields the ciphertext 1.
 
         Args:
             matrix: (len(tensor), columns) int64 with `matrix_scale` fraction bits.
+            loaded: what `load` made of the vector.
 
         Returns:
             (columns,) of the sum of both scales.
@@ -176,7 +187,7 @@ class PublicKey:
             ValueError: shapes do not fit.
         """
         blob = self._blob(tensor)
-        return self._tensor(self._arithmetic.matvec(matrix, blob), tensor.scale + matrix_scale)
+        return self._tensor(self._arithmetic.matvec(matrix, blob, loaded), tensor.scale + matrix_scale)
 
     def obfuscate(self, tensor: CipherTensor, obfuscators: bytes = b"") -> CipherTensor:
         """The same values in ciphertexts that cannot be linked to those given; `obfuscators` as in `encrypt`."""

@@ -44,7 +44,11 @@ class Portable:
         """The product of all mod n^2; 1 of none."""
         return self._pack([product(self._unpack(blob), self._key.nsquare)])
 
-    def matvec(self, matrix: np.ndarray, blob: bytes) -> bytes:
+    def load(self, _: bytes) -> bytes:
+        """Nothing: `matvec` has nothing to begin with that several calls could share."""
+        return b""
+
+    def matvec(self, matrix: np.ndarray, blob: bytes, _: bytes | None = None) -> bytes:
         """As `multiexp.matvec`."""
         return self._pack(multiexp.matvec(matrix, self._unpack(blob), self._key.nsquare))
 

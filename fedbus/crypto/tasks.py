@@ -54,9 +54,16 @@ def obfuscate(key: PublicKey, tensor: CipherTensor, obfuscators: bytes) -> Ciphe
     return _kept(key).obfuscate(tensor, obfuscators)
 
 
-def matvec(key: PublicKey, matrix: np.ndarray, tensor: CipherTensor, matrix_scale: int) -> CipherTensor:
+def load(key: PublicKey, tensor: CipherTensor) -> bytes:
+    """See `PublicKey.load`."""
+    return _kept(key).load(tensor)
+
+
+def matvec(
+    key: PublicKey, matrix: np.ndarray, tensor: CipherTensor, matrix_scale: int, loaded: bytes | None = None
+) -> CipherTensor:
     """See `PublicKey.matvec`."""
-    return _kept(key).matvec(matrix, tensor, matrix_scale)
+    return _kept(key).matvec(matrix, tensor, matrix_scale, loaded)
 
 
 def decrypt(private: PrivateKey, tensor: CipherTensor) -> list[int]:

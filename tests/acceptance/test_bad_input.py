@@ -125,12 +125,12 @@ def test_a_party_that_never_comes_is_named(tmp_path: Path, monkeypatch: pytest.M
         return (Absent if config.name == "bank" else Worker)(config, broker, store, engine, url)
 
     federation = synthetic(tmp_path)
-    federation.limits = {"join": 0.5}
+    federation.limits = {"join": 5.0}
     roles = simulate.Roles(coordinator=ROLES.coordinator, party=party, compare=ROLES.compare)
-    monkeypatch.setattr(simulate, "_END_SECONDS", 2.0)
+    monkeypatch.setattr(simulate, "_END_SECONDS", 5.0)
     report = federation.run(roles=roles)
     assert report["state"] == "failed"
-    assert "bank did not join within 0.5 s (limits.join)" in report["reason"]
+    assert "bank did not join within 5 s (limits.join)" in report["reason"]
     with Store(tmp_path / "state" / "shop.db") as store:
         record = store.job(report["job"])
     assert record is not None

@@ -110,7 +110,7 @@ def test_what_leaves_the_multiplier_is_not_what_the_coordinator_made(recording: 
 
 
 def test_parties_receive_no_values_of_each_other(recording: Recording) -> None:
-    common = {"public_key", "blinded_ids", "cross_product", "opened", "step", "turn", "verdict"}
+    common = {"public_key", "alignment_offer", "blinded_ids", "cross_product", "opened", "step", "turn", "verdict"}
     pass_kinds = {"packed_rows", "block_rows", "block_columns", "block", "right_side"}
     for party in recording.layout.columns:
         kinds = {envelope.kind for envelope in recording.received[party]}

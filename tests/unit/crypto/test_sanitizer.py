@@ -1,0 +1,68 @@
+"""The kernel's tests once more, with the extension built so that a read or write outside an array ends the process."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import sysconfig
+from pathlib import Path
+
+import pytest
+
+from fedbus.crypto import tier as tiers
+
+ROOT = Path(__file__).parents[3]
+INNER = """
+import importlib.util, sys
+import pytest
+from fedbus.crypto import tier
+spec = importlib.util.spec_from_file_location("fedbus.crypto._paillier", sys.argv[1])
+module = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(module)
+tier.extension = module
+tier.current.cache_clear()
+sys.exit(pytest.main(["-q", "-p", "no:cacheprovider", "-p", "no:faulthandler", *sys.argv[2:]]))
+"""
+
+
+def library(compiler: str, name: str) -> Path:
+    found = subprocess.run([compiler, f"-print-file-name={name}"], capture_output=True, text=True, check=True)
+    return Path(found.stdout.strip())
+
+
+def build(compiler: str, folder: Path, *options: str) -> Path:
+    extension = folder / "_paillier.abi3.so"
+    sources = sorted((ROOT / "fedbus" / "crypto" / "native").glob("*.c"))
+    include = f"-I{sysconfig.get_path('include')}"
+    warnings = ["-Wall", "-Wextra", "-Werror"]
+    command = [compiler, "-shared", "-fPIC", "-g", "-std=gnu11", *warnings, *options, include, *map(str, sources)]
+    subprocess.run([*command, "-o", str(extension)], check=True)
+    return extension
+
+
+@pytest.mark.timeout(600)
+def test_the_kernel_stays_inside_its_arrays(tier: str, tmp_path: Path) -> None:
+    compiler = shutil.which(os.environ.get("CC", "gcc"))
+    if tier != tiers.NATIVE:
+        pytest.skip("there is no kernel in the portable tier")
+    if compiler is None:
+        pytest.skip("no C compiler on this machine")
+    runtime = library(compiler, "libasan.so")
+    if not runtime.is_absolute():
+        pytest.skip("the compiler has no address sanitizer")
+    extension = build(compiler, tmp_path, "-O1", "-fsanitize=address,undefined", "-fno-sanitize-recover=undefined")
+    # Python itself leaves memory behind, and its allocator would hide the ends of buffers.
+    options = {"LD_PRELOAD": str(runtime), "ASAN_OPTIONS": "detect_leaks=0", "PYTHONMALLOC": "malloc"}
+    tests = Path(__file__).with_name("test_ring.py")
+    ran = subprocess.run(
+        [sys.executable, "-c", INNER, str(extension), str(tests)],
+        env=os.environ | options,
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert ran.returncode == 0, ran.stdout[-3000:] + ran.stderr[-3000:]
+    assert " passed" in ran.stdout
