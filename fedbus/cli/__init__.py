@@ -1,0 +1,14 @@
+"""The command line: `fedbus`, `fedbus-party` and `fedbus-coordinator`. The one place that puts all parts together."""
+
+from __future__ import annotations
+
+from fedbus.cli import local, remote
+from fedbus.cli.app import app, run
+from fedbus.cli.daemons import coordinator, party
+
+__all__ = ["app", "coordinator", "local", "main", "party", "remote"]
+
+
+def main() -> None:
+    """The command `fedbus`."""
+    run(app, log_level="warning")

@@ -1,0 +1,5 @@
+"""`python -m fedbus.cli`."""
+
+from fedbus.cli import main
+
+main()

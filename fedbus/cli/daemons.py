@@ -1,0 +1,55 @@
+"""The long-running processes: `fedbus-party` and `fedbus-coordinator`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from fedbus import process, settings
+from fedbus.cli.app import run
+
+Config = Annotated[
+    Path | None,
+    typer.Option(
+        "--config",
+        help="Coordinator file (TOML): name, state, parties, [broker]. Without one: defaults and environment.",
+        show_default=False,
+    ),
+]
+UntilEnd = Annotated[bool, typer.Option("--until-end-of-input", help="Stop when standard input ends.", hidden=True)]
+
+
+def party() -> None:
+    """The command `fedbus-party`."""
+    run(_single(_party))
+
+
+def coordinator() -> None:
+    """The command `fedbus-coordinator`."""
+    run(_single(_coordinator))
+
+
+def _party(
+    config: Annotated[Path, typer.Option("--config", help="Party file (TOML).", show_default=False)],
+    until_end_of_input: UntilEnd = False,
+) -> None:
+    """Serve a party: wait for jobs, take part in those that its policy allows, go on with interrupted ones."""
+    from parties.worker import Worker
+
+    process.run(settings.load_party(config), Worker, until_end_of_input=until_end_of_input)
+
+
+def _coordinator(config: Config = None, until_end_of_input: UntilEnd = False) -> None:
+    """Serve the coordinator: take jobs from the queue, hold each job's private key, judge its loss."""
+    from coordinator.service import Service
+
+    process.run(settings.load_coordinator(config), Service, until_end_of_input=until_end_of_input)
+
+
+def _single(command: Callable[..., None]) -> typer.Typer:
+    single = typer.Typer(pretty_exceptions_enable=False)
+    single.command()(command)
+    return single

@@ -1,0 +1,82 @@
+"""Commands that reach a coordinator through the broker: `submit`, `watch`, `cancel`."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+
+from fedbus import jobs, settings
+from fedbus.broker.amqp import AmqpBroker
+from fedbus.cli.app import JobFile, JobId, JsonFile, app, check_writable, finish
+from fedbus.client import CONFIRM_SECONDS, UNKNOWN, Client
+from fedbus.display import Display
+from fedbus.errors import ConfigError, JobRefused
+from fedbus.jobs import JobState
+from fedbus.messages import StateChanged
+
+
+@app.command()
+def submit(
+    job_file: JobFile,
+    watch: Annotated[bool, typer.Option("--watch", help="Stay until the job has ended, and show its report.")] = False,
+    json_file: JsonFile = None,
+) -> None:
+    """Put a job in the coordinator's queue and print its id.
+
+    The broker is the one in FEDBUS_AMQP_URL.
+    """
+    check_writable(json_file)
+    spec = jobs.load(job_file)
+    with _client(spec.coordinator) as client:
+        job = client.submit(spec)
+        Console(stderr=watch).print(job, highlight=False)
+        if watch or json_file:
+            _watch(client, job, json_file)
+
+
+@app.command()
+def watch(job: JobId, json_file: JsonFile = None) -> None:
+    """Follow a job until it has ended, then show its report."""
+    check_writable(json_file)
+    with _client() as client:
+        _watch(client, job, json_file)
+
+
+@app.command()
+def cancel(job: JobId) -> None:
+    """End a job on all sides; for who submitted it, and for the coordinator's operators."""
+    with _client() as client:
+        client.cancel(job)
+        for event in client.watch(job, timeout=CONFIRM_SECONDS):
+            if not isinstance(event, StateChanged) or event.state == JobState.CANCELLING:
+                continue
+            if event.state == JobState.CANCELLED:
+                Console().print(f"{job}: cancelled", highlight=False)
+            elif event.reason or event.state == UNKNOWN or JobState(event.state).final:
+                raise JobRefused(f"job {job} is {event.state}; not cancelled: {event.reason or 'it has ended'}")
+
+
+@contextlib.contextmanager
+def _client(name: str = jobs.COORDINATOR) -> Iterator[Client]:
+    url = settings.broker_url()
+    if not url:
+        raise ConfigError("FEDBUS_AMQP_URL: not set; it is the broker's URL, amqp://user:password@host:5672/")
+    with contextlib.closing(AmqpBroker(url)) as broker:
+        broker.connect()
+        with Client(broker, name, verify_sender=settings.verify_sender()) as client:
+            yield client
+
+
+def _watch(client: Client, job: str, json_file: Path | None) -> None:
+    report: dict[str, Any] = {}
+    with Display(job) as display:
+        for event in client.watch(job):
+            display.show(event)
+            if isinstance(event, StateChanged):
+                report = event.report or {"job": job, "state": event.state, "reason": event.reason}
+    finish(report, json_file)
