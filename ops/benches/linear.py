@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import argparse
 import tempfile
+import tomllib
 from pathlib import Path
 from typing import Any
 
 from common import write_tables
 from coordinator.service import Service
-from fedbus import simulate
+from fedbus import jobs, planning, simulate
 from parties import pooled
 from parties.worker import Worker
 
@@ -40,9 +41,10 @@ def run(arguments: argparse.Namespace) -> dict[str, object]:
 
 
 def _gram(arguments: argparse.Namespace) -> dict[str, object]:
-    reports = {}
+    reports, planned = {}, {}
     for rows in arguments.rows:
         report = reports[rows] = _job(arguments, rows, 'solver = "gram"')
+        planned[rows] = _plan(arguments, rows, report["rounds"])
         print(
             f"{rows:>8,} rows: {report['seconds']:8.2f} s, {report['rounds']} rounds of "
             f"{report['round_latency_seconds']['p50']:.3f} s, difference {report['max_coefficient_difference']:.1e}",
@@ -54,6 +56,8 @@ def _gram(arguments: argparse.Namespace) -> dict[str, object]:
         "max_coefficient_difference": max(report["max_coefficient_difference"] for report in reports.values()),
         "peak_memory_bytes": max(largest["peak_memory_bytes"].values()),
         "rounds": largest["rounds"],
+        "planned_over_measured": planned[max(arguments.rows)]["seconds_on_this_machine"] / largest["seconds"],
+        "planned_bytes_over_measured": planned[max(arguments.rows)]["bytes"] / sum(largest["bytes_sent"].values()),
         "seconds_by_rows": {str(rows): report["seconds"] for rows, report in reports.items()},
         "seconds_per_round_by_rows": {
             str(rows): report["round_latency_seconds"]["p50"] for rows, report in reports.items()
@@ -61,6 +65,13 @@ def _gram(arguments: argparse.Namespace) -> dict[str, object]:
         "bytes_by_rows": {str(rows): sum(report["bytes_sent"].values()) for rows, report in reports.items()},
         "peak_memory_bytes_by_process": largest["peak_memory_bytes"],
     }
+
+
+def _plan(arguments: argparse.Namespace, rows: int, rounds: int) -> dict[str, Any]:
+    """What `fedbus plan` says of the same job."""
+    spec = jobs.parse(tomllib.loads(JOB.format(key_bits=arguments.key_bits, params='solver = "gram"')))
+    columns = {"shop": arguments.guest_features, "bank": arguments.host_features}
+    return planning.plan(spec, rows, columns, rounds)
 
 
 def _sgd(arguments: argparse.Namespace) -> dict[str, object]:
