@@ -83,10 +83,7 @@ class Display:
 def print_report(report: dict[str, Any]) -> None:
     """A job's report on standard output."""
     console = Console()
-    facts = Table.grid(padding=(0, 2))
-    for name, value in _facts(report):
-        facts.add_row(Text(name, style="bold"), value)
-    console.print(facts, highlight=False, soft_wrap=True)
+    _print_facts(console, _facts(report))
     if "coefficients" in report:
         console.print(_coefficients(report))
 
@@ -96,16 +93,14 @@ def print_plan(plan: dict[str, Any]) -> None:
     console = Console()
     slots = f", {plan['slots']} slots of {plan['slot_bits']} bits" if "slots" in plan else ""
     columns = ", ".join(f"{party} {count:,}" for party, count in plan["columns"].items())
-    facts = Table.grid(padding=(0, 2))
-    for name, value in (
+    facts = [
         ("job", f"{plan['name']}: {plan['algorithm']}, solver {plan['solver']}, {plan['rounds']} rounds"),
         ("data", f"{plan['rows']:,} common rows; columns: {columns}"),
         ("numbers", f"{plan['fraction_bits']} fraction bits{slots}, {plan['headroom_bits']} bits of headroom"),
         ("in all", f"{plan['seconds_on_this_machine']:.1f} s with all roles on this machine"),
         ("messages", f"{plan['messages']:,}, {plan['bytes']:,} bytes"),
-    ):
-        facts.add_row(Text(name, style="bold"), value)
-    console.print(facts, highlight=False, soft_wrap=True)
+    ]
+    _print_facts(console, facts)
     table = Table("role", "multiplications", "processor s", "messages", "bytes")
     for role, cost in plan["roles"].items():
         numbers = (f"{cost['multiplications']:,}", f"{cost['processor_seconds']:.1f}")
@@ -113,6 +108,14 @@ def print_plan(plan: dict[str, Any]) -> None:
     console.print(table)
     for role, cost in plan["roles"].items():
         console.print(f"{role} learns {cost['learns']}.", markup=False, highlight=False, soft_wrap=True)
+
+
+def _print_facts(console: Console, facts: list[tuple[str, str]]) -> None:
+    # Lines, not a table: where output is no terminal, a table would break them at 80 columns.
+    width = max(len(name) for name, _ in facts)
+    for name, value in facts:
+        line = Text.assemble((f"{name:{width}}", "bold"), f"  {value}")
+        console.print(line, highlight=False, soft_wrap=True)
 
 
 def _facts(report: dict[str, Any]) -> list[tuple[str, str]]:
