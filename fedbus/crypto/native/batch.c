@@ -227,8 +227,9 @@ IFMA int batch_raise(const Ring *ring, uint64_t *results, const uint64_t *number
         }
         store(x, results + at * size, 1, used, size);
     }
-    /* What the powers of the key's numbers were is nobody's business. */
-    memset(table, 0, bytes);
+    /* Powers modulo a secret prime. Through a volatile pointer, or the compiler would leave out the last use. */
+    void *(*volatile wipe)(void *, int, size_t) = memset;
+    wipe(table, 0, bytes);
     free(table);
     return 1;
 }
