@@ -142,7 +142,7 @@ def _ids(session: Session, pair: _Pair) -> Iterator[bytes]:
             if message.group != pair.group:
                 raise ProtocolError(
                     f"{pair.peer} blinds ids in {message.group}, this party in {pair.group}: one of them was started "
-                    "again on another kind of machine, or with another FEDBUS_TIER; submit the job again"
+                    "again with another OpenSSL; submit the job again"
                 )
             yield message.points
 

@@ -1,7 +1,8 @@
-"""The alignment's groups, in which ids are blinded by secret exponents: x25519 natively, ristretto255 anywhere.
+"""The alignment's groups, in which ids are blinded by secret exponents: x25519, and ristretto255 where that cannot be.
 
 x25519: points of Curve25519 by their u-coordinates (Langley, Hamburg, Turner, RFC 7748), ids mapped to it by
-Elligator 2 (Bernstein, Hamburg, Krasnova, Lange, CCS 2013; RFC 9380), eight at a time by the extension _x25519.
+Elligator 2 (Bernstein, Hamburg, Krasnova, Lange, CCS 2013; RFC 9380); by the extension _x25519, eight at a time, or by
+curve25519.py.
 
 ristretto255: a group of prime order in which every valid encoding is one element (de Valence, Grigg, Hamburg,
 Lovecruft, Tankersley, Valsorda, "The ristretto255 and decaf448 groups", RFC 9496), by libsodium.
@@ -20,6 +21,7 @@ import rbcl
 from rbcl import rbcl as _library
 
 from fedbus import settings
+from fedbus.crypto import curve25519
 from fedbus.errors import CryptoError, InvalidPoint
 
 _native: Any
@@ -43,10 +45,14 @@ _TAG = b"fedbus-V01-CS01-with-curve25519_XMD:SHA-512_ELL2_NU_"
 _PORTABLE = "portable"
 
 
+def native() -> bool:
+    """Whether x25519 is computed by the extension, which releases the interpreter's lock."""
+    return _native is not None and bool(_native.supported) and settings.tier() != _PORTABLE
+
+
 def groups() -> tuple[str, ...]:
     """The groups that this process computes in, the fastest first."""
-    native = _native is not None and _native.supported and settings.tier() != _PORTABLE
-    return GROUPS if native else (RISTRETTO255,)
+    return GROUPS if native() or curve25519.supported() else (RISTRETTO255,)
 
 
 def agree(one: Collection[str], other: Collection[str]) -> str | None:
@@ -70,7 +76,7 @@ def hash_to_group(ids: Sequence[str], domain: bytes, group: str = RISTRETTO255) 
     section 8.5, curve25519_XMD:SHA-512_ELL2_NU_, the domain being part of the tag.
     """
     if group == X25519:
-        points: bytes = _extension().encode(ids, _TAG + domain)
+        points: bytes = _implementation().encode(ids, _TAG + domain)
         return points
     # The length keeps domain "a" with id "bc" apart from domain "ab" with id "c".
     prefix = hashlib.sha512(len(domain).to_bytes(_LENGTH_BYTES, "big") + domain)
@@ -117,22 +123,24 @@ def blind(points: bytes, scalar: bytes, first: int = 0, group: str = RISTRETTO25
 
 
 def _exchange(points: bytes, scalar: bytes, first: int) -> bytes:
-    native = _extension()
+    x25519 = _implementation()
     # An encoding that is not reduced would let one element pass for two. A point of low order gives zero, as a clamped
     # exponent is a multiple of every low order, and of no other.
-    index = native.first_invalid(points)
+    index = x25519.first_invalid(points)
     if index < 0:
-        blinded: bytes = native.exchange(scalar, points)
-        index = native.first_invalid(blinded)
+        blinded: bytes = x25519.exchange(scalar, points)
+        index = x25519.first_invalid(blinded)
     if index >= 0:
         raise _invalid(first + index)
     return blinded
 
 
-def _extension() -> Any:
-    if X25519 not in groups():
-        raise CryptoError("this process has no native arithmetic for x25519; was its tier changed during a job?")
-    return _native
+def _implementation() -> Any:
+    if native():
+        return _native
+    if not curve25519.supported():
+        raise CryptoError("this process cannot compute in x25519: its OpenSSL lacks it; was it replaced during a job?")
+    return curve25519
 
 
 def _invalid(index: int) -> InvalidPoint:

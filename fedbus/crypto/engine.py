@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from fedbus import metrics
-from fedbus.crypto import tasks, tier
+from fedbus.crypto import curve, tasks, tier
 from fedbus.crypto.ahead import ahead
 from fedbus.crypto.curve import POINT_BYTES, RISTRETTO255, X25519
 from fedbus.crypto.paillier import Ints, PrivateKey, PublicKey
@@ -169,7 +169,7 @@ class Engine:
 
     def _for(self, group: str) -> Pool | Threads:
         """Who computes in a group: the extension needs no process of its own."""
-        return self._threads if group == X25519 else self._pool
+        return self._threads if group == X25519 and curve.native() else self._pool
 
     def _decrypt(self, private: PrivateKey, tensor: CipherTensor, task: Task) -> list[int]:
         pieces = [

@@ -60,7 +60,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> dict[str, object]:
     if arguments.tier:
         os.environ["FEDBUS_TIER"] = arguments.tier
-    if arguments.tier == "native" and curve.X25519 not in curve.groups():
+    if arguments.tier == "native" and not curve.native():
         raise SystemExit("ops/bench align: this machine has no native arithmetic for x25519")
     figures: dict[str, dict[str, float]] = {}
     with contextlib.ExitStack() as stack:
@@ -75,6 +75,7 @@ def run(arguments: argparse.Namespace) -> dict[str, object]:
     return {
         **figures[largest],
         "group": curve.groups()[0],
+        "tier": "native" if curve.native() else "portable",
         "cores": os.cpu_count(),
         "cost_of_a_row_largest_to_smallest": cost[largest] / cost[smallest],
         "by_rows": figures,
@@ -118,7 +119,7 @@ def in_processes(urls: dict[str, str], rows: int, number: int) -> list[Part]:
         pipes = {}
         for party in PARTIES:
             pipes[party], end = context.Pipe()
-            child = context.Process(target=take_part, args=(party, urls, job, rows, end), daemon=True)
+            child = context.Process(target=take_part, args=(party, urls, job, rows, end))
             child.start()
             end.close()
             stack.callback(child.join)
@@ -136,12 +137,10 @@ def in_processes(urls: dict[str, str], rows: int, number: int) -> list[Part]:
 def take_part(party: str, urls: dict[str, str], job: str, rows: int, pipe: Connection) -> None:
     """A party's process."""
     process.configure_logging("warning")
-    # Each takes its half of the machine, which the two share.
-    engine = Engine((os.cpu_count() or 1) // len(PARTIES))
+    engine = Engine(None)
     with contextlib.ExitStack() as stack:
         stack.callback(engine.close)
-        if curve.X25519 not in curve.groups():
-            engine.warm_up()
+        engine.warm_up()
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="fedbus-bench-")))
         store = stack.enter_context(Store(folder / f"{party}.db"))
         spec = specification()
@@ -158,9 +157,9 @@ def take_part(party: str, urls: dict[str, str], job: str, rows: int, pipe: Conne
         if not pipe.poll(START_SECONDS):
             raise TimeoutError("the other party did not start")
         pipe.recv()
-        start, busy = time.perf_counter(), time.process_time()
+        start, busy = time.perf_counter(), busy_seconds()
         common = (align.guest if party == PARTIES[0] else align.host)(session, engine, ids)
-        seconds, busy = time.perf_counter() - start, time.process_time() - busy
+        seconds, busy = time.perf_counter() - start, busy_seconds() - busy
         pipe.send(Part(len(common), seconds, busy, peak_memory()))
         # The last messages are confirmed, and the other party has read them, before this one ends.
         pipe.poll(None)
@@ -170,6 +169,16 @@ def ids_of(party: str, rows: int) -> tuple[str, ...]:
     """Half of one party's ids are the other's too."""
     first = 0 if party == PARTIES[0] else rows // 2
     return tuple(f"user-{number}" for number in range(first, first + rows))
+
+
+def busy_seconds() -> float:
+    """Processor time of this process and of its children that live."""
+    ticks = 0
+    for child in multiprocessing.active_children():
+        fields = Path(f"/proc/{child.pid}/stat").read_text("ascii").rpartition(")")[2].split()
+        # User and system time are fields 14 and 15 of proc(5), of which two are cut off here.
+        ticks += int(fields[11]) + int(fields[12])
+    return time.process_time() + ticks / os.sysconf("SC_CLK_TCK")
 
 
 def peak_memory() -> int:
@@ -187,13 +196,13 @@ def in_threads(rows: int) -> list[Part]:
         stack.callback(engine.close)
         engine.warm_up()
         opened = stack.enter_context(sessions(specification()))
-        start, busy = time.perf_counter(), time.process_time()
+        start, busy = time.perf_counter(), busy_seconds()
 
         def work(party: str) -> None:
             role = align.guest if party == PARTIES[0] else align.host
             common = len(role(opened[party], engine, ids_of(party, rows)))
             seconds = time.perf_counter() - start
-            parts[party] = Part(common, seconds, (time.process_time() - busy) / len(PARTIES), peak_memory())
+            parts[party] = Part(common, seconds, (busy_seconds() - busy) / len(PARTIES), peak_memory())
 
         threads = [threading.Thread(target=work, args=(party,)) for party in PARTIES]
         for thread in threads:
