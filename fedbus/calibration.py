@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from fedbus.costs import Cost
+from fedbus.crypto import curve
 from fedbus.crypto.engine import Engine
 from fedbus.crypto.tensor import CipherTensor
 
@@ -53,8 +54,9 @@ def measure(key_bits: int, cell_bits: Iterable[int], rows: int) -> Speed:
     # The same few ciphertexts again and again: it makes no difference to what a product takes.
     few = engine.encrypt(key, list(range(_ENCRYPTED)), 0)
     tensor = CipherTensor.join([few] * -(-min(rows, _MOST_ROWS) // _ENCRYPTED)).part(0, min(rows, _MOST_ROWS))
-    ids = [f"id-{number}" for number in range(_IDS)]
-    points = engine.hash_to_group(ids, b"calibration")
+    # The group that an alignment takes with peers of this kind.
+    ids, group = [f"id-{number}" for number in range(_IDS)], curve.groups()[0]
+    points = engine.hash_to_group(ids, b"calibration", group)
     scalar = (1 + secrets.randbelow(2**250)).to_bytes(32, "little")
 
     def product(bits: int) -> Callable[[], object]:
@@ -67,8 +69,8 @@ def measure(key_bits: int, cell_bits: Iterable[int], rows: int) -> Speed:
         decryption=_each(lambda: engine.decrypt_residues(private, few.part(0, 16)), 16),
         check=_each(lambda: engine.check(key, few), _ENCRYPTED),
         cells={bits: _each(product(bits), len(tensor) * _COLUMNS) for bits in sorted(set(cell_bits))},
-        hashing=_each(lambda: engine.hash_to_group(ids, b"calibration"), _IDS),
-        blinding=_each(lambda: engine.blind(points, scalar), _IDS),
+        hashing=_each(lambda: engine.hash_to_group(ids, b"calibration", group), _IDS),
+        blinding=_each(lambda: engine.blind(points, scalar, group), _IDS),
     )
 
 
