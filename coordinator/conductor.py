@@ -67,7 +67,8 @@ class Conductor:
             state, reason, report = self._ended(session, record)
             if self._stopping.is_set():
                 return
-            self._enter_end(session, state, reason, report)
+            if not self._enter_end(session, state, reason, report):
+                return
         session.close()
         self._tell_end(session, self._record(session))
 
@@ -142,20 +143,22 @@ class Conductor:
         self._announce(session.job)
         return joined
 
-    def _enter_end(self, session: Session, state: JobState, reason: str, report: dict[str, Any] | None) -> None:
-        """Enter the end in the ledger, however long its disk is full: a job that never ends helps nobody."""
+    def _enter_end(self, session: Session, state: JobState, reason: str, report: dict[str, Any] | None) -> bool:
+        """Enter the end in the ledger, however long its disk is full; False where the process stops before that."""
         report = report or {"job": session.job, "name": session.spec.name, "state": state.value, "reason": reason}
         attempt = 0
         while not self._stopping.is_set():
             try:
                 self._store.set_state(session.job, state, reason, codec.pack(report))
-                break
             except StoreError as error:
                 attempt += 1
                 log.error("the end of a job cannot be entered; trying again", job=session.job, error=str(error))  # noqa: TRY400
                 self._stopping.wait(delay(attempt))
-        self._announce(session.job)
-        log.info("job ended", job=session.job, state=state.value, reason=reason)
+                continue
+            self._announce(session.job)
+            log.info("job ended", job=session.job, state=state.value, reason=reason)
+            return True
+        return False
 
     def _tell_end(self, session: Session, record: JobRecord) -> None:
         for party in session.spec.parties:

@@ -29,6 +29,9 @@ from fedbus.messages import (
 )
 from fedbus.session import Session
 
+# In the square of the label's unit: what is less is the rounding of directions and sums.
+_LEAST_GAIN = 2.0**-70
+
 
 def coordinate(session: Session, engine: Engine) -> dict[str, Any]:
     """The coordinator's part; returns the report's figures on training.
@@ -47,12 +50,13 @@ def coordinate(session: Session, engine: Engine) -> dict[str, Any]:
         _round(work, layout, unit)
     session.at(session.round + 1)
     (twice,) = _sums(work, 1)
-    return work.end(twice / 2 * unit**2)
+    # A difference of numbers that are equal where the fit is perfect.
+    return work.end(max(0.0, twice) / 2 * unit**2)
 
 
 def _cross(work: Work, layout: Plan, unit: float) -> None:
     """Steps 3 and 4 of the pass, the hosts' right-hand sides, and the loss at weights of zero."""
-    session, spec = work.session, work.session.spec
+    session = work.session
     for number, pair in enumerate(layout.pairs):
         session.at(PASS_ROUND, batch=1 + number)
         with session.phase("unpack"):
@@ -64,7 +68,8 @@ def _cross(work: Work, layout: Plan, unit: float) -> None:
     gain, square = _sums(work, 2)
     loss = square / 2 * unit**2
     work.solver = {"gain": gain, "first_gain": gain, "loss": loss}
-    work.verdict = Verdict(loss, stop=gain <= 0 or spec.params.max_epochs < 1, converged=gain <= 0)
+    converged = gain <= _LEAST_GAIN
+    work.verdict = Verdict(loss, stop=converged, converged=converged)
     work.tell(Turn(0.0, work.verdict.loss, work.verdict.stop, work.verdict.converged))
     work.checkpoint()
 
@@ -110,7 +115,7 @@ def _round(work: Work, layout: Plan, unit: float) -> None:
     (gain,) = _sums(work, 1)
     # In exact arithmetic a step lowers the loss by half of its length times the gain.
     loss = solver["loss"] - length * solver["gain"] / 2 * unit**2
-    converged = gain <= params.tolerance**2 * solver["first_gain"]
+    converged = gain <= max(params.tolerance**2 * solver["first_gain"], _LEAST_GAIN)
     course.losses.append(loss)
     course.epoch_losses.append(loss)
     work.verdict = Verdict(loss, stop=converged or len(course.losses) >= params.max_epochs, converged=converged)

@@ -46,6 +46,7 @@ class Client:
         self._coordinator = coordinator
         self._verify_sender = verify_sender
         self._events: queue.SimpleQueue[Envelope] = queue.SimpleQueue()
+        self._followed: set[str] = set()
         self._ended: set[tuple[str, str]] = set()
         self._changed = threading.Condition()
         # Events of all jobs from now on: a job's first events must not be missed between submitting and watching.
@@ -73,6 +74,7 @@ class Client:
             ConnectionLost: the broker does not confirm.
         """
         job = jobs.new_id(spec.name)
+        self._followed.add(job)
         self._request(topology.SUBMIT, Envelope(job, self._broker.user, self._coordinator, Submit(spec.to_map())))
         return job
 
@@ -89,6 +91,7 @@ class Client:
             timeout: seconds without any event before TimeoutError; None waits for ever.
             check: called now and then while there is none; what it raises ends the watch.
         """
+        self._followed.add(job)
         query = Envelope(job, self._broker.user, self._coordinator, Query())
         self._request(topology.QUERY, query)
         state: StateChanged | None = None
@@ -169,7 +172,7 @@ class Client:
 
     def _sort(self, envelope: Envelope) -> None:
         event = envelope.payload
-        if isinstance(event, StateChanged) and event.state not in _STATES:
+        if envelope.job not in self._followed or (isinstance(event, StateChanged) and event.state not in _STATES):
             return
         if envelope.sender == self._coordinator:
             self._events.put(envelope)

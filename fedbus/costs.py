@@ -16,7 +16,7 @@ from fedbus.jobs import JobSpec
 # Of the alignment: a point, a doubly blinded value, a position.
 POINT_BYTES, VALUE_BYTES, POSITION_BYTES = 32, 16, 4
 # Bits of the integers that residuals and directions are, and of a standardised column above its fraction.
-_WIDE_BITS, _COLUMN_RANGE_BITS = 62, 3
+WIDE_BITS, _COLUMN_RANGE_BITS = 62, 3
 
 
 @dataclass(slots=True)
@@ -64,15 +64,22 @@ class JobCosts:
         return Cost(cells=cells, **{name: getattr(once, name) + rounds * getattr(each, name) for name in numbers})
 
 
-def count(spec: JobSpec, rows: int, columns: Mapping[str, int]) -> JobCosts:
+def count(spec: JobSpec, rows: int, columns: Mapping[str, int], test_rows: int = 0) -> JobCosts:
     """The costs of a job in which all rows are common.
 
     Args:
         columns: features of each party, without label and intercept.
+        test_rows: held-out rows.
     """
     trained = {party: columns[party] + (party == spec.guest.party) for party in spec.parties}
     once, each = _empty(spec), _empty(spec)
     _alignment(once, spec, rows)
+    if test_rows:
+        _alignment(once, spec, test_rows)
+        wire = _Wire(spec, once)
+        for part in spec.hosts:
+            wire.send(part.party, spec.guest.party, test_rows)
+        wire.open(spec.guest.party, test_rows)
     if spec.params.solver == "gram":
         _gram(_Wire(spec, once), _Wire(spec, each), gram.plan(spec, rows, trained))
         return JobCosts(once, each, hops=9)
@@ -150,7 +157,7 @@ def _gram(once: _Wire, each: _Wire, layout: gram.Plan) -> None:
         for other in parties:
             if other != party:
                 products = packs(layout.columns[other])
-                each.costs[party].multiply(_WIDE_BITS, layout.columns[party] * products)
+                each.costs[party].multiply(WIDE_BITS, layout.columns[party] * products)
                 each.send(party, other, products)
     for wire, times in ((once, 3), (each, 2)):
         _sums(wire, times)
@@ -167,8 +174,8 @@ def _sgd(once: _Wire, each: _Wire, rows: int, columns: Mapping[str, int]) -> Non
             if training or several:
                 wire.send(guest, host, batch, fresh=number == 0)
             if several:
-                wire.costs[host].multiply(_WIDE_BITS, batch)
-        wire.costs[guest].multiply(_WIDE_BITS, batch)
+                wire.costs[host].multiply(WIDE_BITS, batch)
+        wire.costs[guest].multiply(WIDE_BITS, batch)
         if training:
             for party in spec.parties:
                 wire.costs[party].multiply(bits + _COLUMN_RANGE_BITS, batch * columns[party])

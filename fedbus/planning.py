@@ -6,19 +6,23 @@ import os
 from collections.abc import Mapping
 from typing import Any
 
-from fedbus import costs, gram
+from fedbus import batching, costs, gram
 from fedbus.calibration import Speed, measure
 from fedbus.crypto import fixedpoint
 from fedbus.jobs import JobSpec
 
-# Rounds that conjugate gradients take on most data, and gradient descent at least.
-ROUNDS = {"gram": 12, "sgd": 50}
+# Epochs that conjugate gradients take on most data, and gradient descent at least.
+EPOCHS = {"gram": 12, "sgd": 50}
 
+_CHUNK_ROWS = 2048
 # A message is journalled twice and confirmed; measured with `ops/bench round` and `ops/bench linear`.
 _SECONDS_PER_MESSAGE = 0.006
 _SECONDS_PER_BYTE = 1 / 60e6
 
-_ALL = "its own share of the model; the loss of each round; how many rows are common"
+_ALL = (
+    "its own share of the model; the loss of each round, and with solver gram two sums over all parties; "
+    "how many rows are common"
+)
 _LEARNS = {
     "guest": f"{_ALL}; which of its ids each host has; its own gradients; the scores of held-out rows",
     "host": f"{_ALL}; which of its ids all parties have; its own gradients",
@@ -30,12 +34,15 @@ _LEARNS = {
 }
 
 
-def plan(spec: JobSpec, rows: int, columns: Mapping[str, int], rounds: int | None = None) -> dict[str, Any]:
+def plan(
+    spec: JobSpec, rows: int, columns: Mapping[str, int], rounds: int | None = None, test_rows: int = 0
+) -> dict[str, Any]:
     """The plan of a job in which so many rows are common.
 
     Args:
         columns: features of each party.
         rounds: of training; None takes what is usual.
+        test_rows: held-out rows.
 
     Returns:
         For each role multiplications, processor seconds, messages, bytes, and what it learns; seconds of the whole job
@@ -44,10 +51,17 @@ def plan(spec: JobSpec, rows: int, columns: Mapping[str, int], rounds: int | Non
     Raises:
         CryptoError: the numbers do not fit the key.
     """
-    rounds = min(rounds or ROUNDS[spec.params.solver], spec.params.max_epochs)
-    counted = costs.count(spec, rows, columns)
+    epoch = batching.count(rows, spec.params.batch_size)
+    rounds = min(rounds or EPOCHS[spec.params.solver] * epoch, spec.params.max_epochs * epoch)
+    counted = costs.count(spec, rows, columns, test_rows)
     totals = {role: counted.total(role, rounds) for role in counted.once}
-    speed = measure(spec.params.key_bits, {bits for cost in totals.values() for bits in cost.cells}, rows)
+    widths = {bits for cost in totals.values() for bits in cost.cells}
+    # A round of `gram` multiplies as many ciphertexts as there are columns, one of `sgd` chunks of rows.
+    wide = max(columns.values()) if spec.params.solver == "gram" else _CHUNK_ROWS
+    shapes = {
+        bits: (rows, max(columns.values())) if bits < costs.WIDE_BITS else (min(rows, wide), 1) for bits in widths
+    }
+    speed = measure(spec.params.key_bits, shapes)
     roles = {role: _role(spec, role, cost, speed) for role, cost in totals.items()}
     messages = sum(cost.messages for cost in totals.values())
     size = sum(cost.size for cost in totals.values())
@@ -58,6 +72,7 @@ def plan(spec: JobSpec, rows: int, columns: Mapping[str, int], rounds: int | Non
         "algorithm": spec.algorithm,
         "solver": spec.params.solver,
         "rows": rows,
+        "test_rows": test_rows,
         "columns": dict(columns),
         "rounds": rounds,
         "roles": roles,

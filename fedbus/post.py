@@ -128,6 +128,8 @@ class Post:
             self._trim(envelope)
             self._deliver(envelope)
         else:
+            # A sender that does again what it did before its restart is at work.
+            self.mailbox.heard(envelope.sender)
             metrics.duplicates.inc()
 
     def _check_address(self, envelope: Envelope, delivery: Delivery) -> None:
@@ -160,12 +162,12 @@ class Post:
             self._publish(self._failure, wait=False)
             return
         chunks = self._store.outbox(self._job, (sender, wanted.wanted, wanted.round, wanted.batch))
-        if not chunks:
+        found = [stored for stored in chunks if not wanted.missing or stored.chunk in wanted.missing]
+        if not found:
             self.whisper(sender, Alive())
-        for stored in chunks:
-            if not wanted.missing or stored.chunk in wanted.missing:
-                metrics.resends.inc()
-                self._publish(stored, wait=False)
+        for stored in found:
+            metrics.resends.inc()
+            self._publish(stored, wait=False)
 
 
 def publish_event(broker: Broker, envelope: Envelope) -> None:

@@ -50,8 +50,8 @@ from parties.policy import Policy
 from parties.share import PASS_ROUND, Prepared, Result, Share, prepare
 from parties.tables import Tables
 
-# A direction of a party's own block whose eigenvalue is this small a part of the largest is noise: its columns depend
-# on each other, and any weight in such a direction predicts the same.
+# A direction of a party's own block whose eigenvalue is this small a part of the largest, or no larger than rounding
+# to fixed point makes it, is noise: its columns depend on each other, and any weight in it predicts the same.
 _RANK_TOLERANCE = 1e-10
 
 
@@ -133,7 +133,8 @@ class _Work:
         if self.is_guest:
             self.penalty[-1] = 0.0
         self.own[np.diag_indices_from(self.own)] += self.penalty
-        self.inverse = np.linalg.pinv(self.own, rcond=_RANK_TOLERANCE, hermitian=True)
+        least = max(_RANK_TOLERANCE, len(self.own) * 4.0**-bits)
+        self.inverse = np.linalg.pinv(self.own, rcond=least, hermitian=True)
         self.key, self.engine = vectors.key, engine
 
     def train(self) -> Share:

@@ -80,12 +80,12 @@ class Policy(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
                 " or ask the operator to lower it"
             )
 
-    def check_batches(self, smallest: int, columns: Mapping[str, int]) -> None:
+    def check_batches(self, smallest: int, columns: Mapping[str, int], solver: str) -> None:
         """Hold the smallest batch against `min_batch_rows`, and against what one round tells each party.
 
         A party with p columns gets p sums over the rows of a batch, X^T d, and all get sum d^2. Over no more than
         p + 1 rows these are as many equations as unknowns, and the first round, where d = -y, gives the labels away;
-        no setting allows that.
+        no setting allows that. With solver `gram` the label's mean is known to be zero, which is one equation more.
 
         Args:
             smallest: rows of the smallest batch.
@@ -100,9 +100,10 @@ class Policy(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
                 " (`min_batch_rows`); raise the job's `batch_size` or leave it out, or ask the operator to lower it"
             )
         party = max(columns, key=columns.__getitem__)
-        if smallest < columns[party] + 2:
+        least = columns[party] + (3 if solver == "gram" else 2)
+        if smallest < least:
             raise JobRefused(
                 f"a batch has {smallest} rows, and {party} trains {columns[party]} columns (the intercept is one at the"
-                f" guest): one round would tell it the others' values; that takes at least {columns[party] + 2} rows:"
+                f" guest): one round would tell it the others' values; that takes at least {least} rows:"
                 " raise the job's `batch_size` or leave it out, have more rows in common, or offer fewer columns"
             )

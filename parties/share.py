@@ -33,6 +33,8 @@ ALIGNMENT_ROUND, PASS_ROUND = 1, 2
 # scores that overshoot. Below it remain 42 bits; as many keep the loss exact to 1e-9.
 _HEADROOM_BITS = fixedpoint.MAX_BITS - LABEL_BITS
 _MOST_SCORE_BITS = 60
+# Of the label, with solver `gram`: below it the unit that these bits allow is too coarse.
+_LEAST_DEVIATION = 1e-7
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,7 +169,10 @@ def _begin(session: Session, engine: Engine, align: Align, tables: Tables, polic
     if train.label is not None:
         # Solver `gram` works on the label around its mean.
         around = train.label.mean() if session.spec.params.solver == "gram" else 0.0
-        own_bits = score_bits(train.label - around)
+        deviations = train.label - around
+        if session.spec.params.solver == "gram" and 0 < np.abs(deviations).max() < _LEAST_DEVIATION:
+            raise DataError(f"{train.name}: the label varies by less than {_LEAST_DEVIATION:.0e}; change its unit")
+        own_bits = score_bits(deviations)
     held_out = 0 if test_positions is None else len(test_positions)
     session.send(session.coordinator, Aligned(len(positions), held_out, columns, own_bits))
     given = session.recv(session.coordinator, messages.PublicKey)
@@ -179,7 +184,7 @@ def _begin(session: Session, engine: Engine, align: Align, tables: Tables, polic
     if given.score_bits != own_bits and (train.label is not None or not 0 <= given.score_bits <= fixedpoint.MAX_BITS):
         raise ProtocolError(f"{session.coordinator} named {given.score_bits} fraction bits of scores")
     spans = batches(len(positions), session.spec.params.batch_size)
-    policy.check_batches(min(stop - start for start, stop in spans), given.columns)
+    policy.check_batches(min(stop - start for start, stop in spans), given.columns, session.spec.params.solver)
     return Share(
         key=given.key,
         score_bits=given.score_bits,

@@ -188,6 +188,8 @@ class Worker:
         job = run.session.job
         try:
             outcome = self._seen_through(run)
+            # Nothing may be journalled any more once the job is purged.
+            run.session.close()
             if outcome is not None:
                 self._store.purge(job)
         except Exception:

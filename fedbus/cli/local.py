@@ -64,30 +64,39 @@ def plan(
         list[Path] | None, typer.Option("--party", help="Party file, whose tables say rows and columns instead.")
     ] = None,
     rounds: Annotated[int | None, typer.Option(min=1, help="Rounds of training, as far as you can tell.")] = None,
+    test_rows: Annotated[int, typer.Option(min=0, help="Held-out rows in common.")] = 0,
     json_file: JsonFile = None,
 ) -> None:
     """Say what a job takes of each role, and what each will learn, before any row is encrypted.
 
     Seconds are of this machine, on which it measures for about a second.
     """
+    from fedbus import batching
     from fedbus.planning import plan as make_plan
     from parties import tables
+    from parties.policy import Policy
 
     check_writable(json_file)
     spec = jobs.load(job_file)
     sizes = _sizes(columns or [])
     for file in party_files or ():
-        own = tables.load(settings.load_party(file), spec).train
-        name = settings.load_party(file).name
-        sizes[name] = len(own.columns)
-        rows = min(rows or len(own), len(own))
+        party = settings.load_party(file)
+        own = tables.load(party, spec)
+        sizes[party.name] = len(own.train.columns)
+        rows = min(rows or len(own.train), len(own.train))
+        if own.test is not None:
+            test_rows = min(test_rows or len(own.test), len(own.test))
     missing = [party for party in spec.parties if party not in sizes]
     if rows is None or missing:
         raise ConfigError(
             "--rows and --columns PARTY=NUMBER for each party are needed, or a party file for each; "
             f"missing: {', '.join(missing) or 'rows'}"
         )
-    made = make_plan(spec, rows, {party: sizes[party] for party in spec.parties}, rounds)
+    features = {party: sizes[party] for party in spec.parties}
+    # No party takes part in a job whose rows a round would give away: better said now.
+    trained = {party: count + (party == spec.guest.party) for party, count in features.items()}
+    Policy().check_batches(rows // batching.count(rows, spec.params.batch_size), trained, spec.params.solver)
+    made = make_plan(spec, rows, features, rounds, test_rows)
     if json_file is not None:
         write(made, json_file)
     if str(json_file) != "-":

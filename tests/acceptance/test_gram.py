@@ -84,3 +84,54 @@ def test_a_label_without_variation(tmp_path: Path) -> None:
     weights, intercept = federation.weights(report["job"])
     np.testing.assert_allclose(weights, 0, atol=1e-9)
     assert intercept == pytest.approx(7)
+
+
+def test_no_tolerance_ends_where_rounding_begins(tmp_path: Path) -> None:
+    report = gram(synthetic(tmp_path, rows=150), tolerance=0.0, feature_bits=20).run()
+    assert report["state"] == "succeeded", report
+    assert report["converged"]
+    assert report["rounds"] < 40
+    assert report["max_coefficient_difference"] < 1e-6
+
+
+def test_a_perfect_fit_has_no_negative_error(tmp_path: Path) -> None:
+    federation = gram(synthetic(tmp_path, rows=200))
+    tables = {party: tmp_path / f"{party}.csv" for party in ("shop", "bank")}
+    # Balanced, uncorrelated columns of -1 and 1: nothing is rounded, and the error is a difference of equal numbers.
+    shop = [f"id{row},{2 * g - 3 * h + 4},{g},{h * g}" for row, g, h in _signs(200)]
+    bank = [f"id{row},{h},{(-1) ** (row // 4)}" for row, _, h in _signs(200)]
+    tables["shop"].write_text("\n".join(["id,y,a,b", *shop]) + "\n")
+    tables["bank"].write_text("\n".join(["id,a,b", *bank]) + "\n")
+    report = federation.run()
+    assert report["state"] == "succeeded", report
+    assert 0 <= report["train"]["mse"] < 1e-8
+    assert report["train"]["r2"] == pytest.approx(1.0)
+
+
+def _signs(rows: int) -> list[tuple[int, int, int]]:
+    return [(row, (-1) ** row, (-1) ** (row // 2)) for row in range(rows)]
+
+
+def test_a_column_that_is_a_sum_of_others_is_no_reason_for_large_weights(tmp_path: Path) -> None:
+    federation = gram(synthetic(tmp_path, rows=2000), feature_bits=12)
+    table = tmp_path / "bank.csv"
+    header, *rows = [line.split(",") for line in table.read_text().splitlines()]
+    summed = [[*row, repr(float(row[1]) + float(row[2]))] for row in rows]
+    table.write_text("\n".join(",".join(row) for row in [[*header, "sum"], *summed]) + "\n")
+    report = federation.run()
+    assert report["state"] == "succeeded", report
+    weights, _ = federation.weights(report["job"])
+    assert np.abs(weights).max() < 3
+
+
+def test_a_label_that_hardly_varies_is_refused(tmp_path: Path) -> None:
+    federation = gram(synthetic(tmp_path, rows=60))
+    table = tmp_path / "shop.csv"
+    header, *rows = [line.split(",") for line in table.read_text().splitlines()]
+    place = header.index("y")
+    for row in rows:
+        row[place] = repr(1e-9 * float(row[place]))
+    table.write_text("\n".join(",".join(row) for row in [header, *rows]) + "\n")
+    report = federation.run()
+    assert report["state"] == "failed"
+    assert "shop.csv: the label varies by less than" in report["reason"]

@@ -201,7 +201,8 @@ def test_a_message_that_the_broker_lost_is_asked_for(bench: Bench) -> None:
     assert list(again.recv_stream("shop", BlindedIds)) == [points(0), points(1), points(2)]
 
 
-def test_a_peer_that_computes_is_waited_for_beyond_the_limit_of_silence(bench: Bench) -> None:
+@pytest.mark.parametrize("sent", [0, 1], ids=["nothing yet", "a part of a stream"])
+def test_a_peer_that_computes_is_waited_for_beyond_the_limit_of_silence(bench: Bench, sent: int) -> None:
     shop, bank = bench.session("shop"), bench.session("bank")
     asked = threading.Event()
     heard = bank._post.mailbox.heard
@@ -214,14 +215,16 @@ def test_a_peer_that_computes_is_waited_for_beyond_the_limit_of_silence(bench: B
 
     bank._post.mailbox.heard = count  # type: ignore[method-assign]
 
-    def late() -> None:
-        # By then the bank has asked often enough for its limit to be over, were it not answered.
-        asked.wait(30)
-        shop.send("bank", points(1))
+    def pieces() -> Iterator[BlindedIds]:
+        for number in range(sent + 1):
+            if number == sent:
+                # By then the bank has asked often enough for its limit to be over, were it not answered.
+                asked.wait(30)
+            yield points(number)
 
-    thread = threading.Thread(target=late)
+    thread = threading.Thread(target=shop.send_stream, args=("bank", pieces(), sent + 1))
     thread.start()
-    assert bank.recv("shop", BlindedIds) == points(1)
+    assert list(bank.recv_stream("shop", BlindedIds)) == [points(number) for number in range(sent + 1)]
     thread.join()
 
 
