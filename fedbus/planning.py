@@ -15,7 +15,9 @@ from fedbus.jobs import JobSpec
 EPOCHS = {"gram": 12, "sgd": 50}
 
 _CHUNK_ROWS = 2048
-# A message is journalled twice and confirmed; measured with `ops/bench round` and `ops/bench linear`.
+# What no count says, measured with `ops/bench linear`: a job's key, tables of powers and first process; a message that
+# is journalled twice and confirmed; its bytes.
+_SECONDS_TO_START = 1.5
 _SECONDS_PER_MESSAGE = 0.006
 _SECONDS_PER_BYTE = 1 / 60e6
 
@@ -65,7 +67,7 @@ def plan(
     roles = {role: _role(spec, role, cost, speed) for role, cost in totals.items()}
     messages = sum(cost.messages for cost in totals.values())
     size = sum(cost.size for cost in totals.values())
-    transport = counted.hops * rounds * _SECONDS_PER_MESSAGE + size * _SECONDS_PER_BYTE
+    rest = _SECONDS_TO_START + counted.hops * rounds * _SECONDS_PER_MESSAGE + size * _SECONDS_PER_BYTE
     work = sum(role["processor_seconds"] for role in roles.values())
     return {
         "name": spec.name,
@@ -78,7 +80,7 @@ def plan(
         "roles": roles,
         "messages": messages,
         "bytes": size,
-        "seconds_on_this_machine": work / (os.cpu_count() or 1) + transport,
+        "seconds_on_this_machine": work / (os.cpu_count() or 1) + rest,
         **_numbers(spec, rows, columns),
     }
 
