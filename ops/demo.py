@@ -38,17 +38,15 @@ dataset = "users"
 test = "users_test"
 
 [params]
-solver = "sgd"
 key_bits = 2048
-learning_rate = {learning_rate}
-momentum = {momentum}
-tolerance = 1e-9
+solver = "{solver}"
+{course}
 """
 # Near the best of heavy ball for these columns, whose correlations have eigenvalues from 0.05 to 6.2.
-COURSE = {"learning_rate": 0.5, "momentum": 0.7}
+COURSES = {"sgd": "learning_rate = 0.5\nmomentum = 0.7\ntolerance = 1e-9", "gram": ""}
 
 
-def write_files(folder: Path) -> tuple[Path, list[Path]]:
+def write_files(folder: Path, solver: str) -> tuple[Path, list[Path]]:
     """The job file and the party files of the demo, with their data beside them."""
     files = []
     for party, table in PARTIES.items():
@@ -59,7 +57,7 @@ def write_files(folder: Path) -> tuple[Path, list[Path]]:
         files.append(folder / f"{party}.toml")
         files[-1].write_text(text, "utf-8")
     job = folder / "job.toml"
-    job.write_text(JOB.format(**COURSE), "utf-8")
+    job.write_text(JOB.format(solver=solver, course=COURSES[solver]), "utf-8")
     return job, files
 
 
@@ -69,6 +67,10 @@ def main() -> None:
     )
     parser.add_argument("--json", metavar="FILE", help="write the report to this file")
     parser.add_argument("--keep", metavar="DIR", help="put job file, party files, data and stores here and keep them")
+    parser.add_argument(
+        "--solver", choices=sorted(COURSES, reverse=True), default="sgd",
+        help="sgd, the white paper's four encrypted steps; or gram, one encrypted pass (default: %(default)s)",
+    )  # fmt: skip
     arguments = parser.parse_args()
     console = Console(stderr=True, highlight=False, soft_wrap=True)
     broker = "amqp" if settings.broker_url() or find_server() else "memory"
@@ -80,7 +82,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="fedbus-demo-") as scratch:
         folder = Path(arguments.keep or scratch).resolve()
         folder.mkdir(parents=True, exist_ok=True)
-        job, files = write_files(folder)
+        job, files = write_files(folder, arguments.solver)
         command = ["fedbus", "simulate", str(job), "--broker", broker]
         for file in files:
             command += ["--party", str(file)]
