@@ -142,7 +142,8 @@ class Service:
             session.fail(Cancelled(f"cancelled by {user}"))
 
     def announce(self, job: str) -> None:
-        """Publish the job's state as the ledger has it."""
+        """Publish the job's state as the ledger has it; /metrics has it before anybody hears of it."""
+        self._count()
         # Reading and publishing are one step: a watcher must not see an earlier state after a later one.
         with self._announcing:
             record = self._store.job(job)
@@ -181,7 +182,6 @@ class Service:
         finally:
             session.close()
             del self._sessions[session.job], self._threads[session.job]
-        self._count()
 
     def _count(self) -> None:
         for state, count in self._store.count_jobs().items():

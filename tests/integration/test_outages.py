@@ -54,10 +54,11 @@ def test_an_outage_is_a_delay_and_sigterm_ends_a_process_meanwhile(
     ended: dict[str, int] = {}
 
     def outage() -> None:
-        own_node.kill()
+        # Not killed: a quorum queue that is half a second old does not survive that in RabbitMQ 3.10.
+        own_node.rabbitmqctl("stop_app")
         for name in ("bank", "coordinator"):
             ended[name] = running.end(name)
-        own_node.start()
+        own_node.rabbitmqctl("start_app")
         for name in ("bank", "coordinator"):
             running.start(name)
 
