@@ -93,9 +93,12 @@ def print_plan(plan: dict[str, Any]) -> None:
     console = Console()
     slots = f", {plan['slots']} slots of {plan['slot_bits']} bits" if "slots" in plan else ""
     columns = ", ".join(f"{party} {count:,}" for party, count in plan["columns"].items())
+    most = "at most " if plan.get("rows_at_most") else ""
+    held_out = f", {most}{plan['test_rows']:,} held out" if plan["test_rows"] else ""
+    assumed = " (assumed; --rounds says otherwise)" if plan.get("rounds_assumed") else ""
     facts = [
-        ("job", f"{plan['name']}: {plan['algorithm']}, solver {plan['solver']}, {plan['rounds']} rounds"),
-        ("data", f"{plan['rows']:,} common rows; columns: {columns}"),
+        ("job", f"{plan['name']}: {plan['algorithm']}, solver {plan['solver']}, {plan['rounds']} rounds{assumed}"),
+        ("data", f"{most}{plan['rows']:,} common rows{held_out}; columns: {columns}"),
         ("numbers", f"{plan['fraction_bits']} fraction bits{slots}, {plan['headroom_bits']} bits of headroom"),
         ("in all", f"{plan['seconds_on_this_machine']:.1f} s with all roles on this machine"),
         ("messages", f"{plan['messages']:,}, {plan['bytes']:,} bytes"),

@@ -18,21 +18,18 @@ _CHUNK_ROWS = 2048
 # What no count says, measured with `ops/bench linear`: a job's key, tables of powers and first process; a message that
 # is journalled twice and confirmed; its bytes.
 _SECONDS_TO_START = 1.5
+# Of a message besides its ciphertexts.
+_ENVELOPE_BYTES = 330
 _SECONDS_PER_MESSAGE = 0.006
 _SECONDS_PER_BYTE = 1 / 60e6
 
-_ALL = (
-    "its own share of the model; the loss of each round, and with solver gram two sums over all parties; "
-    "how many rows are common"
-)
-_LEARNS = {
-    "guest": f"{_ALL}; which of its ids each host has; its own gradients; the scores of held-out rows",
-    "host": f"{_ALL}; which of its ids all parties have; its own gradients",
-    "coordinator": {
-        "gram": "the loss; two sums over all parties a round; sizes. What it decrypts is masked: uniform, or within "
-        "2^-40 of independent of the data",
-        "sgd": "the loss of each round; sizes. What it decrypts is masked: uniform",
-    },
+_SHARE = "its own share of the model; its own gradients; the loss of each round; how many rows are common"
+_PARTY_LEARNS = {"gram": f"{_SHARE}; two sums over all parties a round", "sgd": _SHARE}
+_IDS = {"guest": "; which of its ids each host has", "host": "; which of its ids all parties have"}
+_COORDINATOR_LEARNS = {
+    "gram": "the loss; two sums over all parties a round; sizes. What it decrypts is masked: uniform, or within "
+    "2^-40 of independent of the data",
+    "sgd": "the loss of each round; sizes. What it decrypts is masked: uniform",
 }
 
 
@@ -64,9 +61,9 @@ def plan(
         bits: (rows, max(columns.values())) if bits < costs.WIDE_BITS else (min(rows, wide), 1) for bits in widths
     }
     speed = measure(spec.params.key_bits, shapes)
-    roles = {role: _role(spec, role, cost, speed) for role, cost in totals.items()}
+    roles = {role: _role(spec, role, cost, speed, test_rows) for role, cost in totals.items()}
     messages = sum(cost.messages for cost in totals.values())
-    size = sum(cost.size for cost in totals.values())
+    size = sum(role["bytes"] for role in roles.values())
     rest = _SECONDS_TO_START + counted.hops * rounds * _SECONDS_PER_MESSAGE + size * _SECONDS_PER_BYTE
     work = sum(role["processor_seconds"] for role in roles.values())
     return {
@@ -85,16 +82,18 @@ def plan(
     }
 
 
-def _role(spec: JobSpec, role: str, cost: costs.Cost, speed: Speed) -> dict[str, Any]:
+def _role(spec: JobSpec, role: str, cost: costs.Cost, speed: Speed, test_rows: int) -> dict[str, Any]:
     if role == spec.coordinator:
-        learns = _LEARNS["coordinator"][spec.params.solver]  # type: ignore[index]
+        learns = _COORDINATOR_LEARNS[spec.params.solver]
     else:
-        learns = _LEARNS["guest" if role == spec.guest.party else "host"]
+        learns = _PARTY_LEARNS[spec.params.solver] + _IDS["guest" if role == spec.guest.party else "host"]
+        if test_rows and role == spec.guest.party:
+            learns += "; the scores of held-out rows"
     return {
         "multiplications": round(_multiplications(spec, cost)),
         "processor_seconds": speed.seconds(cost),
         "messages": cost.messages,
-        "bytes": cost.size,
+        "bytes": cost.size + cost.messages * _ENVELOPE_BYTES,
         "learns": learns,
     }
 

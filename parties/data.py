@@ -84,7 +84,7 @@ class Scaling:
         if constant.any():
             column = table.columns[int(np.argmax(constant))]
             raise DataError(
-                f"{table.name}: column '{column}' has the same value in all {len(table)} aligned rows;"
+                f"{table.name}: column '{column}' has the same value in all {len(table)} rows;"
                 " leave it out with `exclude`"
             )
         if not np.isfinite(scale).all():

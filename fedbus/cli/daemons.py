@@ -15,7 +15,7 @@ Config = Annotated[
     Path | None,
     typer.Option(
         "--config",
-        help="Coordinator file (TOML): name, state, parties, [broker]. Without one: defaults and environment.",
+        help="Coordinator file (TOML): name, state, parties, \\[broker]. Without one: defaults and environment.",
         show_default=False,
     ),
 ]

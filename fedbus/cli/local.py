@@ -4,16 +4,21 @@ from __future__ import annotations
 
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
 
-from fedbus import jobs, settings
+from fedbus import batching, jobs, settings
 from fedbus.cli.app import JobFile, JsonFile, app, check_writable, finish, write
 from fedbus.display import Display, print_plan
-from fedbus.errors import ConfigError
+from fedbus.errors import ConfigError, JobRefused
+from fedbus.jobs import JobSpec
 from fedbus.schema import nearest
+from fedbus.settings import PartySettings
+
+if TYPE_CHECKING:
+    from parties.tables import Tables
 
 
 class BrokerKind(StrEnum):
@@ -32,25 +37,44 @@ def check(
     ] = None,
 ) -> None:
     """Validate a job file, and the policy and the data of parties, without running anything."""
-    from parties import tables
-    from parties.policy import Policy
-
     console = Console()
     spec = jobs.load(job_file)
-    console.print(
-        f"{job_file}: {spec.algorithm} with {', '.join(spec.parties)}: sound", highlight=False, soft_wrap=True
-    )
+    names = ", ".join(spec.parties)
+    console.print(f"{job_file}: {spec.algorithm} with {names}: sound", highlight=False, soft_wrap=True)
     for file in party_files or ():
-        party = settings.load_party(file)
-        if party.name not in spec.parties:
-            raise ConfigError(
-                f"{file}: name: {party.name!r} has no part in the job; {nearest(party.name, spec.parties)}"
-            )
-        Policy.of(party).check_job(spec.algorithm, spec.params.key_bits, spec.params.insecure_for_tests)
-        own = tables.load(party, spec)
+        party, own = _own(file, spec)
+        _check_policy(file, party, own, spec)
         held_out = f", {len(own.test):,} held out" if own.test else ""
         found = f"{len(own.train):,} rows of {len(own.train.columns)} features{held_out}"
         console.print(f"{file}: {found}: sound", highlight=False, soft_wrap=True)
+
+
+def _own(file: Path, spec: JobSpec) -> tuple[PartySettings, Tables]:
+    """A party of the job and its tables, which have what an aligned part of them needs."""
+    from parties import tables
+    from parties.data import Scaling
+
+    party = settings.load_party(file)
+    if party.name not in spec.parties:
+        raise ConfigError(f"{file}: name: {party.name!r} has no part in the job; {nearest(party.name, spec.parties)}")
+    own = tables.load(party, spec)
+    # What is constant in the whole table is so in any part of it.
+    Scaling.fit(own.train)
+    return party, own
+
+
+def _check_policy(file: Path, party: PartySettings, own: Tables, spec: JobSpec) -> None:
+    """Hold a party's policy against a job, as far as its own rows tell: no more than these can be common."""
+    from parties.policy import Policy
+
+    policy, params, rows = Policy.of(party), spec.params, len(own.train)
+    trained = {party.name: len(own.train.columns) + (party.name == spec.guest.party)}
+    try:
+        policy.check_job(spec.algorithm, params.key_bits, params.insecure_for_tests)
+        policy.check_alignment(rows)
+        policy.check_batches(rows // batching.count(rows, params.batch_size), trained, params.solver)
+    except JobRefused as error:
+        raise JobRefused(f"{file}: {error}") from error
 
 
 @app.command()
@@ -63,7 +87,9 @@ def plan(
     party_files: Annotated[
         list[Path] | None, typer.Option("--party", help="Party file, whose tables say rows and columns instead.")
     ] = None,
-    rounds: Annotated[int | None, typer.Option(min=1, help="Rounds of training, as far as you can tell.")] = None,
+    rounds: Annotated[
+        int | None, typer.Option(min=1, help="Rounds of training; by default 12 of gram, 50 epochs of sgd.")
+    ] = None,
     test_rows: Annotated[int, typer.Option(min=0, help="Held-out rows in common.")] = 0,
     json_file: JsonFile = None,
 ) -> None:
@@ -71,17 +97,15 @@ def plan(
 
     Seconds are of this machine, on which it measures for about a second.
     """
-    from fedbus import batching
     from fedbus.planning import plan as make_plan
-    from parties import tables
     from parties.policy import Policy
 
     check_writable(json_file)
     spec = jobs.load(job_file)
-    sizes = _sizes(columns or [])
+    sizes = _sizes(columns or [], spec)
     for file in party_files or ():
-        party = settings.load_party(file)
-        own = tables.load(party, spec)
+        party, own = _own(file, spec)
+        _check_policy(file, party, own, spec)
         sizes[party.name] = len(own.train.columns)
         rows = min(rows or len(own.train), len(own.train))
         if own.test is not None:
@@ -93,20 +117,24 @@ def plan(
             f"missing: {', '.join(missing) or 'rows'}"
         )
     features = {party: sizes[party] for party in spec.parties}
-    # No party takes part in a job whose rows a round would give away: better said now.
+    # No party takes part in a job whose rows a round would give away, whatever its policy: better said now.
     trained = {party: count + (party == spec.guest.party) for party, count in features.items()}
-    Policy().check_batches(rows // batching.count(rows, spec.params.batch_size), trained, spec.params.solver)
+    smallest = rows // batching.count(rows, spec.params.batch_size)
+    Policy(min_batch_rows=1).check_batches(smallest, trained, spec.params.solver)
     made = make_plan(spec, rows, features, rounds, test_rows)
+    made |= {"rows_at_most": bool(party_files), "rounds_assumed": rounds is None}
     if json_file is not None:
         write(made, json_file)
     if str(json_file) != "-":
         print_plan(made)
 
 
-def _sizes(columns: list[str]) -> dict[str, int]:
+def _sizes(columns: list[str], spec: JobSpec) -> dict[str, int]:
     sizes = {}
     for each in columns:
         name, _, number = each.partition("=")
+        if name not in spec.parties:
+            raise ConfigError(f"--columns {each}: {name!r} has no part in the job; {nearest(name, spec.parties)}")
         if not number.isdigit() or int(number) < 1:
             raise ConfigError(f"--columns {each}: write it as PARTY=NUMBER")
         sizes[name] = int(number)

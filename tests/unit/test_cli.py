@@ -19,9 +19,10 @@ def federation(tmp_path: Path) -> Federation:
     return made
 
 
-def check(federation: Federation, *files: Path) -> str:
+def check(federation: Federation, *files: Path, command: str = "check", options: tuple[str, ...] = ()) -> str:
     """What the command prints; its error is raised."""
-    arguments = ["check", str(federation.job_file), *(word for file in files for word in ("--party", str(file)))]
+    named = [word for file in files for word in ("--party", str(file))]
+    arguments = [command, str(federation.job_file), *named, *options]
     result = CliRunner().invoke(app, arguments)
     if result.exception is not None:
         raise result.exception
@@ -67,3 +68,50 @@ def test_files_of_the_wrong_kind_are_told_apart(federation: Federation) -> None:
     federation.job_file.write_text((federation.folder / "bank.toml").read_text())
     with pytest.raises(ConfigError, match="this is a party file"):
         check(federation)
+
+
+def test_a_table_that_no_job_could_take_is_refused(federation: Federation) -> None:
+    bank, table = federation.folder / "bank.toml", federation.folder / "bank.csv"
+    allow_short_keys(bank)
+    header, *rows = table.read_text().splitlines()
+    table.write_text("\n".join([header + ",flat", *(f"{row},1" for row in rows)]) + "\n")
+    with pytest.raises(DataError, match="'flat' has the same value in all 48 rows"):
+        check(federation, bank)
+    table.write_text("\n".join([header, *rows[:7]]) + "\n")
+    with pytest.raises(JobRefused, match=r"bank\.toml: .*7 rows.*min_aligned_rows"):
+        check(federation, bank)
+
+
+def test_a_plan_says_what_each_role_takes_and_learns(federation: Federation) -> None:
+    printed = check(federation, command="plan", options=("--rows", "500", "--columns", "shop=2", "--columns", "bank=3"))
+    assert "500 common rows; columns: shop 2, bank 3" in printed
+    assert "12 rounds" not in printed, "the job's solver is sgd"
+    assert "50 rounds (assumed" in printed
+    for role in ("shop", "bank", "coordinator"):
+        assert f"{role} learns" in printed
+    assert "scores of held-out rows" not in printed
+
+
+def test_a_plan_of_party_files_counts_their_rows(federation: Federation) -> None:
+    for file in federation.files:
+        allow_short_keys(file)
+    assert "at most 48 common rows; columns: shop 2, bank 2" in check(federation, *federation.files, command="plan")
+
+
+@pytest.mark.parametrize(
+    ("options", "error"),
+    [
+        (("--rows", "500", "--columns", "shop=2"), "missing: bank"),
+        (("--rows", "500", "--columns", "shop=2", "--columns", "bonk=2"), "did you mean 'bank'"),
+        (("--columns", "shop=2", "--columns", "bank=2"), "missing: rows"),
+        (("--rows", "500", "--columns", "shop=none"), "PARTY=NUMBER"),
+    ],
+)
+def test_a_plan_says_what_it_lacks(federation: Federation, options: tuple[str, ...], error: str) -> None:
+    with pytest.raises(ConfigError, match=error):
+        check(federation, command="plan", options=options)
+
+
+def test_a_plan_of_a_job_that_would_give_rows_away_is_refused(federation: Federation) -> None:
+    with pytest.raises(JobRefused, match="that takes at least 42 rows"):
+        check(federation, command="plan", options=("--rows", "41", "--columns", "shop=2", "--columns", "bank=40"))

@@ -275,7 +275,7 @@ def test_scaling_refuses_a_constant_column() -> None:
     # The mean of many 0.1 is not 0.1, and the deviation not quite zero.
     features = np.column_stack([np.arange(1000.0), np.full(1000, 0.1)])
     table = Table("t.csv", [str(row) for row in range(1000)], ("x", "flat"), features, None)
-    message = "t.csv: column 'flat' has the same value in all 1000 aligned rows; leave it out with `exclude`"
+    message = "t.csv: column 'flat' has the same value in all 1000 rows; leave it out with `exclude`"
     with pytest.raises(DataError) as caught:
         Scaling.fit(table)
     assert str(caught.value) == message
