@@ -64,10 +64,8 @@ class Conductor:
         """
         record = self._record(session)
         if not record.state.final:
-            state, reason, report = self._ended(session, record)
-            if self._stopping.is_set():
-                return
-            if not self._enter_end(session, state, reason, report):
+            ended = self._ended(session, record)
+            if not self._enter_end(session, *ended):
                 return
         session.close()
         self._tell_end(session, self._record(session))

@@ -28,7 +28,7 @@ class Course:
 
     Attributes:
         rows, test_rows, columns, score_bits: as of align.Sizes.
-        losses: of each round, on its batch, before its step.
+        losses: of each round: of `sgd` on its batch and before its step, of `gram` after it.
         epoch_losses: of each epoch, the mean over its rows.
         seconds: of each round, from its start to the verdict.
         calm: epochs in a row in which the loss changed by no more than the tolerance.
@@ -132,6 +132,7 @@ def begin(session: Session, engine: Engine) -> Work:
 
 
 def check_rounds(rows: int, params: LinearParams) -> None:
+    """Refuse a job whose report might not fit a message; raises JobRefused, which names the settings."""
     epoch = count(rows, params.batch_size)
     if params.max_epochs * epoch > jobs.MAX_ROUNDS:
         raise JobRefused(

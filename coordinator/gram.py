@@ -67,10 +67,10 @@ def _cross(work: Work, layout: Plan, unit: float) -> None:
         work.vectors.serve(party, MaskedGradient, work.private, packs, layout.sum_bits)
     gain, square = _sums(work, 2)
     loss = square / 2 * unit**2
-    work.solver = {"gain": gain, "first_gain": gain, "loss": loss}
+    work.solver = {"gain": gain, "first_gain": gain}
     converged = gain <= _LEAST_GAIN
     work.verdict = Verdict(loss, stop=converged, converged=converged)
-    work.tell(Turn(0.0, work.verdict.loss, work.verdict.stop, work.verdict.converged))
+    work.tell(Turn(0.0, loss, stop=converged, converged=converged))
     work.checkpoint()
 
 
@@ -114,13 +114,13 @@ def _round(work: Work, layout: Plan, unit: float) -> None:
     session.at(session.round, batch=1)
     (gain,) = _sums(work, 1)
     # In exact arithmetic a step lowers the loss by half of its length times the gain.
-    loss = solver["loss"] - length * solver["gain"] / 2 * unit**2
+    loss = work.verdict.loss - length * solver["gain"] / 2 * unit**2
     converged = gain <= max(params.tolerance**2 * solver["first_gain"], _LEAST_GAIN)
     course.losses.append(loss)
     course.epoch_losses.append(loss)
     work.verdict = Verdict(loss, stop=converged or len(course.losses) >= params.max_epochs, converged=converged)
     work.tell(Turn(gain / solver["gain"], loss, work.verdict.stop, converged))
-    work.solver = {**solver, "gain": gain, "loss": loss}
+    work.solver = {**solver, "gain": gain}
     work.publish(time.monotonic() - started)
     work.checkpoint()
 

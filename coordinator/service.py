@@ -59,7 +59,7 @@ class Service:
         for record in self._store.unfinished():
             log.info("job goes on", job=record.job)
             self._run(record.job)
-        self._count()
+        metrics.count_jobs(self._store.count_jobs().items())
         self._subscription = self._broker.consume(topology.JOBS_QUEUE, self._request)
 
     def stop(self) -> None:
@@ -97,7 +97,6 @@ class Service:
             log.warning("request refused; it is in the dead-letter queue", reason=str(error), user=delivery.user)
             delivery.dead_letter(str(error))
             return
-        self._count()
         delivery.ack()
 
     def _check_address(self, envelope: Envelope, delivery: Delivery) -> None:
@@ -143,12 +142,12 @@ class Service:
 
     def announce(self, job: str) -> None:
         """Publish the job's state as the ledger has it; /metrics has it before anybody hears of it."""
-        self._count()
+        metrics.count_jobs(self._store.count_jobs().items())
         # Reading and publishing are one step: a watcher must not see an earlier state after a later one.
         with self._announcing:
             record = self._store.job(job)
             if record is None:
-                message = StateChanged("unknown", f"this coordinator has no job {job}")
+                message = StateChanged(jobs.UNKNOWN, f"this coordinator has no job {job}")
             else:
                 report = codec.unpack(record.report) if record.report and record.state.final else None
                 message = StateChanged(record.state.value, record.reason, report)
@@ -182,7 +181,3 @@ class Service:
         finally:
             session.close()
             del self._sessions[session.job], self._threads[session.job]
-
-    def _count(self) -> None:
-        for state, count in self._store.count_jobs().items():
-            metrics.jobs.labels(state.value).set(count)

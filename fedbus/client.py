@@ -21,15 +21,13 @@ from typing import Any
 from fedbus import codec, jobs, topology
 from fedbus.broker.base import Broker, Delivery, Outgoing
 from fedbus.errors import ConfigError, ConnectionLost, DecodeError, JobFailed, Unroutable
-from fedbus.jobs import COORDINATOR, JobSpec, JobState
+from fedbus.jobs import COORDINATOR, UNKNOWN, JobSpec, JobState
 from fedbus.messages import Cancel, Envelope, Progress, Query, StateChanged, Submit
 
 CONFIRM_SECONDS = 30.0
 _CHECK_SECONDS = 1.0
 _ASK_AGAIN_SECONDS = 15.0
 
-# What the coordinator says of a job that it does not have.
-UNKNOWN = "unknown"
 _STATES = {UNKNOWN, *(state.value for state in JobState)}
 
 

@@ -71,7 +71,7 @@ def count(spec: JobSpec, rows: int, columns: Mapping[str, int], test_rows: int =
         columns: features of each party, without label and intercept.
         test_rows: held-out rows.
     """
-    trained = {party: columns[party] + (party == spec.guest.party) for party in spec.parties}
+    trained = spec.trained(columns)
     once, each = _empty(spec), _empty(spec)
     _alignment(once, spec, rows)
     if test_rows:

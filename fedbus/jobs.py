@@ -5,6 +5,7 @@ from __future__ import annotations
 import enum
 import re
 import secrets
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -16,6 +17,8 @@ from fedbus.errors import ConfigError
 from fedbus.schema import convert, nearest, read_toml
 
 COORDINATOR = "coordinator"
+# What a coordinator says of a job that it does not have, in place of a state.
+UNKNOWN = "unknown"
 MIN_KEY_BITS = 2048
 _MIN_TEST_KEY_BITS = 512
 _COLUMN_BITS = 24
@@ -76,7 +79,8 @@ class LinearParams(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit
         optimizer: "momentum" (heavy ball) or "adam".
         l2: ridge; the objective is sum(d^2)/(2 rows) + l2/2 |w|^2 without the intercept.
         batch_size: rows a round; None takes all of them.
-        tolerance: converged when an epoch's loss changed by no more than this part of itself, `patience` times running.
+        tolerance: converged when an epoch's loss changed by no more than this part of itself, `patience` times running;
+            with solver "gram" when the norm of the preconditioned residual is this part of the first one.
         max_epochs: times the batches of an epoch it may come to MAX_ROUNDS; checked once the rows are known.
         feature_bits: fraction bits of the fixed point of standardised columns; None is 24 with solver "sgd", and with
             "gram" the fewer the more rows there are.
@@ -140,6 +144,10 @@ class JobSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defa
     def parts(self) -> tuple[Part, ...]:
         """Guest first."""
         return (self.guest, *self.hosts)
+
+    def trained(self, columns: Mapping[str, int]) -> dict[str, int]:
+        """How many weights each of these parties trains: one a feature, and the guest's intercept."""
+        return {party: count + (party == self.guest.party) for party, count in columns.items()}
 
     def part_of(self, party: str) -> Part:
         """What a party brings; raises KeyError where it has no part."""

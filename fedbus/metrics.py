@@ -6,6 +6,7 @@ Names follow Prometheus' conventions: base units, `_seconds`, `_bytes`, and `_to
 from __future__ import annotations
 
 import threading
+from collections.abc import Iterable
 from http.server import ThreadingHTTPServer
 from wsgiref.simple_server import WSGIServer
 
@@ -34,6 +35,12 @@ jobs = Gauge("fedbus_jobs", "Jobs in the ledger by state.", ("state",))
 loss = Gauge("fedbus_loss", "Latest training loss of a job.", ("job",))
 crypto_operations = Counter("fedbus_crypto_operations_total", "Big-integer operations.", ("operation",))
 crypto_seconds = Counter("fedbus_crypto_seconds_total", "Processor time of big-integer operations.", ("operation",))
+
+
+def count_jobs(counts: Iterable[tuple[str, int]]) -> None:
+    """Show how many jobs the ledger has in each state."""
+    for state, count in counts:
+        jobs.labels(state).set(count)
 
 
 class Server:

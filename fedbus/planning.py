@@ -110,7 +110,7 @@ def _multiplications(spec: JobSpec, cost: costs.Cost) -> float:
 def _numbers(spec: JobSpec, rows: int, columns: Mapping[str, int]) -> dict[str, Any]:
     """How numbers lie in plaintexts, and how much room sums have left."""
     if spec.params.solver == "gram":
-        trained = {party: columns[party] + (party == spec.guest.party) for party in spec.parties}
+        trained = spec.trained(columns)
         layout = gram.plan(spec, rows, trained)
         taken = max(
             layout.mask_bits + 1, layout.product_bits + fixedpoint.MAX_BITS + max(trained.values()).bit_length()
@@ -121,7 +121,6 @@ def _numbers(spec: JobSpec, rows: int, columns: Mapping[str, int]) -> dict[str, 
             "fraction_bits": layout.bits,
             "headroom_bits": layout.slots.width - 1 - taken,
         }
-    terms = rows * len(spec.participants)
-    left = fixedpoint.headroom_bits(terms, fixedpoint.MAX_BITS, fixedpoint.MAX_BITS, 1 << (spec.params.key_bits - 1))
-    fixedpoint.check_range(terms, fixedpoint.MAX_BITS, fixedpoint.MAX_BITS, 1 << (spec.params.key_bits - 1))
-    return {"fraction_bits": spec.params.column_bits, "headroom_bits": left}
+    sums = (rows * len(spec.participants), fixedpoint.MAX_BITS, fixedpoint.MAX_BITS, 1 << (spec.params.key_bits - 1))
+    fixedpoint.check_range(*sums)
+    return {"fraction_bits": spec.params.column_bits, "headroom_bits": fixedpoint.headroom_bits(*sums)}

@@ -50,7 +50,11 @@ def regression_metrics(label: np.ndarray, prediction: np.ndarray) -> Metrics:
     """Compare predictions with labels, both (rows,); ValueError where shapes differ or there is no row."""
     if label.shape != prediction.shape or label.ndim != 1 or not len(label):
         raise ValueError("label and prediction must be vectors of the same length, with at least one row")
-    mse = float(np.mean((label - prediction) ** 2))
+    return error_metrics(label, float(np.mean((label - prediction) ** 2)))
+
+
+def error_metrics(label: np.ndarray, mse: float) -> Metrics:
+    """What a mean squared error amounts to for labels, (rows,)."""
     variance = float(np.var(label))
     return Metrics(mse=mse, rmse=mse**0.5, r2=1.0 - mse / variance if variance else 0.0)
 

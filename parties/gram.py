@@ -40,7 +40,7 @@ from fedbus.crypto.engine import Engine
 from fedbus.crypto.paillier import PublicKey
 from fedbus.crypto.tensor import CipherTensor
 from fedbus.messages import CrossProduct, EncryptedScalars, MaskedGradient, ScalarShare, Step, Turn, Verdict
-from fedbus.pooled import regression_metrics
+from fedbus.pooled import error_metrics, regression_metrics
 from fedbus.session import Session
 from fedbus.vectors import Vectors
 from parties import align
@@ -93,10 +93,7 @@ def guest(session: Session, engine: Engine, tables: Tables, policy: Policy) -> R
     job = prepare(session, engine, align.guest, tables, policy)
     work = _Work(session, engine, job)
     share = work.train()
-    mse = 2 * work.final_loss
-    variance = float(np.var(job.label))
-    figures: dict[str, Any] = {"columns": len(job.columns)}
-    figures["train"] = {"mse": mse, "rmse": mse**0.5, "r2": 1 - mse / variance if variance else 0.0}
+    figures = {"columns": len(job.columns), "train": error_metrics(job.label, 2 * work.final_loss)}
     weights, mean = share.weights * work.unit, float(np.mean(job.label))
     if job.test_features is not None:
         session.at(session.round + 1)

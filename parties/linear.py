@@ -19,8 +19,6 @@ section 2.4.2 and tables 1 and 2. What each role learns: docs/protocols/linear.m
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
 from fedbus.batching import batches
@@ -29,7 +27,7 @@ from fedbus.crypto.engine import Engine
 from fedbus.crypto.paillier import PublicKey
 from fedbus.crypto.tensor import CipherTensor
 from fedbus.messages import MaskedGradient, Verdict
-from fedbus.pooled import regression_metrics
+from fedbus.pooled import error_metrics, regression_metrics
 from fedbus.session import Session
 from fedbus.vectors import Vectors
 from parties import align
@@ -77,9 +75,7 @@ def guest(session: Session, engine: Engine, tables: Tables, policy: Policy) -> R
     session.at(session.round + 1)
     guest_pass(work.vectors, job.features @ share.weights - job.label, None, 0.0)
     mse = 2 * session.recv(session.coordinator, Verdict).loss
-    variance = float(np.var(job.label))
-    figures: dict[str, Any] = {"columns": len(job.columns)}
-    figures["train"] = {"mse": mse, "rmse": mse**0.5, "r2": 1 - mse / variance if variance else 0.0}
+    figures = {"columns": len(job.columns), "train": error_metrics(job.label, mse)}
     if job.test_features is not None:
         session.at(session.round + 1)
         predicted = open_scores(work.vectors, job.test_features @ share.weights)

@@ -1,11 +1,13 @@
 """The long-running party: a consumer of its control queue that runs each job it consents to in a thread of its own.
 
-A job whose process dies goes on at the next start from its last checkpoint. Heavy arithmetic runs in child processes,
-network I/O in the broker's own thread, so that neither keeps the other waiting.
+A job whose process dies goes on at the next start from its last checkpoint. Heavy arithmetic runs in child
+processes or in threads that hold no lock, network I/O in the broker's own thread, so that neither keeps the other
+waiting.
 """
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
 from concurrent.futures import CancelledError, Future
@@ -80,7 +82,7 @@ class Worker:
             else:
                 log.info("job goes on", job=record.job)
                 self._run(record.job)
-        self._count()
+        metrics.count_jobs(self._store.count_jobs().items())
         self._subscription = self._broker.consume(topology.control_queue(self.name).name, self._control)
 
     def stop(self) -> None:
@@ -124,7 +126,7 @@ class Worker:
             timer.daemon = True
             timer.start()
             return
-        self._count()
+        metrics.count_jobs(self._store.count_jobs().items())
         delivery.ack()
 
     def _check_address(self, envelope: Envelope, delivery: Delivery) -> None:
@@ -187,19 +189,17 @@ class Worker:
     def _work(self, run: _Run) -> None:
         job = run.session.job
         try:
-            outcome = self._seen_through(run)
-            # Nothing may be journalled any more once the job is purged.
-            run.session.close()
+            # Closed whatever happens: peers wait no longer than the job allows, and nothing is journalled any more.
+            with contextlib.closing(run.session):
+                outcome = self._seen_through(run)
             if outcome is not None:
                 self._store.purge(job)
         except Exception:
             # Not ended: the ledger has it as it was, and the next start goes on.
             log.exception("internal error; the job goes on when the party is started again", job=job)
         finally:
-            # From now on peers hear nothing of this party: they do not wait for it longer than the job allows.
-            run.session.close()
             del self._runs[job]
-        self._count()
+        metrics.count_jobs(self._store.count_jobs().items())
 
     def _seen_through(self, run: _Run) -> Outcome | None:
         session = run.session
@@ -240,10 +240,6 @@ class Worker:
             return Outcome(JobState.FAILED.value, reason)
         except CancelledError:
             return None
-
-    def _count(self) -> None:
-        for state, count in self._store.count_jobs().items():
-            metrics.jobs.labels(state.value).set(count)
 
 
 def _unexpected(error: Exception) -> bool:

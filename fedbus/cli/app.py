@@ -37,6 +37,7 @@ def _version(version: Annotated[bool, typer.Option("--version", help="Print the 
 
 
 def run(command: typer.Typer, log_level: str = "info") -> None:
+    """Run a command; an error of fedbus becomes a line and its exit status."""
     try:
         process.configure_logging(log_level)
         command()
@@ -67,6 +68,7 @@ def finish(report: dict[str, Any], json_file: Path | None) -> None:
 
 
 def write(report: dict[str, Any], json_file: Path) -> None:
+    """Write a report as JSON; - is standard output. Raises ConfigError."""
     text = json.dumps(report, indent=2) + "\n"
     if str(json_file) == "-":
         sys.stdout.write(text)

@@ -68,7 +68,7 @@ def _check_policy(file: Path, party: PartySettings, own: Tables, spec: JobSpec) 
     from parties.policy import Policy
 
     policy, params, rows = Policy.of(party), spec.params, len(own.train)
-    trained = {party.name: len(own.train.columns) + (party.name == spec.guest.party)}
+    trained = spec.trained({party.name: len(own.train.columns)})
     try:
         policy.check_job(spec.algorithm, params.key_bits, params.insecure_for_tests)
         policy.check_alignment(rows)
@@ -118,9 +118,8 @@ def plan(
         )
     features = {party: sizes[party] for party in spec.parties}
     # No party takes part in a job whose rows a round would give away, whatever its policy: better said now.
-    trained = {party: count + (party == spec.guest.party) for party, count in features.items()}
     smallest = rows // batching.count(rows, spec.params.batch_size)
-    Policy(min_batch_rows=1).check_batches(smallest, trained, spec.params.solver)
+    Policy(min_batch_rows=1).check_batches(smallest, spec.trained(features), spec.params.solver)
     made = make_plan(spec, rows, features, rounds, test_rows)
     made |= {"rows_at_most": bool(party_files), "rounds_assumed": rounds is None}
     if json_file is not None:

@@ -13,10 +13,10 @@ from rich.console import Console
 from fedbus import jobs, settings
 from fedbus.broker.amqp import AmqpBroker
 from fedbus.cli.app import JobFile, JobId, JsonFile, app, check_writable, finish
-from fedbus.client import CONFIRM_SECONDS, UNKNOWN, Client
+from fedbus.client import CONFIRM_SECONDS, Client
 from fedbus.display import Display
 from fedbus.errors import ConfigError, JobRefused
-from fedbus.jobs import JobState
+from fedbus.jobs import UNKNOWN, JobState
 from fedbus.messages import StateChanged
 
 

@@ -6,10 +6,10 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
-from recording import Recording, record
 
 from fedbus.messages import TensorMessage
 from federation import synthetic
+from recording import Recording, record
 
 ROUNDS = 30
 
@@ -29,12 +29,7 @@ def test_the_coordinator_receives_these_kinds_and_no_other(recording: Recording)
 
 def test_what_the_coordinator_decrypts_of_gradients_is_uniform(recording: Recording) -> None:
     n = recording.key.public.n
-    values = [
-        int(value)
-        for envelope in recording.received["coordinator"]
-        if envelope.kind == "masked_gradient" and isinstance(envelope.payload, TensorMessage)
-        for value in recording.key.decrypt_residues(envelope.payload.tensor)
-    ]
+    values = [value for _, residues in recording.opened("masked_gradient") for value in residues]
     assert len(values) >= ROUNDS * 5
     # A gradient takes some 80 of 512 bits, on either side of zero: no masked one may be anywhere near.
     assert all(1 << 400 < value < n - (1 << 400) for value in values)
@@ -46,10 +41,8 @@ def test_what_the_coordinator_decrypts_of_gradients_is_uniform(recording: Record
 def test_masks_differ_between_rounds_so_that_differences_tell_nothing(recording: Recording) -> None:
     n = recording.key.public.n
     by_party: dict[str, list[list[int]]] = {}
-    for envelope in recording.received["coordinator"]:
-        if envelope.kind == "masked_gradient" and isinstance(envelope.payload, TensorMessage):
-            residues = [int(v) for v in recording.key.decrypt_residues(envelope.payload.tensor)]
-            by_party.setdefault(envelope.sender, []).append(residues)
+    for envelope, residues in recording.opened("masked_gradient"):
+        by_party.setdefault(envelope.sender, []).append(residues)
     assert len(by_party) >= 2
     for rounds in by_party.values():
         for before, after in pairwise(rounds):

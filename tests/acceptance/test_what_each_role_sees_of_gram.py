@@ -6,11 +6,11 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
-from recording import Recording, record
 
 from fedbus import gram
 from fedbus.messages import TensorMessage
 from federation import synthetic
+from recording import Recording, record
 
 TENSORS = (
     *("packed_rows", "masked_block", "block_rows", "block_columns", "block", "right_side"),
@@ -35,12 +35,10 @@ def test_the_coordinator_receives_these_kinds_and_no_other(recording: Recording)
 def test_what_the_coordinator_decrypts_of_blocks_is_uniform_noise(recording: Recording) -> None:
     layout, values = recording.layout, []
     pairs = {pair.multiplier + str(1 + number): pair for number, pair in enumerate(layout.pairs)}
-    for envelope in recording.received["coordinator"]:
-        if envelope.kind == "masked_block" and isinstance(envelope.payload, TensorMessage):
-            pair = pairs[envelope.sender + str(envelope.batch)]
-            residues = recording.key.decrypt_residues(envelope.payload.tensor)
-            for row in range(pair.taken):
-                values += layout.slots.unpack(residues[row :: pair.taken], pair.sent)
+    for envelope, residues in recording.opened("masked_block"):
+        pair = pairs[envelope.sender + str(envelope.batch)]
+        for row in range(pair.taken):
+            values += layout.slots.unpack(residues[row :: pair.taken], pair.sent)
     assert len(values) >= sum(pair.taken * pair.sent for pair in layout.pairs)
     # Entries are below 2**product_bits; what is seen of them spreads evenly over a range 2**41 times as large.
     scaled = np.sort([(value - 2**layout.product_bits) / 2**layout.mask_bits for value in values])
@@ -55,12 +53,7 @@ def test_what_the_coordinator_decrypts_of_blocks_is_uniform_noise(recording: Rec
 
 def test_what_the_coordinator_decrypts_of_gradients_is_uniform(recording: Recording) -> None:
     n = recording.key.public.n
-    values = [
-        int(value)
-        for envelope in recording.received["coordinator"]
-        if envelope.kind == "masked_gradient" and isinstance(envelope.payload, TensorMessage)
-        for value in recording.key.decrypt_residues(envelope.payload.tensor)
-    ]
+    values = [value for _, residues in recording.opened("masked_gradient") for value in residues]
     assert len(values) > recording.report["rounds"]
     # What is packed takes at most 460 bits here: no masked one may be near zero, and no two near each other.
     ordered = sorted(values)

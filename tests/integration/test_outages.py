@@ -9,7 +9,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from processes import WAIT, Processes, follow, small
 
 from fedbus.broker.amqp import AmqpBroker
 from fedbus.broker.node import Node
@@ -17,6 +16,7 @@ from fedbus.client import Client
 from fedbus.messages import StateChanged
 from fedbus.process import script
 from federation import Federation, synthetic
+from processes import WAIT, Processes, follow, small
 
 USERS = {"coordinator": "coordinator", "shop": "party", "bank": "party", "client": "client"}
 
@@ -72,12 +72,12 @@ def test_an_outage_is_a_delay_and_sigterm_ends_a_process_meanwhile(
 
 
 def test_sigterm_ends_a_process_in_the_middle_of_long_arithmetic(
-    tmp_path: Path, own_node: Node, processes: list[Processes]
+    tmp_path: Path, node: Node, processes: list[Processes]
 ) -> None:
     # Alignment takes the children many seconds from here on.
     federation = synthetic(tmp_path, rows=40_000, key_bits=2048, max_epochs=1)
-    running = begin(federation, own_node, processes)
-    broker = AmqpBroker(own_node.url("client"))
+    running = begin(federation, node, processes)
+    broker = AmqpBroker(node.url("client"))
     with Client(broker) as client:
         events = client.watch(client.submit(federation.spec()), WAIT)
         assert any(isinstance(event, StateChanged) and event.state == "running" for event in events)

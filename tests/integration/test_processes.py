@@ -12,7 +12,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from processes import WAIT, Processes, follow, small
 
 from fedbus import codec, topology
 from fedbus.broker.amqp import AmqpBroker
@@ -23,6 +22,7 @@ from fedbus.messages import Envelope, StateChanged, Verdict
 from fedbus.process import script
 from fedbus.store import Store
 from federation import Federation, motor, synthetic
+from processes import WAIT, Processes, follow, small
 
 
 @pytest.fixture

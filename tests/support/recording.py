@@ -40,6 +40,14 @@ class Recording:
                 found.append((envelope, [int.from_bytes(tensor.blob[p : p + tensor.width], "big") for p in parts]))
         return found
 
+    def opened(self, kind: str) -> list[tuple[Envelope, list[int]]]:
+        """What the coordinator decrypts of each message of a kind."""
+        return [
+            (envelope, [int(value) for value in self.key.decrypt_residues(envelope.payload.tensor)])
+            for envelope in self.received["coordinator"]
+            if envelope.kind == kind and isinstance(envelope.payload, TensorMessage)
+        ]
+
     @property
     def key(self) -> PrivateKey:
         assert self.private is not None

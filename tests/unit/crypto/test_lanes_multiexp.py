@@ -14,6 +14,7 @@ from fedbus.crypto.integers import pack, unpack
 from fedbus.crypto.multiexp import Plan
 from fedbus.crypto.ring import Ring
 from fedbus.errors import InvalidCiphertext
+from matrices import matrices
 
 INT64 = np.iinfo(np.int64)
 P, Q = 2**89 - 1, 2**107 - 1
@@ -42,14 +43,6 @@ def both(ring: Ring, matrix: np.ndarray, way: str = "chosen") -> tuple[list[mpz]
             patch.setattr(lanes_multiexp, "_window", lambda *_: (5, cost))
         blob = lanes_multiexp.matvec(ring, matrix, pack(numbers, WIDTH), NSQUARE, WIDTH)
     return unpack(blob, WIDTH), multiexp.matvec(matrix, numbers, NSQUARE)
-
-
-@st.composite
-def matrices(draw: st.DrawFn) -> np.ndarray:
-    rows, columns, bits = draw(st.integers(0, 12)), draw(st.integers(0, 5)), draw(st.sampled_from([1, 3, 8, 16, 63]))
-    cell = st.one_of(st.just(0), st.integers(-(2**bits), 2**bits - 1))
-    cells = draw(st.lists(cell, min_size=rows * columns, max_size=rows * columns))
-    return np.array(cells, dtype=np.int64).reshape(rows, columns)
 
 
 @given(matrices(), st.sampled_from(WAYS))

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from fedbus.crypto import multiexp
 from fedbus.crypto.multiexp import Plan
 from fedbus.errors import InvalidCiphertext
+from matrices import matrices
 
 INT64 = np.iinfo(np.int64)
 # Two primes; small, so that wrong exponents cannot hide behind slow arithmetic.
@@ -32,14 +33,6 @@ def one_by_one(matrix: np.ndarray, numbers: list[mpz]) -> list[mpz]:
             result = result * gmpy2.powmod(number, exponent, NSQUARE) % NSQUARE
         results.append(result)
     return results
-
-
-@st.composite
-def matrices(draw: st.DrawFn) -> np.ndarray:
-    rows, columns, bits = draw(st.integers(0, 12)), draw(st.integers(0, 5)), draw(st.sampled_from([1, 3, 8, 16, 63]))
-    cell = st.one_of(st.just(0), st.integers(-(2**bits), 2**bits - 1))
-    cells = draw(st.lists(cell, min_size=rows * columns, max_size=rows * columns))
-    return np.array(cells, dtype=np.int64).reshape(rows, columns)
 
 
 @given(matrices())
