@@ -46,6 +46,7 @@ class Service:
         self._conductor = Conductor(broker, store, engine, metrics_url, self.announce, self._stopping)
         self._sessions: dict[str, Session] = {}
         self._threads: dict[str, threading.Thread] = {}
+        self._beginning = threading.Lock()
         self._subscription: Subscription | None = None
 
     def start(self) -> None:
@@ -67,16 +68,23 @@ class Service:
         self._stopping.set()
         if self._subscription is not None:
             self._subscription.cancel()
-        for session in list(self._sessions.values()):
-            session.fail(JobFailed("the process was stopped"))
+        threads = self._interrupt()
         deadline = time.monotonic() + GRACE_SECONDS
-        for thread in list(self._threads.values()):
+        for thread in threads:
             thread.join(max(0.0, deadline - time.monotonic()))
 
     def join(self) -> None:
         """Wait for all jobs to have come to rest, once arithmetic and broker are closed and nothing can hold them."""
-        for thread in list(self._threads.values()):
+        # A last request may have begun a job since `stop`.
+        for thread in self._interrupt():
             thread.join()
+
+    def _interrupt(self) -> list[threading.Thread]:
+        with self._beginning:
+            sessions, threads = list(self._sessions.values()), list(self._threads.values())
+        for session in sessions:
+            session.fail(JobFailed("the process was stopped"))
+        return threads
 
     # Requests of clients.
 
@@ -168,9 +176,10 @@ class Service:
             self._store.purge(job)
             self.announce(job)
             return
-        self._sessions[job] = session
-        thread = self._threads[job] = threading.Thread(target=self._work, args=(session,), name=f"job {job}")
-        thread.start()
+        thread = threading.Thread(target=self._work, args=(session,), name=f"job {job}")
+        with self._beginning:
+            self._sessions[job], self._threads[job] = session, thread
+            thread.start()
 
     def _work(self, session: Session) -> None:
         try:

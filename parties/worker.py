@@ -71,6 +71,7 @@ class Worker:
         self._engine = engine
         self._metrics_url = metrics_url
         self._runs: dict[str, _Run] = {}
+        self._beginning = threading.Lock()
         self._stopping = threading.Event()
         self._subscription: Subscription | None = None
 
@@ -90,18 +91,24 @@ class Worker:
         self._stopping.set()
         if self._subscription is not None:
             self._subscription.cancel()
-        runs = list(self._runs.values())
-        for run in runs:
-            run.session.fail(JobFailed("the process was stopped"))
-            run.outcome.cancel()
+        runs = self._interrupt()
         deadline = time.monotonic() + GRACE_SECONDS
         for run in runs:
             run.thread.join(max(0.0, deadline - time.monotonic()))
 
     def join(self) -> None:
         """Wait for all jobs to have come to rest, once arithmetic and broker are closed and nothing can hold them."""
-        for run in list(self._runs.values()):
+        # A last message may have begun a job since `stop`.
+        for run in self._interrupt():
             run.thread.join()
+
+    def _interrupt(self) -> list[_Run]:
+        with self._beginning:
+            runs = list(self._runs.values())
+        for run in runs:
+            run.session.fail(JobFailed("the process was stopped"))
+            run.outcome.cancel()
+        return runs
 
     # What the coordinator says.
 
@@ -182,9 +189,11 @@ class Worker:
             self._store.set_state(job, JobState.FAILED, f"this party's version of fedbus refuses the job: {error}")
             self._store.purge(job)
             return
-        run = self._runs[job] = _Run(session)
+        run = _Run(session)
         run.thread = threading.Thread(target=self._work, args=(run,), name=f"job {job}")
-        run.thread.start()
+        with self._beginning:
+            self._runs[job] = run
+            run.thread.start()
 
     def _work(self, run: _Run) -> None:
         job = run.session.job

@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
-from fedbus import __version__, process
+from fedbus import __version__, process, signals
 from fedbus.display import print_report
 from fedbus.errors import ConfigError, FedbusError, JobFailed
 from fedbus.jobs import JobState
@@ -39,6 +39,7 @@ def _version(version: Annotated[bool, typer.Option("--version", help="Print the 
 def run(command: typer.Typer, log_level: str = "info") -> None:
     """Run a command; an error of fedbus becomes a line and its exit status."""
     try:
+        signals.wake_main_thread()
         process.configure_logging(log_level)
         command()
     except FedbusError as error:

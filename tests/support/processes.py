@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -62,7 +63,16 @@ class Processes:
         """Send a signal and wait; returns the exit status."""
         child = self.running.pop(name)
         child.send_signal(number)
-        status = child.wait(WAIT)
+        try:
+            status = child.wait(WAIT)
+        except subprocess.TimeoutExpired as error:
+            # It must not serve the next test's queues; first it says where it hangs.
+            child.send_signal(signal.SIGUSR1)
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                child.wait(1.0)
+            child.kill()
+            child.wait()
+            raise AssertionError(f"{name} did not end: {self.log(name)}") from error
         for pipe in (child.stdin, child.stdout):
             assert pipe is not None
             pipe.close()
