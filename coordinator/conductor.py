@@ -10,12 +10,12 @@ from typing import Any
 
 import structlog
 
-from coordinator import gram, linear
+from coordinator import average, gram, linear
 from fedbus import codec, topology
 from fedbus.broker.base import Broker, Outgoing
 from fedbus.crypto.engine import Engine
 from fedbus.errors import BrokerError, FedbusError, JobError, JobRefused, PeerSilent, StoreError
-from fedbus.jobs import JobState
+from fedbus.jobs import JobSpec, JobState, LinearJob
 from fedbus.messages import Accepted, Envelope, Finished, Message, Outcome, Start
 from fedbus.process import peak_memory
 from fedbus.retry import delay
@@ -24,7 +24,7 @@ from fedbus.store import JobRecord, Store
 
 log = structlog.get_logger()
 
-_SOLVERS = {"gram": gram, "sgd": linear}
+_SOLVERS = {"gram": gram.coordinate, "sgd": linear.coordinate}
 
 
 class Cancelled(JobError):
@@ -92,10 +92,9 @@ class Conductor:
         self._broker.declare([*queues, *(topology.control_queue(party) for party in spec.parties)], timeout=None)
         session.open()
         joined = self._joined(session)
-        figures = _SOLVERS[spec.params.solver].coordinate(session, self._engine)
+        figures = _coordinate(spec)(session, self._engine)
         session.at(session.round + 1)
         results = {party: session.recv(party, Finished).figures for party in spec.parties}
-        guest = results[spec.guest.party]
         sent = {party: figures_of["bytes_sent"] for party, figures_of in results.items()}
         memory = {party: figures_of["peak_memory_bytes"] for party, figures_of in results.items()}
         return {
@@ -105,7 +104,7 @@ class Conductor:
             "state": JobState.SUCCEEDED.value,
             **joined,
             **figures,
-            **{key: guest[key] for key in ("train", "test") if key in guest},
+            **{key: own[key] for own in results.values() for key in ("train", "test") if key in own},
             "bytes_sent": {**sent, session.party: session.bytes_sent},
             "peak_memory_bytes": {**memory, session.party: peak_memory()},
             "seconds": time.time() - began,
@@ -189,3 +188,10 @@ class Conductor:
         if record is None:
             raise StoreError(f"{self._store.path}: job {session.job} is not in the ledger")
         return record
+
+
+def _coordinate(spec: JobSpec) -> Callable[[Session, Engine], dict[str, Any]]:
+    """The coordinator's part of a job's algorithm."""
+    if isinstance(spec, LinearJob):
+        return _SOLVERS[spec.params.solver]
+    return average.coordinate

@@ -121,7 +121,7 @@ def begin(session: Session, engine: Engine) -> Work:
         return Work(session, private, vectors, course, verdict, solver)
     session.at(ALIGNMENT_ROUND)
     sizes = align.coordinate(session)
-    check_rounds(sizes.rows, session.spec.params)
+    check_rounds(sizes.rows, session.linear.params)
     for party in session.spec.parties:
         session.send(party, PublicKey(private.public.to_bytes(), sizes.columns, sizes.score_bits))
     course = Course(sizes.rows, sizes.test_rows, sizes.columns, sizes.score_bits)
@@ -145,7 +145,7 @@ def check_rounds(rows: int, params: LinearParams) -> None:
 def _make_key(session: Session, engine: Engine) -> dict[str, Any]:
     # The key is durable before anybody hears of it: a restarted coordinator must not hand out another one.
     session.at(_KEY_ROUND)
-    state = {"primes": _primes(engine.generate_keypair(session.spec.params.key_bits))}
+    state = {"primes": _primes(engine.generate_keypair(session.linear.params.key_bits))}
     session.checkpoint(state)
     return state
 

@@ -41,7 +41,7 @@ def coordinate(session: Session, engine: Engine) -> dict[str, Any]:
         ProtocolError, CryptoError: a party sent what the protocol does not allow.
     """
     work = begin(session, engine)
-    layout = gram.plan(session.spec, work.course.rows, work.course.columns)
+    layout = gram.plan(session.linear, work.course.rows, work.course.columns)
     unit = gram.label_unit(work.course.score_bits)
     if not work.solver:
         _cross(work, layout, unit)
@@ -97,7 +97,7 @@ def _send(work: Work, party: str, kind: type[TensorMessage], packs: list[list[in
 
 def _round(work: Work, layout: Plan, unit: float) -> None:
     """Steps 7 to 9."""
-    session, params, solver, course = work.session, work.session.spec.params, work.solver, work.course
+    session, params, solver, course = work.session, work.session.linear.params, work.solver, work.course
     started = time.monotonic()
     with session.phase("decrypt"):
         for party in session.spec.parties:

@@ -31,7 +31,7 @@ def coordinate(session: Session, engine: Engine) -> dict[str, Any]:
         JobRefused, ProtocolError, CryptoError: see `begin`; a party sent what the protocol does not allow.
     """
     work = begin(session, engine)
-    params, course, vectors = session.spec.params, work.course, work.vectors
+    params, course, vectors = session.linear.params, work.course, work.vectors
     while not work.verdict.stop:
         session.at(ALIGNMENT_ROUND + len(course.losses) + 1)
         started = time.monotonic()

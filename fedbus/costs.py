@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from fedbus import gram
 from fedbus.batching import batches
 from fedbus.codec import CHUNK_BYTES
-from fedbus.jobs import JobSpec
+from fedbus.jobs import LinearJob
 
 # Of the alignment: a point, a doubly blinded value, a position.
 POINT_BYTES, VALUE_BYTES, POSITION_BYTES = 32, 16, 4
@@ -64,7 +64,7 @@ class JobCosts:
         return Cost(cells=cells, **{name: getattr(once, name) + rounds * getattr(each, name) for name in numbers})
 
 
-def count(spec: JobSpec, rows: int, columns: Mapping[str, int], test_rows: int = 0) -> JobCosts:
+def count(spec: LinearJob, rows: int, columns: Mapping[str, int], test_rows: int = 0) -> JobCosts:
     """The costs of a job in which all rows are common.
 
     Args:
@@ -90,7 +90,7 @@ def count(spec: JobSpec, rows: int, columns: Mapping[str, int], test_rows: int =
 class _Wire:
     """Counts vectors that travel, with what either side does to them."""
 
-    def __init__(self, spec: JobSpec, costs: Costs) -> None:
+    def __init__(self, spec: LinearJob, costs: Costs) -> None:
         self.spec = spec
         self.costs = costs
         self.width = spec.params.key_bits // 4
@@ -113,11 +113,11 @@ class _Wire:
         coordinator.size += ciphertexts * self.width // 2
 
 
-def _empty(spec: JobSpec) -> Costs:
+def _empty(spec: LinearJob) -> Costs:
     return {role: Cost() for role in (*spec.parties, spec.coordinator)}
 
 
-def _alignment(costs: Costs, spec: JobSpec, rows: int) -> None:
+def _alignment(costs: Costs, spec: LinearJob, rows: int) -> None:
     guest, chunks = costs[spec.guest.party], -(-rows * POINT_BYTES // CHUNK_BYTES)
     guest.hashes += rows
     for part in spec.hosts:

@@ -12,7 +12,7 @@ from math import ceil, log2
 
 from fedbus.crypto.fixedpoint import MAX_BITS
 from fedbus.crypto.packing import Slots
-from fedbus.jobs import JobSpec
+from fedbus.jobs import LinearJob
 
 # Bits of a score below the label's unit.
 LABEL_BITS = 42
@@ -91,7 +91,7 @@ class Plan:
         return [(number, pair) for number, pair in enumerate(self.pairs) if party in (pair.encryptor, pair.multiplier)]
 
 
-def plan(spec: JobSpec, rows: int, columns: Mapping[str, int]) -> Plan:
+def plan(spec: LinearJob, rows: int, columns: Mapping[str, int]) -> Plan:
     """What follows from a job and its sizes.
 
     Args:
@@ -133,7 +133,7 @@ def arrange(layout: Plan, pair: Pair, block: Sequence[Sequence[int]]) -> tuple[l
     return by_row, by_column
 
 
-def _pair(spec: JobSpec, slots: Slots, bits: int, columns: Mapping[str, int], one: str, other: str) -> Pair:
+def _pair(spec: LinearJob, slots: Slots, bits: int, columns: Mapping[str, int], one: str, other: str) -> Pair:
     size = {party: columns[party] + (party == spec.guest.party) for party in (one, other)}
 
     def cost(encryptor: str, multiplier: str) -> float:

@@ -9,7 +9,7 @@ from typing import Any
 from fedbus import batching, costs, gram
 from fedbus.calibration import Speed, measure
 from fedbus.crypto import fixedpoint
-from fedbus.jobs import JobSpec
+from fedbus.jobs import LinearJob
 
 # Epochs that conjugate gradients take on most data, and gradient descent at least.
 EPOCHS = {"gram": 12, "sgd": 50}
@@ -34,7 +34,7 @@ _COORDINATOR_LEARNS = {
 
 
 def plan(
-    spec: JobSpec, rows: int, columns: Mapping[str, int], rounds: int | None = None, test_rows: int = 0
+    spec: LinearJob, rows: int, columns: Mapping[str, int], rounds: int | None = None, test_rows: int = 0
 ) -> dict[str, Any]:
     """The plan of a job in which so many rows are common.
 
@@ -82,7 +82,7 @@ def plan(
     }
 
 
-def _role(spec: JobSpec, role: str, cost: costs.Cost, speed: Speed, test_rows: int) -> dict[str, Any]:
+def _role(spec: LinearJob, role: str, cost: costs.Cost, speed: Speed, test_rows: int) -> dict[str, Any]:
     if role == spec.coordinator:
         learns = _COORDINATOR_LEARNS[spec.params.solver]
     else:
@@ -98,7 +98,7 @@ def _role(spec: JobSpec, role: str, cost: costs.Cost, speed: Speed, test_rows: i
     }
 
 
-def _multiplications(spec: JobSpec, cost: costs.Cost) -> float:
+def _multiplications(spec: LinearJob, cost: costs.Cost) -> float:
     """Modular multiplications modulo n^2: a byte of an exponent each for obfuscators, 7 bits of a cell or so each."""
     bits = spec.params.key_bits
     # Two powers, modulo p^2 and q^2, of exponents of half the key's bits; there a multiplication is a quarter of one.
@@ -107,7 +107,7 @@ def _multiplications(spec: JobSpec, cost: costs.Cost) -> float:
     return cost.encryptions * (bits / 16 + 2) + cost.decryptions * decryption + cells
 
 
-def _numbers(spec: JobSpec, rows: int, columns: Mapping[str, int]) -> dict[str, Any]:
+def _numbers(spec: LinearJob, rows: int, columns: Mapping[str, int]) -> dict[str, Any]:
     """How numbers lie in plaintexts, and how much room sums have left."""
     if spec.params.solver == "gram":
         trained = spec.trained(columns)

@@ -21,7 +21,7 @@ from fedbus import codec, jobs, metrics
 from fedbus.broker.base import Broker
 from fedbus.crypto.masking import SecretStream
 from fedbus.errors import PeerSilent, ProtocolError, StoreError
-from fedbus.jobs import JobSpec
+from fedbus.jobs import AverageJob, LinearJob
 from fedbus.messages import Envelope, Failed, M, Message, Resend
 from fedbus.post import Post, publish_event
 from fedbus.store import Store
@@ -58,7 +58,7 @@ class Session:
         self.job = job
         self.spec = spec
         self.party = party
-        self.role = _role(spec, party)
+        self.role = spec.role(party)
         self._secret = record.secret
         self._store = store
         self._broker = broker
@@ -80,12 +80,24 @@ class Session:
     # What roles use.
 
     @property
+    def linear(self) -> LinearJob:
+        """The specification of a linear job."""
+        assert isinstance(self.spec, LinearJob)  # noqa: S101  # only its algorithm asks
+        return self.spec
+
+    @property
+    def average(self) -> AverageJob:
+        """The specification of a job of federated averaging."""
+        assert isinstance(self.spec, AverageJob)  # noqa: S101  # only its algorithm asks
+        return self.spec
+
+    @property
     def guest(self) -> str:
-        return self.spec.guest.party
+        return self.linear.guest.party
 
     @property
     def hosts(self) -> tuple[str, ...]:
-        return tuple(host.party for host in self.spec.hosts)
+        return tuple(host.party for host in self.linear.hosts)
 
     @property
     def coordinator(self) -> str:
@@ -248,9 +260,3 @@ class Session:
             missing = self._post.mailbox.missing(place, chunk)
             self._log.info("message missing; asking for it again", kind=kind, sender=sender, round=round_)
             self._post.whisper(sender, Resend(kind, round_, batch, missing), attempt)
-
-
-def _role(spec: JobSpec, party: str) -> str:
-    if party == spec.coordinator:
-        return "coordinator"
-    return "guest" if party == spec.guest.party else "host"

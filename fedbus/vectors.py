@@ -32,7 +32,7 @@ class Vectors:
         self.key = key
         self.score_bits = score_bits
         self.loss_bits = 2 * self.score_bits
-        self.gradient_bits = self.score_bits + session.spec.params.column_bits
+        self.gradient_bits = self.score_bits + session.linear.params.column_bits
 
     def ranges(self, rows: int) -> list[tuple[int, int]]:
         """The chunks of a vector as (start, stop), about CHUNK_BYTES each; the same at every participant."""

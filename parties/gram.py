@@ -111,7 +111,7 @@ class _Work:
         self.session = session
         self.vectors = vectors = Vectors(session, engine, PublicKey.from_bytes(job.share.key), job.share.score_bits)
         self.share = job.share
-        self.layout = gram.plan(session.spec, len(job.features), job.share.columns)
+        self.layout = gram.plan(session.linear, len(job.features), job.share.columns)
         self.unit = gram.label_unit(job.share.score_bits)
         self.is_guest = session.party == session.guest
         self.final_loss = 0.0
@@ -126,7 +126,7 @@ class _Work:
         self.own = own.T @ own / rows
         self.label_products = own.T @ rounded[:, -1] / rows if self.is_guest else None
         self.label_square = float(rounded[:, -1] @ rounded[:, -1]) / rows if self.is_guest else 0.0
-        self.penalty = np.full(len(self.own), session.spec.params.l2)
+        self.penalty = np.full(len(self.own), session.linear.params.l2)
         if self.is_guest:
             self.penalty[-1] = 0.0
         self.own[np.diag_indices_from(self.own)] += self.penalty

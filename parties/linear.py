@@ -87,7 +87,7 @@ class _Work:
     """What a party works with in every round."""
 
     def __init__(self, session: Session, engine: Engine, job: Prepared) -> None:
-        params = session.spec.params
+        params = session.linear.params
         self.session = session
         self.engine = engine
         self.vectors = Vectors(session, engine, PublicKey.from_bytes(job.share.key), job.share.score_bits)
@@ -108,7 +108,7 @@ class _Work:
         """This party's ridge term in the unit of the sum of squares: rows * l2 * |w|^2."""
         penalised = self._penalised(weights)
         count: int = rows.stop - rows.start
-        return count * self.session.spec.params.l2 * float(penalised @ penalised)
+        return count * self.session.linear.params.l2 * float(penalised @ penalised)
 
     def step(self, share: Share, gradient: CipherTensor | None, rows: slice) -> Share:
         """Steps 4 and 5: have the gradient opened behind a mask, take off the mask, step."""
@@ -118,7 +118,7 @@ class _Work:
         count = rows.stop - rows.start
         self.engine.prefill(self.vectors.key, count)
         slope = fixedpoint.decode(opened, gradient.scale) / count
-        slope += self.session.spec.params.l2 * self._penalised(share.weights)
+        slope += self.session.linear.params.l2 * self._penalised(share.weights)
         verdict = self.session.recv(self.session.coordinator, Verdict)
         weights = self.optimizer.step(share.weights, slope)
         return share.stepped(weights, self.optimizer.state(), stop=verdict.stop, converged=verdict.converged)

@@ -110,7 +110,7 @@ def _encode(vectors: Vectors, scores: np.ndarray, *, held_out: bool = False) -> 
                 f"the predicted score of a held-out row is beyond {largest}: its columns lie far outside those of the"
                 " training rows; check the held-out rows, or leave out `test`"
             ) from error
-        rate = vectors.session.spec.params.learning_rate
+        rate = vectors.session.linear.params.learning_rate
         raise JobFailed(
             f"training diverged: a score is beyond {largest}; lower params.learning_rate (now {rate:g})"
         ) from error
@@ -132,7 +132,7 @@ def _parts(vectors: Vectors, sender: str, kind: type, rows: int) -> Iterator[tup
 
 
 def _product(vectors: Vectors, matrix: np.ndarray, part: CipherTensor, bits: int | None = None) -> CipherTensor:
-    bits = vectors.session.spec.params.column_bits if bits is None else bits
+    bits = vectors.session.linear.params.column_bits if bits is None else bits
     return vectors.engine.matvec(vectors.key, matrix, part, bits)
 
 

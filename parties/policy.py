@@ -8,7 +8,7 @@ from typing import Annotated
 import msgspec
 
 from fedbus.errors import JobRefused
-from fedbus.jobs import MIN_KEY_BITS
+from fedbus.jobs import ALGORITHMS, MIN_KEY_BITS, AverageJob, JobSpec
 from fedbus.schema import convert
 from fedbus.settings import PartySettings
 
@@ -18,13 +18,20 @@ class Policy(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
 
     Attributes:
         algorithms: that the party takes part in.
+        aggregations: of federated averaging; with "plain", which is not among them unless they are listed, the
+            coordinator sees this party's own updates.
+        models: "module:callable" of networks that a job may name as its factory; they run in this party's process.
+        min_parties: of a job of federated averaging; where there are two, each can subtract itself from the sum.
         min_aligned_rows: with fewer rows in common the party leaves the job: a model of a few rows tells about each
             of them. Held-out rows too.
         min_batch_rows: with fewer rows in a batch the party leaves the job: a gradient is a sum over them.
         insecure_for_tests: whether a job that says insecure_for_tests may use short keys here: they protect nobody.
     """
 
-    algorithms: tuple[str, ...] = ("vertical-linear",)
+    algorithms: tuple[str, ...] = ALGORITHMS
+    aggregations: tuple[str, ...] = ("masked", "paillier")
+    models: tuple[str, ...] = ()
+    min_parties: Annotated[int, msgspec.Meta(ge=2)] = 2
     min_aligned_rows: Annotated[int, msgspec.Meta(ge=1)] = 10
     min_batch_rows: Annotated[int, msgspec.Meta(ge=1)] = 10
     insecure_for_tests: bool = False
@@ -38,33 +45,48 @@ class Policy(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
         """
         return convert(settings.policy, cls, f"{settings.name}'s party file", "policy")
 
-    def check_job(self, algorithm: str, key_bits: int, insecure: bool) -> None:
+    def check_job(self, spec: JobSpec) -> None:
         """Hold a job against the policy.
-
-        Args:
-            algorithm: that the job asks for.
-            key_bits: size of its Paillier modulus.
-            insecure: the job says insecure_for_tests.
 
         Raises:
             JobRefused: names the setting and the remedy.
         """
+        algorithm, key_bits = spec.algorithm, spec.key_bits
         if algorithm not in self.algorithms:
             allowed = ", ".join(f"'{name}'" for name in self.algorithms) or "none"
             raise JobRefused(
                 f"this party does not take part in '{algorithm}'; its policy's `algorithms` allows {allowed}:"
                 " ask its operator to add it, or choose another"
             )
-        if key_bits < MIN_KEY_BITS and not insecure:
+        if key_bits is not None and key_bits < MIN_KEY_BITS and not spec.insecure:
             raise JobRefused(
                 f"`key_bits` is {key_bits}, and below {MIN_KEY_BITS} a key protects nobody; raise `key_bits`"
                 f" to {MIN_KEY_BITS}"
             )
-        if insecure and not self.insecure_for_tests:
+        if spec.insecure and not self.insecure_for_tests:
             raise JobRefused(
                 "the job says `insecure_for_tests`, and this party's policy does not allow that;"
                 f" remove it from the job and use `key_bits` of {MIN_KEY_BITS} or more, or, where no data is real,"
                 " set `insecure_for_tests = true` in section [policy] of the party file"
+            )
+
+    def check_average(self, spec: AverageJob) -> None:
+        """Hold a job of federated averaging against the policy; raises JobRefused as `check_job`."""
+        aggregation, factory, parties = spec.params.aggregation, spec.model.factory, len(spec.parties)
+        if aggregation not in self.aggregations:
+            allowed = ", ".join(f"'{name}'" for name in self.aggregations) or "none"
+            raise JobRefused(
+                f"this party does not take part with aggregation '{aggregation}'; its policy's `aggregations` allows"
+                f" {allowed}: ask its operator to add it, or choose another"
+            )
+        if factory is not None and factory not in self.models:
+            raise JobRefused(
+                f"the job's network is made by {factory}, which this party's policy does not list; ask its operator to"
+                " install it and add it to `models`, or describe the network by `layers`"
+            )
+        if parties < self.min_parties:
+            raise JobRefused(
+                f"the job has {parties} parties, and this party's policy asks for {self.min_parties} (`min_parties`)"
             )
 
     def check_alignment(self, rows: int, kind: str = "rows") -> None:

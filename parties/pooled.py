@@ -8,14 +8,14 @@ from typing import Any
 import numpy as np
 
 from fedbus import codec, pooled
-from fedbus.jobs import JobSpec
+from fedbus.jobs import LinearJob
 from fedbus.settings import PartySettings
 from fedbus.store import Store
 from parties import tables
 from parties.data import Scaling, Table
 
 
-def compare(spec: JobSpec, job: str, parties: Sequence[PartySettings]) -> dict[str, Any]:
+def compare(spec: LinearJob, job: str, parties: Sequence[PartySettings]) -> dict[str, Any]:
     """Figures of the exact least-squares model of the pooled rows, and how far the federated model is from it.
 
     Coefficients are those of standardised columns.

@@ -168,23 +168,23 @@ def _begin(session: Session, engine: Engine, align: Align, tables: Tables, polic
     own_bits = 0
     if train.label is not None:
         # Solver `gram` works on the label around its mean.
-        around = train.label.mean() if session.spec.params.solver == "gram" else 0.0
+        around = train.label.mean() if session.linear.params.solver == "gram" else 0.0
         deviations = train.label - around
-        if session.spec.params.solver == "gram" and 0 < np.abs(deviations).max() < _LEAST_DEVIATION:
+        if session.linear.params.solver == "gram" and 0 < np.abs(deviations).max() < _LEAST_DEVIATION:
             raise DataError(f"{train.name}: the label varies by less than {_LEAST_DEVIATION:.0e}; change its unit")
         own_bits = score_bits(deviations)
     held_out = 0 if test_positions is None else len(test_positions)
     session.send(session.coordinator, Aligned(len(positions), held_out, columns, own_bits))
     given = session.recv(session.coordinator, messages.PublicKey)
     bits = PublicKey.from_bytes(given.key).bits
-    if bits != session.spec.params.key_bits:
+    if bits != session.linear.params.key_bits:
         raise WrongKey(f"{session.coordinator} handed out a key of {bits} bits, not of params.key_bits")
     if set(given.columns) != set(session.spec.parties) or given.columns[session.party] != columns:
         raise ProtocolError(f"{session.coordinator} named other columns than those of the parties")
     if given.score_bits != own_bits and (train.label is not None or not 0 <= given.score_bits <= fixedpoint.MAX_BITS):
         raise ProtocolError(f"{session.coordinator} named {given.score_bits} fraction bits of scores")
-    spans = batches(len(positions), session.spec.params.batch_size)
-    policy.check_batches(min(stop - start for start, stop in spans), given.columns, session.spec.params.solver)
+    spans = batches(len(positions), session.linear.params.batch_size)
+    policy.check_batches(min(stop - start for start, stop in spans), given.columns, session.linear.params.solver)
     return Share(
         key=given.key,
         score_bits=given.score_bits,

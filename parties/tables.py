@@ -31,7 +31,7 @@ def load(settings: PartySettings, spec: JobSpec) -> Tables:
         DataError: the file is missing or wrong.
     """
     part = spec.part_of(settings.name)
-    label = spec.guest.label if settings.name == spec.guest.party else None
+    label = spec.label_of(settings.name)
     train = _table(settings, part.dataset, label)
     return Tables(train, _table(settings, part.test, label, train) if part.test else None)
 

@@ -70,7 +70,7 @@ def _check_policy(file: Path, party: PartySettings, own: Tables, spec: JobSpec) 
     policy, params, rows = Policy.of(party), spec.params, len(own.train)
     trained = spec.trained({party.name: len(own.train.columns)})
     try:
-        policy.check_job(spec.algorithm, params.key_bits, params.insecure_for_tests)
+        policy.check_job(spec)
         policy.check_alignment(rows)
         policy.check_batches(rows // batching.count(rows, params.batch_size), trained, params.solver)
     except JobRefused as error:

@@ -1,0 +1,268 @@
+"""Jobs of federated averaging: the same columns at several parties, other rows at each; one network for all."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Any, ClassVar
+
+import msgspec
+from msgspec import Meta
+
+from fedbus.errors import ConfigError
+from fedbus.jobs.spec import MIN_KEY_BITS, JobSpec, KeyBits, NotNegative, Part, Positive, check_known
+
+AGGREGATIONS = ("masked", "paillier", "plain")
+OPTIMIZERS = ("sgd", "adam")
+LOSSES = ("mse", "cross_entropy", "bce")
+ACTIVATIONS = ("relu", "tanh", "sigmoid", "gelu", "leaky_relu")
+STRATEGIES = ("fedavg", "fedprox", "fedavgm", "fedadam", "fedyogi", "median", "trimmed_mean", "krum")
+# These compare the parties' updates one by one, which only a coordinator that sees them can do.
+ROBUST = ("median", "trimmed_mean", "krum")
+ACCOUNTANTS = ("rdp", "prv")
+# What each setting of [strategy] belongs to.
+_OF_STRATEGY = {
+    "mu": ("fedprox",),
+    "learning_rate": ("fedavgm", "fedadam", "fedyogi"),
+    "momentum": ("fedavgm",),
+    "beta1": ("fedadam", "fedyogi"),
+    "beta2": ("fedadam", "fedyogi"),
+    "tau": ("fedadam", "fedyogi"),
+    "trim": ("trimmed_mean",),
+    "byzantine": ("krum",),
+}
+MAX_PARTIES = 100
+MAX_TRAINING_ROUNDS = 10_000
+FACTORY = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*")
+
+Fraction = Annotated[float, Meta(ge=0, lt=1)]
+
+
+
+class Layer(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """One layer of a network; exactly one of these is given.
+
+    Attributes:
+        linear: an affine layer with so many outputs; its inputs are those of the layer before, or the features.
+        activation: one of ACTIVATIONS.
+        dropout: the part of the inputs that is dropped in training.
+        layer_norm: normalise over the outputs of the layer before.
+    """
+
+    linear: Annotated[int, Meta(ge=1, le=1_000_000)] | None = None
+    activation: str | None = None
+    dropout: Fraction | None = None
+    layer_norm: bool | None = None
+
+
+class Model(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """The network: layers, or a callable of the parties' own installation. No code travels.
+
+    Attributes:
+        layers: in order.
+        factory: "module:callable" that returns a torch.nn.Module, called with `inputs`, the number of features, and
+            `arguments`; each party's policy has to list it.
+    """
+
+    layers: Annotated[tuple[Layer, ...], Meta(max_length=200)] = ()
+    factory: str | None = None
+    arguments: dict[str, bool | int | float | str] = {}
+
+
+class Data(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """What is done to columns before training.
+
+    Attributes:
+        standardize: subtract the mean and divide by the standard deviation of all parties' training rows, which are
+            aggregated as updates are.
+        as_is: columns that are left as they are.
+    """
+
+    standardize: bool = True
+    as_is: tuple[str, ...] = ()
+
+
+class Strategy(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """How the average of the parties' updates becomes the next model.
+
+    Attributes:
+        name: one of STRATEGIES.
+        mu: FedProx's weight of the proximal term at the parties.
+        learning_rate: of the server, with fedavgm, fedadam and fedyogi; 0.1 with the last two where None, else 1.
+        momentum: of the server, with fedavgm.
+        beta1, beta2, tau: of fedadam and fedyogi.
+        trim: the part of the values that trimmed_mean drops at either end.
+        byzantine: how many parties krum expects to lie.
+    """
+
+    name: str = "fedavg"
+    mu: Positive = 0.01
+    learning_rate: Positive | None = None
+    momentum: Fraction = 0.9
+    beta1: Fraction = 0.9
+    beta2: Fraction = 0.99
+    tau: Positive = 1e-3
+    trim: Annotated[float, Meta(gt=0, lt=0.5)] = 0.2
+    byzantine: Annotated[int, Meta(ge=0)] = 1
+
+
+class Privacy(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """Differential privacy of each row: DP-SGD at the parties (Abadi et al., CCS 2016).
+
+    Attributes:
+        noise_multiplier: standard deviation of the noise over max_grad_norm.
+        max_grad_norm: to which the gradient of each row is clipped.
+        epsilon: the budget; the round that would pass it is not run.
+        delta: of the guarantee; below one over the rows of a party.
+        accountant: "rdp" (Renyi) or "prv" (numerical composition), both opacus's.
+    """
+
+    noise_multiplier: Positive
+    epsilon: Positive
+    delta: Annotated[float, Meta(gt=0, lt=1)]
+    max_grad_norm: Positive = 1.0
+    accountant: str = "rdp"
+
+
+class AverageParams(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """Parameters of `fedavg`.
+
+    Attributes:
+        rounds: of training; fewer where early stopping or the privacy budget ends it.
+        local_epochs: over a party's own rows in each round.
+        batch_size: rows of a step of the parties' optimiser.
+        optimizer: at the parties, "sgd" or "adam"; its state does not outlive the round.
+        loss: "mse", "cross_entropy" (label: class 0, 1, …) or "bce" (label: 0 or 1, one output without sigmoid).
+        seed: of initial weights and of the order of rows; public.
+        aggregation: "masked", the coordinator sees sums only; "paillier", not even these unless a party opens them;
+            "plain", it sees each update.
+        clip_range: of every entry of an update; beyond it entries are cut, and counted in the report.
+        fraction_bits: of the fixed point of updates.
+        key_bits: of the Paillier key.
+        client_fraction: of the parties, drawn at random for each round.
+        min_clients: without so many a round waits; None is the threshold.
+        threshold: parties without which nothing can be unmasked; None is more than half of all.
+        deadline: seconds that a round waits for parties once min_clients have answered.
+        patience: rounds without a better loss after which training ends; None goes through all rounds.
+        insecure_for_tests: allows a key below 2048 bits. Never for real data.
+    """
+
+    rounds: Annotated[int, Meta(ge=1, le=MAX_TRAINING_ROUNDS)] = 100
+    local_epochs: Annotated[int, Meta(ge=1, le=1000)] = 1
+    batch_size: Annotated[int, Meta(ge=1)] = 32
+    optimizer: str = "sgd"
+    learning_rate: Positive = 0.01
+    momentum: Fraction = 0.0
+    weight_decay: NotNegative = 0.0
+    loss: str = "mse"
+    seed: Annotated[int, Meta(ge=0, le=2**31 - 1)] = 1
+    aggregation: str = "masked"
+    clip_range: Annotated[float, Meta(gt=0, le=1e6)] = 8.0
+    fraction_bits: Annotated[int, Meta(ge=8, le=40)] = 26
+    key_bits: KeyBits = MIN_KEY_BITS
+    client_fraction: Annotated[float, Meta(gt=0, le=1)] = 1.0
+    min_clients: Annotated[int, Meta(ge=1)] | None = None
+    threshold: Annotated[int, Meta(ge=2)] | None = None
+    deadline: Positive = 60.0
+    patience: Annotated[int, Meta(ge=1)] | None = None
+    insecure_for_tests: bool = False
+
+
+class AverageJob(JobSpec, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
+    """A job of federated averaging.
+
+    Attributes:
+        label: the column to predict, at every party.
+        members: in the file `[[parties]]`.
+    """
+
+    ALGORITHM: ClassVar[str] = "fedavg"
+
+    label: str
+    members: Annotated[tuple[Part, ...], Meta(min_length=2, max_length=MAX_PARTIES)] = msgspec.field(name="parties")
+    model: Model
+    data: Data = Data()
+    params: AverageParams = AverageParams()
+    strategy: Strategy = Strategy()
+    privacy: Privacy | None = None
+
+    @property
+    def parts(self) -> tuple[Part, ...]:
+        return self.members
+
+    @property
+    def key_bits(self) -> int | None:
+        return self.params.key_bits if self.params.aggregation == "paillier" else None
+
+    @property
+    def insecure(self) -> bool:
+        return self.params.insecure_for_tests
+
+    @property
+    def threshold(self) -> int:
+        """Parties without which nothing can be unmasked: a majority unless the job says otherwise."""
+        return self.params.threshold or len(self.members) // 2 + 1
+
+    @property
+    def min_clients(self) -> int:
+        """Parties without whose update no round ends."""
+        least = self.threshold if self.params.aggregation == "masked" else 1
+        return self.params.min_clients or least
+
+    def label_of(self, party: str) -> str | None:  # noqa: ARG002  # the same at all
+        return self.label
+
+    def check(self, fields: dict[str, Any], where: str) -> None:
+        """See JobSpec; settings that contradict each other are refused too."""
+        params, strategy, parties = self.params, self.strategy, len(self.members)
+        check_known("params.aggregation", params.aggregation, AGGREGATIONS, where)
+        check_known("params.optimizer", params.optimizer, OPTIMIZERS, where)
+        check_known("params.loss", params.loss, LOSSES, where)
+        check_known("strategy.name", strategy.name, STRATEGIES, where)
+        self._check_model(where)
+        for key in fields.get("strategy", {}):
+            of = _OF_STRATEGY.get(key)
+            if of is not None and strategy.name not in of:
+                raise ConfigError(f"{where}: strategy.{key}: belongs to {' and '.join(of)}, this is {strategy.name!r}")
+        if strategy.name in ROBUST and params.aggregation != "plain":
+            raise ConfigError(
+                f"{where}: strategy.name: {strategy.name!r} compares single updates, which a coordinator sees only "
+                'with params.aggregation = "plain"; set it, if it may see them, or choose another strategy'
+            )
+        if strategy.name == "krum" and parties < 2 * strategy.byzantine + 3:
+            raise ConfigError(
+                f"{where}: strategy.byzantine: krum with {strategy.byzantine} takes at least "
+                f"{2 * strategy.byzantine + 3} parties, this job has {parties}"
+            )
+        for key, value in (("threshold", self.threshold), ("min_clients", self.min_clients)):
+            if value > parties:
+                raise ConfigError(f"{where}: params.{key}: {value} parties are asked for and the job has {parties}")
+        if params.aggregation == "masked" and 2 * self.threshold <= parties:
+            raise ConfigError(
+                f"{where}: params.threshold: {self.threshold} of {parties} parties are no majority; two halves could "
+                f"unmask different things of one party: at least {parties // 2 + 1} are needed"
+            )
+        if params.aggregation == "masked" and self.min_clients < self.threshold:
+            raise ConfigError(
+                f"{where}: params.min_clients: below {self.threshold} parties (params.threshold) nothing is unmasked"
+            )
+        if self.privacy is not None:
+            check_known("privacy.accountant", self.privacy.accountant, ACCOUNTANTS, where)
+        super().check(fields, where)
+
+    def _check_model(self, where: str) -> None:
+        model = self.model
+        if bool(model.layers) == (model.factory is not None):
+            raise ConfigError(f"{where}: model: takes either `layers` or `factory`")
+        if model.factory is not None and not FACTORY.fullmatch(model.factory):
+            raise ConfigError(f"{where}: model.factory: {model.factory!r} is not written as module:callable")
+        if model.arguments and model.factory is None:
+            raise ConfigError(f"{where}: model.arguments: belongs to `factory`")
+        for number, layer in enumerate(model.layers):
+            given = [name for name in layer.__struct_fields__ if getattr(layer, name) is not None]
+            if len(given) != 1:
+                kinds = ", ".join(Layer.__struct_fields__)
+                raise ConfigError(f"{where}: model.layers[{number}]: takes exactly one of {kinds}")
+            if layer.activation is not None:
+                check_known(f"model.layers[{number}].activation", layer.activation, ACTIVATIONS, where)
+        if model.layers and not any(layer.linear for layer in model.layers):
+            raise ConfigError(f"{where}: model.layers: has no linear layer, so there is nothing to train")

@@ -1,0 +1,116 @@
+"""Jobs of vertical linear regression: columns at several parties, the label at the guest."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Any, ClassVar
+
+import msgspec
+from msgspec import Meta
+
+from fedbus.errors import ConfigError
+from fedbus.jobs.spec import MAX_ROUNDS, MIN_KEY_BITS, JobSpec, KeyBits, NotNegative, Part, Positive, check_known
+
+SOLVERS = ("gram", "sgd")
+OPTIMIZERS = ("momentum", "adam")
+
+_COLUMN_BITS = 24
+# What means nothing to the other solver.
+_OF_SGD = ("learning_rate", "optimizer", "momentum", "batch_size", "patience")
+
+
+class Guest(Part, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
+    """The party with the label, a column of its data set."""
+
+    label: str
+
+
+class Host(Part, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
+    """A party with features only."""
+
+
+class LinearParams(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """Parameters of `vertical-linear`.
+
+    Attributes:
+        solver: "gram", conjugate gradients on encrypted cross products; or "sgd", gradient descent on encrypted
+            residuals, to which learning_rate, optimizer, momentum, batch_size and patience belong.
+        learning_rate: of the optimiser at each party, on standardised columns.
+        optimizer: "momentum" (heavy ball) or "adam".
+        l2: ridge; the objective is sum(d^2)/(2 rows) + l2/2 |w|^2 without the intercept.
+        batch_size: rows a round; None takes all of them.
+        tolerance: converged when an epoch's loss changed by no more than this part of itself, `patience` times running;
+            with solver "gram" when the norm of the preconditioned residual is this part of the first one.
+        max_epochs: times the batches of an epoch it may come to MAX_ROUNDS; checked once the rows are known.
+        feature_bits: fraction bits of the fixed point of standardised columns; None is 24 with solver "sgd", and with
+            "gram" the fewer the more rows there are.
+        insecure_for_tests: allows a key below 2048 bits. Never for real data.
+    """
+
+    solver: str = "gram"
+    key_bits: KeyBits = MIN_KEY_BITS
+    learning_rate: Positive = 0.1
+    optimizer: str = "momentum"
+    momentum: Annotated[float, Meta(ge=0, lt=1)] = 0.9
+    l2: NotNegative = 0.0
+    batch_size: Annotated[int, Meta(ge=1)] | None = None
+    tolerance: NotNegative = 1e-6
+    patience: Annotated[int, Meta(ge=1)] = 3
+    max_epochs: Annotated[int, Meta(ge=1, le=MAX_ROUNDS)] = 500
+    feature_bits: Annotated[int, Meta(ge=8, le=40)] | None = None
+    insecure_for_tests: bool = False
+
+    @property
+    def column_bits(self) -> int:
+        """Fraction bits of columns with solver "sgd"."""
+        return _COLUMN_BITS if self.feature_bits is None else self.feature_bits
+
+
+class LinearJob(JobSpec, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
+    """A job of vertical linear regression."""
+
+    ALGORITHM: ClassVar[str] = "vertical-linear"
+
+    guest: Guest
+    hosts: Annotated[tuple[Host, ...], Meta(min_length=1, max_length=64)]
+    params: LinearParams = LinearParams()
+
+    @property
+    def parts(self) -> tuple[Part, ...]:
+        """Guest first."""
+        return (self.guest, *self.hosts)
+
+    @property
+    def key_bits(self) -> int:
+        return self.params.key_bits
+
+    @property
+    def insecure(self) -> bool:
+        return self.params.insecure_for_tests
+
+    def role(self, party: str) -> str:
+        """guest, host or coordinator."""
+        if party == self.coordinator:
+            return "coordinator"
+        return "guest" if party == self.guest.party else "host"
+
+    def label_of(self, party: str) -> str | None:
+        """The guest's label."""
+        return self.guest.label if party == self.guest.party else None
+
+    def trained(self, columns: Mapping[str, int]) -> dict[str, int]:
+        """How many weights each of these parties trains: one a feature, and the guest's intercept."""
+        return {party: count + (party == self.guest.party) for party, count in columns.items()}
+
+    def check(self, fields: dict[str, Any], where: str) -> None:
+        """See JobSpec; parameters of another solver are refused too."""
+        params = self.params
+        check_known("params.solver", params.solver, SOLVERS, where)
+        check_known("params.optimizer", params.optimizer, OPTIMIZERS, where)
+        foreign = [key for key in fields.get("params", {}) if key in _OF_SGD]
+        if params.solver != "sgd" and foreign:
+            raise ConfigError(
+                f"{where}: params.{foreign[0]}: belongs to solver 'sgd', this is {params.solver!r}; "
+                'leave it out, or set params.solver = "sgd"'
+            )
+        super().check(fields, where)
