@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Callable, Collection
 
-from fedbus.errors import ProtocolError
+from fedbus.errors import PeerFailed, ProtocolError
 from fedbus.messages import Envelope, Failed
 
 Place = tuple[str, str, int, int]
@@ -14,37 +15,73 @@ Place = tuple[str, str, int, int]
 # that of one who had it, in each round of training. The end has three rounds in which a host only sends: the last pass,
 # the held-out rows, and its figures.
 AHEAD = 3
+# Bytes of messages held in memory; what comes above it is read from the journal when it is wanted.
+HELD_BYTES = 64 * 1024**2
 
 
 class Mailbox:
-    """Messages by (sender, kind, round, batch) and chunk; one thread reads, others put."""
+    """Messages by (sender, kind, round, batch) and chunk; one thread reads, others put.
 
-    def __init__(self) -> None:
+    Args:
+        load: gives a journalled message by its id, for those that are not held in memory.
+        ahead: rounds that a message may be ahead of the reader; None where rounds need not follow each other.
+        tolerant: a participant that failed is no reason to fail the reader, who can do without it.
+    """
+
+    def __init__(
+        self,
+        load: Callable[[str], Envelope] | None = None,
+        *,
+        ahead: int | None = AHEAD,
+        tolerant: bool = False,
+    ) -> None:
         self._changed = threading.Condition()
-        self._messages: dict[Place, dict[int, Envelope]] = {}
+        # A message, or where it is only journalled its id and the number of its chunks.
+        self._messages: dict[Place, dict[int, Envelope | tuple[str, int]]] = {}
+        self._sizes: dict[Place, int] = {}
         self._heard: dict[str, float] = {}
+        self._failures: dict[str, str] = {}
         self._error: Exception | None = None
         self._round: int | None = None
+        self._load = load
+        self._ahead = ahead
+        self._tolerant = tolerant
 
-    def put(self, envelope: Envelope) -> None:
-        """Add a message; one further ahead than the protocol can be fails the mailbox instead."""
+    def put(self, envelope: Envelope, size: int = 0) -> None:
+        """Add a message of so many bytes; one further ahead than the protocol can be fails the mailbox instead."""
         place = (envelope.sender, envelope.kind, envelope.round, envelope.batch)
         with self._changed:
-            # Where nothing has been waited for yet, as after a restart, what came first tells where the job is.
-            rounds = [envelope.round, *(held[2] for held in self._messages)]
-            if max(rounds) > (min(rounds) if self._round is None else self._round) + AHEAD:
+            if self._too_far(envelope):
                 reason = f"{envelope.sender} sent a {envelope.kind} of round {envelope.round}, too far ahead of the job"
                 self._error = self._error or ProtocolError(reason)
                 self._changed.notify_all()
                 return
-            self._messages.setdefault(place, {})[envelope.chunk] = envelope
+            held: Envelope | tuple[str, int] = envelope
+            if self._load is not None and sum(self._sizes.values()) + size > HELD_BYTES:
+                held = envelope.id, envelope.chunks
+            else:
+                self._sizes[place] = self._sizes.get(place, 0) + size
+            self._messages.setdefault(place, {})[envelope.chunk] = held
             self._heard[envelope.sender] = time.monotonic()
             self._changed.notify_all()
+
+    def _too_far(self, envelope: Envelope) -> bool:
+        if self._ahead is None:
+            return False
+        # Where nothing has been waited for yet, as after a restart, what came first tells where the job is.
+        rounds = [envelope.round, *(held[2] for held in self._messages)]
+        return max(rounds) > (min(rounds) if self._round is None else self._round) + self._ahead
 
     def heard(self, sender: str) -> None:
         """The sender lives, whatever it said."""
         with self._changed:
             self._heard[sender] = time.monotonic()
+            self._changed.notify_all()
+
+    def heard_since(self, sender: str, since: float) -> bool:
+        """Whether the sender gave a sign of life after this time (monotonic)."""
+        with self._changed:
+            return self._heard.get(sender, -1.0) > since
 
     def silence(self, sender: str, since: float) -> float:
         """Seconds since the sender was last heard, or since `since` (monotonic) if that is later."""
@@ -57,6 +94,21 @@ class Mailbox:
             self._error = self._error or error
             self._changed.notify_all()
 
+    def peer_failed(self, sender: str, reason: str) -> None:
+        """A participant said that it cannot go on."""
+        if not self._tolerant:
+            self.fail(PeerFailed(f"{sender}: {reason}"))
+            return
+        with self._changed:
+            self._failures[sender] = reason
+            self._changed.notify_all()
+
+    @property
+    def failures(self) -> dict[str, str]:
+        """Participants that cannot go on, and why; only of a tolerant mailbox."""
+        with self._changed:
+            return dict(self._failures)
+
     def check(self) -> None:
         """Raise the error that the mailbox was failed with, if any."""
         with self._changed:
@@ -67,7 +119,7 @@ class Mailbox:
         """Remove and return a chunk; None where it does not come within the timeout (seconds).
 
         Raises:
-            Exception: the one the mailbox was failed with.
+            Exception: the one the mailbox was failed with; PeerFailed where the sender cannot go on.
         """
         deadline = time.monotonic() + timeout
         with self._changed:
@@ -75,15 +127,45 @@ class Mailbox:
             while True:
                 if self._error is not None:
                     raise self._error
-                envelope = self._messages.get(place, {}).pop(chunk, None)
-                if envelope is not None:
+                held = self._messages.get(place, {}).pop(chunk, None)
+                if held is not None:
                     if not self._messages[place]:
-                        del self._messages[place]
-                    return envelope
+                        self._forget(place)
+                    break
+                if place[0] in self._failures:
+                    raise PeerFailed(f"{place[0]}: {self._failures[place[0]]}")
                 left = deadline - time.monotonic()
                 if left <= 0:
                     return None
                 self._changed.wait(left)
+        if isinstance(held, Envelope):
+            return held
+        assert self._load is not None  # noqa: S101  # it put the message aside
+        return self._load(held[0])
+
+    def complete(self, place: Place) -> bool:
+        """Whether all chunks of a message have come, and none was taken."""
+        with self._changed:
+            came = self._messages.get(place, {})
+            return bool(came) and len(came) == _chunks(next(iter(came.values())))
+
+    def wait(self, done: Callable[[], bool], timeout: float) -> bool:
+        """Wait for a condition of this mailbox; whether it holds. Raises the error that it was failed with."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._error is not None or done(), timeout)
+            if self._error is not None:
+                raise self._error
+            return done()
+
+    def rounds(self, sender: str, kinds: Collection[str], after: int) -> list[int]:
+        """The rounds after this one in which the sender has sent one of these kinds, in order."""
+        with self._changed:
+            return sorted({p[2] for p in self._messages if p[0] == sender and p[1] in kinds and p[2] > after})
+
+    def kinds(self, sender: str, round_: int) -> set[str]:
+        """What the sender has sent in a round."""
+        with self._changed:
+            return {place[1] for place in self._messages if place[0] == sender and place[2] == round_}
 
     def missing(self, place: Place, first: int) -> list[int]:
         """The chunks from `first` on that have not come; [] where none has, so that their number is not known."""
@@ -91,13 +173,20 @@ class Mailbox:
             came = self._messages.get(place, {})
             if not came:
                 return []
-            total = next(iter(came.values())).chunks
+            total = _chunks(next(iter(came.values())))
             return [chunk for chunk in range(first, total) if chunk not in came]
 
     def drop_until(self, round_: int) -> None:
         """Forget messages of rounds up to this one, which a checkpoint covers."""
         with self._changed:
             self._round = max(round_, -1 if self._round is None else self._round)
-            stale = [place for place in self._messages if place[2] <= round_ and place[1] != Failed.kind]
-            for place in stale:
-                del self._messages[place]
+            for place in [place for place in self._messages if place[2] <= round_ and place[1] != Failed.kind]:
+                self._forget(place)
+
+    def _forget(self, place: Place) -> None:
+        self._messages.pop(place, None)
+        self._sizes.pop(place, None)
+
+
+def _chunks(held: Envelope | tuple[str, int]) -> int:
+    return held.chunks if isinstance(held, Envelope) else held[1]

@@ -9,9 +9,9 @@ import structlog
 
 from fedbus import codec, metrics, topology
 from fedbus.broker.base import Broker, Delivery, Outgoing, Subscription
-from fedbus.errors import AccessRefused, BrokerError, DecodeError, PeerFailed, ProtocolError, StoreError
-from fedbus.jobs import JobSpec
-from fedbus.mailbox import Mailbox
+from fedbus.errors import AccessRefused, BrokerError, DecodeError, ProtocolError, StoreError
+from fedbus.jobs import AverageJob, JobSpec
+from fedbus.mailbox import AHEAD, Mailbox
 from fedbus.messages import Alive, Envelope, Failed, Message, Resend
 from fedbus.store import Store, StoredMessage
 
@@ -30,7 +30,10 @@ class Post:
     def __init__(
         self, job: str, spec: JobSpec, party: str, store: Store, broker: Broker, *, verify_sender: bool
     ) -> None:
-        self.mailbox = Mailbox()
+        # A coordinator of many can do without one; where parties need each other, the first failure ends the job.
+        loose = isinstance(spec, AverageJob)
+        tolerant = loose and party == spec.coordinator
+        self.mailbox = Mailbox(self._load, ahead=None if loose else AHEAD, tolerant=tolerant)
         self.checkpointed = -1
         self.bytes_sent = 0
         self._job = job
@@ -47,7 +50,7 @@ class Post:
     def open(self) -> None:
         """Take up what the journal holds and begin to receive."""
         for message in self._store.inbox(self._job):
-            self._deliver(codec.decode(message.body))
+            self._deliver(codec.decode(message.body), len(message.body))
         # What a crash kept from being published goes out now; what had arrived is dropped there as a duplicate.
         for message in self._store.outbox(self._job):
             self._publish(message)
@@ -123,10 +126,12 @@ class Post:
         elif isinstance(envelope.payload, Alive):
             self.mailbox.heard(envelope.sender)
         elif envelope.round <= self.checkpointed and not isinstance(envelope.payload, Failed):
+            # Too late to count, and yet a sign of life.
+            self.mailbox.heard(envelope.sender)
             metrics.duplicates.inc()
         elif self._store.receive(_stored(envelope, envelope.sender, body)):
             self._trim(envelope)
-            self._deliver(envelope)
+            self._deliver(envelope, len(body))
         else:
             # A sender that does again what it did before its restart is at work.
             self.mailbox.heard(envelope.sender)
@@ -144,11 +149,17 @@ class Post:
                 delivery.body,
             )
 
-    def _deliver(self, envelope: Envelope) -> None:
+    def _deliver(self, envelope: Envelope, size: int) -> None:
         if isinstance(envelope.payload, Failed):
-            self.mailbox.fail(PeerFailed(f"{envelope.sender}: {envelope.payload.reason}"))
+            self.mailbox.peer_failed(envelope.sender, envelope.payload.reason)
         else:
-            self.mailbox.put(envelope)
+            self.mailbox.put(envelope, size)
+
+    def _load(self, message_id: str) -> Envelope:
+        body = self._store.received(message_id)
+        if body is None:
+            raise StoreError(f"{self._store.path}: a message of job {self._job} is not in the journal any more")
+        return codec.decode(body)
 
     def _trim(self, envelope: Envelope) -> None:
         if envelope.checkpoint > self._trimmed.get(envelope.sender, -1):
@@ -161,13 +172,14 @@ class Post:
             # Nobody asks for it by name; whoever asks for anything else waits in vain.
             self._publish(self._failure, wait=False)
             return
-        chunks = self._store.outbox(self._job, (sender, wanted.wanted, wanted.round, wanted.batch))
-        found = [stored for stored in chunks if not wanted.missing or stored.chunk in wanted.missing]
+        found = False
+        for stored in self._store.outbox(self._job, (sender, wanted.wanted, wanted.round, wanted.batch)):
+            if not wanted.missing or stored.chunk in wanted.missing:
+                found = True
+                metrics.resends.inc()
+                self._publish(stored, wait=False)
         if not found:
             self.whisper(sender, Alive())
-        for stored in found:
-            metrics.resends.inc()
-            self._publish(stored, wait=False)
 
 
 def publish_event(broker: Broker, envelope: Envelope) -> None:

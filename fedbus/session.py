@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import math
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -24,7 +24,7 @@ from fedbus.errors import PeerSilent, ProtocolError, StoreError
 from fedbus.jobs import AverageJob, LinearJob
 from fedbus.messages import Envelope, Failed, M, Message, Resend
 from fedbus.post import Post, publish_event
-from fedbus.store import Store
+from fedbus.store import Buffer, Store
 
 log = structlog.get_logger()
 
@@ -158,17 +158,36 @@ class Session:
             assert isinstance(envelope.payload, kind)  # noqa: S101  # the mailbox is keyed by kind
             yield envelope.payload
 
-    def checkpoint(self, state: Any) -> None:
-        """Make the end of this round durable; a restarted role goes on with the next one.
+    def checkpoint(self, state: Any, blobs: Mapping[str, Buffer] | None = None, *, round_: int | None = None) -> None:
+        """Make the end of a round durable; a restarted role goes on with the next one.
 
         Args:
             state: of maps, lists, numbers, text, bytes and arrays.
+            blobs: by name, what is too long to be packed with the state; others stay as they were.
+            round_: that has ended, this one where None.
         """
         self._post.mailbox.check()
+        ended = self._place.round if round_ is None else round_
         body = codec.pack({"state": state, "bytes_sent": self._post.bytes_sent})
-        self._store.checkpoint(self.job, self._place.round, body)
-        self._post.checkpointed = self._place.round
-        self._post.mailbox.drop_until(self._place.round)
+        self._store.checkpoint(self.job, ended, body, blobs)
+        self._post.checkpointed = ended
+        self._post.mailbox.drop_until(ended)
+
+    def blob(self, name: str) -> bytearray | None:
+        """A blob of the last checkpoint."""
+        return self._store.blob(self.job, name)
+
+    def decided(self, kind: type[M]) -> M | None:
+        """What this participant said in this round already, to whomever and perhaps before a restart.
+
+        A decision that several are told has to be the same for all of them, whenever each is told.
+        """
+        body = self._store.decided(self.job, kind.kind, self._place.round)
+        if body is None:
+            return None
+        payload = codec.decode(body).payload
+        assert isinstance(payload, kind)  # noqa: S101  # it was found by its kind
+        return payload
 
     def restore(self) -> Any:
         """The state of the last checkpoint, None where there is none."""
@@ -185,6 +204,10 @@ class Session:
     def random(self, label: str) -> SecretStream:
         """Secret randomness for one purpose at this place; the same after a restart."""
         return SecretStream(self._secret, f"{self.job}/{self.party}/{self._place.round}/{self._place.batch}/{label}")
+
+    def secret(self, label: str) -> SecretStream:
+        """Secret randomness for one purpose of the whole job; the same in every round and after a restart."""
+        return SecretStream(self._secret, f"{self.job}/{self.party}/job/{label}")
 
     @contextlib.contextmanager
     def patience(self, seconds: float) -> Iterator[None]:

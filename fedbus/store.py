@@ -7,13 +7,11 @@ dies at any instant goes on from its last checkpoint with nothing lost and nothi
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import secrets
 import sqlite3
-import stat
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -23,13 +21,20 @@ import sqlalchemy as sa
 from sqlalchemy.dialects.sqlite import insert
 
 from fedbus import store_tables as t
-from fedbus.errors import StoreError, StoreInUse
+from fedbus.errors import StoreError
 from fedbus.jobs import JobState
+from fedbus.store_files import configure, lock, make_private
 
 SECRET_BYTES = 32
 
 # How long the write-ahead log is waited for when a job is purged, while some other program reads the file.
 _CHECKPOINT_SECONDS = 1.0
+
+# Of what may be long: rows read at a time, and bytes of a row.
+_FEW = 8
+_BLOB_BYTES = 4 * 1024**2
+
+Buffer = bytes | bytearray | memoryview
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,14 +86,14 @@ class Store:
         self._write = threading.RLock()
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            self._lock_file = _lock(path.with_name(path.name + ".lock"))
+            self._lock_file = lock(path.with_name(path.name + ".lock"))
             path.touch(mode=0o600, exist_ok=True)
             for suffix in ("", ".lock", "-wal", "-shm"):
-                _make_private(path.with_name(path.name + suffix))
+                make_private(path.with_name(path.name + suffix))
         except OSError as error:
             raise StoreError(f"{path}: the store cannot be opened: {error.strerror}") from error
         self._engine = sa.create_engine(f"sqlite:///{path}", connect_args={"timeout": 30})
-        sa.event.listen(self._engine, "connect", _configure)
+        sa.event.listen(self._engine, "connect", configure)
         try:
             t.tables.create_all(self._engine)
         except sa.exc.DatabaseError as error:
@@ -144,7 +149,7 @@ class Store:
         """Overwrite all that jobs needed only to go on: messages, checkpoints, secrets. Their ends are seen through."""
         with self._writing() as connection:
             for job in jobs:
-                for table in (t.inbox, t.outbox, t.checkpoints):
+                for table in (t.inbox, t.outbox, t.checkpoints, t.arrays):
                     connection.execute(table.delete().where(table.c.job == job))
                 connection.execute(t.jobs.update().where(t.jobs.c.job == job).values(secret=b""))
         self._empty_log()
@@ -197,13 +202,27 @@ class Store:
         with self._engine.connect() as connection:
             return connection.execute(sa.select(t.outbox.c.body).where(t.outbox.c.id == message_id)).scalar()
 
-    def inbox(self, job: str) -> list[StoredMessage]:
-        """The messages of a job that its last checkpoint does not cover."""
+    def inbox(self, job: str) -> Iterator[StoredMessage]:
+        """The messages of a job that its last checkpoint does not cover; a few at a time are in memory."""
+        statement = sa.select(t.inbox).where(t.inbox.c.job == job)
         with self._engine.connect() as connection:
-            return [StoredMessage(*row) for row in connection.execute(sa.select(t.inbox).where(t.inbox.c.job == job))]
+            for row in connection.execution_options(yield_per=_FEW).execute(statement):
+                yield StoredMessage(*row)
 
-    def outbox(self, job: str, place: tuple[str, str, int, int] | None = None) -> list[StoredMessage]:
-        """The messages of a job that were sent and that not all have checkpointed, in order.
+    def received(self, message_id: str) -> bytes | None:
+        """The body of a message in the inbox."""
+        with self._engine.connect() as connection:
+            return connection.execute(sa.select(t.inbox.c.body).where(t.inbox.c.id == message_id)).scalar()
+
+    def decided(self, job: str, kind: str, round_: int) -> bytes | None:
+        """The body of a message of this kind and round that was sent, to whomever."""
+        table = t.outbox.c
+        where = (table.job == job, table.kind == kind, table.round == round_)
+        with self._engine.connect() as connection:
+            return connection.execute(sa.select(table.body).where(*where).limit(1)).scalar()
+
+    def outbox(self, job: str, place: tuple[str, str, int, int] | None = None) -> Iterator[StoredMessage]:
+        """The messages of a job that were sent and that not all have checkpointed, in order; a few are in memory.
 
         Args:
             place: only the chunks of this (recipient, kind, round, batch).
@@ -215,7 +234,8 @@ class Store:
             statement = statement.where(table.recipient == recipient, table.kind == kind)
             statement = statement.where(table.round == round_, table.batch == batch)
         with self._engine.connect() as connection:
-            return [StoredMessage(*row) for row in connection.execute(statement)]
+            for row in connection.execution_options(yield_per=_FEW).execute(statement):
+                yield StoredMessage(*row)
 
     def trim_outbox(self, job: str, recipient: str, round_: int) -> None:
         """Drop what the recipient has checkpointed."""
@@ -234,12 +254,18 @@ class Store:
 
     # Checkpoints and models.
 
-    def checkpoint(self, job: str, round_: int, state: bytes) -> None:
-        """Replace a job's checkpoint, and drop the messages that it covers, in one transaction."""
+    def checkpoint(self, job: str, round_: int, state: bytes, blobs: Mapping[str, Buffer] | None = None) -> None:
+        """Replace a job's checkpoint, and drop the messages that it covers, in one transaction.
+
+        Args:
+            blobs: what is too long to be copied with the state; those that are not named stay as they were.
+        """
         statement = insert(t.checkpoints).values(job=job, round=round_, state=state)
         statement = statement.on_conflict_do_update(index_elements=["job"], set_={"round": round_, "state": state})
         with self._writing() as connection:
             connection.execute(statement)
+            for name, blob in (blobs or {}).items():
+                self._replace_blob(connection, job, name, memoryview(blob).cast("B"))
             connection.execute(t.inbox.delete().where(t.inbox.c.job == job, t.inbox.c.round <= round_))
 
     def last_checkpoint(self, job: str) -> tuple[int, bytes] | None:
@@ -248,6 +274,24 @@ class Store:
             statement = sa.select(t.checkpoints.c.round, t.checkpoints.c.state).where(t.checkpoints.c.job == job)
             row = connection.execute(statement).one_or_none()
         return (row[0], row[1]) if row else None
+
+    def blob(self, job: str, name: str) -> bytearray | None:
+        """A blob of a job's checkpoint."""
+        column = t.arrays.c
+        statement = sa.select(column.data).where(column.job == job, column.name == name).order_by(column.chunk)
+        found = bytearray()
+        with self._engine.connect() as connection:
+            for (data,) in connection.execution_options(yield_per=_FEW).execute(statement):
+                found += data
+        return found or None
+
+    @staticmethod
+    def _replace_blob(connection: sa.Connection, job: str, name: str, blob: memoryview) -> None:
+        column = t.arrays.c
+        connection.execute(t.arrays.delete().where(column.job == job, column.name == name))
+        for chunk, start in enumerate(range(0, len(blob), _BLOB_BYTES)):
+            row = {"job": job, "name": name, "chunk": chunk, "data": blob[start : start + _BLOB_BYTES]}
+            connection.execute(insert(t.arrays).values(**row))
 
     def save_model(self, job: str, share: bytes) -> None:
         """Keep this party's share of a model."""
@@ -264,24 +308,3 @@ class Store:
 def _record(row: Sequence[Any]) -> JobRecord:
     job, spec, state, reason, report, secret, owner, created_at, _ = row
     return JobRecord(job, spec, JobState(state), reason, report, secret, owner, created_at)
-
-
-def _configure(connection: Any, _: Any) -> None:
-    # FULL: what was acknowledged must survive a loss of power too; costs one fsync a message.
-    for pragma in ("journal_mode=WAL", "synchronous=FULL", "secure_delete=ON"):
-        connection.execute(f"PRAGMA {pragma}")
-
-
-def _make_private(path: Path) -> None:
-    if path.exists() and stat.S_IMODE(path.stat().st_mode) & 0o077:
-        path.chmod(0o600)
-
-
-def _lock(path: Path) -> Any:
-    file = path.open("a+", encoding="ascii")
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        file.close()
-        raise StoreInUse(f"{path.with_suffix('')}: another process works on this store") from None
-    return file

@@ -45,6 +45,14 @@ checkpoints = sa.Table(
     sa.Column("round", sa.Integer, nullable=False),
     sa.Column("state", sa.LargeBinary, nullable=False),
 )
+arrays = sa.Table(
+    "arrays",
+    tables,
+    sa.Column("job", sa.Text, primary_key=True),
+    sa.Column("name", sa.Text, primary_key=True),
+    sa.Column("chunk", sa.Integer, primary_key=True),
+    sa.Column("data", sa.LargeBinary, nullable=False),
+)
 models = sa.Table(
     "models",
     tables,

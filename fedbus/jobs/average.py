@@ -37,7 +37,6 @@ FACTORY = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*")
 Fraction = Annotated[float, Meta(ge=0, lt=1)]
 
 
-
 class Layer(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
     """One layer of a network; exactly one of these is given.
 

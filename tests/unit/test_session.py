@@ -181,12 +181,12 @@ def test_what_a_peer_checkpointed_is_not_kept(bench: Bench) -> None:
     shop.send("bank", points(1))
     bank.recv("shop", BlindedIds)
     bank.checkpoint({})
-    assert bench.stores["shop"].outbox(JOB)
+    assert list(bench.stores["shop"].outbox(JOB))
     bank.at(2)
     shop.at(2)
     bank.send("shop", points(2))
     shop.recv("bank", BlindedIds)
-    assert not bench.stores["shop"].outbox(JOB)
+    assert not list(bench.stores["shop"].outbox(JOB))
 
 
 def test_a_message_that_the_broker_lost_is_asked_for(bench: Bench) -> None:
@@ -295,7 +295,7 @@ def test_a_stale_message_is_dropped(bench: Bench) -> None:
     shop.send("bank", Verdict(1.0, stop=False, converged=False))
     bank.at(6)
     bank.recv("shop", Verdict)
-    assert [message.round for message in bench.stores["bank"].inbox(JOB)] == [6]
+    assert [message.round for message in list(bench.stores["bank"].inbox(JOB))] == [6]
 
 
 def test_one_piece_where_one_is_expected(bench: Bench) -> None:
@@ -316,7 +316,7 @@ def test_an_oversized_message_is_not_even_journalled(bench: Bench) -> None:
     shop = bench.session("shop")
     with pytest.raises(ValueError, match="over the limit"):
         shop.send("bank", BlindedIds("ristretto255", bytes(codec.MAX_BODY_BYTES)))
-    assert not bench.stores["shop"].outbox(JOB)
+    assert not list(bench.stores["shop"].outbox(JOB))
     assert issubclass(DecodeError, ProtocolError)
 
 

@@ -51,8 +51,8 @@ def test_everything_survives_a_restart(path: Path) -> None:
         first.save_model("j", b"share")
     with Store(path) as second:
         assert second.job("j").secret == secret  # type: ignore[union-attr]
-        assert second.inbox("j") == [message(1, round_=2)]
-        assert second.outbox("j") == [message(2, round_=2)]
+        assert list(second.inbox("j")) == [message(1, round_=2)]
+        assert list(second.outbox("j")) == [message(2, round_=2)]
         assert second.last_checkpoint("j") == (1, b"state")
         assert second.model("j") == b"share"
 
@@ -116,8 +116,8 @@ def test_an_ended_job_leaves_no_secret_behind(store: Store, path: Path) -> None:
     store.checkpoint("j", 0, b"state")
     store.purge("j")
     assert store.job("j").secret == b""  # type: ignore[union-attr]
-    assert not store.inbox("j")
-    assert not store.outbox("j")
+    assert not list(store.inbox("j"))
+    assert not list(store.outbox("j"))
     assert store.last_checkpoint("j") is None
 
 

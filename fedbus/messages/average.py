@@ -1,0 +1,191 @@
+"""What travels in federated averaging, parties/average.py.
+
+The coordinator leads: what it sends are orders, one a session round, and parties answer in the round of the order.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+
+from fedbus.messages.envelope import Message, TensorMessage
+
+
+@dataclass(frozen=True, slots=True)
+class Described(Message):
+    """Party to coordinator: its columns, and for each the exponent of a power of two that no value exceeds."""
+
+    kind: ClassVar[str] = "described"
+    columns: tuple[str, ...]
+    exponents: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Advertise(Message):
+    """Order: make keys for so many sums."""
+
+    kind: ClassVar[str] = "advertise"
+    window: int
+    sums: int
+
+
+@dataclass(frozen=True, slots=True)
+class MaskKeys(Message):
+    """Party to coordinator: its public X25519 keys of a window.
+
+    Attributes:
+        channel: 32 bytes, for what other parties send it past the coordinator.
+        keys: 32 bytes for each sum of the window, for pairwise masks.
+        signature: of the party's identity over job, window and keys.
+    """
+
+    kind: ClassVar[str] = "mask_keys"
+    channel: bytes
+    keys: bytes
+    signature: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class PeerKeys(Message):
+    """Order: deal secrets to these parties, whose keys these are; see MaskKeys."""
+
+    kind: ClassVar[str] = "peer_keys"
+    names: tuple[str, ...]
+    channels: tuple[bytes, ...]
+    keys: tuple[bytes, ...]
+    signatures: tuple[bytes, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class SealedShares(Message):
+    """Party to coordinator: for each party of PeerKeys what only it can open; nothing for the sender itself."""
+
+    kind: ClassVar[str] = "sealed_shares"
+    sealed: tuple[bytes, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class PeerShares(Message):
+    """Order: keep what these parties sealed for the recipient; they alone belong to the window."""
+
+    kind: ClassVar[str] = "peer_shares"
+    names: tuple[str, ...]
+    sealed: tuple[bytes, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Assignment(Message):
+    """Order: answer with a vector that is to be summed; followed by GlobalWeights where the task is on a model.
+
+    Attributes:
+        task: of fedbus.averaging.Task.
+        number: of the training round, counted from 0.
+        window, slot: which of the keys mask it; -1 and 0 where nothing is masked.
+        members: who were asked.
+        mean, scale: (columns,) float64, of all parties' rows, as far as they are known already.
+    """
+
+    kind: ClassVar[str] = "assignment"
+    task: str
+    number: int
+    window: int
+    slot: int
+    members: tuple[str, ...]
+    mean: np.ndarray
+    scale: np.ndarray
+
+
+@dataclass(frozen=True, slots=True)
+class GlobalWeights(Message):
+    """Coordinator to parties, and once from a party: a piece of a model as safetensors."""
+
+    kind: ClassVar[str] = "global_weights"
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class BestWeights(Message):
+    """Coordinator to parties at the end: a piece of the model with the best loss, where that is not the last one."""
+
+    kind: ClassVar[str] = "best_weights"
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class MaskedUpdate(Message):
+    """Party to coordinator: a piece of its vector behind masks, residues modulo 2^k, little-endian.
+
+    Attributes:
+        seconds: that its computation took.
+    """
+
+    kind: ClassVar[str] = "masked_update"
+    residues: bytes
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class EncryptedUpdate(TensorMessage):
+    """Party to coordinator: a piece of its vector, packed, under the key that the parties hold."""
+
+    kind: ClassVar[str] = "encrypted_update"
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class PlainUpdate(Message):
+    """Party to coordinator: a piece of its vector in the clear, integers in fixed point, little-endian."""
+
+    kind: ClassVar[str] = "plain_update"
+    residues: bytes
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Abstained(Message):
+    """Party to coordinator: it has no vector for this sum. The reason names no value of any cell."""
+
+    kind: ClassVar[str] = "abstained"
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class RevealRequest(Message):
+    """Order: reveal shares, of the self masks of those whose vectors are summed, of the keys of the other members."""
+
+    kind: ClassVar[str] = "reveal_request"
+    window: int
+    slot: int
+    members: tuple[str, ...]
+    survivors: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class RevealedShares(Message):
+    """Party to coordinator: its shares of what RevealRequest names, in the order of the members there."""
+
+    kind: ClassVar[str] = "revealed_shares"
+    self_masks: tuple[bytes, ...]
+    mask_keys: tuple[bytes, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class EncryptedSum(TensorMessage):
+    """Order: open a sum under the parties' key.
+
+    Attributes:
+        numbers: that are packed in it.
+    """
+
+    kind: ClassVar[str] = "encrypted_sum"
+    numbers: int
+
+
+@dataclass(frozen=True, slots=True)
+class OpenedSum(Message):
+    """Party to coordinator: a piece of the sum, as PlainUpdate."""
+
+    kind: ClassVar[str] = "opened_sum"
+    residues: bytes
