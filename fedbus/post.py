@@ -17,6 +17,9 @@ from fedbus.store import Store, StoredMessage
 
 log = structlog.get_logger()
 
+# What a participant asks for that does not know what it misses: all that it was sent after a round.
+EVERYTHING = ""
+
 
 class Post:
     """Sends and receives for one participant.
@@ -173,7 +176,11 @@ class Post:
             self._publish(self._failure, wait=False)
             return
         found = False
-        for stored in self._store.outbox(self._job, (sender, wanted.wanted, wanted.round, wanted.batch)):
+        place = (sender, wanted.wanted, wanted.round, wanted.batch)
+        everything = wanted.wanted == EVERYTHING
+        for stored in self._store.outbox(self._job, None if everything else place):
+            if everything and (stored.peer != sender or stored.round <= wanted.round):
+                continue
             if not wanted.missing or stored.chunk in wanted.missing:
                 found = True
                 metrics.resends.inc()

@@ -70,10 +70,14 @@ class PartySettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         state: the SQLite file of its store: journal, checkpoints, models.
         processes: child processes for arithmetic; absent takes one a core.
         policy: what the party consents to; see parties/policy.py.
+        identity: the file of its private key, which `fedbus identity` makes; for federated averaging.
+        roster: the file with the public keys of all parties of the federation.
     """
 
     name: Name
     state: str
+    identity: str = ""
+    roster: str = ""
     broker: BrokerSettings = BrokerSettings()
     metrics: MetricsSettings = MetricsSettings()
     datasets: dict[str, DatasetSettings] = {}

@@ -15,9 +15,15 @@ from fedbus.messages.envelope import Message, TensorMessage
 
 @dataclass(frozen=True, slots=True)
 class Described(Message):
-    """Party to coordinator: its columns, and for each the exponent of a power of two that no value exceeds."""
+    """Party to coordinator: its rows and columns.
+
+    Attributes:
+        exponents: of each column, of a power of two that no value exceeds.
+    """
 
     kind: ClassVar[str] = "described"
+    rows: int
+    test_rows: int
     columns: tuple[str, ...]
     exponents: tuple[int, ...]
 
@@ -84,7 +90,10 @@ class Assignment(Message):
         number: of the training round, counted from 0.
         window, slot: which of the keys mask it; -1 and 0 where nothing is masked.
         members: who were asked.
+        rows, test_rows: of all parties together.
+        exponents: of each column, for MEAN and VARIANCE.
         mean, scale: (columns,) float64, of all parties' rows, as far as they are known already.
+        best: with CONCLUDE, the number of the model that follows as BestWeights; -1 where none does.
     """
 
     kind: ClassVar[str] = "assignment"
@@ -93,8 +102,12 @@ class Assignment(Message):
     window: int
     slot: int
     members: tuple[str, ...]
+    rows: int
+    test_rows: int
+    exponents: tuple[int, ...]
     mean: np.ndarray
     scale: np.ndarray
+    best: int = -1
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,10 +190,12 @@ class EncryptedSum(TensorMessage):
 
     Attributes:
         numbers: that are packed in it.
+        survivors: whose vectors are in it.
     """
 
     kind: ClassVar[str] = "encrypted_sum"
     numbers: int
+    survivors: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)

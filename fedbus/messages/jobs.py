@@ -108,10 +108,15 @@ class StateChanged(Message):
 
 @dataclass(frozen=True, slots=True)
 class Progress(Message):
-    """A training round is done."""
+    """A training round is done.
+
+    Attributes:
+        test_loss: on held-out rows, of the model that the round began with; None where there are none.
+    """
 
     kind: ClassVar[str] = "progress"
     round: int
     epoch: int
     loss: float
     seconds: float
+    test_loss: float | None = None

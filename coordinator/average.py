@@ -1,0 +1,281 @@
+"""Federated averaging: the coordinator's side. The protocol is in parties/average.py.
+
+It hands out the model, has the parties' updates summed in a way that hides each of them from it, and makes the next
+model of their average. It leads: every step is an order, and a party that misses one is left out of that sum.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import structlog
+
+from coordinator import robust
+from coordinator.cohort import Cohort
+from coordinator.homomorphic import EncryptedSums
+from coordinator.masked import MaskedSums
+from coordinator.plain import PlainSums
+from coordinator.progress import Course
+from coordinator.strategy import Server
+from coordinator.sums import Sum, Sums
+from fedbus import metrics
+from fedbus.averaging import Task, plan
+from fedbus.budget import Budget
+from fedbus.codec import CHUNK_BYTES
+from fedbus.crypto.engine import Engine
+from fedbus.errors import JobFailed
+from fedbus.jobs.average import ROBUST
+from fedbus.messages import Assignment, BestWeights, Described, GlobalWeights, Progress
+from fedbus.session import Session
+from fedbus.weights import Weights
+
+log = structlog.get_logger()
+
+
+def coordinate(session: Session, engine: Engine) -> dict[str, Any]:
+    """The coordinator's part; returns the report's figures on training.
+
+    Raises:
+        JobRefused: the parties' tables do not fit each other.
+        JobFailed: too few parties answer.
+        ProtocolError: a party sent what the protocol does not allow.
+    """
+    lead = Lead(session, engine)
+    while (task := lead.course.next_task(lead.spec)) is not Task.CONCLUDE:
+        lead.carry_out(task)
+    return lead.conclude()
+
+
+class Lead:
+    """A job under way."""
+
+    def __init__(self, session: Session, engine: Engine) -> None:
+        self.session = session
+        self.spec = session.average
+        state = session.restore()
+        if state is None:
+            described = {party: session.recv(party, Described) for party in self.spec.parties}
+            state = {"course": Course.begin(self.spec, described).to_map(), "sums": {}, "absent": []}
+        self.course = Course.of(state["course"])
+        self.cohort = Cohort(session, state["absent"])
+        self.sums = self._sums(engine, state["sums"])
+        self.weights, self.best = self._restored("weights"), self._restored("best")
+        self.server: Server | None = None
+        if self.weights is not None:
+            self.server = Server.create(self.spec.strategy, len(self.weights))
+            names = self.server.arrays()
+            self.server.restore({name: np.frombuffer(session.blob(name) or b"", np.float32) for name in names})
+        privacy, params = self.spec.privacy, self.spec.params
+        rows = list(self.course.rows.values())
+        self.budget = Budget(privacy, params.batch_size, rows, params.local_epochs) if privacy else None
+        # Kept for the end only where somebody can tell which model is best.
+        self.watches = params.patience is not None or self.course.has_tests
+
+    def _sums(self, engine: Engine, state: dict[str, Any]) -> Sums:
+        match self.spec.params.aggregation:
+            case "masked":
+                return MaskedSums(self.session, self.cohort, state, lambda: self.course.sums_left(self.spec))
+            case "paillier":
+                return EncryptedSums(self.session, self.cohort, engine, state)
+            case _:
+                return PlainSums(self.session, self.cohort, keep=self.spec.strategy.name in ROBUST)
+
+    def _restored(self, name: str) -> Weights | None:
+        blob = self.session.blob(name)
+        return None if blob is None else Weights.parse(blob)
+
+    def checkpoint(self, blobs: dict[str, Any] | None = None) -> None:
+        """Make the end of this session round durable."""
+        course, sums, absent = self.course.to_map(), self.sums.state, self.cohort.absent
+        self.session.checkpoint({"course": course, "sums": sums, "absent": absent}, blobs)
+
+    def carry_out(self, task: Task) -> None:
+        """Do one task, to its checkpoint."""
+        if task is Task.TRAIN and not self._affordable():
+            return
+        started = time.monotonic()
+        self.session.at(self.session.round + 1)
+        if task is Task.INITIALISE:
+            self._initialise()
+            return
+        if self.sums.prepare():
+            self.checkpoint()
+            self.session.at(self.session.round + 1)
+        members, found = self._sum(task)
+        blobs: dict[str, Any] = {}
+        if task in (Task.MEAN, Task.VARIANCE):
+            self._enter_statistics(task, found)
+        else:
+            blobs = self._enter_round(task, found)
+        if task is Task.TRAIN:
+            self._announce(time.monotonic() - started, members, found)
+        self.checkpoint(blobs)
+
+    def _affordable(self) -> bool:
+        """Whether the privacy budget allows one more round; otherwise training ends."""
+        if self.budget is None or self.budget.allows(self.course.trained + 1):
+            return True
+        if not self.course.trained:
+            raise JobFailed("the privacy budget does not allow a single round; raise privacy.noise_multiplier or epsilon")
+        self.course.ended = "one more round would pass the privacy budget (privacy.epsilon)"
+        return False
+
+    def _initialise(self) -> None:
+        """Have the first party that is there make the first weights."""
+        (maker, *_) = self.cohort.wait_for(1)
+        decided = self.session.decided(Assignment)
+        members = decided.members if decided else (maker,)
+        self._assign(Task.INITIALISE, members)
+        blob = bytearray()
+        for message in self.session.recv_stream(members[0], GlobalWeights):
+            blob += message.data
+        self.weights = Weights.parse(blob)
+        self.server = Server.create(self.spec.strategy, len(self.weights))
+        self.course.done.append(Task.INITIALISE)
+        self.checkpoint({"weights": self.weights.blob, **self.server.arrays()})
+
+    def _assign(self, task: Task, members: Sequence[str]) -> None:
+        course, window, slot = self.course, -1, 0
+        if task not in (Task.INITIALISE, Task.CONCLUDE):
+            window, slot = self.sums.assign()
+        order = Assignment(
+            task=task.value,
+            number=course.trained,
+            window=window,
+            slot=slot,
+            members=tuple(members),
+            rows=sum(course.rows.values()),
+            test_rows=sum(course.test_rows.values()),
+            exponents=tuple(course.exponents) if task in (Task.MEAN, Task.VARIANCE) else (),
+            mean=course.mean,
+            scale=course.scale,
+            best=course.best_model if task is Task.CONCLUDE and self._best_is_another() else -1,
+        )
+        for party in members:
+            self.session.send(party, order)
+        if task in (Task.TRAIN, Task.EVALUATE, Task.CONCLUDE):
+            assert self.weights is not None  # noqa: S101  # they come before
+            send_weights(self.session, members, GlobalWeights, self.weights)
+
+    def _sum(self, task: Task) -> tuple[tuple[str, ...], Sum]:
+        """Have a task's vectors made and summed; who was asked, and the sum."""
+        session, params = self.session, self.spec.params
+        shape = plan(self.spec, task, len(self.course.columns), len(self.weights or ()))
+        decided = session.decided(Assignment)
+        members = decided.members if decided else self.cohort.choose()
+        with session.phase(task.value):
+            self._assign(task, members)
+            found = self.sums.sum(shape, members)
+        log.debug("summed", job=session.job, task=task.value, members=len(members), aggregation=params.aggregation)
+        return members, found
+
+    def _enter_statistics(self, task: Task, found: Sum) -> None:
+        """The mean of each column, or what its deviation is divided by, from a sum in units of the column's power."""
+        course = self.course
+        parts = np.concatenate([part for _, part in found.values(course.weight(found.survivors))])
+        units = np.ldexp(1.0, course.exponents)
+        as_is = np.isin(course.columns, self.spec.data.as_is)
+        if task is Task.MEAN:
+            course.mean = np.where(as_is, 0.0, parts * units)
+        else:
+            deviation = np.sqrt(np.maximum(parts, 0.0)) * units
+            course.scale = np.where(as_is | (deviation == 0.0), 1.0, deviation)
+        course.done.append(task)
+
+    def _enter_round(self, task: Task, found: Sum) -> dict[str, Any]:
+        """Measure the model that the round began with, and make the next one; the blobs that changed."""
+        assert self.weights is not None  # noqa: S101  # they come before
+        assert self.server is not None  # noqa: S101
+        course, blobs = self.course, dict[str, Any]()
+        loss, test = course.measured(found.metrics(), found.survivors)
+        if task is Task.TRAIN:
+            course.loss.append(float("nan") if self.spec.privacy else loss)
+        watched = test if test is not None else loss
+        if self.watches and course.watch(watched, self.spec.params.patience):
+            self.best = self.weights.copy()
+            blobs["best"] = self.best.blob
+        if task is Task.EVALUATE:
+            course.evaluated = True
+            return blobs
+        weight = course.weight(found.survivors)
+        if found.vectors:
+            self._combine(found)
+        else:
+            self.server.step(self.weights.flat, found.values(weight))
+        course.trained += 1
+        if self.budget is not None:
+            course.epsilon.append(self.budget.epsilon_after(course.trained))
+        return {**blobs, "weights": self.weights.blob, **self.server.arrays()}
+
+    def _combine(self, found: Sum) -> None:
+        """A robust strategy's step: of the vectors one by one, each taken by its own weight again."""
+        assert self.weights is not None  # noqa: S101  # they come before
+        shape, shares = found.plan, [self.course.weight((party,)) for party in found.survivors]
+        updates = np.empty((len(found.vectors), shape.numbers), np.float32)
+        for row, vector, share in zip(updates, found.vectors, shares, strict=True):
+            row[:] = shape.ring.decode(vector[: shape.numbers]) / share
+        self.weights.flat[:] += robust.combine(updates, shares, self.spec.strategy)
+
+    def _announce(self, seconds: float, members: tuple[str, ...], found: Sum) -> None:
+        course, session = self.course, self.session
+        overhead = seconds - max(found.seconds.values())
+        course.seconds.append(seconds)
+        course.overhead.append(overhead)
+        course.members.append(len(members))
+        course.missing.append(len(members) - len(found.survivors))
+        metrics.round_latency.labels(self.spec.algorithm, session.role, "round").observe(seconds)
+        metrics.round_latency.labels(self.spec.algorithm, session.role, "overhead").observe(overhead)
+        test = course.test_loss[-1] if course.test_loss else None
+        loss = course.loss[-1]
+        shown = loss if loss == loss else test
+        if shown is not None:
+            metrics.loss.labels(session.job).set(shown)
+        epoch = course.trained * self.spec.params.local_epochs
+        session.publish_event(Progress(course.trained, epoch, loss, seconds, test), key=course.trained)
+
+    def _best_is_another(self) -> bool:
+        return self.best is not None and self.course.best_model != self.course.trained
+
+    def conclude(self) -> dict[str, Any]:
+        """Hand out the last model, and the best one where it is another; the report's figures."""
+        session, course = self.session, self.course
+        session.at(session.round + 1)
+        parties = tuple(party for party in self.spec.parties if party not in session.failures)
+        self._assign(Task.CONCLUDE, parties)
+        if self.best is not None and self._best_is_another():
+            send_weights(session, parties, BestWeights, self.best)
+        return figures(course, self.cohort)
+
+
+def send_weights(
+    session: Session, to: Sequence[str], kind: type[GlobalWeights] | type[BestWeights], weights: Weights
+) -> None:
+    """Send a model in pieces."""
+    blob = memoryview(weights.blob)
+    starts = range(0, len(blob), CHUNK_BYTES)
+    session.send_stream(to, (kind(bytes(blob[s : s + CHUNK_BYTES])) for s in starts), len(starts))
+
+
+def figures(course: Course, cohort: Cohort) -> dict[str, Any]:
+    """What the report says of training."""
+    seconds, overhead = course.seconds or [0.0], course.overhead or [0.0]
+    p50, p99 = np.percentile(seconds, [50, 99])
+    found: dict[str, Any] = {
+        "rounds": course.trained,
+        "ended": course.ended or "all rounds are done (params.rounds)",
+        "loss": [None if loss != loss else loss for loss in course.loss],
+        "round_latency_seconds": {"p50": float(p50), "p99": float(p99)},
+        "round_overhead_seconds": {"p50": float(np.median(overhead)), "p99": float(np.percentile(overhead, 99))},
+        "members": course.members,
+        "missing": course.missing,
+        "absent": {party: cohort.reasons.get(party, "") for party in cohort.absent},
+        "best_model": course.best_model,
+    }
+    if course.has_tests:
+        found |= {"test_loss": course.test_loss, "test_correct": course.test_correct}
+    if course.epsilon:
+        found["epsilon"] = course.epsilon
+    return found

@@ -1,0 +1,143 @@
+"""Which parties take part: who is there, who is asked, who has answered in time."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Sequence
+
+import structlog
+
+from fedbus.averaging import in_order
+from fedbus.errors import JobFailed
+from fedbus.jobs import AverageJob
+from fedbus.messages import Abstained, Message
+from fedbus.session import Session
+
+log = structlog.get_logger()
+
+
+class Cohort:
+    """The parties of a job of federated averaging.
+
+    Args:
+        absent: who did not answer in time when last asked, as a checkpoint has it.
+
+    Attributes:
+        reasons: why a party is not there, for the report.
+    """
+
+    def __init__(self, session: Session, absent: Sequence[str] = ()) -> None:
+        self.session = session
+        self.spec: AverageJob = session.average
+        self.reasons: dict[str, str] = {}
+        # Since when each has not been heard.
+        self._absent = dict.fromkeys(absent, time.monotonic())
+
+    @property
+    def absent(self) -> list[str]:
+        """For a checkpoint."""
+        return list(self._absent)
+
+    def present(self) -> tuple[str, ...]:
+        """Who can be asked: all but those who failed, or who missed their turn and have not been heard since."""
+        failed = self.session.failures
+        for party, since in list(self._absent.items()):
+            if self.session.heard_since(party, since) and party not in failed:
+                log.info("a party is back", job=self.session.job, party=party)
+                del self._absent[party]
+        self.reasons.update(failed)
+        return tuple(party for party in self.spec.parties if party not in failed and party not in self._absent)
+
+    def wait_for(self, least: int) -> tuple[str, ...]:
+        """The present parties, once they are so many.
+
+        Raises:
+            JobFailed: they are not, for as long as limits.silence.
+        """
+
+        def enough() -> bool:
+            return len(self.present()) >= least or self._possible() < least
+
+        if not enough():
+            log.warning("waiting for parties", job=self.session.job, absent=self.absent, least=least)
+        if not self.session.wait_until(enough, self.spec.limits.silence) or self._possible() < least:
+            raise JobFailed(self._too_few(least))
+        return self.present()
+
+    def choose(self) -> tuple[str, ...]:
+        """The members of a round: those present, or as many of them as client_fraction says, drawn at random."""
+        present = self.wait_for(self.spec.min_clients)
+        wanted = max(self.spec.min_clients, math.ceil(self.spec.params.client_fraction * len(self.spec.parties)))
+        if wanted >= len(present):
+            return present
+        drawn = self.session.random("members").permutation(len(present))[:wanted]
+        return in_order([present[int(position)] for position in drawn], self.spec)
+
+    def gather(self, kind: type[Message], asked: Sequence[str], least: int, *, all_of: bool = True) -> tuple[str, ...]:
+        """Those whose message of this kind is there, once all have answered, or the deadline is over and `least` have.
+
+        Whoever does not answer by then counts as absent.
+
+        Args:
+            all_of: False is content with `least` at once.
+
+        Raises:
+            JobFailed: fewer have answered, for as long as limits.silence, or can.
+        """
+        session, limits = self.session, self.spec.limits
+        began = asked_at = time.monotonic()
+        attempt = 0
+        while True:
+            there, open_ = self._sort(kind, asked)
+            waited = time.monotonic() - began
+            enough = len(there) >= least and (not all_of or waited >= self.spec.params.deadline)
+            if not open_ or enough:
+                break
+            if waited >= limits.silence:
+                raise JobFailed(self._too_few(least))
+            if time.monotonic() - asked_at >= limits.resend:
+                attempt, asked_at = attempt + 1, time.monotonic()
+                for party in open_:
+                    session.ask(party, kind, attempt)
+
+            def changed(known: int = len(there) + len(asked) - len(open_)) -> bool:
+                now, waiting = self._sort(kind, asked)
+                return len(now) + len(asked) - len(waiting) != known
+
+            left = [limits.resend, limits.silence - waited]
+            if len(there) >= least:
+                left.append(self.spec.params.deadline - waited)
+            session.wait_until(changed, max(0.0, min(left)))
+        if len(there) < least:
+            raise JobFailed(self._too_few(least))
+        if all_of:
+            for party in open_:
+                log.warning("a party did not answer in time; the round goes on without it", job=session.job, party=party)
+                self.reasons[party] = f"did not answer within {self.spec.params.deadline:g} s (params.deadline)"
+                self._absent[party] = time.monotonic()
+        return in_order(there, self.spec)
+
+    def _sort(self, kind: type[Message], asked: Sequence[str]) -> tuple[list[str], list[str]]:
+        """Who has answered with a message of this kind, and whose answer is still open."""
+        session, failed = self.session, self.session.failures
+        there = [party for party in asked if session.arrived(party, kind)]
+        rest = [party for party in asked if party not in there and party not in failed]
+        return there, [party for party in rest if not session.arrived(party, Abstained)]
+
+    def excuse(self, asked: Sequence[str]) -> dict[str, str]:
+        """Who of these abstained in this round, and why."""
+        session = self.session
+        excused = {p: session.recv(p, Abstained).reason for p in asked if session.arrived(p, Abstained)}
+        for party, reason in excused.items():
+            log.warning("a party abstains; the round goes on without it", job=session.job, party=party, reason=reason)
+        self.reasons.update(excused)
+        return excused
+
+    def _possible(self) -> int:
+        return len(self.spec.parties) - len(self.session.failures)
+
+    def _too_few(self, least: int) -> str:
+        self.reasons.update(self.session.failures)
+        why = "; ".join(f"{party}: {reason}" for party, reason in self.reasons.items())
+        return f"a round takes {least} of the {len(self.spec.parties)} parties, and fewer answer: {why or 'no answer'}"

@@ -1,0 +1,88 @@
+"""A sum over the parties' vectors, whatever hides them: what comes of it, and how pieces of vectors are read."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+
+from fedbus import metric_limbs
+from fedbus.averaging import METRICS, Plan
+from fedbus.errors import ProtocolError
+from fedbus.messages import MaskedUpdate, PlainUpdate
+from fedbus.session import Session
+
+
+@dataclass(frozen=True, slots=True)
+class Sum:
+    """A sum over parties.
+
+    Attributes:
+        total: (plan.length,) residues of the plan's ring.
+        survivors: whose vectors are in it.
+        seconds: that each one's computation took.
+        vectors: each survivor's own, where the coordinator may see them; () otherwise.
+    """
+
+    plan: Plan
+    total: np.ndarray
+    survivors: tuple[str, ...]
+    seconds: dict[str, float]
+    vectors: tuple[np.ndarray, ...] = ()
+
+    def values(self, weight: float) -> Iterator[tuple[int, np.ndarray]]:
+        """The entries over the survivors' weight, float64, in pieces with their first positions."""
+        for start in range(0, self.plan.numbers, self.plan.chunk):
+            stop = min(start + self.plan.chunk, self.plan.numbers)
+            yield start, self.plan.ring.decode(self.total[start:stop]) / weight
+
+    def metrics(self) -> list[float]:
+        """The metrics' sums; [] where the task does not measure."""
+        if not self.plan.measures:
+            return []
+        limbs = self.total[self.plan.numbers :].astype(np.int64)
+        found = metric_limbs.decode(limbs)
+        assert len(found) == METRICS  # noqa: S101  # the plan's length says so
+        return found
+
+
+class Sums(Protocol):
+    """One way of aggregation."""
+
+    @property
+    def state(self) -> dict[str, Any]:
+        """For a checkpoint."""
+
+    def prepare(self) -> bool:
+        """Exchange keys where it is time to, in session rounds of their own; whether that was so.
+
+        At the end of it the session is in a round in which an assignment can be made.
+        """
+
+    def assign(self) -> tuple[int, int]:
+        """Window and slot of the keys that serve the next sum."""
+
+    def sum(self, plan: Plan, members: Sequence[str]) -> Sum:
+        """Gather the vectors of those who were asked in this session round, and add them."""
+
+
+def read(
+    session: Session, sender: str, kind: type[MaskedUpdate] | type[PlainUpdate], plan: Plan
+) -> Iterator[tuple[int, np.ndarray, float]]:
+    """The pieces of a vector: first position, residues, seconds.
+
+    Raises:
+        ProtocolError: a vector of another shape than agreed.
+    """
+    spans, number = plan.spans, 0
+    for number, message in enumerate(session.recv_stream(sender, kind), 1):
+        start, stop = spans[min(number, len(spans)) - 1]
+        if number > len(spans) or len(message.residues) != (stop - start) * plan.ring.dtype.itemsize:
+            raise ProtocolError(f"{sender} sent a {kind.kind} of another shape than the model's")
+        if not message.seconds >= 0:
+            raise ProtocolError(f"{sender} says that its computation took {message.seconds} s")
+        yield start, np.frombuffer(message.residues, plan.ring.dtype), message.seconds
+    if number != len(spans):
+        raise ProtocolError(f"{sender} sent a {kind.kind} of another shape than the model's")

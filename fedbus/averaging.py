@@ -1,0 +1,122 @@
+"""What both sides of federated averaging must agree on: tasks, vectors, weights of parties, fixed point."""
+
+from __future__ import annotations
+
+import enum
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from fedbus import metric_limbs
+from fedbus.codec import CHUNK_BYTES
+from fedbus.crypto.packing import Slots
+from fedbus.crypto.residues import FixedRing
+from fedbus.jobs import AverageJob
+
+# Of columns that are divided by a power of two: far below what their deviation could be.
+_STATISTICS_BITS = 40
+# Of a window of keys: sums that its two round trips of preparation serve.
+WINDOW_SUMS = 64
+# Loss of training, loss on held-out rows, part of the held-out rows that is classified rightly.
+METRICS = 3
+# A limb of a metric takes 16 bits of each party.
+_LEAST_BITS = 32
+
+
+class Task(enum.StrEnum):
+    """What is summed.
+
+    MEAN and VARIANCE are of columns, TRAIN is a training round, EVALUATE only measures a model; INITIALISE and CONCLUDE
+    sum nothing: one party makes the first weights, and all keep the last.
+    """
+
+    MEAN = "mean"
+    VARIANCE = "variance"
+    INITIALISE = "initialise"
+    TRAIN = "train"
+    EVALUATE = "evaluate"
+    CONCLUDE = "conclude"
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """The shape of one sum.
+
+    Attributes:
+        numbers: how many entries are in fixed point; METRICS metrics in limbs follow where the task measures.
+        ring: of all entries.
+    """
+
+    numbers: int
+    measures: bool
+    ring: FixedRing
+
+    @property
+    def length(self) -> int:
+        return self.numbers + (METRICS * metric_limbs.LIMBS if self.measures else 0)
+
+    @property
+    def chunk(self) -> int:
+        """Entries of a message."""
+        return CHUNK_BYTES // self.ring.dtype.itemsize
+
+    @property
+    def spans(self) -> list[tuple[int, int]]:
+        """The messages of a vector as (start, stop)."""
+        return [(start, min(start + self.chunk, self.length)) for start in range(0, self.length, self.chunk)]
+
+
+def plan(spec: AverageJob, task: str, columns: int, parameters: int) -> Plan:
+    """The shape of a task's sum in a job with so many columns and parameters of its network.
+
+    Raises:
+        FixedPointOverflow: clip_range and fraction_bits do not fit 64 bits.
+    """
+    parties = len(spec.parties)
+    if task == Task.MEAN:
+        return Plan(columns, measures=False, ring=FixedRing.plan(1.0, _STATISTICS_BITS, parties))
+    if task == Task.VARIANCE:
+        # Of a value and a mean that are both below 1.
+        return Plan(columns, measures=False, ring=FixedRing.plan(4.0, _STATISTICS_BITS, parties))
+    ring = FixedRing.plan(spec.params.clip_range, spec.params.fraction_bits, parties)
+    ring = FixedRing(max(ring.bits, _LEAST_BITS), ring.fraction_bits, ring.limit)
+    return Plan(parameters if task == Task.TRAIN else 0, measures=True, ring=ring)
+
+
+def shares(rows: Mapping[str, int]) -> dict[str, float]:
+    """What part of all rows each party has; 0 of none. The weights of the average are these of those who answer."""
+    total = sum(rows.values())
+    return {party: count / total if total else 0.0 for party, count in rows.items()}
+
+
+def slots_of(plan: Plan, spec: AverageJob) -> Slots:
+    """How a vector lies in Paillier plaintexts: no sum over the parties leaves its slot.
+
+    The ring bounds the sum of all parties' entries already; here they are added as integers, not modulo 2^k.
+    """
+    return Slots.fit(plan.ring.bits, spec.params.key_bits)
+
+
+def packs(plan: Plan, spec: AverageJob) -> int:
+    """Ciphertexts of a vector."""
+    return slots_of(plan, spec).packs(plan.length)
+
+
+def mask_label(job: str, window: int, slot: int) -> str:
+    """What the masks of one sum are derived for."""
+    return f"{job}/{window}/{slot}"
+
+
+def channel_label(job: str, window: int, sender: str, recipient: str) -> bytes:
+    """What a party seals for another in a window; nothing else may be sealed under the same words."""
+    return f"{job}/{window}/{sender}/{recipient}".encode()
+
+
+def exponent_of(largest: float) -> int:
+    """The least exponent of a power of two that no magnitude up to this one exceeds."""
+    return math.frexp(largest)[1] if largest else 0
+
+
+def in_order(names: Sequence[str], spec: AverageJob) -> tuple[str, ...]:
+    """These parties in the order of the job."""
+    return tuple(party for party in spec.parties if party in set(names))

@@ -1,0 +1,228 @@
+"""Federated averaging of a network: the parties' side. Rows stay where they are; models travel, and sums of updates.
+
+The coordinator gives orders, each in a session round of its own; a party answers the one it can, and one that was away
+goes on with the next. With w the global model and n_u the rows of party u of n in all:
+
+    1. party -> coordinator   rows, columns, and the exponent of each column
+    2. (masked, paillier)     keys, see parties/channels.py
+    3. coordinator -> all     sum the columns' means, then their variances: each party's times n_u / n
+    4. coordinator -> one     make the first model; party -> coordinator: it, as safetensors
+    5. coordinator -> all     w; party: trains it on its rows to w_u
+       party -> coordinator   (w_u - w) n_u / n and the losses, behind masks or encrypted
+       coordinator, parties   uncover the sum, see parties/masked.py and parties/homomorphic.py
+    6. coordinator -> all     the last model, and the best one
+
+Source: McMahan et al., "Communication-efficient learning of deep networks from decentralized data", AISTATS 2017,
+algorithm 1. What each role learns: docs/protocols/average.md.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import structlog
+
+from fedbus import codec
+from fedbus.averaging import Plan, Task
+from fedbus.crypto.engine import Engine
+from fedbus.errors import ProtocolError, TrainingDiverged
+from fedbus.messages import (
+    Abstained,
+    Advertise,
+    Assignment,
+    BestWeights,
+    Described,
+    EncryptedSum,
+    GlobalWeights,
+    Message,
+    PeerKeys,
+    PeerShares,
+    PlainUpdate,
+    RevealRequest,
+)
+from fedbus.session import Session
+from fedbus.settings import PartySettings
+from fedbus.weights import Weights
+from parties import network
+from parties.homomorphic import Encryption
+from parties.local import Local
+from parties.masked import Masking
+from parties.policy import Policy
+from parties.share import Result
+from parties.tables import Tables
+from parties.trust import Trust
+
+log = structlog.get_logger()
+
+# Of a model as safetensors, beside its weights; names and shapes.
+_HEADER_BYTES = 1024**2
+
+_ORDERS: tuple[type[Message], ...] = (Advertise, PeerKeys, PeerShares, Assignment, RevealRequest, EncryptedSum)
+
+
+def take_part(session: Session, engine: Engine, tables: Tables, policy: Policy, settings: PartySettings) -> Result:
+    """A party's part; see the module.
+
+    Raises:
+        JobRefused: the party's policy does not allow it, or the network cannot be made.
+        ConfigError: no identity or no roster where the aggregation needs them.
+        DataError: a label that does not fit the loss.
+        ProtocolError: the coordinator or a party sent what the protocol does not allow.
+    """
+    spec = session.average
+    policy.check_average(spec)
+    member = Member(session, engine, tables, settings)
+    if not session.resumed:
+        session.send(session.coordinator, member.local.described)
+    session.greet(session.coordinator)
+    while True:
+        kind = session.next_order(session.coordinator, _ORDERS)
+        result = member.follow(kind)
+        if result is not None:
+            return result
+
+
+class Member:
+    """A party in a job under way."""
+
+    def __init__(self, session: Session, engine: Engine, tables: Tables, settings: PartySettings) -> None:
+        self.session = session
+        self.spec = session.average
+        state = session.restore() or {}
+        trained = state.get("trained", 0)
+        self.local = Local(self.spec, tables, session.party, settings.processes, trained)
+        self.hiding: Masking | Encryption | None = None
+        if self.spec.params.aggregation != "plain":
+            trust = Trust.of(settings, self.spec.parties)
+            if self.spec.params.aggregation == "masked":
+                self.hiding = Masking(session, trust, state)
+            else:
+                self.hiding = Encryption(session, engine, trust, state)
+
+    def checkpoint(self, round_: int | None = None) -> None:
+        """Make the end of a session round durable."""
+        hiding = {} if self.hiding is None else self.hiding.state
+        self.session.checkpoint({**hiding, "trained": self.local.trained}, round_=round_)
+
+    def follow(self, kind: type[Message]) -> Result | None:
+        """Carry out the order of this session round; the result where it was the last."""
+        session, lead = self.session, self.session.coordinator
+        if kind is Assignment:
+            order = session.recv(lead, Assignment)
+            if order.task == Task.CONCLUDE:
+                return self._conclude(order)
+            # Whoever is late with one sum is in time for the next.
+            if not session.is_overtaken(lead, _ORDERS):
+                self._contribute(order)
+            return None
+        hiding = self.hiding
+        if isinstance(hiding, Masking):
+            self._exchange_masks(hiding, kind)
+        elif isinstance(hiding, Encryption):
+            self._exchange_key(hiding, kind)
+        else:
+            raise ProtocolError(f"{lead} sent a {kind.kind}, which aggregation 'plain' does not have")
+        return None
+
+    def _exchange_masks(self, masking: Masking, kind: type[Message]) -> None:
+        session, lead = self.session, self.session.coordinator
+        if kind is Advertise:
+            session.send(lead, masking.advertise(session.recv(lead, Advertise)))
+        elif kind is PeerKeys:
+            sealed = masking.deal(session.recv(lead, PeerKeys))
+            self.checkpoint(session.round - 1)
+            session.send(lead, sealed)
+        elif kind is PeerShares:
+            masking.keep(session.recv(lead, PeerShares))
+            self.checkpoint()
+        elif kind is RevealRequest:
+            session.send(lead, masking.reveal(session.recv(lead, RevealRequest)))
+            self.checkpoint()
+        else:
+            raise ProtocolError(f"{lead} sent a {kind.kind}, which aggregation 'masked' does not have")
+
+    def _exchange_key(self, encryption: Encryption, kind: type[Message]) -> None:
+        session, lead = self.session, self.session.coordinator
+        if kind is Advertise:
+            session.send(lead, encryption.advertise(session.recv(lead, Advertise)))
+        elif kind is PeerKeys:
+            dealt = encryption.deal(session.recv(lead, PeerKeys))
+            self.checkpoint(session.round - 1)
+            for message in dealt or ():
+                session.send(lead, message)
+        elif kind is PeerShares:
+            encryption.keep(session.recv(lead, PeerShares))
+            self.checkpoint()
+        elif kind is EncryptedSum:
+            pieces = session.recv_stream(lead, EncryptedSum)
+            first = next(pieces)
+            shape = self.local.plan_of_length(first.numbers)
+            session.send_stream(lead, encryption.open(first, shape, pieces), len(shape.spans))
+            self.checkpoint()
+        else:
+            raise ProtocolError(f"{lead} sent a {kind.kind}, which aggregation 'paillier' does not have")
+
+    def _contribute(self, order: Assignment) -> None:
+        """Answer with this party's vector, or say why there is none."""
+        session, lead = self.session, self.session.coordinator
+        if order.task == Task.INITIALISE:
+            blob = bytes(network.weights(self.local.module).blob)
+            starts = range(0, len(blob), codec.CHUNK_BYTES)
+            pieces = (GlobalWeights(blob[start : start + codec.CHUNK_BYTES]) for start in starts)
+            session.send_stream(lead, pieces, len(starts))
+            return
+        model = self._received(GlobalWeights) if order.task in (Task.TRAIN, Task.EVALUATE) else None
+        began = time.monotonic()
+        try:
+            with session.phase(order.task):
+                shape, vector = self.local.vector(order, model, session.random("privacy").read)
+        except TrainingDiverged as error:
+            log.warning("this party abstains", job=session.job, round=order.number, reason=str(error))
+            session.send(lead, Abstained(str(error)))
+            return
+        seconds = time.monotonic() - began
+        with session.phase("hide"):
+            self._send(order, shape, vector, seconds)
+
+    def _send(self, order: Assignment, shape: Plan, vector: Iterator[tuple[int, np.ndarray]], seconds: float) -> None:
+        session, lead, hiding = self.session, self.session.coordinator, self.hiding
+        if isinstance(hiding, Masking):
+            masked = hiding.answer(order, vector, seconds)
+            session.send_stream(lead, masked, len(shape.spans))
+        elif isinstance(hiding, Encryption):
+            pieces = list(hiding.answer(shape, vector, seconds))
+            session.send_stream(lead, pieces, len(pieces))
+        else:
+            plain = (PlainUpdate(residues.tobytes(), seconds) for _, residues in vector)
+            session.send_stream(lead, plain, len(shape.spans))
+            self.checkpoint()
+
+    def _conclude(self, order: Assignment) -> Result:
+        """Keep the last model, and the best one where that is another."""
+        session, lead = self.session, self.session.coordinator
+        model: dict[str, Any] = {
+            "role": "party",
+            "columns": list(self.local.train.columns),
+            "mean": order.mean,
+            "scale": order.scale,
+            "rounds": order.number,
+            "last": bytes(self._received(GlobalWeights).blob),
+        }
+        if order.best >= 0:
+            model |= {"best": bytes(self._received(BestWeights).blob), "best_rounds": order.best}
+        log.info("model kept", job=session.job, rounds=order.number, coordinator=lead)
+        return Result(codec.pack(model), {"clipped": self.local.clipped})
+
+    def _received(self, kind: type[GlobalWeights] | type[BestWeights]) -> Weights:
+        """A model that the coordinator sent in this round; ProtocolError where it is not of this network's shape."""
+        blob = bytearray()
+        for message in self.session.recv_stream(self.session.coordinator, kind):
+            blob += message.data
+            if len(blob) > len(self.local.shape.blob) + _HEADER_BYTES:
+                raise ProtocolError(f"{self.session.coordinator} sent a model larger than this network")
+        model = Weights.parse(blob)
+        self.local.check(model, self.session.coordinator)
+        return model

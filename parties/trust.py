@@ -1,0 +1,57 @@
+"""Whom a party believes: its own identity, and the roster of the others."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from fedbus.errors import ConfigError, ProtocolError
+from fedbus.identity import Identity, Roster
+from fedbus.settings import PartySettings
+
+_MASK_KEYS = "fedbus mask keys"
+
+
+@dataclass(frozen=True, slots=True)
+class Trust:
+    """A party's identity and the public keys of all others."""
+
+    name: str
+    identity: Identity
+    roster: Roster
+
+    @classmethod
+    def of(cls, settings: PartySettings, parties: Sequence[str]) -> Trust:
+        """From the files that a party's settings name.
+
+        Raises:
+            ConfigError: they are missing or wrong, or a party of the job is not on the roster, or the party is on it
+                with another key than its own.
+        """
+        for key in ("identity", "roster"):
+            if not getattr(settings, key):
+                raise ConfigError(
+                    f"{settings.name}'s party file: {key}: missing; parties that hide their updates behind masks have "
+                    "to know each other's keys: `fedbus identity --help` tells how to make them"
+                )
+        identity = Identity.load(settings.path(settings.identity))
+        path = settings.path(settings.roster)
+        roster = Roster.load(path)
+        missing = [party for party in parties if party not in roster.names]
+        if missing:
+            raise ConfigError(f"{path}: [parties] has no key of {', '.join(missing)}, who take part in the job")
+        if roster.public(settings.name) != identity.public:
+            raise ConfigError(f"{path}: parties.{settings.name}: is not the key in {settings.path(settings.identity)}")
+        return cls(settings.name, identity, roster)
+
+    def sign(self, job: str, window: int, channel: bytes, keys: bytes) -> bytes:
+        """This party's word that these keys are its own in this window of this job."""
+        return self.identity.sign(_MASK_KEYS, job.encode(), str(window).encode(), self.name.encode(), channel, keys)
+
+    def verify(self, party: str, signature: bytes, job: str, window: int, channel: bytes, keys: bytes) -> None:
+        """Raises ProtocolError where these keys are not the party's own, or it is not on the roster."""
+        parts = (job.encode(), str(window).encode(), party.encode(), channel, keys)
+        try:
+            self.roster.verify(party, signature, _MASK_KEYS, *parts)
+        except ProtocolError as error:
+            raise ProtocolError(f"the mask keys that came as {party}'s are not its own: {error}") from error
