@@ -56,8 +56,11 @@ def test_encodes_as_exact_fractions_say(bits: int, values: list[float], weight: 
     assert [signed(int(residue), bits) for residue in encoded] == expected
 
 
-def test_a_vector_longer_than_a_block_is_encoded_in_every_part() -> None:
-    values = np.random.default_rng(1).uniform(-100, 100, 200_001)
+# Blocks of the arithmetic have 2**16 values; one less and one more.
+@pytest.mark.parametrize("count", [2**16 - 1, 2**16, 2**16 + 1, 2**17 + 1, 200_001])
+def test_a_vector_longer_than_a_block_is_encoded_in_every_part(count: int) -> None:
+    values = np.random.default_rng(1).uniform(50, 100, count)
+    values[::2] *= -1
     expected = np.rint(values * 0.25 * 65536).astype(np.int64) % 2**32
     assert (RING.encode(values, 0.25) == expected).all()
     assert np.abs(RING.decode(RING.encode(values)) - values).max() <= 0.5 / 65536
