@@ -20,6 +20,7 @@ HOMES = {
     "gmpy2": "fedbus/crypto/",
     "rbcl": "fedbus/crypto/curve.py",
     "cryptography": "fedbus/crypto/",
+    "shamirs": "fedbus/crypto/shares.py",
     "typer": "fedbus/cli/",
     "duckdb": "parties/",
 }
