@@ -119,7 +119,7 @@ class Lead:
         if self.budget is None or self.budget.allows(self.course.trained + 1):
             return True
         if not self.course.trained:
-            raise JobFailed("the privacy budget does not allow a single round; raise privacy.noise_multiplier or epsilon")
+            raise JobFailed("the privacy budget does not allow one round; raise privacy.noise_multiplier or epsilon")
         self.course.ended = "one more round would pass the privacy budget (privacy.epsilon)"
         return False
 

@@ -113,7 +113,7 @@ class Cohort:
             raise JobFailed(self._too_few(least))
         if all_of:
             for party in open_:
-                log.warning("a party did not answer in time; the round goes on without it", job=session.job, party=party)
+                log.warning("a party is late; the round goes on without it", job=session.job, party=party)
                 self.reasons[party] = f"did not answer within {self.spec.params.deadline:g} s (params.deadline)"
                 self._absent[party] = time.monotonic()
         return in_order(there, self.spec)

@@ -15,7 +15,7 @@ from fedbus import codec, topology
 from fedbus.broker.base import Broker, Outgoing
 from fedbus.crypto.engine import Engine
 from fedbus.errors import BrokerError, FedbusError, JobError, JobRefused, PeerSilent, StoreError
-from fedbus.jobs import JobSpec, JobState, LinearJob
+from fedbus.jobs import AverageJob, JobSpec, JobState, LinearJob
 from fedbus.messages import Accepted, Envelope, Finished, Message, Outcome, Start
 from fedbus.process import peak_memory
 from fedbus.retry import delay
@@ -94,7 +94,7 @@ class Conductor:
         joined = self._joined(session)
         figures = _coordinate(spec)(session, self._engine)
         session.at(session.round + 1)
-        results = {party: session.recv(party, Finished).figures for party in spec.parties}
+        results = _finished(session)
         sent = {party: figures_of["bytes_sent"] for party, figures_of in results.items()}
         memory = {party: figures_of["peak_memory_bytes"] for party, figures_of in results.items()}
         return {
@@ -188,6 +188,21 @@ class Conductor:
         if record is None:
             raise StoreError(f"{self._store.path}: job {session.job} is not in the ledger")
         return record
+
+
+def _finished(session: Session) -> dict[str, dict[str, Any]]:
+    """What parties add to the report: all of them, or of a job that can do without one those who are there in time."""
+    spec, parties = session.spec, session.spec.parties
+    if isinstance(spec, AverageJob):
+        waiting = set(parties)
+
+        def done() -> bool:
+            waiting.difference_update([p for p in waiting if session.arrived(p, Finished)], session.failures)
+            return not waiting
+
+        session.wait_until(done, spec.params.deadline)
+        parties = tuple(party for party in parties if session.arrived(party, Finished))
+    return {party: session.recv(party, Finished).figures for party in parties}
 
 
 def _coordinate(spec: JobSpec) -> Callable[[Session, Engine], dict[str, Any]]:

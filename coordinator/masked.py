@@ -160,7 +160,7 @@ class MaskedSums:
             secrets = shares.open_all(revealed, self._cohort.spec.threshold)
         except CryptoError as error:
             raise ProtocolError(f"shares of {', '.join(revealing)} do not open a mask: {error}") from error
-        for party, seed in zip(survivors, secrets, strict=False):
+        for seed in secrets[: len(survivors)]:
             secure_masks.remove_self(total, secure_masks.self_secret(seed, label), 0)
         for party, seed in zip(dropped, secrets[len(survivors) :], strict=True):
             private, public = secure_masks.mask_key(seed)

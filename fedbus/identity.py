@@ -142,6 +142,10 @@ class Roster:
         """The parties, in the order of their names."""
         return tuple(sorted(self._keys))
 
+    def public(self, name: str) -> str:
+        """A party's public key as the file has it; raises KeyError where it is not on the roster."""
+        return _PUBLIC + base64.b64encode(self._keys[name]).decode()
+
     def verify(self, name: str, signature: bytes, purpose: str, *parts: bytes) -> None:
         """Make sure that a party signed these parts for this purpose.
 

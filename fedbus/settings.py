@@ -4,6 +4,8 @@ Environment variables win over the file:
 
     FEDBUS_AMQP_URL          the broker's URL, with user and password
     FEDBUS_AMQP_URL_FILE     a file that holds it, as secret stores hand it over
+    FEDBUS_IDENTITY          a party's private key file, made by `fedbus identity`
+    FEDBUS_ROSTER            the file with the public keys of all parties
     FEDBUS_METRICS_ADDRESS   host:port of the /metrics page
     FEDBUS_PROCESSES         child processes for arithmetic; 0 computes in the process itself
     FEDBUS_TIER              "portable" or "native" arithmetic; the faster that the machine has where it is not set
@@ -122,6 +124,9 @@ def load_party(path: Path, environment: Mapping[str, str] | None = None) -> Part
     fields = _merged(path, environment)
     if "algorithm" in fields:
         raise ConfigError(f"{path}: this is a job file; a party file has the keys name, state and [datasets.…]")
+    for key in ("identity", "roster"):
+        if file := environment.get(f"FEDBUS_{key.upper()}"):
+            fields[key] = str(Path(file).resolve())
     policy = fields.setdefault("policy", {})
     if environment.get("FEDBUS_SIMULATION", "").lower() == "true" and isinstance(policy, dict):
         policy.setdefault("insecure_for_tests", True)

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
+import msgspec
 import structlog
 
 from fedbus import jobs, metrics, process, settings
@@ -24,7 +25,8 @@ from fedbus.broker.node import Node
 from fedbus.client import Client
 from fedbus.crypto.engine import Engine
 from fedbus.errors import ConfigError, FedbusError, JobFailed
-from fedbus.jobs import JobSpec
+from fedbus.identity import Identity
+from fedbus.jobs import AverageJob, JobSpec
 from fedbus.messages import Progress, StateChanged
 from fedbus.process import Factory, S
 from fedbus.settings import CoordinatorSettings, PartySettings
@@ -34,6 +36,8 @@ log = structlog.get_logger()
 
 _CLIENT = "client"
 _END_SECONDS = 10.0
+_ROSTER = "roster.toml"
+_TRUST = ("identity", "roster")
 
 Watch = Callable[[StateChanged | Progress], None]
 Note = Callable[[str], object]
@@ -72,6 +76,8 @@ def run(
     spec = jobs.load(job_file)
     parties = _parties(spec, files)
     with tempfile.TemporaryDirectory(prefix="fedbus-simulate-") as folder:
+        if isinstance(spec, AverageJob):
+            parties = _introduce(parties, Path(folder))
         if broker == "memory":
             federation = _in_memory(spec, parties, Path(folder), roles)
         else:
@@ -92,6 +98,19 @@ def _parties(spec: JobSpec, files: Sequence[Path]) -> list[PartySettings]:
     if given != wanted:
         raise ConfigError(f"the job needs a party file for {', '.join(wanted)}; given: {', '.join(given) or 'none'}")
     return parties
+
+
+def _introduce(parties: Sequence[PartySettings], folder: Path) -> list[PartySettings]:
+    """Give the parties identities for this job, and the roster of them, unless all have their own."""
+    if all(party.identity and party.roster for party in parties):
+        return list(parties)
+    lines, introduced = ["[parties]"], []
+    for party in parties:
+        file = folder / f"{party.name}.key"
+        lines.append(f'{party.name} = "{Identity.create(file).public}"')
+        introduced.append(msgspec.structs.replace(party, identity=str(file), roster=str(folder / _ROSTER)))
+    (folder / _ROSTER).write_text("\n".join(lines) + "\n", "utf-8")
+    return introduced
 
 
 def _follow(client: Client, job: str, watch: Watch, check: Check) -> dict[str, Any]:
@@ -142,8 +161,16 @@ def _on_rabbitmq(
         commands = {spec.coordinator: [*process.script("fedbus-coordinator"), "--config", str(config)]}
         for party, file in zip(parties, files, strict=True):
             commands[party.name] = [*process.script("fedbus-party"), "--config", str(file)]
+        trust = {
+            party.name: {
+                f"FEDBUS_{key.upper()}": str(party.path(getattr(party, key))) for key in ("identity", "roster")
+            }
+            for party in parties
+            if party.identity and party.roster
+        }
         running = {
-            name: stack.enter_context(_process(name, command, urls, folder)) for name, command in commands.items()
+            name: stack.enter_context(_process(name, command, urls, folder, trust.get(name, {})))
+            for name, command in commands.items()
         }
         note(f"starting a process each for {', '.join(running)}")
         for name, child in running.items():
@@ -172,11 +199,13 @@ def _broker(spec: JobSpec, note: Note) -> Iterator[dict[str, str]]:
 
 
 @contextlib.contextmanager
-def _process(name: str, command: list[str], urls: dict[str, str], folder: Path) -> Iterator[subprocess.Popen[str]]:
+def _process(
+    name: str, command: list[str], urls: dict[str, str], folder: Path, trust: dict[str, str]
+) -> Iterator[subprocess.Popen[str]]:
     # A shared user cannot vouch for a sender's name.
     verify = "false" if len(set(urls.values())) == 1 else "true"
     environment = {**os.environ, "FEDBUS_AMQP_URL": urls[name], "FEDBUS_VERIFY_SENDER": verify}
-    environment |= {"FEDBUS_METRICS_ADDRESS": "127.0.0.1:0", "FEDBUS_SIMULATION": "true"}
+    environment |= {"FEDBUS_METRICS_ADDRESS": "127.0.0.1:0", "FEDBUS_SIMULATION": "true", **trust}
     with (folder / f"{name}.log").open("w", encoding="utf-8") as log:
         child = subprocess.Popen(  # noqa: S603  # our own scripts
             [*command, "--until-end-of-input"],

@@ -34,7 +34,6 @@ from fedbus.messages import (
     Advertise,
     Assignment,
     BestWeights,
-    Described,
     EncryptedSum,
     GlobalWeights,
     Message,

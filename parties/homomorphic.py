@@ -96,9 +96,7 @@ class Encryption:
         if bits != self._session.average.params.key_bits:
             raise ProtocolError(f"{window.names[0]} dealt a key of {bits} bits, not of params.key_bits")
 
-    def answer(
-        self, plan: Plan, vector: Iterator[tuple[int, np.ndarray]], seconds: float
-    ) -> Iterator[EncryptedUpdate]:
+    def answer(self, plan: Plan, vector: Iterator[tuple[int, np.ndarray]], seconds: float) -> Iterator[EncryptedUpdate]:
         """A vector's pieces, packed and encrypted."""
         key, slots = self._key().public, slots_of(plan, self._session.average)
         whole = np.concatenate([residues for _, residues in vector])

@@ -86,9 +86,7 @@ class Local:
         """ProtocolError where a model is not of this network's shape."""
         model.check_like(self.shape, sender)
 
-    def vector(
-        self, order: Assignment, model: Weights | None, random: Callable[[int], bytes]
-    ) -> tuple[Plan, Pieces]:
+    def vector(self, order: Assignment, model: Weights | None, random: Callable[[int], bytes]) -> tuple[Plan, Pieces]:
         """This party's vector for a task, its residues in pieces as the plan cuts them.
 
         Args:
@@ -134,9 +132,7 @@ class Local:
         if not self._budget.allows(self.trained + 1):
             raise JobRefused("one more round would pass the privacy budget (privacy.epsilon)")
         self.trained += 1
-        private_training.train_private(
-            self.module, features, _label(self.train), spec.params, spec.privacy, random
-        )
+        private_training.train_private(self.module, features, _label(self.train), spec.params, spec.privacy, random)
         return 0.0
 
     def _statistics(self, order: Assignment, shape: Plan) -> Pieces:

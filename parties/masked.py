@@ -1,6 +1,6 @@
 """Secure aggregation at a party: its vector travels behind masks that cancel in the sum over all parties.
 
-For one sum, with u and v parties, s_uv the secret that the pair's X25519 keys agree on, b_u a seed of u's own, and PRG a
+For one sum, with u and v parties, s_uv the secret that the pair's X25519 keys agree on, b_u a seed of u's own, PRG a
 ChaCha20 stream modulo 2^k (keys and shares of many sums are exchanged at once, see parties/channels.py):
 
     1. party -> coordinator  y_u = x_u + PRG(b_u) + sum over v > u of PRG(s_uv) - sum over v < u of PRG(s_uv)

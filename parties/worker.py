@@ -27,7 +27,7 @@ from fedbus.errors import (
     ProtocolError,
     StoreError,
 )
-from fedbus.jobs import JobState
+from fedbus.jobs import JobState, LinearJob
 from fedbus.messages import Accepted, Envelope, Failed, Finished, Outcome, Start, StateChanged
 from fedbus.post import publish_event
 from fedbus.process import GRACE_SECONDS, peak_memory
@@ -36,6 +36,7 @@ from fedbus.settings import PartySettings
 from fedbus.store import Store
 from parties import gram, linear, tables
 from parties.policy import Policy
+from parties.share import Result
 
 log = structlog.get_logger()
 
@@ -223,20 +224,29 @@ class Worker:
         return self._outcome(run)
 
     def _take_part(self, session: Session) -> None:
-        spec, params = session.spec, session.spec.params
+        spec = session.spec
         session.open()
-        self._policy.check_job(spec.algorithm, params.key_bits, params.insecure_for_tests)
+        self._policy.check_job(spec)
         own = tables.load(self._settings, spec)
         rows = {"train": len(own.train), "test": len(own.test) if own.test else 0}
         if not session.resumed:
             session.send(session.coordinator, Accepted(rows, len(own.train.columns), self._metrics_url))
-        solver = _SOLVERS[spec.params.solver]
-        role = solver.guest if session.role == "guest" else solver.host
-        result = role(session, self._engine, own, self._policy)
+        result = self._carry_out(session, own)
         self._store.save_model(session.job, result.model)
         session.at(session.round + 1)
         figures = {**result.figures, "bytes_sent": session.bytes_sent, "peak_memory_bytes": peak_memory()}
         session.send(session.coordinator, Finished(figures))
+
+    def _carry_out(self, session: Session, own: tables.Tables) -> Result:
+        """This party's part of the job's algorithm."""
+        if isinstance(session.spec, LinearJob):
+            solver = _SOLVERS[session.spec.params.solver]
+            role = solver.guest if session.role == "guest" else solver.host
+            return role(session, self._engine, own, self._policy)
+        # Only those who train networks wait for torch to be loaded.
+        from parties import average
+
+        return average.take_part(session, self._engine, own, self._policy, self._settings)
 
     def _outcome(self, run: _Run) -> Outcome | None:
         """Wait for the coordinator's word; without one the job has failed, unless this process is stopping."""

@@ -12,9 +12,9 @@ import typer
 from rich.console import Console
 
 from fedbus import __version__, process, signals
-from fedbus.display import print_report
 from fedbus.errors import ConfigError, FedbusError, JobFailed
 from fedbus.jobs import JobState
+from fedbus.report import print_report
 
 app = typer.Typer(
     name="fedbus",

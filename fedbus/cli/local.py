@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -13,7 +14,7 @@ from fedbus import batching, jobs, settings
 from fedbus.cli.app import JobFile, JsonFile, app, check_writable, finish, write
 from fedbus.display import Display, print_plan
 from fedbus.errors import ConfigError, JobRefused
-from fedbus.jobs import JobSpec
+from fedbus.jobs import AverageJob, JobSpec, LinearJob
 from fedbus.schema import nearest
 from fedbus.settings import PartySettings
 
@@ -58,8 +59,9 @@ def _own(file: Path, spec: JobSpec) -> tuple[PartySettings, Tables]:
     if party.name not in spec.parties:
         raise ConfigError(f"{file}: name: {party.name!r} has no part in the job; {nearest(party.name, spec.parties)}")
     own = tables.load(party, spec)
-    # What is constant in the whole table is so in any part of it.
-    Scaling.fit(own.train)
+    if isinstance(spec, LinearJob):
+        # What is constant in the whole table is so in any part of it.
+        Scaling.fit(own.train)
     return party, own
 
 
@@ -67,12 +69,16 @@ def _check_policy(file: Path, party: PartySettings, own: Tables, spec: JobSpec) 
     """Hold a party's policy against a job, as far as its own rows tell: no more than these can be common."""
     from parties.policy import Policy
 
-    policy, params, rows = Policy.of(party), spec.params, len(own.train)
-    trained = spec.trained({party.name: len(own.train.columns)})
+    policy, rows = Policy.of(party), len(own.train)
     try:
         policy.check_job(spec)
-        policy.check_alignment(rows)
-        policy.check_batches(rows // batching.count(rows, params.batch_size), trained, params.solver)
+        if isinstance(spec, AverageJob):
+            policy.check_average(spec)
+        elif isinstance(spec, LinearJob):
+            params = spec.params
+            trained = spec.trained({party.name: len(own.train.columns)})
+            policy.check_alignment(rows)
+            policy.check_batches(rows // batching.count(rows, params.batch_size), trained, params.solver)
     except JobRefused as error:
         raise JobRefused(f"{file}: {error}") from error
 
@@ -159,14 +165,36 @@ def simulate(
     """
     from coordinator.service import Service
     from fedbus import simulate as simulation
-    from parties import pooled
+    from parties.comparison import compare
     from parties.worker import Worker
 
     check_writable(json_file)
-    roles = simulation.Roles(coordinator=Service, party=Worker, compare=pooled.compare)
+    roles = simulation.Roles(coordinator=Service, party=Worker, compare=compare)
     with Display(jobs.load(job_file).name) as display:
         report = simulation.run(job_file, party_files, broker.value, roles, display.show, display.note)
     finish(report, json_file)
+
+
+@app.command()
+def identity(
+    party_file: Annotated[Path, typer.Argument(help="Party file (TOML), whose `identity` says where the key belongs.")],
+) -> None:
+    """Make a party's identity where it has none yet, and print its line for the roster.
+
+    The private key stays in the file that the party file's `identity` names. The line goes to the operators of all
+    other parties, by a way that the coordinator and the broker have no part in; each puts it into the table [parties]
+    of the file that its `roster` names.
+    """
+    from fedbus.identity import Identity
+
+    party = settings.load_party(party_file)
+    if not party.identity:
+        raise ConfigError(
+            f'{party_file}: identity: missing; add identity = "state/{party.name}.key" and roster = "roster.toml"'
+        )
+    path = party.path(party.identity)
+    own = Identity.load(path) if path.exists() else Identity.create(path)
+    sys.stdout.write(f'{party.name} = "{own.public}"\n')
 
 
 @app.command()

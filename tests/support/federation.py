@@ -18,14 +18,14 @@ from fedbus.jobs import JobSpec
 from fedbus.messages import Progress, StateChanged
 from fedbus.settings import PartySettings, load_party
 from fedbus.store import Store
-from parties import pooled as pooled_rows
 from parties import tables
+from parties.comparison import compare
 from parties.data import Scaling
 from parties.optimizer import Optimizer
 from parties.worker import Worker
 
 DATA = Path(__file__).resolve().parents[2] / "ops" / "data"
-ROLES = simulate.Roles(coordinator=Service, party=Worker, compare=pooled_rows.compare)
+ROLES = simulate.Roles(coordinator=Service, party=Worker, compare=compare)
 
 MOTOR_HOST_COLUMNS = ["ambient", "coolant", "u_d", "u_q", "torque", "i_d", "i_q"]
 
@@ -85,7 +85,7 @@ class Federation:
             store.checkpoint = recorded  # type: ignore[method-assign]
             return Worker(config, broker, store, engine, url)
 
-        report = self.run(roles=simulate.Roles(coordinator=Service, party=party, compare=pooled_rows.compare))
+        report = self.run(roles=simulate.Roles(coordinator=Service, party=party, compare=compare))
         return report, positions
 
     def settings(self) -> list[PartySettings]:

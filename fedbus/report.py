@@ -1,0 +1,121 @@
+"""How a job's report looks on a terminal."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+_BARS = "▁▂▃▄▅▆▇█"
+_CURVE_WIDTH = 60
+
+
+def print_report(report: dict[str, Any]) -> None:
+    """A job's report on standard output."""
+    console = Console()
+    print_facts(console, _FACTS[report["algorithm"]](report))
+    if "coefficients" in report:
+        console.print(_coefficients(report))
+
+
+def print_facts(console: Console, facts: list[tuple[str, str]]) -> None:
+    """Names and values, a line each."""
+    # Lines, not a table: where output is no terminal, a table would break them at 80 columns.
+    width = max(len(name) for name, _ in facts)
+    for name, value in facts:
+        line = Text.assemble((f"{name:{width}}", "bold"), f"  {value}")
+        console.print(line, highlight=False, soft_wrap=True)
+
+
+def _linear_facts(report: dict[str, Any]) -> list[tuple[str, str]]:
+    rows = ", ".join(f"{party} {count['train']:,}" for party, count in report["rows"].items())
+    latency = report["round_latency_seconds"]
+    facts = [
+        ("job", f"{report['job']} {report['state']} after {report['seconds']:.1f} s"),
+        ("rows", f"{rows}; in common {report['aligned_rows']:,}"),
+        ("training", f"{report['rounds']} rounds, {report['epochs']} epochs, {_ending(report)}"),
+        ("loss", f"{report['loss'][0]:.6g} at first, {report['final_loss']:.6g} at the end  {curve(report['loss'])}"),
+        ("train", _score(report["train"])),
+    ]
+    for key, name in (("test", "test"), ("pooled_train", "pooled, train"), ("pooled_test", "pooled, test")):
+        if key in report:
+            facts.append((name, _score(report[key])))
+    if "max_coefficient_difference" in report:
+        facts.append(("difference", f"{report['max_coefficient_difference']:.2e} at most between coefficients"))
+    facts += [
+        ("round latency", f"p50 {latency['p50']:.3f} s, p99 {latency['p99']:.3f} s"),
+        ("bytes sent", ", ".join(f"{party} {count:,}" for party, count in report["bytes_sent"].items())),
+        ("metrics", _pages(report["metrics"])),
+    ]
+    return facts
+
+
+def _pages(urls: dict[str, str]) -> str:
+    """The addresses of /metrics; in one process all roles share one."""
+    if len(set(urls.values())) == 1:
+        return f"{next(iter(urls.values()))} (all in one process)"
+    return ", ".join(f"{party} {url}" for party, url in urls.items())
+
+
+def _ending(report: dict[str, Any]) -> str:
+    return "converged" if report["converged"] else "not converged: params.max_epochs reached"
+
+
+def _score(metrics: dict[str, float]) -> str:
+    return f"MSE {metrics['mse']:.5g}, RMSE {metrics['rmse']:.5g}, R2 {metrics['r2']:.5f}"
+
+
+def _coefficients(report: dict[str, Any]) -> Table:
+    table = Table("party", "column", "federated", "pooled", "difference", title="Coefficients of standardised columns")
+    rows = [(party, column, pair) for party, pairs in report["coefficients"].items() for column, pair in pairs.items()]
+    for party, column, pair in [*rows, ("", "intercept", report["intercept"])]:
+        difference = abs(pair["federated"] - pair["pooled"])
+        table.add_row(party, column, f"{pair['federated']:.6f}", f"{pair['pooled']:.6f}", f"{difference:.1e}")
+    return table
+
+
+def _average_facts(report: dict[str, Any]) -> list[tuple[str, str]]:
+    rows = ", ".join(f"{party} {count['train']:,}" for party, count in report["rows"].items())
+    overhead, latency = report["round_overhead_seconds"], report["round_latency_seconds"]
+    missing = sum(report["missing"])
+    facts = [
+        ("job", f"{report['job']} {report['state']} after {report['seconds']:.1f} s"),
+        ("rows", rows),
+        ("training", f"{report['rounds']} rounds; {report['ended']}"),
+    ]
+    for key, name in (("loss", "loss"), ("test_loss", "loss, test")):
+        losses = [loss for loss in report.get(key, []) if loss is not None]
+        if losses:
+            facts.append((name, f"{losses[0]:.6g} at first, {losses[-1]:.6g} at the end  {curve(losses)}"))
+    if report.get("epsilon"):
+        facts.append(("privacy", f"epsilon {report['epsilon'][-1]:.4g} spent"))
+    for key, name in (("test", "test"), ("pooled_test", "pooled, test")):
+        if key in report:
+            facts.append((name, ", ".join(f"{label} {value:.5g}" for label, value in report[key].items())))
+    if "max_weight_difference" in report:
+        difference = f"{report['max_weight_difference']:.2e} at most between weights"
+        facts.append(("difference", f"{difference}, from federated averaging in one process"))
+    if missing or report["absent"]:
+        away = ", ".join(f"{party} ({reason})" for party, reason in report["absent"].items())
+        facts.append(("missing", f"{missing} updates in all{'; at the end ' + away if away else ''}"))
+    facts += [
+        ("round", f"p50 {latency['p50'] * 1e3:.1f} ms, p99 {latency['p99'] * 1e3:.1f} ms"),
+        ("overhead", f"p50 {overhead['p50'] * 1e3:.1f} ms of it, p99 {overhead['p99'] * 1e3:.1f} ms"),
+        ("bytes sent", ", ".join(f"{party} {count:,}" for party, count in report["bytes_sent"].items())),
+        ("metrics", _pages(report["metrics"])),
+    ]
+    return facts
+
+
+_FACTS = {"vertical-linear": _linear_facts, "fedavg": _average_facts}
+
+
+def curve(losses: list[float]) -> str:
+    """The losses as a line of bars, on at most _CURVE_WIDTH columns."""
+    step = max(1, -(-len(losses) // _CURVE_WIDTH))
+    shown = losses[::step]
+    low, high = min(shown), max(shown)
+    span = high - low or 1.0
+    return "".join(_BARS[int((loss - low) / span * (len(_BARS) - 1))] for loss in shown)
