@@ -141,6 +141,8 @@ class Lead:
         course, window, slot = self.course, -1, 0
         if task not in (Task.INITIALISE, Task.CONCLUDE):
             window, slot = self.sums.assign()
+        model = self.weights if task in (Task.TRAIN, Task.EVALUATE, Task.CONCLUDE) else None
+        short = model is not None and len(model.blob) <= CHUNK_BYTES
         order = Assignment(
             task=task.value,
             number=course.trained,
@@ -152,13 +154,12 @@ class Lead:
             exponents=tuple(course.exponents) if task in (Task.MEAN, Task.VARIANCE) else (),
             mean=course.mean,
             scale=course.scale,
+            model=bytes(model.blob) if model is not None and short else b"",
             best=course.best_model if task is Task.CONCLUDE and self._best_is_another() else -1,
         )
-        for party in members:
-            self.session.send(party, order)
-        if task in (Task.TRAIN, Task.EVALUATE, Task.CONCLUDE):
-            assert self.weights is not None  # noqa: S101  # they come before
-            send_weights(self.session, members, GlobalWeights, self.weights)
+        self.session.send(members, order)
+        if model is not None and not short:
+            send_weights(self.session, members, GlobalWeights, model)
 
     def _sum(self, task: Task) -> tuple[tuple[str, ...], Sum]:
         """Have a task's vectors made and summed; who was asked, and the sum."""

@@ -64,8 +64,7 @@ class EncryptedSums:
             return False
         asked = cohort.wait_for(cohort.spec.min_clients)
         order = begun or Advertise(self._window + 1, 0)
-        for party in asked:
-            session.send(party, order)
+        session.send(asked, order)
         told = session.decided(PeerKeys, session.round + 1)
         there = cohort.gather(MaskKeys, told.names if told else asked, cohort.spec.min_clients)
         # Whoever has the key deals it; the first of them all makes it.
@@ -73,8 +72,7 @@ class EncryptedSums:
         given = {party: session.recv(party, MaskKeys) for party in names}
         channels, signatures = ([getattr(given[p], name) for p in names] for name in ("channel", "signature"))
         session.at(session.round + 1)
-        for party in names:
-            session.send(party, PeerKeys(names, tuple(channels), (b"",) * len(names), tuple(signatures)))
+        session.send(names, PeerKeys(names, tuple(channels), (b"",) * len(names), tuple(signatures)))
         dealer = names[0]
         sealed = session.recv(dealer, SealedShares).sealed
         key = session.recv(dealer, PublicKey).key

@@ -108,8 +108,7 @@ class MaskedSums:
         return decided.names if decided else there
 
     def _tell(self, parties: Sequence[str], order: Message) -> None:
-        for party in parties:
-            self._session.send(party, order)
+        self._session.send(parties, order)
 
     def assign(self) -> tuple[int, int]:
         """Window and slot of the next sum."""

@@ -19,6 +19,9 @@ _STATISTICS_BITS = 40
 WINDOW_SUMS = 64
 # Loss of training, loss on held-out rows, part of the held-out rows that is classified rightly.
 METRICS = 3
+# Parameters of a network whose updates are short, however many bits an entry takes.
+_SMALL = 65_536
+_MOST_BITS = 50
 # A limb of a metric takes 16 bits of each party.
 _LEAST_BITS = 32
 
@@ -78,9 +81,21 @@ def plan(spec: AverageJob, task: str, columns: int, parameters: int) -> Plan:
     if task == Task.VARIANCE:
         # Of a value and a mean that are both below 1.
         return Plan(columns, measures=False, ring=FixedRing.plan(4.0, _STATISTICS_BITS, parties))
-    ring = FixedRing.plan(spec.params.clip_range, spec.params.fraction_bits, parties)
+    ring = FixedRing.plan(spec.params.clip_range, _fraction_bits(spec, parameters), parties)
     ring = FixedRing(max(ring.bits, _LEAST_BITS), ring.fraction_bits, ring.limit)
     return Plan(parameters if task == Task.TRAIN else 0, measures=True, ring=ring)
+
+
+def _fraction_bits(spec: AverageJob, parameters: int) -> int:
+    """Of updates: the job's, or what residues of 32 bits have room for besides clip_range; of 64 where bytes are few.
+
+    Rounding to 2^-50 is that of a double: averages are then those that floating point gives.
+    """
+    if spec.params.fraction_bits is not None:
+        return spec.params.fraction_bits
+    bits = 64 if parameters <= _SMALL else 32
+    # One bit for the sign, one for what rounding adds to a sum that is full already.
+    return max(1, min(_MOST_BITS, bits - 2 - exponent_of(spec.params.clip_range)))
 
 
 def shares(rows: Mapping[str, int]) -> dict[str, float]:

@@ -65,15 +65,15 @@ class Post:
             self._subscription.cancel()
             self._subscription = None
 
-    def send(self, envelope: Envelope) -> None:
-        """Journal a message, then publish it."""
-        stored = _stored(envelope, envelope.recipient, codec.encode(envelope))
-        if not self._store.post(stored):
+    def send(self, *envelopes: Envelope) -> None:
+        """Journal messages together, then publish them."""
+        made = [_stored(envelope, envelope.recipient, codec.encode(envelope)) for envelope in envelopes]
+        for envelope, stored, new in zip(envelopes, made, self._store.post(made), strict=True):
             # Sent before a restart: the same bytes again, or its recipient might get halves of two encryptions.
-            body = self._store.posted(stored.id)
-            stored = _stored(envelope, stored.peer, body) if body is not None else stored
-        self.bytes_sent += len(stored.body)
-        self._publish(stored)
+            body = None if new else self._store.posted(stored.id)
+            sent = stored if body is None else _stored(envelope, stored.peer, body)
+            self.bytes_sent += len(sent.body)
+            self._publish(sent)
 
     def report(self, envelope: Envelope) -> None:
         """Send the last message of a participant that cannot go on; even one whose store cannot be written."""

@@ -122,16 +122,14 @@ class Session:
             raise ValueError(f"round {round_} comes after round {self._place.round}")
         self._place = Place(round_, batch)
 
-    def send(self, to: str, message: Message) -> None:
+    def send(self, to: str | Sequence[str], message: Message) -> None:
         """Send a message; returns when it is in the outbox."""
         self._send(to, message, 0, 1)
 
     def send_stream(self, to: str | Sequence[str], messages: Iterable[Message], count: int) -> None:
         """Send `count` pieces of one long message, each as soon as it is made."""
-        recipients = (to,) if isinstance(to, str) else to
         for chunk, message in enumerate(messages):
-            for recipient in recipients:
-                self._send(recipient, message, chunk, count)
+            self._send(to, message, chunk, count)
 
     def recv(self, sender: str, kind: type[M]) -> M:
         """The sender's message of this kind at this place.
@@ -303,9 +301,10 @@ class Session:
             asked += 1
             self._post.whisper(self.coordinator, Resend("outcome", self.round, 0, []), asked)
 
-    def _send(self, to: str, message: Message, chunk: int, chunks: int) -> None:
+    def _send(self, to: str | Sequence[str], message: Message, chunk: int, chunks: int) -> None:
         self._post.mailbox.check()
-        self._post.send(self._envelope(to, message, chunk, chunks))
+        recipients = (to,) if isinstance(to, str) else to
+        self._post.send(*(self._envelope(recipient, message, chunk, chunks) for recipient in recipients))
 
     def _envelope(self, to: str, message: Message, chunk: int, chunks: int) -> Envelope:
         place = self._place

@@ -191,11 +191,11 @@ class Store:
 
     def receive(self, message: StoredMessage) -> bool:
         """Journal a message received; False where it is in the inbox already."""
-        return self._insert(t.inbox, "sender", message)
+        return self._insert(t.inbox, "sender", [message])[0]
 
-    def post(self, message: StoredMessage) -> bool:
-        """Journal a message to send; False where it is in the outbox already."""
-        return self._insert(t.outbox, "recipient", message)
+    def post(self, messages: Sequence[StoredMessage]) -> list[bool]:
+        """Journal messages to send, in one transaction; False of each that is in the outbox already."""
+        return self._insert(t.outbox, "recipient", messages)
 
     def posted(self, message_id: str) -> bytes | None:
         """The body of a message in the outbox."""
@@ -244,13 +244,17 @@ class Store:
             where = (table.job == job, table.recipient == recipient, table.round <= round_)
             connection.execute(t.outbox.delete().where(*where))
 
-    def _insert(self, table: sa.Table, peer: str, message: StoredMessage) -> bool:
-        row = {
-            "id": message.id, "job": message.job, peer: message.peer, "kind": message.kind, "round": message.round,
-            "batch": message.batch, "chunk": message.chunk, "body": message.body,
-        }  # fmt: skip
+    def _insert(self, table: sa.Table, peer: str, messages: Sequence[StoredMessage]) -> list[bool]:
+        rows = [
+            {
+                "id": message.id, "job": message.job, peer: message.peer, "kind": message.kind, "round": message.round,
+                "batch": message.batch, "chunk": message.chunk, "body": message.body,
+            }
+            for message in messages
+        ]  # fmt: skip
+        statement = insert(table).on_conflict_do_nothing()
         with self._writing() as connection:
-            return connection.execute(insert(table).values(**row).on_conflict_do_nothing()).rowcount == 1
+            return [connection.execute(statement, row).rowcount == 1 for row in rows]
 
     # Checkpoints and models.
 

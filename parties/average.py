@@ -173,7 +173,7 @@ class Member:
             pieces = (GlobalWeights(blob[start : start + codec.CHUNK_BYTES]) for start in starts)
             session.send_stream(lead, pieces, len(starts))
             return
-        model = self._received(GlobalWeights) if order.task in (Task.TRAIN, Task.EVALUATE) else None
+        model = self._model(order) if order.task in (Task.TRAIN, Task.EVALUATE) else None
         began = time.monotonic()
         try:
             with session.phase(order.task):
@@ -208,12 +208,20 @@ class Member:
             "mean": order.mean,
             "scale": order.scale,
             "rounds": order.number,
-            "last": bytes(self._received(GlobalWeights).blob),
+            "last": bytes(self._model(order).blob),
         }
         if order.best >= 0:
             model |= {"best": bytes(self._received(BestWeights).blob), "best_rounds": order.best}
         log.info("model kept", job=session.job, rounds=order.number, coordinator=lead)
         return Result(codec.pack(model), {"clipped": self.local.clipped})
+
+    def _model(self, order: Assignment) -> Weights:
+        """The model that an order is on; ProtocolError where it is not of this network's shape."""
+        if not order.model:
+            return self._received(GlobalWeights)
+        model = Weights.parse(bytearray(order.model))
+        self.local.check(model, self.session.coordinator)
+        return model
 
     def _received(self, kind: type[GlobalWeights] | type[BestWeights]) -> Weights:
         """A model that the coordinator sent in this round; ProtocolError where it is not of this network's shape."""

@@ -22,6 +22,8 @@ Pieces = Iterator[tuple[int, np.ndarray]]
 
 # So that means and variances, in units of a column's power of two, are doubles.
 _LARGEST = 2.0**500
+# Parameters of a network whose layers one core computes as fast as several.
+_SMALL = 100_000
 
 
 class Local:
@@ -40,7 +42,6 @@ class Local:
     """
 
     def __init__(self, spec: AverageJob, tables: Tables, party: str, processes: int | None, trained: int = 0) -> None:
-        training.configure(max(1, processes or os.cpu_count() or 1))
         self.spec = spec
         self.party = party
         self.train = tables.train
@@ -53,6 +54,7 @@ class Local:
             if table is not None:
                 training.check_label(_label(table), spec.params.loss, outputs, table.name)
         self.shape = network.weights(self.module)
+        training.configure(threads_for(len(self.shape), processes))
         self._scaled: tuple[bytes, np.ndarray, np.ndarray | None] | None = None
         self._budget = None
         if spec.privacy is not None:
@@ -171,6 +173,11 @@ class Local:
             test = None if self.test is None else (self.test.features - order.mean) / order.scale
             self._scaled = key, (self.train.features - order.mean) / order.scale, test
         return self._scaled[1], self._scaled[2]
+
+
+def threads_for(parameters: int, processes: int | None) -> int:
+    """How many threads torch is to compute with: for a small network the hand-over costs more than it gains."""
+    return 1 if parameters <= _SMALL else max(1, processes or os.cpu_count() or 1)
 
 
 def _label(table: Table) -> np.ndarray:

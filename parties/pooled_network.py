@@ -18,6 +18,7 @@ from fedbus.store import Store
 from fedbus.weights import Weights
 from parties import network, tables, training
 from parties.data import Table
+from parties.local import threads_for
 
 # Of strategies whose next model is the last one and the average of the updates.
 _AVERAGING = ("fedavg", "fedprox")
@@ -38,6 +39,7 @@ def compare(spec: AverageJob, job: str, parties: Sequence[PartySettings]) -> dic
     train = [((own.train.features - mean) / scale, _label(own.train)) for own in loaded]
     last = Weights.parse(bytearray(model["last"]))
     rounds = int(model["rounds"])
+    training.configure(threads_for(len(last), ordered[0].processes))
     figures: dict[str, Any] = {}
     if spec.strategy.name in _AVERAGING and spec.privacy is None and spec.params.client_fraction == 1.0:
         plain = federated_averaging(spec, train, rounds)

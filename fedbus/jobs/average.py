@@ -135,7 +135,8 @@ class AverageParams(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omi
         aggregation: "masked", the coordinator sees sums only; "paillier", not even these unless a party opens them;
             "plain", it sees each update.
         clip_range: of every entry of an update; beyond it entries are cut, and counted in the report.
-        fraction_bits: of the fixed point of updates.
+        fraction_bits: of the fixed point of updates; None is as many as residues of 32 bits allow, of 64 bits for a
+            small network.
         key_bits: of the Paillier key.
         client_fraction: of the parties, drawn at random for each round.
         min_clients: without so many a round waits; None is the threshold.
@@ -156,7 +157,7 @@ class AverageParams(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omi
     seed: Annotated[int, Meta(ge=0, le=2**31 - 1)] = 1
     aggregation: str = "masked"
     clip_range: Annotated[float, Meta(gt=0, le=1e6)] = 8.0
-    fraction_bits: Annotated[int, Meta(ge=8, le=40)] = 26
+    fraction_bits: Annotated[int, Meta(ge=8, le=52)] | None = None
     key_bits: KeyBits = MIN_KEY_BITS
     client_fraction: Annotated[float, Meta(gt=0, le=1)] = 1.0
     min_clients: Annotated[int, Meta(ge=1)] | None = None

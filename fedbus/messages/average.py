@@ -93,6 +93,7 @@ class Assignment(Message):
         rows, test_rows: of all parties together.
         exponents: of each column, for MEAN and VARIANCE.
         mean, scale: (columns,) float64, of all parties' rows, as far as they are known already.
+        model: that the task is on, as safetensors, where it is short; otherwise it follows as GlobalWeights.
         best: with CONCLUDE, the number of the model that follows as BestWeights; -1 where none does.
     """
 
@@ -107,6 +108,7 @@ class Assignment(Message):
     exponents: tuple[int, ...]
     mean: np.ndarray
     scale: np.ndarray
+    model: bytes = b""
     best: int = -1
 
 

@@ -46,7 +46,7 @@ def test_everything_survives_a_restart(path: Path) -> None:
         first.add_job("j", b"spec", JobState.RUNNING)
         secret = first.job("j").secret  # type: ignore[union-attr]
         first.receive(message(1, round_=2))
-        first.post(message(2, round_=2))
+        first.post([message(2, round_=2)])
         first.checkpoint("j", 1, b"state")
         first.save_model("j", b"share")
     with Store(path) as second:
@@ -89,30 +89,30 @@ def test_a_checkpoint_replaces_the_last_and_drops_what_it_covers(store: Store) -
 
 
 def test_the_outbox_is_trimmed_for_one_recipient(store: Store) -> None:
-    store.post(message(1, round_=1, peer="shop"))
-    store.post(message(2, round_=2, peer="shop"))
-    store.post(message(3, round_=1, peer="bank"))
+    store.post([message(1, round_=1, peer="shop")])
+    store.post([message(2, round_=2, peer="shop")])
+    store.post([message(3, round_=1, peer="bank")])
     store.trim_outbox("j", "shop", 1)
     assert {m.id for m in store.outbox("j")} == {"id2", "id3"}
 
 
 def test_chunks_come_back_in_order(store: Store) -> None:
     for chunk in (2, 0, 1):
-        store.post(message(chunk, chunk=chunk))
-    store.post(message(9, kind="verdict"))
+        store.post([message(chunk, chunk=chunk)])
+    store.post([message(9, kind="verdict")])
     assert [m.chunk for m in store.outbox("j", ("shop", "forward", 0, 0))] == [0, 1, 2]
 
 
 def test_what_was_posted_is_not_posted_anew(store: Store) -> None:
-    assert store.post(message(1))
+    assert store.post([message(1)]) == [True]
     other = StoredMessage("id1", "j", "shop", "forward", 0, 0, 0, b"another encryption")
-    assert not store.post(other)
+    assert store.post([other]) == [False]
     assert store.posted("id1") == b"body1"
 
 
 def test_an_ended_job_leaves_no_secret_behind(store: Store, path: Path) -> None:
     store.receive(message(1))
-    store.post(message(2))
+    store.post([message(2)])
     store.checkpoint("j", 0, b"state")
     store.purge("j")
     assert store.job("j").secret == b""  # type: ignore[union-attr]
@@ -130,7 +130,7 @@ def fill(store: Store) -> list[bytes]:
         found += [secrets.token_bytes(32), secrets.token_bytes(32)]
         body = found[-2] + bytes(20_000 * number) + found[-1]
         store.receive(replace(message(10 + number), body=body))
-        store.post(replace(message(20 + number), body=body[::-1]))
+        store.post([replace(message(20 + number), body=body[::-1])])
         store.checkpoint("j", -1, body)
     return found + [secret[::-1] for secret in found]
 
