@@ -106,3 +106,26 @@ def print_plan(plan: dict[str, Any]) -> None:
     console.print(table)
     for role, cost in plan["roles"].items():
         console.print(f"{role} learns {cost['learns']}.", markup=False, highlight=False, soft_wrap=True)
+
+
+def print_average_plan(plan: dict[str, Any]) -> None:
+    """The plan of a job of federated averaging on standard output."""
+    console = Console()
+    least = f", {plan['threshold']} of them to unmask" if plan["threshold"] else ""
+    facts = [
+        ("job", f"{plan['name']}: {plan['algorithm']}, {plan['strategy']}, {plan['rounds']} rounds at most"),
+        ("parties", f"{plan['parties']}; {plan['min_clients']} have to answer in a round{least}"),
+        ("network", f"{plan['parameters']:,} parameters on {plan['columns']} columns"),
+        (
+            "numbers",
+            f"{plan['entry_bits']} bits an entry, {plan['fraction_bits']} of them fraction bits; "
+            f"updates within {plan['clip_range']:g} on either side",
+        ),
+        ("a round", f"{plan['bytes_to_party']:,} bytes to each party, {plan['bytes_from_party']:,} bytes back"),
+        ("in all", f"{plan['bytes']:,} bytes at most"),
+    ]
+    print_facts(console, facts)
+    for role, learns in plan["learns"].items():
+        console.print(f"{role} learns {learns}.", markup=False, highlight=False, soft_wrap=True)
+    for line in plan["advice"]:
+        console.print(f"note: {line}.", style="yellow", markup=False, highlight=False, soft_wrap=True)

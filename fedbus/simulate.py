@@ -77,7 +77,7 @@ def run(
     parties = _parties(spec, files)
     with tempfile.TemporaryDirectory(prefix="fedbus-simulate-") as folder:
         if isinstance(spec, AverageJob):
-            parties = _introduce(parties, Path(folder))
+            parties = introduce(parties, Path(folder))
         if broker == "memory":
             federation = _in_memory(spec, parties, Path(folder), roles)
         else:
@@ -100,7 +100,7 @@ def _parties(spec: JobSpec, files: Sequence[Path]) -> list[PartySettings]:
     return parties
 
 
-def _introduce(parties: Sequence[PartySettings], folder: Path) -> list[PartySettings]:
+def introduce(parties: Sequence[PartySettings], folder: Path) -> list[PartySettings]:
     """Give the parties identities for this job, and the roster of them, unless all have their own."""
     if all(party.identity and party.roster for party in parties):
         return list(parties)

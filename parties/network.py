@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib import import_module
+from threading import Lock
 
 import torch
 from torch import Tensor, nn
@@ -11,6 +13,8 @@ from torch import Tensor, nn
 from fedbus.errors import JobRefused
 from fedbus.jobs.average import Layer, Model
 from fedbus.weights import Shapes, Weights, check_shapes
+
+_RANDOM = Lock()
 
 _ACTIVATIONS: dict[str, type[nn.Module]] = {
     "relu": nn.ReLU,
@@ -30,11 +34,21 @@ def build(model: Model, inputs: int, seed: int) -> nn.Module:
     Raises:
         JobRefused: the factory cannot be imported or called, or makes nothing that can be averaged; names the factory.
     """
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+    with seeded(seed):
         if model.factory is None:
             return nn.Sequential(*_layers(model.layers, inputs))
         return _from_factory(model.factory, model, inputs)
+
+
+@contextmanager
+def seeded(seed: int) -> Iterator[None]:
+    """Random numbers of torch that depend on the seed alone; its own stream stays.
+
+    One thread of a process at a time: torch has one stream for all of them.
+    """
+    with _RANDOM, torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        yield
 
 
 def check_outputs(module: nn.Module, inputs: int, loss: str) -> int:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -19,6 +20,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from fedbus.errors import DataError, JobRefused, TrainingDiverged
+from parties import network
 from parties.steps import Stepper
 
 if TYPE_CHECKING:
@@ -37,6 +39,9 @@ _LABELS = {
     "cross_entropy": "classes are whole numbers from 0 on",
     "bce": "classes are 0 and 1",
 }
+
+
+_DRAWING_NOTHING = (nn.Sequential, nn.Linear, nn.LayerNorm, nn.ReLU, nn.Tanh, nn.Sigmoid, nn.GELU, nn.LeakyReLU)
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,8 +113,8 @@ def train(
     measure, stepper = _LOSSES[params.loss], Stepper(module, params, strategy.mu if strategy.name == "fedprox" else 0)
     loss = 0.0
     module.train()
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(generator.initial_seed())
+    # Other networks of the process, in a simulation, need not wait for one that draws nothing.
+    with network.seeded(generator.initial_seed()) if _draws(module) else nullcontext():
         for _ in range(params.local_epochs):
             order = torch.randperm(rows, generator=generator)
             losses = []
@@ -191,6 +196,11 @@ def _diverged(what: str) -> TrainingDiverged:
     return TrainingDiverged(
         f"training diverged: {what} is not finite; lower params.learning_rate, or standardise the columns"
     )
+
+
+def _draws(module: nn.Module) -> bool:
+    """Whether the network draws random numbers: a dropout does, and what else may be in one is not known."""
+    return any(not isinstance(each, _DRAWING_NOTHING) for each in module.modules())
 
 
 def _check_batches(module: nn.Module, rows: int, size: int) -> None:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from fedbus.cli import local, remote
+from fedbus.cli import local, plan, remote
 from fedbus.cli.app import app, run
 from fedbus.cli.daemons import coordinator, party
 
-__all__ = ["app", "coordinator", "local", "main", "party", "remote"]
+__all__ = ["app", "coordinator", "local", "main", "party", "plan", "remote"]
 
 
 def main() -> None:

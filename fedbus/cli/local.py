@@ -1,4 +1,4 @@
-"""Commands that need no broker of others: `check`, `plan`, `simulate`, `info`."""
+"""Commands that need no broker of others: `check`, `simulate`, `identity`, `info`."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ import typer
 from rich.console import Console
 
 from fedbus import batching, jobs, settings
-from fedbus.cli.app import JobFile, JsonFile, app, check_writable, finish, write
-from fedbus.display import Display, print_plan
+from fedbus.cli.app import JobFile, JsonFile, app, check_writable, finish
+from fedbus.display import Display
 from fedbus.errors import ConfigError, JobRefused
 from fedbus.jobs import AverageJob, JobSpec, LinearJob
 from fedbus.schema import nearest
@@ -43,14 +43,14 @@ def check(
     names = ", ".join(spec.parties)
     console.print(f"{job_file}: {spec.algorithm} with {names}: sound", highlight=False, soft_wrap=True)
     for file in party_files or ():
-        party, own = _own(file, spec)
-        _check_policy(file, party, own, spec)
+        party, own = own_tables(file, spec)
+        check_policy(file, party, own, spec)
         held_out = f", {len(own.test):,} held out" if own.test else ""
         found = f"{len(own.train):,} rows of {len(own.train.columns)} features{held_out}"
         console.print(f"{file}: {found}: sound", highlight=False, soft_wrap=True)
 
 
-def _own(file: Path, spec: JobSpec) -> tuple[PartySettings, Tables]:
+def own_tables(file: Path, spec: JobSpec) -> tuple[PartySettings, Tables]:
     """A party of the job and its tables, which have what an aligned part of them needs."""
     from parties import tables
     from parties.data import Scaling
@@ -65,7 +65,7 @@ def _own(file: Path, spec: JobSpec) -> tuple[PartySettings, Tables]:
     return party, own
 
 
-def _check_policy(file: Path, party: PartySettings, own: Tables, spec: JobSpec) -> None:
+def check_policy(file: Path, party: PartySettings, own: Tables, spec: JobSpec) -> None:
     """Hold a party's policy against a job, as far as its own rows tell: no more than these can be common."""
     from parties.policy import Policy
 
@@ -81,69 +81,6 @@ def _check_policy(file: Path, party: PartySettings, own: Tables, spec: JobSpec) 
             policy.check_batches(rows // batching.count(rows, params.batch_size), trained, params.solver)
     except JobRefused as error:
         raise JobRefused(f"{file}: {error}") from error
-
-
-@app.command()
-def plan(
-    job_file: JobFile,
-    rows: Annotated[int | None, typer.Option(min=1, help="Rows that all parties have in common.")] = None,
-    columns: Annotated[
-        list[str] | None, typer.Option(help="PARTY=NUMBER: the party's features; once for each party.")
-    ] = None,
-    party_files: Annotated[
-        list[Path] | None, typer.Option("--party", help="Party file, whose tables say rows and columns instead.")
-    ] = None,
-    rounds: Annotated[
-        int | None, typer.Option(min=1, help="Rounds of training; by default 12 of gram, 50 epochs of sgd.")
-    ] = None,
-    test_rows: Annotated[int, typer.Option(min=0, help="Held-out rows in common.")] = 0,
-    json_file: JsonFile = None,
-) -> None:
-    """Say what a job takes of each role, and what each will learn, before any row is encrypted.
-
-    Seconds are of this machine, on which it measures for about a second.
-    """
-    from fedbus.planning import plan as make_plan
-    from parties.policy import Policy
-
-    check_writable(json_file)
-    spec = jobs.load(job_file)
-    sizes = _sizes(columns or [], spec)
-    for file in party_files or ():
-        party, own = _own(file, spec)
-        _check_policy(file, party, own, spec)
-        sizes[party.name] = len(own.train.columns)
-        rows = min(rows or len(own.train), len(own.train))
-        if own.test is not None:
-            test_rows = min(test_rows or len(own.test), len(own.test))
-    missing = [party for party in spec.parties if party not in sizes]
-    if rows is None or missing:
-        raise ConfigError(
-            "--rows and --columns PARTY=NUMBER for each party are needed, or a party file for each; "
-            f"missing: {', '.join(missing) or 'rows'}"
-        )
-    features = {party: sizes[party] for party in spec.parties}
-    # No party takes part in a job whose rows a round would give away, whatever its policy: better said now.
-    smallest = rows // batching.count(rows, spec.params.batch_size)
-    Policy(min_batch_rows=1).check_batches(smallest, spec.trained(features), spec.params.solver)
-    made = make_plan(spec, rows, features, rounds, test_rows)
-    made |= {"rows_at_most": bool(party_files), "rounds_assumed": rounds is None}
-    if json_file is not None:
-        write(made, json_file)
-    if str(json_file) != "-":
-        print_plan(made)
-
-
-def _sizes(columns: list[str], spec: JobSpec) -> dict[str, int]:
-    sizes = {}
-    for each in columns:
-        name, _, number = each.partition("=")
-        if name not in spec.parties:
-            raise ConfigError(f"--columns {each}: {name!r} has no part in the job; {nearest(name, spec.parties)}")
-        if not number.isdigit() or int(number) < 1:
-            raise ConfigError(f"--columns {each}: write it as PARTY=NUMBER")
-        sizes[name] = int(number)
-    return sizes
 
 
 @app.command()

@@ -1,0 +1,103 @@
+"""The command `plan`: what a job takes, and what each role will learn, before any row is touched."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from fedbus import batching, jobs
+from fedbus.cli.app import JobFile, JsonFile, app, check_writable, write
+from fedbus.cli.local import check_policy, own_tables
+from fedbus.display import print_average_plan, print_plan
+from fedbus.errors import ConfigError
+from fedbus.jobs import AverageJob, JobSpec, LinearJob
+from fedbus.schema import nearest
+
+
+@app.command()
+def plan(
+    job_file: JobFile,
+    rows: Annotated[int | None, typer.Option(min=1, help="Rows that all parties have in common.")] = None,
+    columns: Annotated[
+        list[str] | None, typer.Option(help="PARTY=NUMBER: the party's features; once for each party.")
+    ] = None,
+    party_files: Annotated[
+        list[Path] | None, typer.Option("--party", help="Party file, whose tables say rows and columns instead.")
+    ] = None,
+    rounds: Annotated[
+        int | None, typer.Option(min=1, help="Rounds of training; by default 12 of gram, 50 epochs of sgd.")
+    ] = None,
+    test_rows: Annotated[int, typer.Option(min=0, help="Held-out rows in common.")] = 0,
+    parameters: Annotated[int | None, typer.Option(min=1, help="Of a network that a factory makes (fedavg).")] = None,
+    json_file: JsonFile = None,
+) -> None:
+    """Say what a job takes of each role, and what each will learn, before any row is encrypted.
+
+    Seconds are of this machine, on which it measures for about a second.
+    """
+    check_writable(json_file)
+    spec = jobs.load(job_file)
+    sizes, lengths, held_out = _sizes(columns or [], spec), [], []
+    for file in party_files or ():
+        party, own = own_tables(file, spec)
+        check_policy(file, party, own, spec)
+        sizes[party.name] = len(own.train.columns)
+        lengths.append(len(own.train))
+        if own.test is not None:
+            held_out.append(len(own.test))
+    if isinstance(spec, LinearJob):
+        common = min([*lengths, *([rows] if rows else [])], default=None)
+        made = _linear(spec, sizes, common, rounds, min([*held_out, *([test_rows] if test_rows else [])], default=0))
+        made |= {"rows_at_most": bool(party_files), "rounds_assumed": rounds is None}
+    else:
+        made = _average(spec, sizes, parameters)
+    if json_file is not None:
+        write(made, json_file)
+    if str(json_file) != "-":
+        (print_plan if isinstance(spec, LinearJob) else print_average_plan)(made)
+
+
+def _linear(
+    spec: LinearJob, sizes: dict[str, int], rows: int | None, rounds: int | None, test_rows: int
+) -> dict[str, Any]:
+    from fedbus.planning import plan as make_plan
+    from parties.policy import Policy
+
+    missing = [party for party in spec.parties if party not in sizes]
+    if rows is None or missing:
+        raise ConfigError(
+            "--rows and --columns PARTY=NUMBER for each party are needed, or a party file for each; "
+            f"missing: {', '.join(missing) or 'rows'}"
+        )
+    features = {party: sizes[party] for party in spec.parties}
+    # No party takes part in a job whose rows a round would give away, whatever its policy: better said now.
+    smallest = rows // batching.count(rows, spec.params.batch_size)
+    Policy(min_batch_rows=1).check_batches(smallest, spec.trained(features), spec.params.solver)
+    return make_plan(spec, rows, features, rounds, test_rows)
+
+
+def _average(spec: JobSpec, sizes: dict[str, int], parameters: int | None) -> dict[str, Any]:
+    from fedbus.average_plan import average_plan
+
+    assert isinstance(spec, AverageJob)  # noqa: S101  # there are these two
+    if not sizes:
+        raise ConfigError("--columns PARTY=NUMBER or a party file is needed: the first layer has as many inputs")
+    if len(set(sizes.values())) > 1:
+        raise ConfigError(
+            "the parties have to have the same columns: " + ", ".join(f"{p} {n}" for p, n in sizes.items())
+        )
+    return average_plan(spec, next(iter(sizes.values())), parameters)
+
+
+def _sizes(columns: list[str], spec: JobSpec) -> dict[str, int]:
+    sizes = {}
+    for each in columns:
+        name, _, number = each.partition("=")
+        if name not in spec.parties:
+            raise ConfigError(f"--columns {each}: {name!r} has no part in the job; {nearest(name, spec.parties)}")
+        if not number.isdigit() or int(number) < 1:
+            raise ConfigError(f"--columns {each}: write it as PARTY=NUMBER")
+        sizes[name] = int(number)
+    return sizes
