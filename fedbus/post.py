@@ -132,8 +132,7 @@ class Post:
             # Too late to count, and yet a sign of life.
             self.mailbox.heard(envelope.sender)
             metrics.duplicates.inc()
-        elif self._store.receive(_stored(envelope, envelope.sender, body)):
-            self._trim(envelope)
+        elif self._store.receive(_stored(envelope, envelope.sender, body), self._trimming(envelope)):
             self._deliver(envelope, len(body))
         else:
             # A sender that does again what it did before its restart is at work.
@@ -164,10 +163,12 @@ class Post:
             raise StoreError(f"{self._store.path}: a message of job {self._job} is not in the journal any more")
         return codec.decode(body)
 
-    def _trim(self, envelope: Envelope) -> None:
-        if envelope.checkpoint > self._trimmed.get(envelope.sender, -1):
-            self._trimmed[envelope.sender] = envelope.checkpoint
-            self._store.trim_outbox(self._job, envelope.sender, envelope.checkpoint)
+    def _trimming(self, envelope: Envelope) -> int | None:
+        """The round that the sender has checkpointed, where that is news."""
+        if envelope.checkpoint <= self._trimmed.get(envelope.sender, -1):
+            return None
+        self._trimmed[envelope.sender] = envelope.checkpoint
+        return envelope.checkpoint
 
     def _resend(self, sender: str, wanted: Resend) -> None:
         self.mailbox.heard(sender)

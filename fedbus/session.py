@@ -65,12 +65,14 @@ class Session:
         self._post = Post(job, spec, party, store, broker, verify_sender=verify_sender)
         self._place = Place()
         self._deadline = math.inf
+        self._posted_before = -1
         self._log = log.bind(job=job, party=party)
 
     def open(self) -> None:
         """Take up what the journal holds and begin to receive."""
         checkpoint = self._store.last_checkpoint(self.job)
         self._post.checkpointed = checkpoint[0] if checkpoint else -1
+        self._posted_before = self._store.last_posted(self.job)
         self._post.open()
 
     def close(self) -> None:
@@ -180,7 +182,9 @@ class Session:
 
         A decision that several are told has to be the same for all of them, whenever each is told.
         """
-        body = self._store.decided(self.job, kind.kind, self._place.round if round_ is None else round_)
+        round_ = self._place.round if round_ is None else round_
+        # What was decided in this life is known to whoever decided it.
+        body = self._store.decided(self.job, kind.kind, round_) if round_ <= self._posted_before else None
         if body is None:
             return None
         payload = codec.decode(body).payload

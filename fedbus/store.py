@@ -84,6 +84,7 @@ class Store:
     def __init__(self, path: Path) -> None:
         self.path = path
         self._write = threading.RLock()
+        self._writer: sa.Connection | None = None
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             self._lock_file = lock(path.with_name(path.name + ".lock"))
@@ -110,6 +111,10 @@ class Store:
 
     def close(self) -> None:
         """Give the store free for another process. Idempotent."""
+        with self._write:
+            if self._writer is not None:
+                self._writer.close()
+                self._writer = None
         self._engine.dispose()
         self._lock_file.close()
 
@@ -117,8 +122,11 @@ class Store:
     def _writing(self) -> Iterator[sa.Connection]:
         # SQLite has one writer; a lock here queues threads fairly where SQLite would let them poll.
         try:
-            with self._write, self._engine.begin() as connection:
-                yield connection
+            with self._write:
+                if self._writer is None:
+                    self._writer = self._engine.connect()
+                with self._writer.begin():
+                    yield self._writer
         except sa.exc.DBAPIError as error:
             raise StoreError(f"{self.path}: the store cannot be written: {error.orig}") from error
 
@@ -189,13 +197,23 @@ class Store:
 
     # Messages.
 
-    def receive(self, message: StoredMessage) -> bool:
-        """Journal a message received; False where it is in the inbox already."""
-        return self._insert(t.inbox, "sender", [message])[0]
+    def receive(self, message: StoredMessage, trim: int | None = None) -> bool:
+        """Journal a message received; False where it is in the inbox already.
+
+        Args:
+            trim: drop from the outbox, in the same transaction, what the sender was sent up to this round: it has
+                checkpointed it.
+        """
+        with self._writing() as connection:
+            new = connection.execute(t.receive, _row(message, "sender")).rowcount == 1
+            if trim is not None:
+                connection.execute(t.trim_outbox, {"of_job": message.job, "of_recipient": message.peer, "until": trim})
+        return new
 
     def post(self, messages: Sequence[StoredMessage]) -> list[bool]:
         """Journal messages to send, in one transaction; False of each that is in the outbox already."""
-        return self._insert(t.outbox, "recipient", messages)
+        with self._writing() as connection:
+            return [connection.execute(t.post, _row(message, "recipient")).rowcount == 1 for message in messages]
 
     def posted(self, message_id: str) -> bytes | None:
         """The body of a message in the outbox."""
@@ -213,6 +231,13 @@ class Store:
         """The body of a message in the inbox."""
         with self._engine.connect() as connection:
             return connection.execute(sa.select(t.inbox.c.body).where(t.inbox.c.id == message_id)).scalar()
+
+    def last_posted(self, job: str) -> int:
+        """The last round of a job in which something was sent that is in the outbox; -1 where there is nothing."""
+        with self._engine.connect() as connection:
+            statement = sa.select(sa.func.max(t.outbox.c.round)).where(t.outbox.c.job == job)
+            found = connection.execute(statement).scalar()
+        return -1 if found is None else int(found)
 
     def decided(self, job: str, kind: str, round_: int) -> bytes | None:
         """The body of a message of this kind and round that was sent, to whomever."""
@@ -237,25 +262,6 @@ class Store:
             for row in connection.execution_options(yield_per=_FEW).execute(statement):
                 yield StoredMessage(*row)
 
-    def trim_outbox(self, job: str, recipient: str, round_: int) -> None:
-        """Drop what the recipient has checkpointed."""
-        table = t.outbox.c
-        with self._writing() as connection:
-            where = (table.job == job, table.recipient == recipient, table.round <= round_)
-            connection.execute(t.outbox.delete().where(*where))
-
-    def _insert(self, table: sa.Table, peer: str, messages: Sequence[StoredMessage]) -> list[bool]:
-        rows = [
-            {
-                "id": message.id, "job": message.job, peer: message.peer, "kind": message.kind, "round": message.round,
-                "batch": message.batch, "chunk": message.chunk, "body": message.body,
-            }
-            for message in messages
-        ]  # fmt: skip
-        statement = insert(table).on_conflict_do_nothing()
-        with self._writing() as connection:
-            return [connection.execute(statement, row).rowcount == 1 for row in rows]
-
     # Checkpoints and models.
 
     def checkpoint(self, job: str, round_: int, state: bytes, blobs: Mapping[str, Buffer] | None = None) -> None:
@@ -264,13 +270,11 @@ class Store:
         Args:
             blobs: what is too long to be copied with the state; those that are not named stay as they were.
         """
-        statement = insert(t.checkpoints).values(job=job, round=round_, state=state)
-        statement = statement.on_conflict_do_update(index_elements=["job"], set_={"round": round_, "state": state})
         with self._writing() as connection:
-            connection.execute(statement)
+            connection.execute(t.enter_checkpoint, {"job": job, "round": round_, "state": state})
             for name, blob in (blobs or {}).items():
                 self._replace_blob(connection, job, name, memoryview(blob).cast("B"))
-            connection.execute(t.inbox.delete().where(t.inbox.c.job == job, t.inbox.c.round <= round_))
+            connection.execute(t.drop_inbox, {"of_job": job, "until": round_})
 
     def last_checkpoint(self, job: str) -> tuple[int, bytes] | None:
         """Round and state of a job's checkpoint."""
@@ -291,11 +295,10 @@ class Store:
 
     @staticmethod
     def _replace_blob(connection: sa.Connection, job: str, name: str, blob: memoryview) -> None:
-        column = t.arrays.c
-        connection.execute(t.arrays.delete().where(column.job == job, column.name == name))
+        connection.execute(t.delete_blob, {"of_job": job, "of_name": name})
         for chunk, start in enumerate(range(0, len(blob), _BLOB_BYTES)):
             row = {"job": job, "name": name, "chunk": chunk, "data": blob[start : start + _BLOB_BYTES]}
-            connection.execute(insert(t.arrays).values(**row))
+            connection.execute(t.insert_blob, row)
 
     def save_model(self, job: str, share: bytes) -> None:
         """Keep this party's share of a model."""
@@ -307,6 +310,13 @@ class Store:
         """This party's share of the model that a job trained."""
         with self._engine.connect() as connection:
             return connection.execute(sa.select(t.models.c.share).where(t.models.c.job == job)).scalar()
+
+
+def _row(message: StoredMessage, peer: str) -> dict[str, Any]:
+    return {
+        "id": message.id, "job": message.job, peer: message.peer, "kind": message.kind, "round": message.round,
+        "batch": message.batch, "chunk": message.chunk, "body": message.body,
+    }  # fmt: skip
 
 
 def _record(row: Sequence[Any]) -> JobRecord:

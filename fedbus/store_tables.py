@@ -1,8 +1,9 @@
-"""The tables of a store."""
+"""The tables of a store, and statements of every message, made once: making one takes longer than running it."""
 
 from __future__ import annotations
 
 import sqlalchemy as sa
+from sqlalchemy.dialects.sqlite import insert
 
 tables = sa.MetaData()
 jobs = sa.Table(
@@ -59,4 +60,19 @@ models = sa.Table(
     sa.Column("job", sa.Text, primary_key=True),
     sa.Column("share", sa.LargeBinary, nullable=False),
     sa.Column("created_at", sa.Float, nullable=False),
+)
+
+receive = insert(inbox).on_conflict_do_nothing()
+post = insert(outbox).on_conflict_do_nothing()
+trim_outbox = outbox.delete().where(
+    outbox.c.job == sa.bindparam("of_job"),
+    outbox.c.recipient == sa.bindparam("of_recipient"),
+    outbox.c.round <= sa.bindparam("until"),
+)
+drop_inbox = inbox.delete().where(inbox.c.job == sa.bindparam("of_job"), inbox.c.round <= sa.bindparam("until"))
+insert_blob = insert(arrays)
+delete_blob = arrays.delete().where(arrays.c.job == sa.bindparam("of_job"), arrays.c.name == sa.bindparam("of_name"))
+_entered = insert(checkpoints)
+enter_checkpoint = _entered.on_conflict_do_update(
+    index_elements=["job"], set_={"round": _entered.excluded.round, "state": _entered.excluded.state}
 )

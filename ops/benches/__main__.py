@@ -22,7 +22,14 @@ from typing import Any
 from fedbus import process
 from fedbus.crypto import tier
 
-BENCHES = {"engine": "engine", "gradient": "gradient", "round": "round_trip", "align": "align", "linear": "linear"}
+BENCHES = {
+    "engine": "engine",
+    "gradient": "gradient",
+    "round": "round_trip",
+    "align": "align",
+    "linear": "linear",
+    "fedavg": "fedavg",
+}
 FOLDER = Path(__file__).resolve().parent
 
 

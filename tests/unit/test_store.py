@@ -92,7 +92,7 @@ def test_the_outbox_is_trimmed_for_one_recipient(store: Store) -> None:
     store.post([message(1, round_=1, peer="shop")])
     store.post([message(2, round_=2, peer="shop")])
     store.post([message(3, round_=1, peer="bank")])
-    store.trim_outbox("j", "shop", 1)
+    assert store.receive(message(4, round_=2, peer="shop"), trim=1)
     assert {m.id for m in store.outbox("j")} == {"id2", "id3"}
 
 
