@@ -1,4 +1,4 @@
-"""Connections to the node of this test run."""
+"""Connections to the node of this test run, and federations of processes on it."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ import pytest
 
 from fedbus.broker.amqp import AmqpBroker
 from fedbus.broker.node import Node
+from federation import Federation
+from processes import Processes
 
 
 @pytest.fixture
@@ -23,3 +25,18 @@ def connect(node: Node) -> Iterator[Callable[..., AmqpBroker]]:
     yield one
     for broker in made:
         broker.close()
+
+
+@pytest.fixture
+def processes(node: Node) -> Iterator[Callable[..., Processes]]:
+    """The processes of a federation, to be started on this node or another; none outlives the test."""
+    made: list[Processes] = []
+
+    def make(federation: Federation, on: Node = node) -> Processes:
+        federation.write_job()
+        made.append(Processes(federation, on))
+        return made[-1]
+
+    yield make
+    for each in made:
+        each.kill_all()
