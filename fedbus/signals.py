@@ -14,7 +14,7 @@ _WAKE = signal.SIGURG
 
 
 def wake_main_thread() -> None:
-    """Let SIGTERM and SIGINT interrupt the main thread, whichever thread receives them; to be called in the main thread.
+    """Let SIGTERM and SIGINT interrupt the main thread, whichever thread receives them; called in the main thread.
 
     Python's handlers run in the main thread only, but the kernel may hand a signal to any thread, and a main thread
     that waits for a lock then goes on waiting: its process would never hear of the signal. So a thread of its own
