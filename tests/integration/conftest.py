@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
+import pika
 import pytest
 
+from fedbus import topology
 from fedbus.broker.amqp import AmqpBroker
 from fedbus.broker.node import Node
 from federation import Federation
@@ -34,9 +36,19 @@ def processes(node: Node) -> Iterator[Callable[..., Processes]]:
 
     def make(federation: Federation, on: Node = node) -> Processes:
         federation.write_job()
+        for party in (federation.guest, *federation.hosts):
+            _empty(topology.control_queue(party).name, on.url(party))
+        _empty(topology.JOBS_QUEUE, on.url("coordinator"))
         made.append(Processes(federation, on))
         return made[-1]
 
     yield make
     for each in made:
         each.kill_all()
+
+
+def _empty(queue: str, url: str) -> None:
+    """Drop what processes of an earlier test were killed over before they had acknowledged it."""
+    connection = pika.BlockingConnection(pika.URLParameters(url))
+    connection.channel().queue_purge(queue)
+    connection.close()
