@@ -158,10 +158,12 @@ def test_a_parent_that_is_killed_leaves_no_children(fifo: Path) -> None:
     task = BEGIN_AND_NEVER_END.format(str(fifo))
     # The children share the parent's standard output: its end is read when the last of them has gone.
     with subprocess.Popen([sys.executable, "-c", PARENT.format(task=task)], stdout=subprocess.PIPE) as parent:
-        wait_until_begun(fifo)
-        children = Path(f"/proc/{parent.pid}/task/{parent.pid}/children").read_text().split()
-        assert len(children) >= 2
-        parent.kill()
+        try:
+            wait_until_begun(fifo)
+            children = Path(f"/proc/{parent.pid}/task/{parent.pid}/children").read_text().split()
+            assert len(children) >= 2
+        finally:
+            parent.kill()
         output, _ = parent.communicate(timeout=20)
         assert output == b""
         assert parent.returncode == -signal.SIGKILL
