@@ -21,6 +21,8 @@ from fedbus.crypto.paillier import PrivateKey, PublicKey
 from fedbus.crypto.tensor import CipherTensor
 from fedbus.errors import CryptoError, FixedPointOverflow, InvalidCiphertext, InvalidPoint, WrongKey
 
+pytestmark = pytest.mark.usefixtures("tier")
+
 
 @pytest.fixture(scope="module")
 def children(tier: str) -> Iterator[Engine]:
