@@ -65,9 +65,9 @@ class Processes:
         """Send a signal and wait; returns the exit status."""
         return self._end([name], number)[name]
 
-    def end_all(self) -> dict[str, int]:
-        """Ask all to end at the same time, and wait; returns the exit statuses."""
-        return self._end(list(self.running), signal.SIGTERM)
+    def end_all(self, *names: str) -> dict[str, int]:
+        """Ask some, or all, to end at the same time, and wait; returns the exit statuses."""
+        return self._end(list(names or self.running), signal.SIGTERM)
 
     def _end(self, names: list[str], number: signal.Signals) -> dict[str, int]:
         for name in names:
