@@ -107,6 +107,35 @@ def test_a_child_that_dies_while_idle_is_replaced() -> None:
     pool.close()
 
 
+def test_a_death_while_another_child_is_being_started(monkeypatch: pytest.MonkeyPatch) -> None:
+    pool = Pool(1)
+    pool.warm_up()
+    executor = pool._executor
+    assert executor is not None
+
+    def submit(*_: object) -> None:
+        executor._broken = "a child died"
+        raise OSError("handle is closed")
+
+    monkeypatch.setattr(executor, "submit", submit)
+    assert pool.run(divmod, [(7, 2)])[0] == [(3, 1)]
+    assert pool._executor is not executor
+    pool.close()
+
+
+def test_a_child_that_cannot_be_started_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    pool = Pool(1)
+    pool.warm_up()
+
+    def submit(*_: object) -> None:
+        raise OSError("too many open files")
+
+    monkeypatch.setattr(pool._executor, "submit", submit)
+    with pytest.raises(OSError, match="too many"):
+        pool.run(divmod, [(7, 2)])
+    pool.close()
+
+
 def test_threads_that_share_a_pool_all_survive_a_death(pool: Pool, tmp_path: Path) -> None:
     outcomes: list[object] = []
     mark = tmp_path / "died"
