@@ -5,6 +5,7 @@ Names follow Prometheus' conventions: base units, `_seconds`, `_bytes`, and `_to
 
 from __future__ import annotations
 
+import socket
 import threading
 from collections.abc import Iterable
 from http.server import ThreadingHTTPServer
@@ -62,6 +63,8 @@ class Server:
 
     def close(self) -> None:
         """Stop serving and free the port."""
+        # The thread would look up only twice a second; a socket that is shut down wakes it.
+        self._server.socket.shutdown(socket.SHUT_RDWR)
         self._server.shutdown()
         self._server.server_close()
         if self._thread is not threading.current_thread():

@@ -105,9 +105,12 @@ class Pool:
     def _submit(self, executor: ProcessPoolExecutor, task: Task, *arguments: Any) -> Future[tuple[Any, float]]:
         try:
             return executor.submit(tasks.timed, task, *arguments)
-        except RuntimeError as error:
-            # It is broken, or was shut down meanwhile: by `close`, or by a thread that found it broken.
+        except (RuntimeError, OSError) as error:
+            # It is broken, or was shut down meanwhile: by `close`, or by a thread that found it broken. A child that
+            # was being started just then finds its pipes closed, which is an OSError.
             self._refuse_when_closed()
+            if isinstance(error, OSError) and not executor._broken:
+                raise
             self._discard(executor)
             raise BrokenProcessPool("a process that computes died") from error
 

@@ -10,6 +10,7 @@ import pytest
 
 from fedbus import simulate
 from fedbus.broker.base import Broker
+from fedbus.client import Client
 from fedbus.crypto.engine import Engine
 from fedbus.crypto.keys import generate_keypair
 from fedbus.errors import ConfigError
@@ -127,7 +128,9 @@ def test_a_party_that_never_comes_is_named(tmp_path: Path, monkeypatch: pytest.M
     federation = synthetic(tmp_path)
     federation.limits = {"join": 5.0}
     roles = simulate.Roles(coordinator=ROLES.coordinator, party=party, compare=ROLES.compare)
-    monkeypatch.setattr(simulate, "_END_SECONDS", 5.0)
+    wait_ended = Client.wait_ended
+    # Not for the one that is not there.
+    monkeypatch.setattr(Client, "wait_ended", lambda self, job, _, seconds: wait_ended(self, job, ["shop"], seconds))
     report = federation.run(roles=roles)
     assert report["state"] == "failed"
     assert "bank did not join within 5 s (limits.join)" in report["reason"]

@@ -1,13 +1,17 @@
-"""Connections to the node of this test run."""
+"""Connections to the node of this test run, and federations of processes on it."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
+import pika
 import pytest
 
+from fedbus import topology
 from fedbus.broker.amqp import AmqpBroker
 from fedbus.broker.node import Node
+from federation import Federation
+from processes import Processes
 
 
 @pytest.fixture
@@ -23,3 +27,28 @@ def connect(node: Node) -> Iterator[Callable[..., AmqpBroker]]:
     yield one
     for broker in made:
         broker.close()
+
+
+@pytest.fixture
+def processes(node: Node) -> Iterator[Callable[..., Processes]]:
+    """The processes of a federation, to be started on this node or another; none outlives the test."""
+    made: list[Processes] = []
+
+    def make(federation: Federation, on: Node = node) -> Processes:
+        federation.write_job()
+        for party in (federation.guest, *federation.hosts):
+            _empty(topology.control_queue(party).name, on.url(party))
+        _empty(topology.JOBS_QUEUE, on.url("coordinator"))
+        made.append(Processes(federation, on))
+        return made[-1]
+
+    yield make
+    for each in made:
+        each.kill_all()
+
+
+def _empty(queue: str, url: str) -> None:
+    """Drop what processes of an earlier test were killed over before they had acknowledged it."""
+    connection = pika.BlockingConnection(pika.URLParameters(url))
+    connection.channel().queue_purge(queue)
+    connection.close()

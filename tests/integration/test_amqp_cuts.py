@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import queue
 import subprocess
 import sys
@@ -201,7 +202,7 @@ def test_a_process_whose_broker_breaks_down_ends_with_a_status(tmp_path: Path, n
     file.write_text('[metrics]\naddress = "127.0.0.1:0"\n')
     done = subprocess.run(
         [sys.executable, "-c", SERVE_WITH_A_BROKEN_BROKER, str(file)],
-        env={"FEDBUS_AMQP_URL": node.url("coordinator"), "FEDBUS_PROCESSES": "0"},
+        env={**os.environ, "FEDBUS_AMQP_URL": node.url("coordinator"), "FEDBUS_PROCESSES": "0"},
         capture_output=True, text=True, check=False, timeout=SECONDS,
     )  # fmt: skip
     assert done.returncode == BrokerError.exit_status

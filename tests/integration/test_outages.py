@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -15,7 +15,7 @@ from fedbus.broker.node import Node
 from fedbus.client import Client
 from fedbus.messages import StateChanged
 from fedbus.process import script
-from federation import Federation, synthetic
+from federation import synthetic
 from processes import WAIT, Processes, follow, small
 
 USERS = {"coordinator": "coordinator", "shop": "party", "bank": "party", "client": "client"}
@@ -24,43 +24,24 @@ USERS = {"coordinator": "coordinator", "shop": "party", "bank": "party", "client
 @pytest.fixture
 def own_node() -> Iterator[Node]:
     """A node that a test may stop."""
-    node = Node(users=USERS)
-    node.start()
-    yield node
-    node.stop()
-
-
-@pytest.fixture
-def processes(own_node: Node) -> Iterator[list[Processes]]:
-    made: list[Processes] = []
-    yield made
-    for each in made:
-        for name in list(each.running):
-            each.end(name, signal.SIGKILL)
-
-
-def begin(federation: Federation, node: Node, made: list[Processes]) -> Processes:
-    federation.write_job()
-    made.append(Processes(federation, node))
-    made[-1].start_all()
-    return made[-1]
+    with Node(users=USERS) as node:
+        yield node
 
 
 def test_an_outage_is_a_delay_and_sigterm_ends_a_process_meanwhile(
-    tmp_path: Path, own_node: Node, processes: list[Processes]
+    tmp_path: Path, own_node: Node, processes: Callable[..., Processes]
 ) -> None:
     federation = small(tmp_path, max_epochs=60)
-    running = begin(federation, own_node, processes)
+    running = processes(federation, own_node)
+    running.start_all()
     ended: dict[str, int] = {}
 
     def outage() -> None:
         # Not killed: a quorum queue that is half a second old does not survive that in RabbitMQ 3.10.
         own_node.rabbitmqctl("stop_app")
-        for name in ("bank", "coordinator"):
-            ended[name] = running.end(name)
+        ended.update(running.end_all("bank", "coordinator"))
         own_node.rabbitmqctl("start_app")
-        for name in ("bank", "coordinator"):
-            running.start(name)
+        running.start("bank", "coordinator")
 
     broker = AmqpBroker(own_node.url("client"))
     with Client(broker) as client:
@@ -72,11 +53,12 @@ def test_an_outage_is_a_delay_and_sigterm_ends_a_process_meanwhile(
 
 
 def test_sigterm_ends_a_process_in_the_middle_of_long_arithmetic(
-    tmp_path: Path, node: Node, processes: list[Processes]
+    tmp_path: Path, node: Node, processes: Callable[..., Processes]
 ) -> None:
     # Alignment takes the children many seconds from here on.
     federation = synthetic(tmp_path, rows=40_000, key_bits=2048, max_epochs=1)
-    running = begin(federation, node, processes)
+    running = processes(federation)
+    running.start_all()
     broker = AmqpBroker(node.url("client"))
     with Client(broker) as client:
         events = client.watch(client.submit(federation.spec()), WAIT)
@@ -94,13 +76,17 @@ def test_a_simulation_ends_with_a_process_that_dies(tmp_path: Path) -> None:
     environment = {key: value for key, value in os.environ.items() if not key.startswith("FEDBUS_")}
     child = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment)
     assert child.stderr is not None
-    for line in child.stderr:
-        if "round 3" in line:
-            break
-    os.kill(_child(child.pid, "fedbus-coordinator"), signal.SIGKILL)
-    rest = child.stderr.read()
-    assert child.wait(WAIT) == 1
-    child.stderr.close()
+    try:
+        for line in child.stderr:
+            if "round 3" in line:
+                break
+        os.kill(_child(child.pid, "fedbus-coordinator"), signal.SIGKILL)
+        rest = child.stderr.read()
+        assert child.wait(WAIT) == 1
+    finally:
+        child.kill()
+        child.wait()
+        child.stderr.close()
     assert "coordinator ended with status -9" in rest
 
 

@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -21,23 +22,10 @@ from fedbus.client import Client
 from fedbus.messages import Envelope, StateChanged, Verdict
 from fedbus.process import script
 from fedbus.store import Store
-from federation import Federation, motor, synthetic
+from federation import motor, synthetic
 from processes import WAIT, Processes, follow, small
 
-
-@pytest.fixture
-def processes(node: Node) -> Iterator[Callable[[Federation], Processes]]:
-    made: list[Processes] = []
-
-    def make(federation: Federation) -> Processes:
-        federation.write_job()
-        made.append(Processes(federation, node))
-        return made[-1]
-
-    yield make
-    for each in made:
-        for name in list(each.running):
-            each.end(name, signal.SIGKILL)
+Start = Callable[..., Processes]
 
 
 @pytest.fixture
@@ -60,9 +48,28 @@ def test_separate_processes_give_what_one_process_gives(tmp_path: Path, node: No
     np.testing.assert_allclose(one[0], two[0], atol=1e-7)
 
 
+Undisturbed = tuple[dict[str, Any], np.ndarray]
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Undisturbed:
+    """Report and weights of the small job when nothing happens."""
+    federation = small(tmp_path_factory.mktemp("undisturbed"))
+    report = federation.run()
+    return report, federation.weights(report["job"])[0]
+
+
+@pytest.fixture(scope="module")
+def undisturbed_gram(tmp_path_factory: pytest.TempPathFactory) -> Undisturbed:
+    """Report and weights of the motor job of solver `gram` when nothing happens."""
+    federation = motor(tmp_path_factory.mktemp("undisturbed"), solver="gram")
+    report = federation.run()
+    return report, federation.weights(report["job"])[0]
+
+
 @pytest.mark.parametrize("victim", ["coordinator", "shop", "bank"])
 def test_a_killed_process_goes_on_and_the_result_is_the_same(
-    tmp_path: Path, processes: Callable[[Federation], Processes], client: Client, victim: str
+    tmp_path: Path, processes: Start, client: Client, undisturbed: Undisturbed, victim: str
 ) -> None:
     federation = small(tmp_path)
     running = processes(federation)
@@ -75,19 +82,16 @@ def test_a_killed_process_goes_on_and_the_result_is_the_same(
     report = follow(client, client.submit(federation.spec()), {5: kill, 20: kill})
     assert report["state"] == "succeeded", report
     assert report["rounds"] == 40
-    (tmp_path / "undisturbed").mkdir()
-    undisturbed = small(tmp_path / "undisturbed")
-    expected = undisturbed.run()
+    expected, weights = undisturbed
     # Rows are ordered by blinded values, which differ between jobs: sums differ in their last bits.
     np.testing.assert_allclose(report["loss"], expected["loss"], rtol=1e-9)
-    for name in list(running.running):
-        assert running.end(name) == 0
-    np.testing.assert_allclose(federation.weights(report["job"])[0], undisturbed.weights(expected["job"])[0], atol=1e-9)
+    assert set(running.end_all().values()) == {0}
+    np.testing.assert_allclose(federation.weights(report["job"])[0], weights, atol=1e-9)
 
 
 @pytest.mark.parametrize("victim", ["coordinator", "shop", "bank"])
 def test_a_process_killed_in_the_pass_or_a_round_of_gram_goes_on(
-    tmp_path: Path, processes: Callable[[Federation], Processes], client: Client, victim: str
+    tmp_path: Path, processes: Start, client: Client, undisturbed_gram: Undisturbed, victim: str
 ) -> None:
     federation = motor(tmp_path, solver="gram")
     federation.limits = {"resend": 1.0}
@@ -104,18 +108,13 @@ def test_a_process_killed_in_the_pass_or_a_round_of_gram_goes_on(
     report = follow(client, job, {4: kill})
     assert report["state"] == "succeeded", report
     assert report["train"]["r2"] == pytest.approx(0.92339, abs=2e-5)
-    for name in list(running.running):
-        assert running.end(name) == 0
-    (tmp_path / "undisturbed").mkdir()
-    undisturbed = motor(tmp_path / "undisturbed", solver="gram")
-    expected = undisturbed.run()
+    assert set(running.end_all().values()) == {0}
+    expected, weights = undisturbed_gram
     assert report["rounds"] == expected["rounds"]
-    np.testing.assert_allclose(federation.weights(report["job"])[0], undisturbed.weights(expected["job"])[0], atol=1e-9)
+    np.testing.assert_allclose(federation.weights(report["job"])[0], weights, atol=1e-9)
 
 
-def test_cut_connections_are_made_again(
-    tmp_path: Path, processes: Callable[[Federation], Processes], client: Client, node: Node
-) -> None:
+def test_cut_connections_are_made_again(tmp_path: Path, processes: Start, client: Client, node: Node) -> None:
     federation = small(tmp_path)
     running = processes(federation)
     running.start_all()
@@ -129,9 +128,7 @@ def test_cut_connections_are_made_again(
     assert "fedbus_reconnections_total 0.0" not in running.metrics("bank")
 
 
-def test_sigterm_ends_with_status_0_and_the_job_goes_on_later(
-    tmp_path: Path, processes: Callable[[Federation], Processes], client: Client
-) -> None:
+def test_sigterm_ends_with_status_0_and_the_job_goes_on_later(tmp_path: Path, processes: Start, client: Client) -> None:
     federation = small(tmp_path)
     running = processes(federation)
     running.start_all()
@@ -147,17 +144,13 @@ def test_sigterm_ends_with_status_0_and_the_job_goes_on_later(
     assert report["rounds"] == 40
 
 
-def test_a_process_ends_with_the_one_that_started_it(
-    tmp_path: Path, processes: Callable[[Federation], Processes]
-) -> None:
+def test_a_process_ends_with_the_one_that_started_it(tmp_path: Path, processes: Start) -> None:
     running = processes(small(tmp_path))
     running.start("coordinator")
-    child = running.running.pop("coordinator")
+    child = running.running["coordinator"]
     assert child.stdin is not None
-    assert child.stdout is not None
     child.stdin.close()
     assert child.wait(WAIT) == 0
-    child.stdout.close()
 
 
 def test_long_arithmetic_does_not_cost_the_connection(tmp_path: Path) -> None:
@@ -182,8 +175,7 @@ def test_long_arithmetic_does_not_cost_the_connection(tmp_path: Path) -> None:
                 assert "fedbus_redeliveries_total 0.0" in running.metrics(name)
         finally:
             broker.close()
-            for name in list(running.running):
-                running.end(name, signal.SIGKILL)
+            running.kill_all()
 
 
 @pytest.mark.parametrize(
@@ -198,7 +190,7 @@ def test_long_arithmetic_does_not_cost_the_connection(tmp_path: Path) -> None:
 )
 def test_a_bad_message_ends_the_job_on_all_sides(
     tmp_path: Path,
-    processes: Callable[[Federation], Processes],
+    processes: Start,
     client: Client,
     node: Node,
     body: Callable[[str], bytes],
@@ -219,17 +211,15 @@ def test_a_bad_message_ends_the_job_on_all_sides(
     assert "bank: bank received from shop" in report["reason"]
     assert reason in report["reason"]
     assert "fedbus_dead_letters_total 1.0" in running.metrics("bank")
+    assert set(running.end_all().values()) == {0}
     for name in ("shop", "bank"):
-        assert running.end(name) == 0
         with Store(tmp_path / "state" / f"{name}.db") as store:
             record = store.job(job)
         assert record is not None
         assert record.reason == report["reason"]
 
 
-def test_a_cancelled_job_ends_on_all_sides(
-    tmp_path: Path, processes: Callable[[Federation], Processes], client: Client
-) -> None:
+def test_a_cancelled_job_ends_on_all_sides(tmp_path: Path, processes: Start, client: Client) -> None:
     federation = small(tmp_path, max_epochs=1000)
     running = processes(federation)
     running.start_all()
@@ -243,7 +233,7 @@ def test_a_cancelled_job_ends_on_all_sides(
     assert record.state == "cancelled"
 
 
-def test_metrics_tell_of_the_job(tmp_path: Path, processes: Callable[[Federation], Processes], client: Client) -> None:
+def test_metrics_tell_of_the_job(tmp_path: Path, processes: Start, client: Client) -> None:
     federation = small(tmp_path, max_epochs=5)
     running = processes(federation)
     running.start_all()
@@ -260,9 +250,7 @@ def test_metrics_tell_of_the_job(tmp_path: Path, processes: Callable[[Federation
     assert "fedbus_publish_confirm_seconds_count" in pages["shop"]
 
 
-def test_the_command_line_from_submitting_to_the_report(
-    tmp_path: Path, processes: Callable[[Federation], Processes], node: Node
-) -> None:
+def test_the_command_line_from_submitting_to_the_report(tmp_path: Path, processes: Start, node: Node) -> None:
     federation = small(tmp_path, max_epochs=3)
     running = processes(federation)
     running.start_all()

@@ -9,7 +9,7 @@ import subprocess
 import urllib.request
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from fedbus.broker.node import Node
 from fedbus.client import Client
@@ -32,11 +32,22 @@ class Processes:
         text = f'name = "coordinator"\nstate = "state/coordinator.db"\nprocesses = 1\nparties = [{names}]\n'
         (federation.folder / "coordinator.toml").write_text(text)
 
-    def start(self, name: str, **environment: str) -> None:
-        """Start one, and wait until it serves."""
+    def start(self, *names: str, **environment: str) -> None:
+        """Start some at the same time, and wait until all serve."""
+        for name in names:
+            self.running[name] = self._launch(name, environment)
+        for name in names:
+            line = _stream(self.running[name].stdout).readline()
+            assert "serving" in line, self.log(name)
+            self.urls[name] = line.split("metrics at ")[1].strip()
+
+    def start_all(self, **environment: str) -> None:
+        self.start("coordinator", self.federation.guest, *self.federation.hosts, **environment)
+
+    def _launch(self, name: str, environment: dict[str, str]) -> subprocess.Popen[str]:
         command = script("fedbus-coordinator" if name == "coordinator" else "fedbus-party")
         with (self.federation.folder / f"{name}.log").open("a") as log:
-            child = subprocess.Popen(
+            return subprocess.Popen(
                 [*command, "--config", str(self.federation.folder / f"{name}.toml"), "--until-end-of-input"],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
@@ -49,20 +60,22 @@ class Processes:
                     **environment,
                 },
             )
-        self.running[name] = child
-        assert child.stdout is not None
-        line = child.stdout.readline()
-        assert "serving" in line, self.log(name)
-        self.urls[name] = line.split("metrics at ")[1].strip()
-
-    def start_all(self, **environment: str) -> None:
-        for name in ("coordinator", self.federation.guest, *self.federation.hosts):
-            self.start(name, **environment)
 
     def end(self, name: str, number: signal.Signals = signal.SIGTERM) -> int:
         """Send a signal and wait; returns the exit status."""
-        child = self.running.pop(name)
-        child.send_signal(number)
+        return self._end([name], number)[name]
+
+    def end_all(self, *names: str) -> dict[str, int]:
+        """Ask some, or all, to end at the same time, and wait; returns the exit statuses."""
+        return self._end(list(names or self.running), signal.SIGTERM)
+
+    def _end(self, names: list[str], number: signal.Signals) -> dict[str, int]:
+        for name in names:
+            self.running[name].send_signal(number)
+        return {name: self._wait(name) for name in names}
+
+    def _wait(self, name: str) -> int:
+        child = self.running[name]
         try:
             status = child.wait(WAIT)
         except subprocess.TimeoutExpired as error:
@@ -70,13 +83,22 @@ class Processes:
             child.send_signal(signal.SIGUSR1)
             with contextlib.suppress(subprocess.TimeoutExpired):
                 child.wait(1.0)
-            child.kill()
-            child.wait()
+            self._kill(name)
             raise AssertionError(f"{name} did not end: {self.log(name)}") from error
-        for pipe in (child.stdin, child.stdout):
-            assert pipe is not None
-            pipe.close()
+        self._kill(name)
         return status
+
+    def kill_all(self) -> None:
+        """End what still runs, however the test ended: nothing may serve the next test's queues."""
+        for name in list(self.running):
+            self._kill(name)
+
+    def _kill(self, name: str) -> None:
+        child = self.running.pop(name)
+        child.kill()
+        child.wait()
+        for pipe in (child.stdin, child.stdout):
+            _stream(pipe).close()
 
     def log(self, name: str) -> str:
         return (self.federation.folder / f"{name}.log").read_text()
@@ -84,6 +106,11 @@ class Processes:
     def metrics(self, name: str) -> str:
         with urllib.request.urlopen(self.urls[name], timeout=10) as page:  # noqa: S310
             return str(page.read().decode())
+
+
+def _stream(pipe: IO[str] | None) -> IO[str]:
+    assert pipe is not None
+    return pipe
 
 
 def follow(client: Client, job: str, at: dict[int, Callable[[], None]] | None = None) -> dict[str, Any]:

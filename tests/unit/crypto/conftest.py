@@ -1,4 +1,4 @@
-"""Keys of the arithmetic's tests, made once; every test runs in both tiers."""
+"""Keys of the arithmetic's tests, made once, and the tiers, in both of which a test runs that depends on them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from fedbus.crypto.keys import generate_keypair
 from fedbus.crypto.paillier import PrivateKey
 
 
-@pytest.fixture(scope="session", params=[tiers.PORTABLE, tiers.NATIVE], autouse=True)
+@pytest.fixture(scope="module", params=[tiers.PORTABLE, tiers.NATIVE])
 def tier(request: pytest.FixtureRequest) -> Iterator[str]:
     """The arithmetic in use, in child processes too."""
     with pytest.MonkeyPatch.context() as patch:

@@ -12,6 +12,8 @@ from fedbus.crypto.engine import Engine
 from fedbus.crypto.paillier import PrivateKey
 from fedbus.errors import InvalidCiphertext, WrongKey
 
+pytestmark = pytest.mark.usefixtures("tier")
+
 numbers = st.integers(-(2**200), 2**200)
 
 

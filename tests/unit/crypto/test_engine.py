@@ -21,6 +21,8 @@ from fedbus.crypto.paillier import PrivateKey, PublicKey
 from fedbus.crypto.tensor import CipherTensor
 from fedbus.errors import CryptoError, FixedPointOverflow, InvalidCiphertext, InvalidPoint, WrongKey
 
+pytestmark = pytest.mark.usefixtures("tier")
+
 
 @pytest.fixture(scope="module")
 def children(tier: str) -> Iterator[Engine]:
@@ -314,13 +316,15 @@ threading.Event().wait()
 
 def test_an_engine_whose_process_is_killed_leaves_no_children() -> None:
     with subprocess.Popen([sys.executable, "-c", PARENT], stdout=subprocess.PIPE, text=True) as parent:
-        assert parent.stdout is not None
-        children = [int(pid) for pid in parent.stdout.readline().split()]
-        waiting = {os.pidfd_open(pid) for pid in children}
-        assert len(waiting) == 2
-        # They are at work and would be for seconds.
-        assert not select.select(waiting, [], [], 0)[0]
-        parent.kill()
+        try:
+            assert parent.stdout is not None
+            children = [int(pid) for pid in parent.stdout.readline().split()]
+            waiting = {os.pidfd_open(pid) for pid in children}
+            assert len(waiting) == 2
+            # They are at work and would be for seconds.
+            assert not select.select(waiting, [], [], 0)[0]
+        finally:
+            parent.kill()
         while waiting:
             ended = select.select(waiting, [], [], 20)[0]
             assert ended, "children outlive their parent"

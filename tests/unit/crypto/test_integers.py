@@ -52,6 +52,7 @@ def test_a_table_is_built_once_and_the_least_recent_dropped(monkeypatch: pytest.
     assert built == [0, 1, 2, 3, 4, 1]
 
 
+@pytest.mark.usefixtures("tier")
 def test_an_obfuscator_is_a_power_of_h_with_half_as_many_random_bits(
     private: PrivateKey, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -16,6 +16,12 @@ from fedbus.crypto.ring import Ring
 from fedbus.errors import InvalidCiphertext
 from matrices import matrices
 
+# There is none in the portable tier.
+pytestmark = [
+    pytest.mark.usefixtures("tier"),
+    pytest.mark.parametrize("tier", [tiers.NATIVE], indirect=True),
+]
+
 INT64 = np.iinfo(np.int64)
 P, Q = 2**89 - 1, 2**107 - 1
 N, WIDTH = P * Q, 50
@@ -25,8 +31,6 @@ WAYS = ["chosen", "buckets", "tables"]
 
 @pytest.fixture(scope="module")
 def ring(tier: str) -> Ring:
-    if tier != tiers.NATIVE:
-        pytest.skip("there is no ring in the portable tier")
     return Ring(N)
 
 

@@ -22,6 +22,8 @@ from fedbus.crypto.paillier import PrivateKey, PublicKey
 from fedbus.crypto.tensor import CipherTensor
 from fedbus.errors import CryptoError, FixedPointOverflow, InvalidCiphertext, WrongKey
 
+pytestmark = pytest.mark.usefixtures("tier")
+
 VECTORS = json.loads((Path(__file__).parents[2] / "vectors" / "paillier.json").read_text())
 INT64 = np.iinfo(np.int64)
 

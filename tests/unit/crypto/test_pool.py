@@ -98,10 +98,42 @@ def test_an_operation_whose_child_dies_is_done_again(pool: Pool, tmp_path: Path)
     assert retries._value.get() == before + 1
 
 
-def test_a_child_that_dies_while_idle_is_replaced(pool: Pool) -> None:
+def test_a_child_that_dies_while_idle_is_replaced() -> None:
+    # A pool of its own: the others may do the work before the death is noticed, which then counts against what comes.
+    pool = Pool(2)
     (pid,), _ = pool.run(os.getpid, [()])
     os.kill(pid, signal.SIGKILL)
     assert pool.run(divmod, [(7, 2)] * 4)[0] == [(3, 1)] * 4
+    pool.close()
+
+
+def test_a_death_while_another_child_is_being_started(monkeypatch: pytest.MonkeyPatch) -> None:
+    pool = Pool(1)
+    pool.warm_up()
+    executor = pool._executor
+    assert executor is not None
+
+    def submit(*_: object) -> None:
+        executor._broken = "a child died"
+        raise OSError("handle is closed")
+
+    monkeypatch.setattr(executor, "submit", submit)
+    assert pool.run(divmod, [(7, 2)])[0] == [(3, 1)]
+    assert pool._executor is not executor
+    pool.close()
+
+
+def test_a_child_that_cannot_be_started_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    pool = Pool(1)
+    pool.warm_up()
+
+    def submit(*_: object) -> None:
+        raise OSError("too many open files")
+
+    monkeypatch.setattr(pool._executor, "submit", submit)
+    with pytest.raises(OSError, match="too many"):
+        pool.run(divmod, [(7, 2)])
+    pool.close()
 
 
 def test_threads_that_share_a_pool_all_survive_a_death(pool: Pool, tmp_path: Path) -> None:
@@ -158,10 +190,12 @@ def test_a_parent_that_is_killed_leaves_no_children(fifo: Path) -> None:
     task = BEGIN_AND_NEVER_END.format(str(fifo))
     # The children share the parent's standard output: its end is read when the last of them has gone.
     with subprocess.Popen([sys.executable, "-c", PARENT.format(task=task)], stdout=subprocess.PIPE) as parent:
-        wait_until_begun(fifo)
-        children = Path(f"/proc/{parent.pid}/task/{parent.pid}/children").read_text().split()
-        assert len(children) >= 2
-        parent.kill()
+        try:
+            wait_until_begun(fifo)
+            children = Path(f"/proc/{parent.pid}/task/{parent.pid}/children").read_text().split()
+            assert len(children) >= 2
+        finally:
+            parent.kill()
         output, _ = parent.communicate(timeout=20)
         assert output == b""
         assert parent.returncode == -signal.SIGKILL

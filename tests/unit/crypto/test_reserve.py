@@ -13,6 +13,8 @@ from fedbus.crypto.paillier import PrivateKey, PublicKey
 from fedbus.crypto.reserve import MAX_BATCH, Reserve
 from fedbus.errors import CryptoError
 
+pytestmark = pytest.mark.usefixtures("tier")
+
 
 class FakePool:
     """Children whose batches arrive when the test says so; obfuscator number k is the integer k."""

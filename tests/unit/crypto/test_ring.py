@@ -19,15 +19,15 @@ from fedbus.crypto import tier as tiers
 from fedbus.crypto.ring import LIMB_BITS, Ring
 from fedbus.errors import CryptoError
 
+# There is none in the portable tier.
+pytestmark = [
+    pytest.mark.usefixtures("tier"),
+    pytest.mark.parametrize("tier", [tiers.NATIVE], indirect=True),
+]
+
 VECTORS = json.loads((Path(__file__).parents[2] / "vectors" / "squares.json").read_text())
 # Multiples of the limb, of the block and of neither; as long as the halves of 2048- and 3072-bit keys, and longer.
 SIZES = [128, 140, 140 + LIMB_BITS, 400, 408, 521, 1024, 1536, 2048, 2049, 3072, 8192]
-
-
-@pytest.fixture(autouse=True)
-def _native_only(tier: str) -> None:
-    if tier != tiers.NATIVE:
-        pytest.skip("there is no ring in the portable tier")
 
 
 def width_of(modulus: int) -> int:

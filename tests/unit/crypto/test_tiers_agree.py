@@ -9,10 +9,13 @@ import numpy as np
 import pytest
 
 from fedbus.crypto import interop
+from fedbus.crypto import tier as tiers
 from fedbus.crypto.keys import generate_keypair
 from fedbus.crypto.lanes import Lanes
 from fedbus.crypto.paillier import PrivateKey
 from fedbus.crypto.portable import Portable
+
+pytestmark = pytest.mark.usefixtures("tier")
 
 
 @pytest.fixture(scope="module", params=[2048, 3072, 1034])
@@ -54,9 +57,8 @@ def test_a_gradient_is_that_of_phe(pair: PrivateKey) -> None:
     assert ours == [theirs.decrypt(product) for product in products] == (matrix.T @ residuals).tolist()
 
 
-def test_both_tiers_give_the_same_bytes(pair: PrivateKey, tier: str) -> None:
-    if tier != "native":
-        pytest.skip("it takes both")
+@pytest.mark.parametrize("tier", [tiers.NATIVE], indirect=True)
+def test_both_tiers_give_the_same_bytes(pair: PrivateKey) -> None:
     key, values = pair.public, edges(pair.public.n)
     lanes, portable, masks = Lanes(key), Portable(key), key.obfuscators(len(values))
     blob = portable.encrypt(values, masks)
