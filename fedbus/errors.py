@@ -6,6 +6,7 @@
     ├── JobError
     │   ├── JobRefused         the coordinator or a party does not accept the job
     │   └── JobFailed          the job ended without a model; says why
+    │       └── TrainingDiverged   a network's weights or loss are not finite
     ├── ProtocolError          a peer did what the protocol does not allow
     │   ├── DecodeError        bytes that are no valid message
     │   ├── WrongKey           ciphertexts of another key than the job's
@@ -60,6 +61,10 @@ class JobRefused(JobError):
 
 class JobFailed(JobError):
     """The job ended without a model."""
+
+
+class TrainingDiverged(JobFailed):
+    """The network's weights or loss are not finite; the message names the setting to change."""
 
 
 class ProtocolError(FedbusError):
