@@ -1,1 +1,2 @@
-class Budget: pass
+class Budget:
+    pass

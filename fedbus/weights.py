@@ -129,12 +129,15 @@ def check_shapes(found: Shapes, expected: Shapes, sender: str) -> None:
         if name != other:
             raise ProtocolError(f"{sender} sent tensor {_quoted(name)} where this model has {_quoted(other)}; {remedy}")
         if shape != wanted:
-            raise ProtocolError(f"{sender} sent tensor {_quoted(name)} of shape {shape}, this model's is {wanted}; {remedy}")
+            raise ProtocolError(
+                f"{sender} sent tensor {_quoted(name)} of shape {shape}, this model's is {wanted}; {remedy}"
+            )
     if len(found) != len(expected):
         longer, whose = (found, sender) if len(found) > len(expected) else (expected, "this model")
         name = list(longer)[min(len(found), len(expected))]
         raise ProtocolError(
-            f"{sender} sent {len(found)} tensors and this model has {len(expected)}: only {whose} has {_quoted(name)}; {remedy}"
+            f"{sender} sent {len(found)} tensors and this model has {len(expected)}: "
+            f"only {whose} has {_quoted(name)}; {remedy}"
         )
 
 
@@ -170,7 +173,9 @@ def _read_header(header: bytes, size: int) -> Shapes:
             slices = {name: file.get_slice(name) for name in names}
             for name, found in slices.items():
                 if found.get_dtype() != "F32":
-                    raise ProtocolError(f"weights: tensor {_quoted(name)} has type {found.get_dtype()}; only F32 is averaged")
+                    raise ProtocolError(
+                        f"weights: tensor {_quoted(name)} has type {found.get_dtype()}; only F32 is averaged"
+                    )
             return {name: tuple(found.get_shape()) for name, found in slices.items()}
     except SafetensorError as error:
         raise ProtocolError(f"weights: no safetensors blob: {error}") from None

@@ -10,7 +10,7 @@ import numpy as np
 from fedbus import metric_limbs
 from fedbus.averaging import METRICS, Plan, Task, exponent_of, plan
 from fedbus.budget import Budget
-from fedbus.errors import DataError, JobRefused, ProtocolError, TrainingDiverged
+from fedbus.errors import DataError, FixedPointOverflow, JobRefused, ProtocolError, TrainingDiverged
 from fedbus.jobs import AverageJob
 from fedbus.messages import Assignment, Described
 from fedbus.weights import Weights
@@ -120,7 +120,7 @@ class Local:
             new = network.weights(self.module).flat
         try:
             limbs = metric_limbs.encode(metrics)
-        except ArithmeticError as error:
+        except FixedPointOverflow as error:
             raise TrainingDiverged("the loss is too large to be told; lower params.learning_rate") from error
         return shape, self._update(shape, model.flat, new, share, limbs)
 

@@ -87,7 +87,7 @@ def check_outputs(module: nn.Module, inputs: int, loss: str) -> int:
 
 def weights(module: nn.Module) -> Weights:
     """All floating point entries of the state (parameters and buffers) as float32, each shared one once."""
-    return Weights.of({name: tensor.numpy() for name, tensor in _entries(module)})
+    return Weights.of({name: tensor.float().numpy() for name, tensor in _entries(module)})
 
 
 def load(module: nn.Module, weights: Weights, sender: str) -> None:
@@ -152,12 +152,11 @@ def _from_factory(factory: str, model: Model, inputs: int) -> nn.Module:
 
 def _check_averaged(factory: str, module: nn.Module) -> None:
     """JobRefused where the network has nothing to train, or parameters that cannot be averaged on the CPU."""
-    lazy = nn.parameter.UninitializedTensorMixin
     trained = {name: value for name, value in module.named_parameters() if value.requires_grad}
     if not trained:
         raise JobRefused(f"model.factory: {factory} returned a network without parameters to train")
     for name, value in (*module.named_parameters(), *module.named_buffers()):
-        if isinstance(value, lazy):
+        if nn.parameter.is_lazy(value):
             raise JobRefused(f"model.factory: {factory}: {name} has no size yet; use layers of a given size")
         if value.device.type != "cpu" or value.is_sparse or (name in trained and not value.is_floating_point()):
             raise JobRefused(

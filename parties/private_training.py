@@ -1,1 +1,2 @@
-def train_private(*a): raise NotImplementedError
+def train_private(*a):
+    raise NotImplementedError

@@ -30,65 +30,65 @@ class Stepper:
 
     Attributes:
         parameters: that are trained, each once; gradients come in this order.
+
+    Sources: heavy-ball momentum and Adam as torch.optim.SGD and torch.optim.Adam compute them, with weight decay as a
+    part of the gradient.
     """
 
     def __init__(self, module: nn.Module, params: AverageParams, mu: float = 0) -> None:
-        self.parameters = [value for value in module.parameters() if value.requires_grad]
+        self.parameters: list[Tensor] = [value for value in module.parameters() if value.requires_grad]
         self._params = params
         self._mu = mu
         self._start = [value.detach().clone() for value in self.parameters] if mu else []
-        self._momenta: list[Tensor | None] = [None] * len(self.parameters)
-        self._squares: list[Tensor] = []
-        self._steps: list[Tensor] = []
+        # The fused functions go through memory as it lies and take strides for granted.
+        self._fused = all(value.is_contiguous() for value in self.parameters)
+        adam, momentum = params.optimizer == "adam", params.momentum > 0
+        self._first = [torch.zeros_like(value) for value in self.parameters] if adam or momentum else []
+        self._second = [torch.zeros_like(value) for value in self.parameters] if adam else []
+        self._steps = [torch.zeros(()) for _ in self.parameters] if adam else []
 
     @torch.no_grad()
     def step(self, gradients: Sequence[Tensor | None]) -> None:
-        """One step; the gradients may be changed. None is that of a parameter the loss does not depend on.
-
-        Sources: heavy-ball momentum and Adam as torch.optim.SGD and torch.optim.Adam compute them, with weight decay
-        as a part of the gradient.
-        """
+        """One step; the gradients may be changed. None is that of a parameter on which the loss does not depend."""
         used = [number for number, gradient in enumerate(gradients) if gradient is not None]
         values = [self.parameters[number] for number in used]
-        slopes = [gradient for gradient in gradients if gradient is not None]
+        slopes = [gradient.contiguous() for gradient in gradients if gradient is not None]
         if self._mu:
-            torch._foreach_add_(slopes, values, alpha=self._mu)
-            torch._foreach_sub_(slopes, [self._start[number] for number in used], alpha=self._mu)
-        params = self._params
-        if params.optimizer == "adam":
-            self._adam(used, values, slopes)
-            return
-        momenta = [self._momenta[number] for number in used]
+            starts = [self._start[number] for number in used]
+            slopes = list(torch._foreach_add(slopes, values, alpha=self._mu))
+            torch._foreach_sub_(slopes, starts, alpha=self._mu)
+        first = [self._first[number] for number in used] if self._first else []
+        if self._params.optimizer == "adam":
+            self._adam(values, slopes, first, used)
+        else:
+            self._sgd(values, slopes, first)
+
+    def _sgd(self, values: list[Tensor], slopes: list[Tensor], first: list[Tensor]) -> None:
+        momenta: list[Tensor | None] = [*first] if first else [None] * len(values)
         sgd(
             values,
             slopes,
             momenta,
             foreach=False,
-            fused=True,
-            lr=params.learning_rate,
-            momentum=params.momentum,
-            weight_decay=params.weight_decay,
+            fused=self._fused,
+            lr=self._params.learning_rate,
+            momentum=self._params.momentum,
+            weight_decay=self._params.weight_decay,
             dampening=0.0,
             nesterov=False,
             maximize=False,
         )
-        for number, momentum in zip(used, momenta, strict=True):
-            self._momenta[number] = momentum
 
-    def _adam(self, used: Sequence[int], values: list[Tensor], slopes: list[Tensor]) -> None:
-        if not self._squares:
-            self._momenta = [torch.zeros_like(value) for value in self.parameters]
-            self._squares = [torch.zeros_like(value) for value in self.parameters]
-            self._steps = [torch.zeros(()) for _ in self.parameters]
+    def _adam(self, values: list[Tensor], slopes: list[Tensor], first: list[Tensor], used: Sequence[int]) -> None:
         adam(
             values,
             slopes,
-            [momentum for number in used if (momentum := self._momenta[number]) is not None],
-            [self._squares[number] for number in used],
+            first,
+            [self._second[number] for number in used],
             [],
             [self._steps[number] for number in used],
-            foreach=False,
-            fused=True,
+            foreach=not self._fused,
+            fused=self._fused,
             amsgrad=False,
             beta1=BETA_1,
             beta2=BETA_2,

@@ -8,6 +8,7 @@ heterogeneous networks", MLSys 2020, algorithm 2.
 from __future__ import annotations
 
 import hashlib
+import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
@@ -91,8 +92,7 @@ def train(
 ) -> Trained:
     """Train the network in place: `local_epochs` over all rows in batches, the last one as short as it has to be.
 
-    The order of the rows is new in each epoch and follows from the job's seed and `stream`, and so does dropout, unless
-    another thread of the process draws random numbers of torch meanwhile.
+    The order of the rows is new in each epoch and follows from the job's seed and `stream`, and so does dropout.
 
     Args:
         features: (rows, columns) float64, at least one row.
@@ -108,7 +108,7 @@ def train(
     if not rows:
         raise ValueError("there are no rows to train on")
     _check_batches(module, rows, size)
-    inputs, targets = torch.from_numpy(features).float(), as_target(label, params.loss)
+    inputs, targets = as_inputs(features), as_target(label, params.loss)
     generator = torch.Generator().manual_seed(_digest(f"fedbus seed {params.seed} {stream}") >> 1)
     measure, stepper = _LOSSES[params.loss], Stepper(module, params, strategy.mu if strategy.name == "fedprox" else 0)
     loss = 0.0
@@ -123,6 +123,8 @@ def train(
                 stepper.step(torch.autograd.grad(value, stepper.parameters, allow_unused=True))
                 losses.append(value.detach())
             loss = _mean(losses, rows, size)
+            if not math.isfinite(loss):
+                break
     check_finite(module, loss)
     return Trained(loss, time.perf_counter() - began)
 
@@ -144,7 +146,7 @@ def evaluate(module: nn.Module, features: np.ndarray, label: np.ndarray, loss: s
             right += int((outputs.argmax(dim=1) == truth).sum())
         elif loss == "bce":
             right += int(((outputs > 0) == (truth > 0.5)).sum())
-    if not np.isfinite(total):
+    if not math.isfinite(total):
         raise _diverged("loss on held-out rows")
     return Evaluation(total / len(label), right / len(label))
 
@@ -175,16 +177,22 @@ def check_label(label: np.ndarray, loss: str, outputs: int, name: str) -> None:
         )
 
 
+def as_inputs(features: np.ndarray) -> Tensor:
+    """Features (rows, columns) as a network takes them, float32; a copy. Too large ones become infinite."""
+    with np.errstate(over="ignore"):
+        return torch.from_numpy(features.astype(np.float32))
+
+
 def as_target(label: np.ndarray, loss: str) -> Tensor:
     """A label (rows,) as the loss takes it: (rows,) int64 for cross_entropy, otherwise (rows, 1) float32."""
     if loss == "cross_entropy":
         return torch.from_numpy(label.astype(np.int64))
-    return torch.from_numpy(label.astype(np.float32)).unsqueeze(1)
+    return as_inputs(label).unsqueeze(1)
 
 
 def check_finite(module: nn.Module, loss: float) -> None:
     """TrainingDiverged where the loss or an entry of the network's state is not finite."""
-    if not np.isfinite(loss):
+    if not math.isfinite(loss):
         raise _diverged("loss")
     for name, tensor in module.state_dict().items():
         # A sum would overflow; the extremes take no memory and are NaN where any entry is.
@@ -214,8 +222,8 @@ def _check_batches(module: nn.Module, rows: int, size: int) -> None:
 
 def _batches(inputs: Tensor, targets: Tensor, order: Tensor, size: int) -> Iterator[tuple[Tensor, Tensor]]:
     """The rows in their order, batch by batch; gathered in blocks of many batches, for gathering each costs more."""
-    for block in order.split(max(_BLOCK_ROWS // size, 1) * size):
-        yield from zip(inputs[block].split(size), targets[block].split(size), strict=True)
+    for block in torch.split(order, max(_BLOCK_ROWS // size, 1) * size):
+        yield from zip(torch.split(inputs[block], size), torch.split(targets[block], size), strict=True)
 
 
 def _mean(losses: Sequence[Tensor], rows: int, size: int) -> float:
@@ -232,7 +240,7 @@ def _outputs(module: nn.Module, features: np.ndarray) -> Iterator[tuple[Tensor, 
     module.eval()
     try:
         for start in range(0, max(len(features), 1), _BLOCK_ROWS):
-            yield module(torch.from_numpy(features[start : start + _BLOCK_ROWS]).float()), start
+            yield module(as_inputs(features[start : start + _BLOCK_ROWS])), start
     finally:
         module.train(training)
 

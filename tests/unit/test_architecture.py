@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ast
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -23,7 +25,10 @@ HOMES = {
     "shamirs": "fedbus/crypto/shares.py",
     "typer": "fedbus/cli/",
     "duckdb": "parties/",
+    "safetensors": "fedbus/weights.py",
 }
+# It takes a second and 200 MB to import, which only a process that trains networks is to spend.
+TORCH_HOMES = {"parties/network.py", "parties/training.py", "parties/steps.py"}
 
 
 def imports(file: Path) -> set[str]:
@@ -49,7 +54,17 @@ def test_a_module_imports_what_it_may(file: Path) -> None:
     for library, home in HOMES.items():
         assert library not in tops or name.startswith(home), f"{library} belongs to {home}"
     assert "pickle" not in tops
-    assert "torch" not in tops
+    assert "torch" not in tops or name in TORCH_HOMES
+
+
+def test_what_trains_no_network_starts_without_its_libraries() -> None:
+    code = (
+        "import sys, coordinator.robust, coordinator.service, coordinator.strategy, fedbus.cli, "
+        "fedbus.cli.app, fedbus.metric_limbs, fedbus.weights, parties.worker; "
+        "print(sorted({name.split('.')[0] for name in sys.modules} & {'torch', 'scipy', 'sklearn', 'opacus'}))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
 
 
 @pytest.mark.parametrize("file", FILES, ids=lambda file: str(file.relative_to(ROOT)))
