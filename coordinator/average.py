@@ -244,7 +244,7 @@ class Lead:
         """Hand out the last model, and the best one where it is another; the report's figures."""
         session, course = self.session, self.course
         session.at(session.round + 1)
-        parties = tuple(party for party in self.spec.parties if party not in session.failures)
+        parties = tuple(party for party in self.spec.parties if party not in session.attendance.failures)
         self._assign(Task.CONCLUDE, parties)
         if self.best is not None and self._best_is_another():
             send_weights(session, parties, BestWeights, self.best)

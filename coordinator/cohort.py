@@ -41,9 +41,9 @@ class Cohort:
 
     def present(self) -> tuple[str, ...]:
         """Who can be asked: all but those who failed, or who missed their turn and have not been heard since."""
-        failed = self.session.failures
+        failed = self.session.attendance.failures
         for party, since in list(self._absent.items()):
-            if self.session.heard_since(party, since) and party not in failed:
+            if self.session.attendance.heard_since(party, since) and party not in failed:
                 log.info("a party is back", job=self.session.job, party=party)
                 del self._absent[party]
         self.reasons.update(failed)
@@ -61,7 +61,7 @@ class Cohort:
 
         if not enough():
             log.warning("waiting for parties", job=self.session.job, absent=self.absent, least=least)
-        if not self.session.wait_until(enough, self.spec.limits.silence) or self._possible() < least:
+        if not self.session.attendance.wait_until(enough, self.spec.limits.silence) or self._possible() < least:
             raise JobFailed(self._too_few(least))
         return self.present()
 
@@ -99,7 +99,7 @@ class Cohort:
             if time.monotonic() - asked_at >= limits.resend:
                 attempt, asked_at = attempt + 1, time.monotonic()
                 for party in open_:
-                    session.ask(party, kind, attempt)
+                    session.attendance.ask(party, kind, attempt)
 
             def changed(known: int = len(there) + len(asked) - len(open_)) -> bool:
                 now, waiting = self._sort(kind, asked)
@@ -108,7 +108,7 @@ class Cohort:
             left = [limits.resend, limits.silence - waited]
             if len(there) >= least:
                 left.append(self.spec.params.deadline - waited)
-            session.wait_until(changed, max(0.0, min(left)))
+            session.attendance.wait_until(changed, max(0.0, min(left)))
         if len(there) < least:
             raise JobFailed(self._too_few(least))
         if all_of:
@@ -120,24 +120,24 @@ class Cohort:
 
     def _sort(self, kind: type[Message], asked: Sequence[str]) -> tuple[list[str], list[str]]:
         """Who has answered with a message of this kind, and whose answer is still open."""
-        session, failed = self.session, self.session.failures
-        there = [party for party in asked if session.arrived(party, kind)]
+        session, failed = self.session, self.session.attendance.failures
+        there = [party for party in asked if session.attendance.arrived(party, kind)]
         rest = [party for party in asked if party not in there and party not in failed]
-        return there, [party for party in rest if not session.arrived(party, Abstained)]
+        return there, [party for party in rest if not session.attendance.arrived(party, Abstained)]
 
     def excuse(self, asked: Sequence[str]) -> dict[str, str]:
         """Who of these abstained in this round, and why."""
         session = self.session
-        excused = {p: session.recv(p, Abstained).reason for p in asked if session.arrived(p, Abstained)}
+        excused = {p: session.recv(p, Abstained).reason for p in asked if session.attendance.arrived(p, Abstained)}
         for party, reason in excused.items():
             log.warning("a party abstains; the round goes on without it", job=session.job, party=party, reason=reason)
         self.reasons.update(excused)
         return excused
 
     def _possible(self) -> int:
-        return len(self.spec.parties) - len(self.session.failures)
+        return len(self.spec.parties) - len(self.session.attendance.failures)
 
     def _too_few(self, least: int) -> str:
-        self.reasons.update(self.session.failures)
+        self.reasons.update(self.session.attendance.failures)
         why = "; ".join(f"{party}: {reason}" for party, reason in self.reasons.items())
         return f"a round takes {least} of the {len(self.spec.parties)} parties, and fewer answer: {why or 'no answer'}"

@@ -20,7 +20,8 @@ from fedbus.messages import Accepted, Envelope, Finished, Message, Outcome, Star
 from fedbus.process import peak_memory
 from fedbus.retry import delay
 from fedbus.session import Session
-from fedbus.store import JobRecord, Store
+from fedbus.store import Store
+from fedbus.store_records import JobRecord
 
 log = structlog.get_logger()
 
@@ -192,16 +193,15 @@ class Conductor:
 
 def _finished(session: Session) -> dict[str, dict[str, Any]]:
     """What parties add to the report: all of them, or of a job that can do without one those who are there in time."""
-    spec, parties = session.spec, session.spec.parties
+    spec, parties, attendance = session.spec, session.spec.parties, session.attendance
     if isinstance(spec, AverageJob):
-        waiting = set(parties)
 
         def done() -> bool:
-            waiting.difference_update([p for p in waiting if session.arrived(p, Finished)], session.failures)
-            return not waiting
+            failed = attendance.failures
+            return all(party in failed or attendance.arrived(party, Finished) for party in spec.parties)
 
-        session.wait_until(done, spec.params.deadline)
-        parties = tuple(party for party in parties if session.arrived(party, Finished))
+        attendance.wait_until(done, spec.params.deadline)
+        parties = tuple(party for party in parties if attendance.arrived(party, Finished))
     return {party: session.recv(party, Finished).figures for party in parties}
 
 

@@ -13,7 +13,8 @@ from fedbus.errors import AccessRefused, BrokerError, DecodeError, ProtocolError
 from fedbus.jobs import AverageJob, JobSpec
 from fedbus.mailbox import AHEAD, Mailbox
 from fedbus.messages import Alive, Envelope, Failed, Message, Resend
-from fedbus.store import Store, StoredMessage
+from fedbus.store import Store
+from fedbus.store_records import StoredMessage
 
 log = structlog.get_logger()
 

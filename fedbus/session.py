@@ -10,20 +10,20 @@ from __future__ import annotations
 import contextlib
 import math
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import structlog
 
 from fedbus import codec, jobs, metrics
+from fedbus.attendance import Attendance, Place
 from fedbus.broker.base import Broker
 from fedbus.crypto.masking import SecretStream
 from fedbus.errors import PeerSilent, ProtocolError, StoreError
 from fedbus.jobs import AverageJob, LinearJob
-from fedbus.messages import Alive, Envelope, Failed, M, Message, Resend
-from fedbus.post import EVERYTHING, Post, publish_event
+from fedbus.messages import Envelope, Failed, M, Message, Resend
+from fedbus.post import Post, publish_event
 from fedbus.store import Buffer, Store
 
 log = structlog.get_logger()
@@ -33,14 +33,6 @@ E = TypeVar("E")
 _LONGEST_RESEND = 300.0
 
 
-@dataclass(frozen=True, slots=True)
-class Place:
-    """Where in the job the role is; see Envelope."""
-
-    round: int = 0
-    batch: int = 0
-
-
 class Session:
     """One participant in one job.
 
@@ -48,6 +40,9 @@ class Session:
         job: in the store's ledger.
         party: this participant's name.
         verify_sender: refuse messages whose publisher is not the sender they name.
+
+    Attributes:
+        attendance: who is there and what has come, for roles that can do without a participant.
     """
 
     def __init__(self, job: str, party: str, *, store: Store, broker: Broker, verify_sender: bool = True) -> None:
@@ -66,6 +61,7 @@ class Session:
         self._place = Place()
         self._deadline = math.inf
         self._posted_before = -1
+        self.attendance = Attendance(self._post, lambda: self._place, spec.limits)
         self._log = log.bind(job=job, party=party)
 
     def open(self) -> None:
@@ -206,56 +202,6 @@ class Session:
     def random(self, label: str) -> SecretStream:
         """Secret randomness for one purpose at this place; the same after a restart."""
         return SecretStream(self._secret, f"{self.job}/{self.party}/{self._place.round}/{self._place.batch}/{label}")
-
-    def next_order(self, sender: str, kinds: Sequence[type[Message]]) -> type[Message]:
-        """Go to the next round in which the sender says one of these; which it is. Who follows need not count.
-
-        Raises:
-            PeerSilent: the sender gave no sign of life for longer than the job allows.
-        """
-        mailbox, limits, since = self._post.mailbox, self.spec.limits, time.monotonic()
-        names, after, attempt = {kind.kind: kind for kind in kinds}, self._place.round, 0
-        while not mailbox.wait(lambda: bool(mailbox.rounds(sender, names, after)), limits.resend):
-            if mailbox.silence(sender, since) >= limits.silence:
-                raise PeerSilent(f"{sender} gave no sign of life for {limits.silence:g} s (limits.silence)")
-            attempt += 1
-            self._post.whisper(sender, Resend(EVERYTHING, after, 0, []), attempt)
-        self.at(mailbox.rounds(sender, names, after)[0])
-        (kind, *others) = mailbox.kinds(sender, self.round) & set(names)
-        if others:
-            raise ProtocolError(f"{sender} gave several orders in round {self.round}")
-        return names[kind]
-
-    def is_overtaken(self, sender: str, kinds: Sequence[type[Message]]) -> bool:
-        """Whether the sender has said one of these in a later round already."""
-        return bool(self._post.mailbox.rounds(sender, [kind.kind for kind in kinds], self._place.round))
-
-    def arrived(self, sender: str, kind: type[Message]) -> bool:
-        """Whether all of the sender's message of this kind at this place is there."""
-        return self._post.mailbox.complete((sender, kind.kind, self._place.round, self._place.batch))
-
-    def wait_until(self, done: Callable[[], bool], seconds: float) -> bool:
-        """Wait for something that arrivals, signs of life or failures bring about; whether it came."""
-        return self._post.mailbox.wait(done, seconds)
-
-    def heard_since(self, sender: str, since: float) -> bool:
-        """Whether the sender gave a sign of life after this time (monotonic)."""
-        return self._post.mailbox.heard_since(sender, since)
-
-    @property
-    def failures(self) -> dict[str, str]:
-        """Participants that said they cannot go on, and why, where the role can do without them."""
-        return self._post.mailbox.failures
-
-    def ask(self, sender: str, kind: type[Message], attempt: int) -> None:
-        """Ask for what is missing of a message at this place; `attempt` tells repetitions apart."""
-        place = (sender, kind.kind, self._place.round, self._place.batch)
-        missing = self._post.mailbox.missing(place, 0)
-        self._post.whisper(sender, Resend(kind.kind, self._place.round, self._place.batch, missing), attempt)
-
-    def greet(self, peer: str) -> None:
-        """Give a sign of life."""
-        self._post.whisper(peer, Alive())
 
     def secret(self, label: str) -> SecretStream:
         """Secret randomness for one purpose of the whole job; the same in every round and after a restart."""

@@ -12,7 +12,6 @@ import sqlite3
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -24,6 +23,7 @@ from fedbus import store_tables as t
 from fedbus.errors import StoreError
 from fedbus.jobs import JobState
 from fedbus.store_files import configure, lock, make_private
+from fedbus.store_records import JobRecord, StoredMessage, to_record, to_row
 
 SECRET_BYTES = 32
 
@@ -35,39 +35,6 @@ _FEW = 8
 _BLOB_BYTES = 4 * 1024**2
 
 Buffer = bytes | bytearray | memoryview
-
-
-@dataclass(frozen=True, slots=True)
-class JobRecord:
-    """A job in the ledger; spec and report are packed by the codec.
-
-    Attributes:
-        secret: of the job's randomness; empty once the job's end has been seen through.
-        owner: the broker's user who submitted it, at the coordinator.
-    """
-
-    job: str
-    spec: bytes
-    state: JobState
-    reason: str
-    report: bytes | None
-    secret: bytes
-    owner: str
-    created_at: float
-
-
-@dataclass(frozen=True, slots=True)
-class StoredMessage:
-    """A message in the inbox (peer is the sender) or the outbox (peer is the recipient)."""
-
-    id: str
-    job: str
-    peer: str
-    kind: str
-    round: int
-    batch: int
-    chunk: int
-    body: bytes
 
 
 class Store:
@@ -175,12 +142,12 @@ class Store:
         """A job of the ledger."""
         with self._engine.connect() as connection:
             row = connection.execute(sa.select(t.jobs).where(t.jobs.c.job == job)).one_or_none()
-        return _record(row) if row else None
+        return to_record(row) if row else None
 
     def jobs(self) -> list[JobRecord]:
         """All jobs, oldest first."""
         with self._engine.connect() as connection:
-            return [_record(row) for row in connection.execute(sa.select(t.jobs).order_by(t.jobs.c.created_at))]
+            return [to_record(row) for row in connection.execute(sa.select(t.jobs).order_by(t.jobs.c.created_at))]
 
     def unfinished(self) -> list[JobRecord]:
         """The jobs that were not purged, oldest first: interrupted, or ended without all that the end entails."""
@@ -205,7 +172,7 @@ class Store:
                 checkpointed it.
         """
         with self._writing() as connection:
-            new = connection.execute(t.receive, _row(message, "sender")).rowcount == 1
+            new = connection.execute(t.receive, to_row(message, "sender")).rowcount == 1
             if trim is not None:
                 connection.execute(t.trim_outbox, {"of_job": message.job, "of_recipient": message.peer, "until": trim})
         return new
@@ -213,7 +180,7 @@ class Store:
     def post(self, messages: Sequence[StoredMessage]) -> list[bool]:
         """Journal messages to send, in one transaction; False of each that is in the outbox already."""
         with self._writing() as connection:
-            return [connection.execute(t.post, _row(message, "recipient")).rowcount == 1 for message in messages]
+            return [connection.execute(t.post, to_row(message, "recipient")).rowcount == 1 for message in messages]
 
     def posted(self, message_id: str) -> bytes | None:
         """The body of a message in the outbox."""
@@ -310,15 +277,3 @@ class Store:
         """This party's share of the model that a job trained."""
         with self._engine.connect() as connection:
             return connection.execute(sa.select(t.models.c.share).where(t.models.c.job == job)).scalar()
-
-
-def _row(message: StoredMessage, peer: str) -> dict[str, Any]:
-    return {
-        "id": message.id, "job": message.job, peer: message.peer, "kind": message.kind, "round": message.round,
-        "batch": message.batch, "chunk": message.chunk, "body": message.body,
-    }  # fmt: skip
-
-
-def _record(row: Sequence[Any]) -> JobRecord:
-    job, spec, state, reason, report, secret, owner, created_at, _ = row
-    return JobRecord(job, spec, JobState(state), reason, report, secret, owner, created_at)

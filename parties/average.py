@@ -76,9 +76,10 @@ def take_part(session: Session, engine: Engine, tables: Tables, policy: Policy, 
     member = Member(session, engine, tables, settings)
     if not session.resumed:
         session.send(session.coordinator, member.local.described)
-    session.greet(session.coordinator)
+    session.attendance.greet(session.coordinator)
     while True:
-        kind = session.next_order(session.coordinator, _ORDERS)
+        round_, kind = session.attendance.next_order(session.coordinator, _ORDERS)
+        session.at(round_)
         result = member.follow(kind)
         if result is not None:
             return result
@@ -114,7 +115,7 @@ class Member:
             if order.task == Task.CONCLUDE:
                 return self._conclude(order)
             # Whoever is late with one sum is in time for the next.
-            if not session.is_overtaken(lead, _ORDERS):
+            if not session.attendance.is_overtaken(lead, _ORDERS):
                 self._contribute(order)
             return None
         hiding = self.hiding

@@ -20,6 +20,9 @@ import duckdb
 import numpy as np
 import structlog
 
+# Not as np.ma, which several threads must not be the first to use.
+from numpy import ma
+
 from fedbus.errors import DataError
 
 log = structlog.get_logger()
@@ -82,7 +85,7 @@ class Source:
         cells = list(self._select(expressions, "LIMIT ?", limit).fetchnumpy().values())
         values = np.empty((len(cells[0]), len(cells)), dtype=np.float64)
         for number, column_cells in enumerate(cells):
-            values[:, number] = np.ma.filled(column_cells.astype(np.float64), np.nan)
+            values[:, number] = ma.filled(column_cells.astype(np.float64), np.nan)
         return values
 
     def fault(self, column: str, position: int) -> str:

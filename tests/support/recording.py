@@ -12,7 +12,8 @@ from fedbus.broker.base import Broker
 from fedbus.crypto.engine import Engine
 from fedbus.crypto.paillier import PrivateKey
 from fedbus.messages import Envelope, PublicKey, TensorMessage
-from fedbus.store import Store, StoredMessage
+from fedbus.store import Store
+from fedbus.store_records import StoredMessage
 from federation import ROLES, Federation
 from parties.worker import Worker
 

@@ -12,20 +12,20 @@ from hypothesis import strategies as st
 from fedbus.errors import FixedPointOverflow
 from fedbus.metric_limbs import LIMBS, MAX_PARTIES, decode, encode
 
-METRIC = st.floats(min_value=0, max_value=2.0**22, exclude_max=True)
+METRIC = st.floats(min_value=0, max_value=2.0**56, exclude_max=True)
 
 
 def test_by_hand() -> None:
     # 1.5 * 2^24 = 0x1800000; 2^-24 is the unit; 2.5 units round to even.
-    assert encode([1.5, 2.0**-24, 2.5 * 2.0**-24]).tolist() == [0, 0x180, 0, 1, 0, 0, 2, 0, 0]
-    assert LIMBS == 3
+    assert encode([1.5, 2.0**-24, 2.5 * 2.0**-24]).tolist() == [0, 0x180, 0, 0, 0, *[1, 0, 0, 0, 0], *[2, 0, 0, 0, 0]]
+    assert LIMBS == 5
 
 
 def test_the_largest() -> None:
-    largest = np.nextafter(2.0**22, 0)
-    # It rounds up to 2^46, which the third limb holds.
-    assert encode([largest]).tolist() == [0, 0, 1 << 14]
-    assert decode(encode([largest])) == [2.0**22]
+    largest = np.nextafter(2.0**56, 0)
+    # 2^80 - 2^27.
+    assert encode([largest]).tolist() == [0, 0xF800, 0xFFFF, 0xFFFF, 0xFFFF]
+    assert decode(encode([largest])) == [largest]
 
 
 @given(st.lists(METRIC, min_size=1, max_size=20))
@@ -37,23 +37,23 @@ def test_sums_over_parties_are_exact(values: list[float]) -> None:
 
 def test_sums_of_the_most_parties() -> None:
     # Every limb full: no value has such limbs, but their sums are the largest that can come.
-    assert decode(np.full(3, MAX_PARTIES * 0xFFFF)) == [float(Fraction(MAX_PARTIES * (2**48 - 1), 2**24))]
+    assert decode(np.full(5, MAX_PARTIES * 0xFFFF)) == [float(Fraction(MAX_PARTIES * (2**80 - 1), 2**24))]
     assert MAX_PARTIES * 0xFFFF < 2**31
     value = 3.14159
     assert decode(encode([value]) * MAX_PARTIES) == [MAX_PARTIES * round(value * 2**24) / 2**24]
 
 
-@pytest.mark.parametrize("value", [-1e-9, 2.0**22, float("nan"), float("inf"), -float("inf")])
+@pytest.mark.parametrize("value", [-1e-9, 2.0**56, float("nan"), float("inf"), -float("inf")])
 def test_values_outside_the_range(value: float) -> None:
     with pytest.raises(FixedPointOverflow, match=r"metric 2 of 3 is .* lower params\.learning_rate"):
         encode([1.0, value, 2.0])
 
 
 def test_sums_that_are_none() -> None:
-    for sums in ([0, 0, -1], [MAX_PARTIES * 0xFFFF + 1, 0, 0]):
+    for sums in ([0, 0, 0, 0, -1], [MAX_PARTIES * 0xFFFF + 1, 0, 0, 0, 0]):
         with pytest.raises(FixedPointOverflow, match="not unmasked rightly"):
             decode(np.array(sums))
-    with pytest.raises(ValueError, match="groups of 3"):
+    with pytest.raises(ValueError, match="groups of 5"):
         decode(np.zeros(4, dtype=np.int64))
 
 

@@ -14,7 +14,8 @@ import pytest
 
 from fedbus.errors import StoreError, StoreInUse
 from fedbus.jobs import JobState
-from fedbus.store import Store, StoredMessage
+from fedbus.store import Store
+from fedbus.store_records import StoredMessage
 
 
 @pytest.fixture
