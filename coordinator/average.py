@@ -6,6 +6,7 @@ model of their average. It leads: every step is an order, and a party that misse
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Sequence
 from typing import Any
@@ -58,9 +59,9 @@ class Lead:
         state = session.restore()
         if state is None:
             described = {party: session.recv(party, Described) for party in self.spec.parties}
-            state = {"course": Course.begin(self.spec, described).to_map(), "sums": {}, "absent": []}
+            state = {"course": Course.begin(self.spec, described).to_map(), "sums": {}, "absent": [], "reasons": {}}
         self.course = Course.of(state["course"])
-        self.cohort = Cohort(session, state["absent"])
+        self.cohort = Cohort(session, state["absent"], state["reasons"])
         self.sums = self._sums(engine, state["sums"])
         self.weights, self.best = self._restored("weights"), self._restored("best")
         self.server: Server | None = None
@@ -72,7 +73,7 @@ class Lead:
         rows = list(self.course.rows.values())
         self.budget = Budget(privacy, params.batch_size, rows, params.local_epochs) if privacy else None
         # Kept for the end only where somebody can tell which model is best.
-        self.watches = params.patience is not None or self.course.has_tests
+        self.watches = self.course.has_tests or (params.patience is not None and privacy is None)
 
     def _sums(self, engine: Engine, state: dict[str, Any]) -> Sums:
         match self.spec.params.aggregation:
@@ -89,8 +90,8 @@ class Lead:
 
     def checkpoint(self, blobs: dict[str, Any] | None = None) -> None:
         """Make the end of this session round durable."""
-        course, sums, absent = self.course.to_map(), self.sums.state, self.cohort.absent
-        self.session.checkpoint({"course": course, "sums": sums, "absent": absent}, blobs)
+        cohort = {"absent": self.cohort.absent, "reasons": self.cohort.reasons}
+        self.session.checkpoint({"course": self.course.to_map(), "sums": self.sums.state, **cohort}, blobs)
 
     def carry_out(self, task: Task) -> None:
         """Do one task, to its checkpoint."""
@@ -242,13 +243,37 @@ class Lead:
 
     def conclude(self) -> dict[str, Any]:
         """Hand out the last model, and the best one where it is another; the report's figures."""
-        session, course = self.session, self.course
+        session = self.session
         session.at(session.round + 1)
         parties = tuple(party for party in self.spec.parties if party not in session.attendance.failures)
         self._assign(Task.CONCLUDE, parties)
         if self.best is not None and self._best_is_another():
             send_weights(session, parties, BestWeights, self.best)
-        return figures(course, self.cohort)
+        return self._figures()
+
+    def _figures(self) -> dict[str, Any]:
+        """What the report says of training."""
+        course = self.course
+        seconds, overhead = course.seconds or [0.0], course.overhead or [0.0]
+        found: dict[str, Any] = {
+            "rounds": course.trained,
+            "ended": course.ended or "all rounds are done (params.rounds)",
+            "loss": [None if math.isnan(loss) else loss for loss in course.loss],
+            "round_latency_seconds": _percentiles(seconds),
+            "round_overhead_seconds": _percentiles(overhead),
+            "members": course.members,
+            "missing": course.missing,
+            "left_out": self.cohort.reasons,
+        }
+        if self.watches:
+            found["best_model"] = course.best_model
+        if course.has_tests:
+            found["test_loss"] = course.test_loss
+        if course.has_tests and self.spec.params.loss != "mse":
+            found["test_correct"] = course.test_correct
+        if course.epsilon:
+            found["epsilon"] = course.epsilon
+        return found
 
 
 def send_weights(
@@ -260,23 +285,5 @@ def send_weights(
     session.send_stream(to, (kind(bytes(blob[s : s + CHUNK_BYTES])) for s in starts), len(starts))
 
 
-def figures(course: Course, cohort: Cohort) -> dict[str, Any]:
-    """What the report says of training."""
-    seconds, overhead = course.seconds or [0.0], course.overhead or [0.0]
-    p50, p99 = np.percentile(seconds, [50, 99])
-    found: dict[str, Any] = {
-        "rounds": course.trained,
-        "ended": course.ended or "all rounds are done (params.rounds)",
-        "loss": [None if loss != loss else loss for loss in course.loss],
-        "round_latency_seconds": {"p50": float(p50), "p99": float(p99)},
-        "round_overhead_seconds": {"p50": float(np.median(overhead)), "p99": float(np.percentile(overhead, 99))},
-        "members": course.members,
-        "missing": course.missing,
-        "absent": {party: cohort.reasons.get(party, "") for party in cohort.absent},
-        "best_model": course.best_model,
-    }
-    if course.has_tests:
-        found |= {"test_loss": course.test_loss, "test_correct": course.test_correct}
-    if course.epsilon:
-        found["epsilon"] = course.epsilon
-    return found
+def _percentiles(seconds: Sequence[float]) -> dict[str, float]:
+    return {"p50": float(np.percentile(seconds, 50)), "p99": float(np.percentile(seconds, 99))}

@@ -22,15 +22,16 @@ class Cohort:
 
     Args:
         absent: who did not answer in time when last asked, as a checkpoint has it.
+        reasons: as below, of the same checkpoint.
 
     Attributes:
-        reasons: why a party is not there, for the report.
+        reasons: why a party was last left out of a sum, for the report.
     """
 
-    def __init__(self, session: Session, absent: Sequence[str] = ()) -> None:
+    def __init__(self, session: Session, absent: Sequence[str], reasons: dict[str, str]) -> None:
         self.session = session
         self.spec: AverageJob = session.average
-        self.reasons: dict[str, str] = {}
+        self.reasons = dict(reasons)
         # Since when each has not been heard.
         self._absent = dict.fromkeys(absent, time.monotonic())
 
@@ -94,7 +95,7 @@ class Cohort:
             enough = len(there) >= least and (not all_of or waited >= self.spec.params.deadline)
             if not open_ or enough:
                 break
-            if waited >= limits.silence:
+            if all(session.attendance.silence(party, began) >= limits.silence for party in open_):
                 raise JobFailed(self._too_few(least))
             if time.monotonic() - asked_at >= limits.resend:
                 attempt, asked_at = attempt + 1, time.monotonic()
@@ -105,8 +106,8 @@ class Cohort:
                 now, waiting = self._sort(kind, asked)
                 return len(now) + len(asked) - len(waiting) != known
 
-            left = [limits.resend, limits.silence - waited]
-            if len(there) >= least:
+            left = [limits.resend, limits.silence]
+            if len(there) >= least and waited < self.spec.params.deadline:
                 left.append(self.spec.params.deadline - waited)
             session.attendance.wait_until(changed, max(0.0, min(left)))
         if len(there) < least:

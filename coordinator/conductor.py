@@ -106,6 +106,7 @@ class Conductor:
             **joined,
             **figures,
             **{key: own[key] for own in results.values() for key in ("train", "test") if key in own},
+            **({"clipped": {p: own["clipped"] for p, own in results.items()}} if isinstance(spec, AverageJob) else {}),
             "bytes_sent": {**sent, session.party: session.bytes_sent},
             "peak_memory_bytes": {**memory, session.party: peak_memory()},
             "seconds": time.time() - began,

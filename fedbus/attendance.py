@@ -68,6 +68,10 @@ class Attendance:
         """Whether the sender gave a sign of life after this time (monotonic)."""
         return self._post.mailbox.heard_since(sender, since)
 
+    def silence(self, sender: str, since: float) -> float:
+        """Seconds since the sender was last heard, or since `since` (monotonic) if that is later."""
+        return self._post.mailbox.silence(sender, since)
+
     @property
     def failures(self) -> dict[str, str]:
         """Participants that said they cannot go on, and why, where the role can do without them."""

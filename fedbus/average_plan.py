@@ -9,8 +9,8 @@ from fedbus.errors import ConfigError
 from fedbus.jobs.average import AverageJob, Layer
 
 _OF_COORDINATOR = {
-    "masked": "sums over the parties who answer: of updates, of losses, of columns' means and variances; never one "
-    "party's, as long as fewer than {threshold} of the {parties} parties tell it their shares",
+    "masked": "sums over the parties who answer, at least {least}: of updates, of losses, of columns' means and "
+    "variances; of a single party's it gets what masks hide, which {threshold} parties together could take off",
     "paillier": "the sums that a party opens for it: of updates, of losses, of columns' means and variances",
     "plain": "each party's update, loss, and columns' means and variances",
 }
@@ -40,7 +40,7 @@ def average_plan(spec: AverageJob, columns: int, parameters: int | None = None) 
     if params.aggregation == "paillier":
         up = packs(shape, spec) * params.key_bits // 4
     masked = params.aggregation == "masked"
-    learns = _OF_COORDINATOR[params.aggregation].format(threshold=spec.threshold, parties=len(spec.parties))
+    learns = _OF_COORDINATOR[params.aggregation].format(threshold=spec.threshold, least=spec.min_clients)
     return {
         "name": spec.name,
         "algorithm": spec.algorithm,

@@ -13,8 +13,8 @@ from fedbus.crypto.packing import Slots
 from fedbus.crypto.residues import FixedRing
 from fedbus.jobs import AverageJob
 
-# Of columns that are divided by a power of two: far below what their deviation could be.
-_STATISTICS_BITS = 40
+# Of columns that are divided by a power of two, so that a deviation of 2^-30 of the largest value is told from none.
+_STATISTICS_BITS = 60
 # Of a window of keys: sums that its two round trips of preparation serve.
 WINDOW_SUMS = 64
 # Loss of training, loss on held-out rows, part of the held-out rows that is classified rightly.
@@ -129,7 +129,10 @@ def channel_label(job: str, window: int, sender: str, recipient: str) -> bytes:
 
 def exponent_of(largest: float) -> int:
     """The least exponent of a power of two that no magnitude up to this one exceeds."""
-    return math.frexp(largest)[1] if largest else 0
+    if not largest:
+        return 0
+    mantissa, exponent = math.frexp(largest)
+    return exponent - 1 if mantissa == 0.5 else exponent
 
 
 def in_order(names: Sequence[str], spec: AverageJob) -> tuple[str, ...]:

@@ -122,7 +122,7 @@ def print_average_plan(plan: dict[str, Any]) -> None:
             f"updates within {plan['clip_range']:g} on either side",
         ),
         ("a round", f"{plan['bytes_to_party']:,} bytes to each party, {plan['bytes_from_party']:,} bytes back"),
-        ("in all", f"{plan['bytes']:,} bytes at most"),
+        ("in all", f"{plan['bytes']:,} bytes of models and updates, at most"),
     ]
     print_facts(console, facts)
     for role, learns in plan["learns"].items():

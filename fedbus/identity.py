@@ -52,6 +52,7 @@ class Identity:
         private = signing.generate()
         line = f"{_PRIVATE}{base64.b64encode(private).decode()}\n"
         try:
+            path.parent.mkdir(parents=True, exist_ok=True)
             # Exclusive: a private key that is overwritten is lost to everybody.
             descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, _MODE)
         except FileExistsError:

@@ -97,9 +97,11 @@ def _average_facts(report: dict[str, Any]) -> list[tuple[str, str]]:
     if "max_weight_difference" in report:
         difference = f"{report['max_weight_difference']:.2e} at most between weights"
         facts.append(("difference", f"{difference}, from federated averaging in one process"))
-    if missing or report["absent"]:
-        away = ", ".join(f"{party} ({reason})" for party, reason in report["absent"].items())
-        facts.append(("missing", f"{missing} updates in all{'; at the end ' + away if away else ''}"))
+    if missing or report["left_out"]:
+        away = "; ".join(f"{party} {reason}" for party, reason in report["left_out"].items())
+        facts.append(("missing", f"{missing} updates in all; last reasons: {away}"))
+    if clipped := sum(report["clipped"].values()):
+        facts.append(("clipped", f"{clipped:,} entries of updates (params.clip_range)"))
     facts += [
         ("round", f"p50 {latency['p50'] * 1e3:.1f} ms, p99 {latency['p99'] * 1e3:.1f} ms"),
         ("overhead", f"p50 {overhead['p50'] * 1e3:.1f} ms of it, p99 {overhead['p99'] * 1e3:.1f} ms"),

@@ -92,8 +92,8 @@ class Member:
         self.session = session
         self.spec = session.average
         state = session.restore() or {}
-        trained = state.get("trained", 0)
-        self.local = Local(self.spec, tables, session.party, settings.processes, trained)
+        self.local = Local(self.spec, tables, session.party, settings.processes, state.get("trained", 0))
+        self.local.clipped = state.get("clipped", 0)
         self.hiding: Masking | Encryption | None = None
         if self.spec.params.aggregation != "plain":
             trust = Trust.of(settings, self.spec.parties)
@@ -105,7 +105,8 @@ class Member:
     def checkpoint(self, round_: int | None = None) -> None:
         """Make the end of a session round durable."""
         hiding = {} if self.hiding is None else self.hiding.state
-        self.session.checkpoint({**hiding, "trained": self.local.trained}, round_=round_)
+        state = {**hiding, "trained": self.local.trained, "clipped": self.local.clipped}
+        self.session.checkpoint(state, round_=round_)
 
     def follow(self, kind: type[Message]) -> Result | None:
         """Carry out the order of this session round; the result where it was the last."""
@@ -117,6 +118,8 @@ class Member:
             # Whoever is late with one sum is in time for the next.
             if not session.attendance.is_overtaken(lead, _ORDERS):
                 self._contribute(order)
+            elif isinstance(self.hiding, Masking) and order.task != Task.INITIALISE:
+                self.hiding.use_up(order)
             return None
         hiding = self.hiding
         if isinstance(hiding, Masking):

@@ -114,6 +114,8 @@ class Encryption:
         private, spec = self._key(), self._session.average
         slots = slots_of(plan, spec)
         tensor = CipherTensor.join([order.tensor, *(message.tensor for message in rest)])
+        if len(set(order.survivors) & set(spec.parties)) < spec.min_clients:
+            raise ProtocolError(f"{self._session.coordinator} asks to open a sum over too few parties")
         if len(tensor) != slots.packs(plan.length) or order.numbers != plan.length:
             raise ProtocolError(f"{self._session.coordinator} asks to open a sum of another length than agreed")
         self._engine.check(private.public, tensor)

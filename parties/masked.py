@@ -55,17 +55,24 @@ class Masking:
         self._threshold = session.average.threshold
         self._channels = Channels(session, trust)
         self._window = Window(**state["window"]) if "window" in state else None
+        # Of the window: the last sum whose masks are used up, and the last of which shares were revealed.
+        self._used: int = state.get("used", -1)
+        self._revealed: int = state.get("revealed", -1)
 
     @property
     def state(self) -> dict[str, Any]:
         """For a checkpoint."""
-        return {} if self._window is None else {"window": self._window.to_map()}
+        if self._window is None:
+            return {}
+        return {"window": self._window.to_map(), "used": self._used, "revealed": self._revealed}
 
     def advertise(self, order: Advertise) -> MaskKeys:
         """Make the keys of a window."""
         if not 0 < order.sums <= WINDOW_SUMS:
             raise ProtocolError(f"{self._session.coordinator} asks for the keys of {order.sums} sums")
-        self._window = Window(order.window, order.sums)
+        if self._window is not None and order.window <= self._window.number:
+            raise ProtocolError(f"{self._session.coordinator} opens a window of keys anew, whose masks may be used up")
+        self._window, self._used, self._revealed = Window(order.window, order.sums), -1, -1
         return self._channels.advertise(order.window, self._public_keys(order.window, order.sums))
 
     def deal(self, order: PeerKeys) -> SealedShares:
@@ -105,8 +112,7 @@ class Masking:
             seconds: that it took.
         """
         window, session = self._opened(), self._session
-        if order.window != window.number or not 0 <= order.slot < window.sums:
-            raise ProtocolError(f"{session.coordinator} names keys of a window that is not open")
+        self.use_up(order)
         members = set(order.members)
         if not members <= set(window.shares) or session.party not in members or len(members) < self._threshold:
             raise ProtocolError(f"{session.coordinator} asks for a sum over {sorted(members)}, who have no common keys")
@@ -122,12 +128,27 @@ class Masking:
             masks.apply(residues, start)
             yield MaskedUpdate(residues.tobytes(), seconds)
 
+    def use_up(self, order: Assignment) -> None:
+        """Make sure that the masks of an order hide one vector only: the difference of two would be in the clear."""
+        window, lead = self._opened(), self._session.coordinator
+        if order.window != window.number or not 0 <= order.slot < window.sums:
+            raise ProtocolError(f"{lead} names keys of a window that is not open")
+        if order.slot <= self._used:
+            raise ProtocolError(f"{lead} asks for a second vector behind the same masks")
+        self._used = order.slot
+
     def reveal(self, order: RevealRequest) -> RevealedShares:
-        """This party's shares: of the self masks of those who are in the sum, of the mask keys of the others."""
+        """This party's shares: of the self masks of those who are in the sum, of the mask keys of the others.
+
+        Once for each sum: with both kinds of one party its vector would be in the clear.
+        """
         window, session = self._opened(), self._session
         survivors, members = order.survivors, order.members
         if order.window != window.number or not 0 <= order.slot < window.sums:
             raise ProtocolError(f"{session.coordinator} asks for shares of a window that is not open")
+        if order.slot <= self._revealed:
+            raise ProtocolError(f"{session.coordinator} asks for shares of a sum whose shares were revealed")
+        self._revealed = order.slot
         # More than half of all are in a sum, so no two sets of survivors can be told to a majority each.
         if not set(survivors) <= set(members) <= set(window.shares) or len(set(survivors)) < self._threshold:
             raise ProtocolError(f"{session.coordinator} asks for shares that would unmask too few parties")

@@ -13,6 +13,7 @@ import numpy as np
 
 from fedbus import codec, pooled
 from fedbus.jobs import AverageJob
+from fedbus.jobs.average import Strategy
 from fedbus.settings import PartySettings
 from fedbus.store import Store
 from fedbus.weights import Weights
@@ -89,7 +90,7 @@ def _pooled(spec: AverageJob, train: Sequence[tuple[np.ndarray, np.ndarray]], ro
     module = network.build(spec.model, features.shape[1], spec.params.seed)
     if rounds:
         params = msgspec.structs.replace(spec.params, local_epochs=spec.params.local_epochs * rounds)
-        training.train(module, features, label, params, spec.strategy, training.stream_of("all", 0))
+        training.train(module, features, label, params, Strategy(), training.stream_of("all", 0))
     return network.weights(module)
 
 

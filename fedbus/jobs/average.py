@@ -31,6 +31,7 @@ _OF_STRATEGY = {
     "byzantine": ("krum",),
 }
 MAX_PARTIES = 100
+_LEAST_SUM = 2
 MAX_TRAINING_ROUNDS = 10_000
 FACTORY = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*")
 
@@ -134,14 +135,14 @@ class AverageParams(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omi
         seed: of initial weights and of the order of rows; public.
         aggregation: "masked", the coordinator sees sums only; "paillier", not even these unless a party opens them;
             "plain", it sees each update.
-        clip_range: of every entry of an update; beyond it entries are cut, and counted in the report.
+        clip_range: of every entry of an update; beyond it entries are cut, and counted in the report (`clipped`).
         fraction_bits: of the fixed point of updates; None is as many as residues of 32 bits allow, of 64 bits for a
             small network.
         key_bits: of the Paillier key.
         client_fraction: of the parties, drawn at random for each round.
-        min_clients: without so many a round waits; None is the threshold.
+        min_clients: without so many a round waits; None is the threshold, with "paillier" 2, with "plain" 1.
         threshold: parties without which nothing can be unmasked; None is more than half of all.
-        deadline: seconds that a round waits for parties once min_clients have answered.
+        deadline: seconds that a round waits for all its parties; then it goes on as soon as min_clients have answered.
         patience: rounds without a better loss after which training ends; None goes through all rounds.
         insecure_for_tests: allows a key below 2048 bits. Never for real data.
     """
@@ -205,7 +206,7 @@ class AverageJob(JobSpec, frozen=True, kw_only=True, forbid_unknown_fields=True,
     @property
     def min_clients(self) -> int:
         """Parties without whose update no round ends."""
-        least = self.threshold if self.params.aggregation == "masked" else 1
+        least = {"masked": self.threshold, "paillier": _LEAST_SUM, "plain": 1}[self.params.aggregation]
         return self.params.min_clients or least
 
     def label_of(self, party: str) -> str | None:  # noqa: ARG002  # the same at all
@@ -244,6 +245,13 @@ class AverageJob(JobSpec, frozen=True, kw_only=True, forbid_unknown_fields=True,
         if params.aggregation == "masked" and self.min_clients < self.threshold:
             raise ConfigError(
                 f"{where}: params.min_clients: below {self.threshold} parties (params.threshold) nothing is unmasked"
+            )
+        if params.aggregation == "paillier" and self.min_clients < _LEAST_SUM:
+            raise ConfigError(f"{where}: params.min_clients: a sum over one party is that party's update")
+        if self.privacy is not None and params.patience is not None and not all(part.test for part in self.parts):
+            raise ConfigError(
+                f"{where}: params.patience: [privacy] keeps the loss of training back, so that patience needs held-out "
+                "rows (`test`) at every party"
             )
         if self.privacy is not None:
             check_known("privacy.accountant", self.privacy.accountant, ACCOUNTANTS, where)

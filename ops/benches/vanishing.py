@@ -78,9 +78,9 @@ class Vanishing:
         self._planned: set[int] = set()
         self._round: dict[str, int] = {}
         self._back: list[threading.Thread] = []
-        self._lock = threading.Lock()
-        self._away = 0
-        self._summed = threading.Semaphore(0)
+        self._lock = threading.Condition()
+        self._summed = 0
+        self._ended = False
 
     def run(self, folder: Path) -> dict[str, Any]:
         """The job's report."""
@@ -117,8 +117,9 @@ class Vanishing:
         worker.start()
 
     def _end(self) -> None:
-        for _ in range(self._away):
-            self._summed.release()
+        with self._lock:
+            self._ended = True
+            self._lock.notify_all()
         for thread in self._back:
             thread.join()
         for name, worker in self._workers.items():
@@ -130,7 +131,7 @@ class Vanishing:
         """End a party's worker without a word, and start another one in its place."""
         with self._lock:
             self.record.vanished[step] += 1
-            self._away += 1
+        round_ = self._round[name]
         worker, broker = self._workers[name], self._brokers[name]
         engine = worker._engine
 
@@ -139,7 +140,8 @@ class Vanishing:
             broker.close()
             worker.join()
             # Away for as long as the sum goes on without it.
-            self._summed.acquire()
+            with self._lock:
+                self._lock.wait_for(lambda: self._ended or self._summed > round_)
             self._start(name, engine)
 
         thread = threading.Thread(target=replace)
@@ -186,9 +188,9 @@ class Vanishing:
                 expected += vanishing.record.vectors[window, slot, party]
             vanishing.record.exact.append(bool(np.array_equal(expected, found.total)))
             vanishing.record.survivors.append(len(found.survivors))
-            for _ in range(vanishing._away):
-                vanishing._away -= 1
-                vanishing._summed.release()
+            with vanishing._lock:
+                vanishing._summed += plan.measures
+                vanishing._lock.notify_all()
             return found
 
         def sent(post: Post, *envelopes: Any) -> None:
