@@ -197,7 +197,8 @@ class Vanishing:
             send(post, *envelopes)
             name, message = envelopes[0].sender, envelopes[0].payload
             step = _STEP_OF.get(type(message))
-            if step and vanishing._is_due(name, vanishing._round.get(name, -1), step):
+            # Not yet in the sums of columns.
+            if step and name in vanishing._round and vanishing._is_due(name, vanishing._round[name], step):
                 vanishing._vanish(name, step)
 
         parties_masked.Masking.answer = seen  # type: ignore[method-assign]

@@ -12,6 +12,7 @@ from fedbus.broker.amqp import AmqpBroker
 from fedbus.broker.node import Node
 from federation import Federation
 from processes import Processes
+from rows import Rows
 
 
 @pytest.fixture
@@ -34,9 +35,9 @@ def processes(node: Node) -> Iterator[Callable[..., Processes]]:
     """The processes of a federation, to be started on this node or another; none outlives the test."""
     made: list[Processes] = []
 
-    def make(federation: Federation, on: Node = node) -> Processes:
+    def make(federation: Federation | Rows, on: Node = node) -> Processes:
         federation.write_job()
-        for party in (federation.guest, *federation.hosts):
+        for party in federation.spec().parties:
             _empty(topology.control_queue(party).name, on.url(party))
         _empty(topology.JOBS_QUEUE, on.url("coordinator"))
         made.append(Processes(federation, on))

@@ -7,7 +7,7 @@ import os
 import signal
 import subprocess
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import IO, Any
 
@@ -16,6 +16,7 @@ from fedbus.client import Client
 from fedbus.messages import Progress, StateChanged
 from fedbus.process import script
 from federation import Federation, synthetic
+from rows import Rows
 
 WAIT = 100.0
 
@@ -23,12 +24,12 @@ WAIT = 100.0
 class Processes:
     """Coordinator and parties of a federation as processes that are started, killed and started again."""
 
-    def __init__(self, federation: Federation, node: Node) -> None:
+    def __init__(self, federation: Federation | Rows, node: Node) -> None:
         self.federation = federation
         self.node = node
         self.running: dict[str, subprocess.Popen[str]] = {}
         self.urls: dict[str, str] = {}
-        names = ", ".join(f'"{name}"' for name in (federation.guest, *federation.hosts))
+        names = ", ".join(f'"{name}"' for name in federation.spec().parties)
         text = f'name = "coordinator"\nstate = "state/coordinator.db"\nprocesses = 1\nparties = [{names}]\n'
         (federation.folder / "coordinator.toml").write_text(text)
 
@@ -42,7 +43,7 @@ class Processes:
             self.urls[name] = line.split("metrics at ")[1].strip()
 
     def start_all(self, **environment: str) -> None:
-        self.start("coordinator", self.federation.guest, *self.federation.hosts, **environment)
+        self.start("coordinator", *self.federation.spec().parties, **environment)
 
     def _launch(self, name: str, environment: dict[str, str]) -> subprocess.Popen[str]:
         command = script("fedbus-coordinator" if name == "coordinator" else "fedbus-party")
@@ -113,7 +114,12 @@ def _stream(pipe: IO[str] | None) -> IO[str]:
     return pipe
 
 
-def follow(client: Client, job: str, at: dict[int, Callable[[], None]] | None = None) -> dict[str, Any]:
+def follow(
+    client: Client,
+    job: str,
+    at: dict[int, Callable[[], None]] | None = None,
+    parties: Sequence[str] = ("shop", "bank"),
+) -> dict[str, Any]:
     """The job's last report or state; `at` says what to do once a round has been seen."""
     todo = dict(at or {})
     for event in client.watch(job, WAIT):
@@ -123,7 +129,7 @@ def follow(client: Client, job: str, at: dict[int, Callable[[], None]] | None = 
         elif isinstance(event, StateChanged) and event.state in ("succeeded", "failed", "cancelled"):
             assert not todo, "the job ended before the test could do what it is for"
             # Otherwise a party might be asked how the job ended before it has heard of it.
-            assert not client.wait_ended(job, ["shop", "bank"], WAIT)
+            assert not client.wait_ended(job, parties, WAIT)
             return event.report or {"state": event.state, "reason": event.reason}
     raise AssertionError("unreachable")
 

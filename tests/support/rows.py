@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from fedbus import codec, jobs, simulate
+from fedbus.identity import Identity
 from fedbus.jobs import AverageJob
 from fedbus.messages import Progress, StateChanged
 from fedbus.settings import PartySettings, load_party
@@ -74,6 +75,15 @@ class Rows:
 
     def settings(self) -> list[PartySettings]:
         return [load_party(file, {}) for file in self.files]
+
+    def introduce(self) -> None:
+        """Give the parties identities and the roster, which a simulation does by itself."""
+        lines = ["[parties]"]
+        for party in self.parties:
+            lines.append(f'{party} = "{Identity.create(self.folder / f"{party}.key").public}"')
+            file = self.folder / f"{party}.toml"
+            file.write_text(f'identity = "{party}.key"\nroster = "roster.toml"\n' + file.read_text("utf-8"), "utf-8")
+        (self.folder / "roster.toml").write_text("\n".join(lines) + "\n", "utf-8")
 
     def model(self, job: str, party: str, name: str = "last") -> Weights:
         """What a party has kept of a job."""
