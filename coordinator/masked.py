@@ -134,8 +134,9 @@ class MaskedSums:
                 plan.ring.add(total[start : start + len(residues)], residues)
                 seconds[party] = took
         session.at(session.round + 1)
-        present = cohort.present()
-        holders = [party for party in self._names if party in present]
+        # Those who were late with their vector may be in time with their shares.
+        there = {*cohort.present(), *members}
+        holders = [party for party in self._names if party in there and party not in session.attendance.failures]
         request = decided or RevealRequest(self._window, slot, tuple(members), survivors)
         with session.phase("reveal"):
             self._tell(holders, request)

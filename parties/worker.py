@@ -239,14 +239,17 @@ class Worker:
 
     def _carry_out(self, session: Session, own: tables.Tables) -> Result:
         """This party's part of the job's algorithm."""
+        result: Result
         if isinstance(session.spec, LinearJob):
             solver = _SOLVERS[session.spec.params.solver]
             role = solver.guest if session.role == "guest" else solver.host
-            return role(session, self._engine, own, self._policy)
+            result = role(session, self._engine, own, self._policy)
+            return result
         # Only those who train networks wait for torch to be loaded.
         from parties import average
 
-        return average.take_part(session, self._engine, own, self._policy, self._settings)
+        result = average.take_part(session, self._engine, own, self._policy, self._settings)
+        return result
 
     def _outcome(self, run: _Run) -> Outcome | None:
         """Wait for the coordinator's word; without one the job has failed, unless this process is stopping."""

@@ -161,7 +161,7 @@ def _median(work: Any) -> float:
 def _vanishing(folder: Path, rounds: int) -> dict[str, object]:
     folder.mkdir()
     layers = '{ linear = 4 }, { activation = "tanh" }, { linear = 1 }'
-    course = "batch_size = 10\ndeadline = 0.5\n[limits]\nresend = 1.0\n"
+    course = "batch_size = 10\ndeadline = 1.0\n[limits]\nresend = 1.0\n"
     job, files = write_job(folder, [f"p{number}" for number in range(10)], layers, 3, 20, rounds, course)
     federation = Vanishing(job, files, vanishing=3)
     report = federation.run(folder)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from fedbus.messages import Progress
-from rows import Rows, boston, synthetic
+from rows import Rows, boston, breast, synthetic
 
 
 @pytest.fixture(scope="module")
@@ -94,3 +94,36 @@ def test_training_ends_early_and_the_best_model_is_kept(tmp_path: Path) -> None:
     assert report["best_model"] == best
     assert report["rounds"] - best in (3, 4)
     assert not np.array_equal(rows.model(report["job"], "alice", "best").flat, rows.model(report["job"], "alice").flat)
+
+
+def test_privacy_is_counted_and_ends_training_before_the_budget_is_passed(tmp_path: Path) -> None:
+    rows = synthetic(tmp_path, rounds=50)
+    rows.more = "[privacy]\nnoise_multiplier = 2.0\nepsilon = 4.0\ndelta = 1e-3\n"
+    report = rows.run()
+    assert report["state"] == "succeeded", report
+    assert 0 < report["rounds"] < 50
+    assert "privacy.epsilon" in report["ended"]
+    spent = report["epsilon"]
+    assert len(spent) == report["rounds"]
+    assert spent == sorted(spent)
+    assert spent[-1] <= 4.0
+    # The loss of training is told to nobody.
+    assert report["loss"] == [None] * report["rounds"]
+
+
+def test_three_hospitals_classify_as_the_pooled_rows_do(tmp_path: Path) -> None:
+    rows = breast(tmp_path, rounds=20, learning_rate=0.1, local_epochs=2)
+    report = rows.run()
+    assert report["state"] == "succeeded", report
+    assert report["pooled_test"]["auc"] > 0.98
+    assert abs(report["test"]["auc"] - report["pooled_test"]["auc"]) <= 0.005
+    assert report["test_correct"][-1] == pytest.approx(report["test"]["accuracy"], abs=1e-6)
+
+
+def test_classes_by_cross_entropy(tmp_path: Path) -> None:
+    rows = breast(tmp_path, rounds=10, learning_rate=0.1, loss="cross_entropy")
+    rows.layers = "[{ linear = 2 }]"
+    report = rows.run()
+    assert report["state"] == "succeeded", report
+    assert report["test"]["auc"] > 0.98
+    assert report["max_weight_difference"] < 1e-5

@@ -119,6 +119,26 @@ def boston(folder: Path, **params: Any) -> Rows:
     return rows
 
 
+def breast(folder: Path, **params: Any) -> Rows:
+    """Both parts of the breast cancer data joined by id and dealt by rows to three parties; a fifth is held out."""
+    parts = [
+        np.genfromtxt(DATA / f"breast_hetero_{side}.csv", delimiter=",", skip_header=1) for side in ("guest", "host")
+    ]
+    guest, host = (part[np.argsort(part[:, 0])] for part in parts)
+    assert (guest[:, 0] == host[:, 0]).all()
+    table = np.random.default_rng(4).permutation(np.column_stack([guest[:, 1:], host[:, 1:]]))
+    columns = ["y", *(f"x{number}" for number in range(table.shape[1] - 1))]
+    for place, name in enumerate(PARTIES):
+        own = table[place :: len(PARTIES)]
+        write_table(folder / f"{name}_rows.csv", columns, own[len(own) // 5 :])
+        write_table(folder / f"{name}_held.csv", columns, own[: len(own) // 5])
+        write_party(folder, name)
+    rows = Rows(folder, "y", list(PARTIES), tested=True)
+    rows.layers = '[{ linear = 16 }, { activation = "relu" }, { linear = 1 }]'
+    rows.params = {"batch_size": 16, "loss": "bce", **params}
+    return rows
+
+
 def write_table(path: Path, columns: list[str], values: np.ndarray, row_id: str = "id") -> None:
     """A CSV file with an id in each row."""
     lines = [",".join([row_id, *columns])]
