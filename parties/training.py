@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 _BLOCK_ROWS = 1 << 14
 
 _Loss = Callable[..., Tensor]
-_LOSSES: dict[str, _Loss] = {
+LOSSES: dict[str, _Loss] = {
     "mse": functional.mse_loss,
     "cross_entropy": functional.cross_entropy,
     "bce": functional.binary_cross_entropy_with_logits,
@@ -106,7 +106,7 @@ def train(
     _check_batches(module, rows, size)
     inputs, targets = as_inputs(features), as_target(label, params.loss)
     generator = torch.Generator().manual_seed(_digest(f"fedbus seed {params.seed} {stream}") >> 1)
-    measure, stepper = _LOSSES[params.loss], Stepper(module, params, strategy.mu if strategy.name == "fedprox" else 0)
+    measure, stepper = LOSSES[params.loss], Stepper(module, params, strategy.mu if strategy.name == "fedprox" else 0)
     loss = 0.0
     module.train()
     with torch.random.fork_rng(devices=[]):
@@ -134,7 +134,7 @@ def evaluate(module: nn.Module, features: np.ndarray, label: np.ndarray, loss: s
     """
     if not len(label):
         raise ValueError("there are no rows to measure")
-    measure, total, right = _LOSSES[loss], 0.0, 0
+    measure, total, right = LOSSES[loss], 0.0, 0
     for outputs, start in _outputs(module, features):
         truth = as_target(label[start : start + len(outputs)], loss)
         total += float(measure(outputs.double(), truth.double() if loss != "cross_entropy" else truth, reduction="sum"))

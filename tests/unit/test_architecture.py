@@ -25,9 +25,10 @@ HOMES = {
     "typer": "fedbus/cli/",
     "duckdb": "parties/",
     "safetensors": "fedbus/weights.py",
+    "opacus": "fedbus/budget.py",
 }
 # It takes a second and 200 MB to import, which only a process that trains networks is to spend.
-TORCH_HOMES = {"parties/network.py", "parties/training.py", "parties/steps.py"}
+TORCH_HOMES = {"parties/network.py", "parties/training.py", "parties/steps.py", "parties/private_training.py"}
 
 
 def imports(file: Path) -> set[str]:
@@ -58,7 +59,7 @@ def test_a_module_imports_what_it_may(file: Path) -> None:
 
 def test_what_trains_no_network_starts_without_its_libraries() -> None:
     code = (
-        "import sys, coordinator.robust, coordinator.service, coordinator.strategy, fedbus.cli, "
+        "import sys, coordinator.robust, coordinator.service, coordinator.strategy, fedbus.budget, fedbus.cli, "
         "fedbus.cli.app, fedbus.metric_limbs, fedbus.weights, parties.worker; "
         "print(sorted({name.split('.')[0] for name in sys.modules} & {'torch', 'scipy', 'sklearn', 'opacus'}))"
     )
