@@ -1,7 +1,11 @@
-"""What training with differential privacy has spent after so many rounds, by opacus's accountants.
+"""How much privacy the rows of a job have lost: the epsilon of DP-SGD after so many rounds.
 
-The guarantee is of a single row of one party: DP-SGD with Poisson sampling, parties/private_training.py. Each local
-step of a party with n rows takes each of them with probability batch_size / n.
+Abadi et al., "Deep learning with differential privacy", CCS 2016, composed as Mironov, Talwar and Zhang, "Rényi
+differential privacy of the sampled Gaussian mechanism", 2019, and Balle et al., "Hypothesis testing interpretations and
+Rényi differential privacy", AISTATS 2020, theorem 21 ("rdp"), or Gopi, Lee and Wutschitz, "Numerical composition of
+differential privacy", NeurIPS 2021 ("prv"); both are opacus's. Two tables are neighbours where one has a row more.
+
+opacus brings torch along, so it is imported only where a budget is kept.
 """
 
 from __future__ import annotations
@@ -9,67 +13,131 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Sequence
-from functools import cache
-from typing import TYPE_CHECKING
+from functools import lru_cache
 
 import numpy as np
 
-from fedbus.jobs.average import Privacy
+from fedbus.errors import JobRefused
+from fedbus.jobs.average import MAX_TRAINING_ROUNDS, Privacy
 
-if TYPE_CHECKING:
-    from opacus.accountants.accountant import IAccountant
-
-
-def sample_rate(rows: int, batch_size: int) -> float:
-    """With what probability a step takes each row."""
-    return min(1.0, batch_size / rows)
-
-
-def steps(rows: int, batch_size: int, epochs: int) -> int:
-    """Local steps of so many epochs."""
-    return epochs * max(1, math.ceil(rows / batch_size))
+# Of the "prv" accountant: how far its epsilon may be above the least one. A grid of MAX_POINTS takes seconds and half a
+# gigabyte; where it would take more (an epsilon in the hundreds, steps by the ten million), "rdp" is a bound as well.
+EPSILON_ERROR = 0.01
+MAX_POINTS = 1 << 22
 
 
 class Budget:
     """The privacy budget of a job.
 
     Args:
-        rows: of each party.
+        privacy: the job's.
+        batch_size: expected rows of a step.
+        rows: that each party trains on.
+        local_epochs: of a round.
+
+    Raises:
+        JobRefused: delta is no guarantee for the rows of a party.
     """
 
     def __init__(self, privacy: Privacy, batch_size: int, rows: Sequence[int], local_epochs: int) -> None:
+        if not rows or min(rows) < 1:
+            raise ValueError("every party has at least one row")
+        if privacy.delta * max(rows) >= 1:
+            raise JobRefused(
+                f"privacy.delta: {privacy.delta:g} allows to publish a whole row of a party with {max(rows)}; set it "
+                f"well below {1 / max(rows):.2g}"
+            )
         self._privacy = privacy
-        # Parties with as many rows spend as much.
-        self._courses = sorted(
-            {(sample_rate(count, batch_size), steps(count, batch_size, local_epochs)) for count in rows}
-        )
-        self._spent = cache(self._epsilon)
+        self._courses = _courses(batch_size, rows, local_epochs)
+        self._epsilons: dict[int, float] = {0: 0.0}
+        self._last: int | None = None
 
     def epsilon_after(self, rounds: int) -> float:
-        """The largest epsilon over the parties after so many rounds in which all of them trained."""
-        return self._spent(rounds)
+        """The largest epsilon over the parties after `rounds` in which they all trained; infinite where there is none.
 
-    def allows(self, rounds: int) -> bool:
-        """Whether so many rounds stay within the budget."""
-        return self.epsilon_after(rounds) <= self._privacy.epsilon
+        An upper bound: the true one is not above it.
+        """
+        if rounds not in self._epsilons:
+            self._epsilons[rounds] = max(self._epsilon(rate, steps * rounds) for rate, steps in self._courses)
+        return self._epsilons[rounds]
 
-    def _epsilon(self, rounds: int) -> float:
-        if not rounds:
-            return 0.0
-        return max(self._of_one(rate, each * rounds) for rate, each in self._courses)
+    def allows(self, round_number: int) -> bool:
+        """Whether the round of this number, counted from 1, keeps within the job's epsilon."""
+        if self._last is None:
+            self._last = self._find_last()
+        return round_number <= self._last
 
-    def _of_one(self, rate: float, count: int) -> float:
-        # opacus brings torch along, which other jobs do without.
-        accountant = _accountant(self._privacy.accountant)
-        accountant.history = [(self._privacy.noise_multiplier, rate, count)]
-        # Where every row is taken, a logarithm of 0 is where it should be.
-        with warnings.catch_warnings(), np.errstate(divide="ignore"):
-            # The bound holds at the last of its orders too; it is only not the tightest.
-            warnings.filterwarnings("ignore", message="Optimal order is the")
-            return float(accountant.get_epsilon(delta=self._privacy.delta))
+    def _find_last(self) -> int:
+        """The last round that is within the budget: doubled until one is not, then halved."""
+        within, beyond = 0, 1
+        while beyond <= MAX_TRAINING_ROUNDS and self.epsilon_after(beyond) <= self._privacy.epsilon:
+            within, beyond = beyond, 2 * beyond
+        while beyond - within > 1:
+            middle = (within + beyond) // 2
+            if self.epsilon_after(middle) <= self._privacy.epsilon:
+                within = middle
+            else:
+                beyond = middle
+        return within
+
+    def _epsilon(self, rate: float, steps: int) -> float:
+        privacy = self._privacy
+        with warnings.catch_warnings():
+            # The least or largest order is the best one: the bound is a true one, only not the tightest.
+            warnings.filterwarnings("ignore", message="Optimal order is the", category=UserWarning)
+            bound = _renyi(rate, privacy.noise_multiplier, steps, privacy.delta)
+            if privacy.accountant == "prv" and math.isfinite(bound):
+                return min(bound, _numerical(rate, privacy.noise_multiplier, steps, privacy.delta))
+        return bound
 
 
-def _accountant(name: str) -> IAccountant:
-    from opacus.accountants import PRVAccountant, RDPAccountant
+def _courses(batch_size: int, rows: Sequence[int], local_epochs: int) -> list[tuple[float, int]]:
+    """Sampling rate and steps of a round of each party whose loss no other's is sure to exceed."""
+    fewest: dict[int, int] = {}
+    for count in rows:
+        steps = local_epochs * math.ceil(count / batch_size)
+        # With equal steps it is the party with fewer rows that draws each more often.
+        fewest[steps] = min(count, fewest.get(steps, count))
+    return [(min(1.0, batch_size / count), steps) for steps, count in fewest.items()]
 
-    return PRVAccountant() if name == "prv" else RDPAccountant()
+
+def _renyi(rate: float, noise: float, steps: int, delta: float) -> float:
+    """Epsilon by Rényi divergences of opacus's orders."""
+    from opacus.accountants.analysis.rdp import get_privacy_spent
+
+    orders, divergences = _divergences(rate, noise)
+    epsilon, _ = get_privacy_spent(orders=orders, rdp=steps * divergences, delta=delta)
+    return max(0.0, float(epsilon))
+
+
+@lru_cache(maxsize=1024)
+def _divergences(rate: float, noise: float) -> tuple[list[float], np.ndarray]:
+    """Orders, and the Rényi divergence of one step at each, (orders,)."""
+    from opacus.accountants import RDPAccountant
+    from opacus.accountants.analysis.rdp import compute_rdp
+
+    orders = list(RDPAccountant.DEFAULT_ALPHAS)
+    found = []
+    for order in orders:
+        try:
+            found.append(float(compute_rdp(q=rate, noise_multiplier=noise, steps=1, orders=float(order))))
+        except (ArithmeticError, ValueError):
+            # The series cancels out at this order; the others bound epsilon without it.
+            found.append(math.inf)
+    return orders, np.array(found)
+
+
+def _numerical(rate: float, noise: float, steps: int, delta: float) -> float:
+    """Epsilon by composing privacy loss variables on a grid; infinite where the grid would be too large."""
+    from opacus.accountants import PRVAccountant
+    from opacus.accountants.analysis.prv import PoissonSubsampledGaussianPRV
+
+    accountant = PRVAccountant()
+    accountant.history = [(noise, rate, steps)]
+    # At a rate of 1 opacus takes the logarithm of 0, which it then does not use.
+    with np.errstate(all="ignore"):
+        step, error = PoissonSubsampledGaussianPRV(rate, noise), delta / 1000
+        grid = accountant._get_domain([step], [steps], EPSILON_ERROR, error)
+        if grid.size > MAX_POINTS:
+            return math.inf
+        return float(accountant.get_epsilon(delta, eps_error=EPSILON_ERROR, delta_error=error))

@@ -58,10 +58,8 @@ class Local:
         self._scaled: tuple[bytes, np.ndarray, np.ndarray | None] | None = None
         self._budget = None
         if spec.privacy is not None:
-            rows, params = len(self.train), spec.params
-            if spec.privacy.delta * rows >= 1:
-                raise JobRefused(f"privacy.delta: {spec.privacy.delta:g} is not below one over this party's rows")
-            self._budget = Budget(spec.privacy, params.batch_size, [rows], params.local_epochs)
+            params = spec.params
+            self._budget = Budget(spec.privacy, params.batch_size, [len(self.train)], params.local_epochs)
 
     @property
     def described(self) -> Described:
@@ -134,7 +132,8 @@ class Local:
         if not self._budget.allows(self.trained + 1):
             raise JobRefused("one more round would pass the privacy budget (privacy.epsilon)")
         self.trained += 1
-        private_training.train_private(self.module, features, _label(self.train), spec.params, spec.privacy, random)
+        mu = spec.strategy.mu if spec.strategy.name == "fedprox" else 0.0
+        private_training.train_private(self.module, features, _label(self.train), spec.params, spec.privacy, random, mu)
         return 0.0
 
     def _statistics(self, order: Assignment, shape: Plan) -> Pieces:

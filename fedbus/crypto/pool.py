@@ -105,11 +105,11 @@ class Pool:
     def _submit(self, executor: ProcessPoolExecutor, task: Task, *arguments: Any) -> Future[tuple[Any, float]]:
         try:
             return executor.submit(tasks.timed, task, *arguments)
-        except (RuntimeError, OSError) as error:
+        except (RuntimeError, OSError, ValueError) as error:
             # It is broken, or was shut down meanwhile: by `close`, or by a thread that found it broken. A child that
-            # was being started just then finds its pipes closed, which is an OSError.
+            # was being started just then finds its pipes closed, which is an OSError or a ValueError.
             self._refuse_when_closed()
-            if isinstance(error, OSError) and not executor._broken:
+            if not isinstance(error, RuntimeError) and not executor._broken:
                 raise
             self._discard(executor)
             raise BrokenProcessPool("a process that computes died") from error
