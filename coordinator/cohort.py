@@ -111,6 +111,7 @@ class Cohort:
                 left.append(self.spec.params.deadline - waited)
             session.attendance.wait_until(changed, max(0.0, min(left)))
         if len(there) < least:
+            self.excuse(asked)
             raise JobFailed(self._too_few(least))
         if all_of:
             for party in open_:

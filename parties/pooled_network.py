@@ -5,13 +5,16 @@ And federated averaging without any protocol, in one process: what the protocol 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import msgspec
 import numpy as np
+import structlog
 
 from fedbus import codec, pooled
+from fedbus.errors import TrainingDiverged
 from fedbus.jobs import AverageJob
 from fedbus.jobs.average import Strategy
 from fedbus.settings import PartySettings
@@ -20,6 +23,8 @@ from fedbus.weights import Weights
 from parties import network, tables, training
 from parties.data import Table
 from parties.local import threads_for
+
+log = structlog.get_logger()
 
 # Of strategies whose next model is the last one and the average of the updates.
 _AVERAGING = ("fedavg", "fedprox")
@@ -43,21 +48,33 @@ def compare(spec: AverageJob, job: str, parties: Sequence[PartySettings]) -> dic
     training.configure(threads_for(len(last), ordered[0].processes))
     figures: dict[str, Any] = {}
     if spec.strategy.name in _AVERAGING and spec.privacy is None and spec.params.client_fraction == 1.0:
-        plain = federated_averaging(spec, train, rounds)
-        figures["max_weight_difference"] = float(np.abs(plain.flat.astype(np.float64) - last.flat).max())
+        with _unless_it_diverges("plain federated averaging"):
+            plain = federated_averaging(spec, train, rounds)
+            figures["max_weight_difference"] = float(np.abs(plain.flat.astype(np.float64) - last.flat).max())
     tests = [own.test for own in loaded if own.test is not None]
     if not tests:
         return figures
     features = np.concatenate([(table.features - mean) / scale for table in tests])
     label = np.concatenate([_label(table) for table in tests])
-    whole = _pooled(spec, train, rounds)
+    models = {"test": last}
+    with _unless_it_diverges("the network on the pooled rows"):
+        models["pooled_test"] = _pooled(spec, train, rounds)
     module = network.build(spec.model, features.shape[1], spec.params.seed)
-    for name, weights in (("test", last), ("pooled_test", whole)):
+    for name, weights in models.items():
         network.load(module, weights, name)
         figures[name] = scores(training.predict(module, features), label, spec.params.loss)
         if "mse" in figures[name]:
             figures[f"{name}_mse"] = figures[name]["mse"]
     return figures
+
+
+@contextlib.contextmanager
+def _unless_it_diverges(what: str) -> Iterator[None]:
+    """A comparison that comes to nothing is no reason to lose the job's own report."""
+    try:
+        yield
+    except TrainingDiverged as error:
+        log.warning("no comparison", of=what, reason=str(error))
 
 
 def standardisation(train: Sequence[Table], spec: AverageJob) -> tuple[np.ndarray, np.ndarray]:

@@ -1,0 +1,189 @@
+"""What is wrong in a job of federated averaging is refused with a reason, and the rest goes on or ends clearly."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+import pytest
+
+from fedbus.averaging import channel_label
+from fedbus.errors import TrainingDiverged
+from fedbus.identity import Identity
+from fedbus.messages import Assignment, MaskedUpdate
+from parties import channels, training
+from parties.masked import Masking
+from rows import Rows, boston, synthetic
+
+
+def failed(rows: Rows, *words: str) -> None:
+    report = rows.run()
+    assert report["state"] == "failed", report
+    for word in words:
+        assert word in report["reason"], report["reason"]
+
+
+def test_a_party_without_rows(tmp_path: Path) -> None:
+    rows = synthetic(tmp_path)
+    file = tmp_path / "carol_rows.csv"
+    file.write_text(file.read_text().splitlines()[0] + "\n")
+    failed(rows, "carol", "no data rows")
+
+
+def test_parties_that_differ_in_their_columns(tmp_path: Path) -> None:
+    rows = synthetic(tmp_path)
+    file = tmp_path / "alice.toml"
+    file.write_text(file.read_text().replace('id = "id"', 'id = "id"\ncolumns = ["b", "a", "c"]'))
+    failed(rows, "column 1 is 'a' at bob and 'b' at alice", "`columns` in the party files")
+
+
+def test_labels_that_are_no_classes(tmp_path: Path) -> None:
+    rows = synthetic(tmp_path, loss="bce")
+    failed(rows, "labels are no class")
+
+
+def test_outputs_that_do_not_fit_the_loss(tmp_path: Path) -> None:
+    rows = boston(tmp_path, rounds=1)
+    rows.layers = "[{ linear = 3 }]"
+    failed(rows, "output")
+
+
+def test_an_aggregation_that_the_policy_does_not_allow(tmp_path: Path) -> None:
+    rows = synthetic(tmp_path, aggregation="plain")
+    file = tmp_path / "bob.toml"
+    file.write_text(file.read_text().replace('"plain"', ""))
+    failed(rows, "bob", "'plain'", "`aggregations`")
+
+
+def test_a_factory_that_the_policy_does_not_list(tmp_path: Path) -> None:
+    rows = synthetic(tmp_path)
+    rows.write_job()
+    text = rows.job_file.read_text().replace(f"layers = {rows.layers}", 'factory = "os:system"')
+    rows.write_job = lambda: rows.job_file.write_text(text)  # type: ignore[method-assign, assignment, return-value]
+    failed(rows, "os:system", "`models`")
+
+
+def test_a_party_whose_key_is_not_on_the_others_roster(tmp_path: Path) -> None:
+    rows = synthetic(tmp_path)
+    rows.introduce()
+    # Alice has another key by now, which nobody but she has on the roster.
+    roster = (tmp_path / "roster.toml").read_text()
+    (tmp_path / "alice.key").unlink()
+    own = Identity.create(tmp_path / "alice.key").public
+    lines = [f'alice = "{own}"' if line.startswith("alice") else line for line in roster.splitlines()]
+    (tmp_path / "new.toml").write_text("\n".join(lines))
+    file = tmp_path / "alice.toml"
+    file.write_text(file.read_text().replace('roster = "roster.toml"', 'roster = "new.toml"'))
+    failed(rows, "alice", "not signed by the key that the roster has")
+
+
+def test_a_party_that_is_not_on_the_roster(tmp_path: Path) -> None:
+    rows = synthetic(tmp_path)
+    rows.introduce()
+    roster = tmp_path / "roster.toml"
+    roster.write_text("\n".join(line for line in roster.read_text().splitlines() if not line.startswith("carol")))
+    failed(rows, "no key of carol")
+
+
+def test_a_network_that_diverges_at_one_party_leaves_that_party_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows, train = synthetic(tmp_path), training.train
+    carols = training.stream_of("carol", 2)
+
+    def diverging(module: Any, features: Any, label: Any, params: Any, strategy: Any, stream: int) -> Any:
+        if stream == carols:
+            raise TrainingDiverged("training diverged: loss is not finite")
+        return train(module, features, label, params, strategy, stream)
+
+    monkeypatch.setattr(training, "train", diverging)
+    report = rows.run()
+    assert report["state"] == "succeeded", report
+    assert report["missing"] == [0, 0, 1, 0]
+    assert report["left_out"] == {"carol": "training diverged: loss is not finite"}
+
+
+def test_a_network_that_diverges_at_all_parties_ends_the_job(tmp_path: Path) -> None:
+    failed(synthetic(tmp_path, learning_rate=1e30), "training diverged", "params.learning_rate")
+
+
+def test_an_update_of_another_shape(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    rows, answer = synthetic(tmp_path), Masking.answer
+
+    def short(self: Masking, order: Assignment, vector: Any, seconds: float) -> Iterator[MaskedUpdate]:
+        for message in answer(self, order, vector, seconds):
+            cut = self._session.party == "carol" and order.task == "train"
+            yield MaskedUpdate(message.residues[:-8] if cut else message.residues, seconds)
+
+    monkeypatch.setattr(Masking, "answer", short)
+    failed(rows, "carol sent a masked_update of another shape")
+
+
+def test_shares_of_another_window(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = synthetic(tmp_path)
+
+    def replayed(job: str, window: int, sender: str, recipient: str) -> bytes:
+        return channel_label(job, window + (sender == "carol" and recipient == "bob"), sender, recipient)
+
+    # Carol seals for bob what belongs to the next window; bob knows which one this is.
+    monkeypatch.setattr(channels.Channels, "_label", lambda self, window, to: replayed(
+        self._session.job, window.number, self._session.party, to
+    ))  # fmt: skip
+    report = rows.run()
+    # The others go on: who of the two is wrong, nobody else can know.
+    assert report["state"] == "succeeded", report
+    assert report["members"] == [2] * 4
+    assert "a secret of carol for bob is not" in report["left_out"]["bob"]
+
+
+def test_what_the_coordinator_receives_of_one_party_is_uniform(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    rows, answer = synthetic(tmp_path, rounds=6), Masking.answer
+    rows.layers = '[{ linear = 60 }, { activation = "tanh" }, { linear = 1 }]'
+    masked, bare = bytearray(), bytearray()
+
+    def seen(self: Masking, order: Assignment, vector: Any, seconds: float) -> Iterator[MaskedUpdate]:
+        pieces = [(start, residues.copy()) for start, residues in vector]
+        own = self._session.party == "bob" and order.task == "train"
+        if own:
+            bare.extend(b"".join(residues.tobytes() for _, residues in pieces))
+        for message in answer(self, order, iter(pieces), seconds):
+            if own:
+                masked.extend(message.residues)
+            yield message
+
+    monkeypatch.setattr(Masking, "answer", seen)
+    assert rows.run()["state"] == "succeeded"
+    assert len(masked) == len(bare) > 10_000
+    # 255 degrees of freedom: above 400 once in ten million times.
+    assert _chi_square(masked) < 400
+    assert _chi_square(bare) > 10_000
+
+
+def _chi_square(values: bytearray) -> float:
+    counts = np.bincount(np.frombuffer(bytes(values), np.uint8), minlength=256)
+    expected = len(values) / 256
+    return float(((counts - expected) ** 2 / expected).sum())
+
+
+def test_a_job_that_contradicts_itself(tmp_path: Path) -> None:
+    from fedbus.errors import ConfigError
+
+    cases: list[tuple[dict[str, Any], dict[str, Any], str]] = [
+        ({"threshold": 4}, {}, "4 parties are asked for and the job has 3"),
+        ({"aggregation": "masked"}, {"name": "median"}, 'params.aggregation = "plain"'),
+        ({"aggregation": "paillier", "min_clients": 1}, {}, "that party's update"),
+        ({"min_clients": 1}, {}, "nothing is unmasked"),
+        ({"aggregation": "plain"}, {"name": "krum"}, "takes at least 5 parties"),
+        ({}, {"momentum": 0.5}, "belongs to fedavgm"),
+        ({"loss": "msee"}, {}, "did you mean 'mse'?"),
+    ]
+    for params, strategy, words in cases:
+        rows = synthetic(tmp_path, **params)
+        rows.strategy = strategy
+        with pytest.raises(ConfigError) as caught:
+            rows.spec()
+        assert words in str(caught.value)
+    assert msgspec.structs.asdict(synthetic(tmp_path).spec())["name"] == "test"
