@@ -27,13 +27,16 @@ from fedbus.averaging import Task, plan
 from fedbus.budget import Budget
 from fedbus.codec import CHUNK_BYTES
 from fedbus.crypto.engine import Engine
-from fedbus.errors import JobFailed
+from fedbus.errors import JobFailed, ProtocolError
 from fedbus.jobs.average import ROBUST
 from fedbus.messages import Assignment, BestWeights, Described, GlobalWeights, Progress
 from fedbus.session import Session
 from fedbus.weights import Weights
 
 log = structlog.get_logger()
+
+# Of a model: what a coordinator takes in before it knows anything of it.
+_MOST_BYTES = 1024**3
 
 
 def coordinate(session: Session, engine: Engine) -> dict[str, Any]:
@@ -102,10 +105,7 @@ class Lead:
         if task is Task.INITIALISE:
             self._initialise()
             return
-        if self.sums.prepare():
-            self.checkpoint()
-            self.session.at(self.session.round + 1)
-        members, found = self._sum(task)
+        members, found = self._sum(task, self._members())
         blobs: dict[str, Any] = {}
         if task in (Task.MEAN, Task.VARIANCE):
             self._enter_statistics(task, found)
@@ -124,15 +124,30 @@ class Lead:
         self.course.ended = "one more round would pass the privacy budget (privacy.epsilon)"
         return False
 
+    def _members(self) -> tuple[str, ...]:
+        """Who is asked for the next sum, all of whom have keys for it; exchanges these where that takes it."""
+        while True:
+            if self.sums.prepare():
+                self.checkpoint()
+                self.session.at(self.session.round + 1)
+                continue
+            decided = self.session.decided(Assignment)
+            if members := decided.members if decided else self.cohort.choose(self.sums.eligible):
+                return members
+            self.cohort.wait_for(self.spec.min_clients)
+
     def _initialise(self) -> None:
-        """Have the first party that is there make the first weights."""
-        (maker, *_) = self.cohort.wait_for(1)
+        """Have the first party that is there make the first weights; where it does not, the next one is asked."""
         decided = self.session.decided(Assignment)
-        members = decided.members if decided else (maker,)
+        members = decided.members if decided else self.cohort.wait_for(1)[:1]
         self._assign(Task.INITIALISE, members)
+        if not self.cohort.gather(GlobalWeights, members, 0):
+            return
         blob = bytearray()
         for message in self.session.recv_stream(members[0], GlobalWeights):
             blob += message.data
+            if len(blob) > _MOST_BYTES:
+                raise ProtocolError(f"{members[0]} sent a model of more than {_MOST_BYTES:,} bytes")
         self.weights = Weights.parse(blob)
         self.server = Server.create(self.spec.strategy, len(self.weights))
         self.course.done.append(Task.INITIALISE)
@@ -162,12 +177,10 @@ class Lead:
         if model is not None and not short:
             send_weights(self.session, members, GlobalWeights, model)
 
-    def _sum(self, task: Task) -> tuple[tuple[str, ...], Sum]:
-        """Have a task's vectors made and summed; who was asked, and the sum."""
+    def _sum(self, task: Task, members: tuple[str, ...]) -> tuple[tuple[str, ...], Sum]:
+        """Have a task's vectors made by these and summed; who was asked, and the sum."""
         session, params = self.session, self.spec.params
         shape = plan(self.spec, task, len(self.course.columns), len(self.weights or ()))
-        decided = session.decided(Assignment)
-        members = decided.members if decided else self.cohort.choose()
         with session.phase(task.value):
             self._assign(task, members)
             found = self.sums.sum(shape, members)
@@ -196,7 +209,9 @@ class Lead:
         if task is Task.TRAIN:
             course.loss.append(float("nan") if self.spec.privacy else loss)
         watched = test if test is not None else loss
-        if self.watches and course.watch(watched, self.spec.params.patience):
+        # Of the last model only whether it is the best: training has ended already.
+        patience = self.spec.params.patience if task is Task.TRAIN else None
+        if self.watches and course.watch(watched, patience):
             self.best = self.weights.copy()
             blobs["best"] = self.best.blob
         if task is Task.EVALUATE:

@@ -66,9 +66,14 @@ class Cohort:
             raise JobFailed(self._too_few(least))
         return self.present()
 
-    def choose(self) -> tuple[str, ...]:
-        """The members of a round: those present, or as many of them as client_fraction says, drawn at random."""
-        present = self.wait_for(self.spec.min_clients)
+    def choose(self, eligible: Sequence[str]) -> tuple[str, ...]:
+        """The members of a round: those present of the eligible, or as many as client_fraction says, drawn at random.
+
+        () where there are too few.
+        """
+        present = tuple(party for party in self.present() if party in eligible)
+        if len(present) < self.spec.min_clients:
+            return ()
         wanted = max(self.spec.min_clients, math.ceil(self.spec.params.client_fraction * len(self.spec.parties)))
         if wanted >= len(present):
             return present
@@ -96,7 +101,7 @@ class Cohort:
             if not open_ or enough:
                 break
             if all(session.attendance.silence(party, began) >= limits.silence for party in open_):
-                raise JobFailed(self._too_few(least))
+                break
             if time.monotonic() - asked_at >= limits.resend:
                 attempt, asked_at = attempt + 1, time.monotonic()
                 for party in open_:
@@ -127,14 +132,18 @@ class Cohort:
         rest = [party for party in asked if party not in there and party not in failed]
         return there, [party for party in rest if not session.attendance.arrived(party, Abstained)]
 
-    def excuse(self, asked: Sequence[str]) -> dict[str, str]:
-        """Who of these abstained in this round, and why."""
-        session = self.session
-        excused = {p: session.recv(p, Abstained).reason for p in asked if session.attendance.arrived(p, Abstained)}
-        for party, reason in excused.items():
-            log.warning("a party abstains; the round goes on without it", job=session.job, party=party, reason=reason)
-        self.reasons.update(excused)
-        return excused
+    def excuse(self, asked: Sequence[str]) -> list[str]:
+        """Note who of these abstained in this round, and why; returns those who have no keys for it."""
+        session, keyless = self.session, []
+        for party in asked:
+            if not session.attendance.arrived(party, Abstained):
+                continue
+            message = session.recv(party, Abstained)
+            self.reasons[party] = message.reason
+            if message.keyless:
+                keyless.append(party)
+            log.warning("a party abstains", job=session.job, party=party, reason=message.reason)
+        return keyless
 
     def _possible(self) -> int:
         return len(self.spec.parties) - len(self.session.attendance.failures)

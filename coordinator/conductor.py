@@ -105,8 +105,7 @@ class Conductor:
             "state": JobState.SUCCEEDED.value,
             **joined,
             **figures,
-            **{key: own[key] for own in results.values() for key in ("train", "test") if key in own},
-            **({"clipped": {p: own["clipped"] for p, own in results.items()}} if isinstance(spec, AverageJob) else {}),
+            **_told(spec, results),
             "bytes_sent": {**sent, session.party: session.bytes_sent},
             "peak_memory_bytes": {**memory, session.party: peak_memory()},
             "seconds": time.time() - began,
@@ -190,6 +189,14 @@ class Conductor:
         if record is None:
             raise StoreError(f"{self._store.path}: job {session.job} is not in the ledger")
         return record
+
+
+def _told(spec: JobSpec, results: dict[str, dict[str, Any]]) -> dict[str, Any]:
+    """What parties say of the outcome: of a vertical job the guest, who has the label."""
+    if isinstance(spec, LinearJob):
+        guest = results[spec.guest.party]
+        return {key: guest[key] for key in ("train", "test") if key in guest}
+    return {"clipped": {party: figures.get("clipped", 0) for party, figures in results.items()}}
 
 
 def _finished(session: Session) -> dict[str, dict[str, Any]]:

@@ -54,19 +54,26 @@ class EncryptedSums:
         """For a checkpoint."""
         return {"window": self._window, "key": self._key, "names": self._names}
 
+    @property
+    def eligible(self) -> Sequence[str]:
+        """Those who hold the key."""
+        return self._names
+
     def prepare(self) -> bool:
         """Have the key made and dealt out, and dealt out again where a party is there that does not have it."""
         session, cohort = self._session, self._cohort
         if session.decided(Assignment) is not None:
             return False
-        begun = session.decided(Advertise)
-        if begun is None and self._key and set(cohort.present()) <= set(self._names):
+        # The first is dropped once all have dealt, and then the second is there.
+        begun, told = session.decided(Advertise), session.decided(PeerKeys, session.round + 1)
+        present = cohort.wait_for(cohort.spec.min_clients)
+        if begun is None and told is None and self._key and set(present) <= set(self._names):
             return False
-        asked = cohort.wait_for(cohort.spec.min_clients)
+        asked = told.names if told else present
         order = begun or Advertise(self._window + 1, 0)
-        session.send(asked, order)
-        told = session.decided(PeerKeys, session.round + 1)
-        there = cohort.gather(MaskKeys, told.names if told else asked, cohort.spec.min_clients)
+        if told is None:
+            session.send(asked, order)
+        there = cohort.gather(MaskKeys, asked, cohort.spec.min_clients)
         # Whoever has the key deals it; the first of them all makes it.
         names = told.names if told else tuple(sorted(there, key=lambda party: party not in self._names))
         given = {party: session.recv(party, MaskKeys) for party in names}
@@ -74,6 +81,10 @@ class EncryptedSums:
         session.at(session.round + 1)
         session.send(names, PeerKeys(names, tuple(channels), (b"",) * len(names), tuple(signatures)))
         dealer = names[0]
+        if not cohort.gather(SealedShares, [dealer], 0):
+            # Another one is to deal, in another window.
+            self._window = order.window
+            return True
         sealed = session.recv(dealer, SealedShares).sealed
         key = session.recv(dealer, PublicKey).key
         if len(sealed) != len(names):
@@ -95,7 +106,8 @@ class EncryptedSums:
         session, cohort, key = self._session, self._cohort, Key.from_bytes(self._key)
         told = session.decided(EncryptedSum, session.round + 1)
         survivors = cohort.gather(EncryptedUpdate, told.survivors if told else members, cohort.spec.min_clients)
-        cohort.excuse(members)
+        keyless = cohort.excuse(members)
+        self._names = [party for party in self._names if party not in keyless]
         count = packs(plan, cohort.spec)
         total: CipherTensor | None = None
         seconds = {}

@@ -61,18 +61,28 @@ class MaskedSums:
             "holders": self._holders, "names": self._names, "keys": self._keys,
         }  # fmt: skip
 
+    @property
+    def eligible(self) -> Sequence[str]:
+        """Those of the window."""
+        return self._names
+
     def prepare(self) -> bool:
         """Open a window of keys where the last one is used up, or a party is there that has no part in it."""
         session = self._session
         if session.decided(Assignment) is not None:
             return False
-        if session.decided(Advertise) is None and self._fits(self._cohort.present()):
-            return False
         least = max(self._cohort.spec.threshold, self._cohort.spec.min_clients)
-        begun = session.decided(Advertise)
-        asked = self._cohort.wait_for(least)
-        order = begun or Advertise(self._window + 1, min(WINDOW_SUMS, max(1, self._sums_left())))
-        self._tell(asked, order)
+        # The first is dropped once all have dealt, and then the second is there.
+        begun, keys = session.decided(Advertise), session.decided(PeerKeys, session.round + 1)
+        if begun is None and keys is None and self._fits(self._cohort.wait_for(least)):
+            return False
+        if keys is not None:
+            asked, sums = keys.names, len(keys.keys[0]) // _KEY_BYTES
+        else:
+            asked, sums = self._cohort.wait_for(least), min(WINDOW_SUMS, max(1, self._sums_left()))
+        order = begun or Advertise(self._window + 1, sums)
+        if keys is None:
+            self._tell(asked, order)
         holders = self._gather(MaskKeys, asked, PeerKeys, least)
         given = {party: session.recv(party, MaskKeys) for party in holders}
         for party, message in given.items():
@@ -127,7 +137,9 @@ class MaskedSums:
         decided = session.decided(RevealRequest, session.round + 1)
         asked = decided.survivors if decided else members
         survivors = cohort.gather(MaskedUpdate, asked, cohort.spec.min_clients)
-        cohort.excuse(members)
+        # Whoever has no keys of this window is in no later sum of it, so that another one is opened.
+        keyless = cohort.excuse(members)
+        self._names = [party for party in self._names if party not in keyless]
         total, seconds = np.zeros(plan.length, plan.ring.dtype), {}
         for party in survivors:
             for start, residues, took in read(session, party, MaskedUpdate, plan):

@@ -27,6 +27,11 @@ class PlainSums:
         self._keep = keep
         self.state: dict[str, Any] = {}
 
+    @property
+    def eligible(self) -> Sequence[str]:
+        """All."""
+        return self._cohort.spec.parties
+
     def prepare(self) -> bool:
         """No keys are needed."""
         return False

@@ -14,6 +14,9 @@ from fedbus.errors import JobRefused
 from fedbus.jobs import AverageJob
 from fedbus.messages import Described
 
+_MOST_ROWS = 2**40
+_EXPONENT = 1100
+
 
 @dataclass(slots=True)
 class Course:
@@ -72,8 +75,10 @@ class Course:
         for party, message in described.items():
             if message.columns != columns:
                 raise JobRefused(_differ(first, columns, party, message.columns))
-            if message.rows < 1 or message.test_rows < 0 or len(message.exponents) != len(columns):
-                raise JobRefused(f"{party} has no rows to train on")
+            if not (0 < message.rows <= _MOST_ROWS and 0 <= message.test_rows <= _MOST_ROWS):
+                raise JobRefused(f"{party} has no rows to train on, or more than there can be")
+            if len(message.exponents) != len(columns) or not all(abs(each) <= _EXPONENT for each in message.exponents):
+                raise JobRefused(f"{party} describes columns with exponents that no double has")
         unknown = [name for name in spec.data.as_is if name not in columns]
         if unknown:
             raise JobRefused(f"data.as_is: the parties have no column {unknown[0]!r}")

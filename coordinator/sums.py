@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -55,10 +56,14 @@ class Sums(Protocol):
     def state(self) -> dict[str, Any]:
         """For a checkpoint."""
 
+    @property
+    def eligible(self) -> Sequence[str]:
+        """Who has what it takes to be asked."""
+
     def prepare(self) -> bool:
         """Exchange keys where it is time to, in session rounds of their own; whether that was so.
 
-        At the end of it the session is in a round in which an assignment can be made.
+        It begins in this session round, and ends in the last one that it took, which is to be checkpointed.
         """
 
     def assign(self) -> tuple[int, int]:
@@ -81,7 +86,7 @@ def read(
         start, stop = spans[min(number, len(spans)) - 1]
         if number > len(spans) or len(message.residues) != (stop - start) * plan.ring.dtype.itemsize:
             raise ProtocolError(f"{sender} sent a {kind.kind} of another shape than the model's")
-        if not message.seconds >= 0:
+        if not 0 <= message.seconds < math.inf:
             raise ProtocolError(f"{sender} says that its computation took {message.seconds} s")
         yield start, np.frombuffer(message.residues, plan.ring.dtype), message.seconds
     if number != len(spans):

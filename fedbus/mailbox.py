@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 import threading
 import time
 from collections.abc import Callable, Collection
+from dataclasses import dataclass
 
 from fedbus.errors import PeerFailed, ProtocolError
 from fedbus.messages import Envelope, Failed
@@ -17,6 +19,23 @@ Place = tuple[str, str, int, int]
 AHEAD = 3
 # Bytes of messages held in memory; what comes above it is read from the journal when it is wanted.
 HELD_BYTES = 64 * 1024**2
+# Chunks that are asked for at once: the request has to fit one message.
+_ASKED_FOR = 10_000
+
+
+@dataclass(frozen=True, slots=True)
+class _Held:
+    """A message, or where it is only journalled its id.
+
+    Attributes:
+        chunks: of the whole message.
+        size: bytes in memory.
+    """
+
+    id: str
+    chunks: int
+    size: int
+    envelope: Envelope | None
 
 
 class Mailbox:
@@ -36,9 +55,8 @@ class Mailbox:
         tolerant: bool = False,
     ) -> None:
         self._changed = threading.Condition()
-        # A message, or where it is only journalled its id and the number of its chunks.
-        self._messages: dict[Place, dict[int, Envelope | tuple[str, int]]] = {}
-        self._sizes: dict[Place, int] = {}
+        self._messages: dict[Place, dict[int, _Held]] = {}
+        self._bytes = 0
         self._heard: dict[str, float] = {}
         self._failures: dict[str, str] = {}
         self._error: Exception | None = None
@@ -52,15 +70,16 @@ class Mailbox:
         place = (envelope.sender, envelope.kind, envelope.round, envelope.batch)
         with self._changed:
             if self._too_far(envelope):
+                if self._tolerant:
+                    # One of many who is not where it can be is no reason to end the job for all.
+                    return
                 reason = f"{envelope.sender} sent a {envelope.kind} of round {envelope.round}, too far ahead of the job"
                 self._error = self._error or ProtocolError(reason)
                 self._changed.notify_all()
                 return
-            held: Envelope | tuple[str, int] = envelope
-            if self._load is not None and sum(self._sizes.values()) + size > HELD_BYTES:
-                held = envelope.id, envelope.chunks
-            else:
-                self._sizes[place] = self._sizes.get(place, 0) + size
+            aside = self._load is not None and self._bytes + size > HELD_BYTES
+            held = _Held(envelope.id, envelope.chunks, 0 if aside else size, None if aside else envelope)
+            self._bytes += held.size
             self._messages.setdefault(place, {})[envelope.chunk] = held
             self._heard[envelope.sender] = time.monotonic()
             self._changed.notify_all()
@@ -77,6 +96,12 @@ class Mailbox:
         with self._changed:
             self._heard[sender] = time.monotonic()
             self._changed.notify_all()
+
+    def returned(self, sender: str) -> None:
+        """The sender lives, and if it had failed it was started again."""
+        with self._changed:
+            self._failures.pop(sender, None)
+            self.heard(sender)
 
     def heard_since(self, sender: str, since: float) -> bool:
         """Whether the sender gave a sign of life after this time (monotonic)."""
@@ -129,8 +154,9 @@ class Mailbox:
                     raise self._error
                 held = self._messages.get(place, {}).pop(chunk, None)
                 if held is not None:
+                    self._bytes -= held.size
                     if not self._messages[place]:
-                        self._forget(place)
+                        del self._messages[place]
                     break
                 if place[0] in self._failures:
                     raise PeerFailed(f"{place[0]}: {self._failures[place[0]]}")
@@ -138,16 +164,16 @@ class Mailbox:
                 if left <= 0:
                     return None
                 self._changed.wait(left)
-        if isinstance(held, Envelope):
-            return held
-        assert self._load is not None  # noqa: S101  # it put the message aside
-        return self._load(held[0])
+        if held.envelope is not None:
+            return held.envelope
+        assert self._load is not None  # noqa: S101  # without it nothing is put aside
+        return self._load(held.id)
 
     def complete(self, place: Place) -> bool:
         """Whether all chunks of a message have come, and none was taken."""
         with self._changed:
             came = self._messages.get(place, {})
-            return bool(came) and len(came) == _chunks(next(iter(came.values())))
+            return bool(came) and len(came) == next(iter(came.values())).chunks
 
     def wait(self, done: Callable[[], bool], timeout: float) -> bool:
         """Wait for a condition of this mailbox; whether it holds. Raises the error that it was failed with."""
@@ -168,13 +194,14 @@ class Mailbox:
             return {place[1] for place in self._messages if place[0] == sender and place[2] == round_}
 
     def missing(self, place: Place, first: int) -> list[int]:
-        """The chunks from `first` on that have not come; [] where none has, so that their number is not known."""
+        """The first chunks from `first` on that have not come; [] where none has: their number is not known then."""
         with self._changed:
             came = self._messages.get(place, {})
             if not came:
                 return []
-            total = _chunks(next(iter(came.values())))
-            return [chunk for chunk in range(first, total) if chunk not in came]
+            total = next(iter(came.values())).chunks
+            wanted = (chunk for chunk in range(first, total) if chunk not in came)
+            return list(itertools.islice(wanted, _ASKED_FOR))
 
     def drop_until(self, round_: int) -> None:
         """Forget messages of rounds up to this one, which a checkpoint covers."""
@@ -184,9 +211,4 @@ class Mailbox:
                 self._forget(place)
 
     def _forget(self, place: Place) -> None:
-        self._messages.pop(place, None)
-        self._sizes.pop(place, None)
-
-
-def _chunks(held: Envelope | tuple[str, int]) -> int:
-    return held.chunks if isinstance(held, Envelope) else held[1]
+        self._bytes -= sum(held.size for held in self._messages.pop(place).values())

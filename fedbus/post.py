@@ -20,6 +20,8 @@ log = structlog.get_logger()
 
 # What a participant asks for that does not know what it misses: all that it was sent after a round.
 EVERYTHING = ""
+# Rounds that one who follows orders may be ahead of who gives them: after a restart the latter begins some back.
+_FOLLOWERS = 64
 
 
 class Post:
@@ -37,7 +39,9 @@ class Post:
         # A coordinator of many can do without one; where parties need each other, the first failure ends the job.
         loose = isinstance(spec, AverageJob)
         tolerant = loose and party == spec.coordinator
-        self.mailbox = Mailbox(self._load, ahead=None if loose else AHEAD, tolerant=tolerant)
+        self.mailbox = Mailbox(
+            self._load, ahead=_FOLLOWERS if tolerant else None if loose else AHEAD, tolerant=tolerant
+        )
         self.checkpointed = -1
         self.bytes_sent = 0
         self._job = job
@@ -128,7 +132,8 @@ class Post:
         if isinstance(envelope.payload, Resend):
             self._resend(envelope.sender, envelope.payload)
         elif isinstance(envelope.payload, Alive):
-            self.mailbox.heard(envelope.sender)
+            # One that has failed does not say so; it was started again.
+            self.mailbox.returned(envelope.sender)
         elif envelope.round <= self.checkpointed and not isinstance(envelope.payload, Failed):
             # Too late to count, and yet a sign of life.
             self.mailbox.heard(envelope.sender)
@@ -179,10 +184,11 @@ class Post:
             return
         found = False
         place = (sender, wanted.wanted, wanted.round, wanted.batch)
-        everything = wanted.wanted == EVERYTHING
-        for stored in self._store.outbox(self._job, None if everything else place):
-            if everything and (stored.peer != sender or stored.round <= wanted.round):
-                continue
+        if wanted.wanted == EVERYTHING:
+            chunks = self._store.sent_after(self._job, sender, wanted.round)
+        else:
+            chunks = self._store.outbox(self._job, place)
+        for stored in chunks:
             if not wanted.missing or stored.chunk in wanted.missing:
                 found = True
                 metrics.resends.inc()

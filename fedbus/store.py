@@ -199,6 +199,15 @@ class Store:
         with self._engine.connect() as connection:
             return connection.execute(sa.select(t.inbox.c.body).where(t.inbox.c.id == message_id)).scalar()
 
+    def sent_after(self, job: str, recipient: str, round_: int) -> Iterator[StoredMessage]:
+        """What a recipient was sent after a round and has not checkpointed, in order; a few are in memory."""
+        table = t.outbox.c
+        statement = sa.select(t.outbox).where(table.job == job, table.recipient == recipient, table.round > round_)
+        statement = statement.order_by(table.round, table.batch, table.chunk)
+        with self._engine.connect() as connection:
+            for row in connection.execution_options(yield_per=_FEW).execute(statement):
+                yield StoredMessage(*row)
+
     def last_posted(self, job: str) -> int:
         """The last round of a job in which something was sent that is in the outbox; -1 where there is nothing."""
         with self._engine.connect() as connection:

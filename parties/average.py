@@ -116,10 +116,10 @@ class Member:
             if order.task == Task.CONCLUDE:
                 return self._conclude(order)
             # Whoever is late with one sum is in time for the next.
-            if not session.attendance.is_overtaken(lead, _ORDERS):
+            if session.attendance.is_overtaken(lead, _ORDERS):
+                self._pass_over(order)
+            else:
                 self._contribute(order)
-            elif isinstance(self.hiding, Masking) and order.task != Task.INITIALISE:
-                self.hiding.use_up(order)
             return None
         hiding = self.hiding
         if isinstance(hiding, Masking):
@@ -142,8 +142,11 @@ class Member:
             masking.keep(session.recv(lead, PeerShares))
             self.checkpoint()
         elif kind is RevealRequest:
-            session.send(lead, masking.reveal(session.recv(lead, RevealRequest)))
-            self.checkpoint()
+            request = session.recv(lead, RevealRequest)
+            # Without the keys there is nothing to tell; the others are asked as well.
+            if masking.has_keys(request):
+                session.send(lead, masking.reveal(request))
+                self.checkpoint()
         else:
             raise ProtocolError(f"{lead} sent a {kind.kind}, which aggregation 'masked' does not have")
 
@@ -168,9 +171,20 @@ class Member:
         else:
             raise ProtocolError(f"{lead} sent a {kind.kind}, which aggregation 'paillier' does not have")
 
+    def _pass_over(self, order: Assignment) -> None:
+        """Leave out an order that another one followed; it may have been answered before a restart."""
+        if isinstance(self.hiding, Masking) and self.hiding.has_keys(order):
+            self.hiding.use_up(order)
+        if order.task == Task.TRAIN:
+            self.local.trained += 1
+
     def _contribute(self, order: Assignment) -> None:
         """Answer with this party's vector, or say why there is none."""
         session, lead = self.session, self.session.coordinator
+        if order.task != Task.INITIALISE and self.hiding is not None and not self.hiding.has_keys(order):
+            log.warning("this party missed the exchange of keys and abstains", job=session.job, round=order.number)
+            session.send(lead, Abstained("has no part in the keys of this sum", keyless=True))
+            return
         if order.task == Task.INITIALISE:
             blob = bytes(network.weights(self.local.module).blob)
             starts = range(0, len(blob), codec.CHUNK_BYTES)
@@ -198,6 +212,7 @@ class Member:
         elif isinstance(hiding, Encryption):
             pieces = list(hiding.answer(shape, vector, seconds))
             session.send_stream(lead, pieces, len(pieces))
+            self.checkpoint()
         else:
             plain = (PlainUpdate(residues.tobytes(), seconds) for _, residues in vector)
             session.send_stream(lead, plain, len(shape.spans))

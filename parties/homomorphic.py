@@ -25,6 +25,7 @@ from fedbus.crypto.tensor import CipherTensor
 from fedbus.errors import CryptoError, ProtocolError
 from fedbus.messages import (
     Advertise,
+    Assignment,
     EncryptedSum,
     EncryptedUpdate,
     MaskKeys,
@@ -95,6 +96,10 @@ class Encryption:
         bits = self._key().public.bits
         if bits != self._session.average.params.key_bits:
             raise ProtocolError(f"{window.names[0]} dealt a key of {bits} bits, not of params.key_bits")
+
+    def has_keys(self, order: Assignment) -> bool:
+        """Whether this party holds the key; it may have missed that."""
+        return bool(self._primes) and order.window >= 0
 
     def answer(self, plan: Plan, vector: Iterator[tuple[int, np.ndarray]], seconds: float) -> Iterator[EncryptedUpdate]:
         """A vector's pieces, packed and encrypted."""

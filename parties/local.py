@@ -48,6 +48,8 @@ class Local:
         self.test = tables.test
         self.trained = trained
         self.clipped = 0
+        # Rows of all parties, as the first order said.
+        self._totals: tuple[int, int] | None = None
         self.module = network.build(spec.model, len(self.train.columns), spec.params.seed)
         outputs = network.check_outputs(self.module, len(self.train.columns), spec.params.loss)
         for table in (self.train, self.test):
@@ -98,8 +100,11 @@ class Local:
             JobRefused: the privacy budget does not allow the round.
             ProtocolError: an order that does not fit this party's table.
         """
-        if order.rows < len(self.train) or len(order.mean) != len(self.train.columns):
-            raise ProtocolError("the coordinator speaks of other rows or columns than this party has")
+        self._totals = self._totals or (order.rows, order.test_rows)
+        if (order.rows, order.test_rows) != self._totals or order.rows < len(self.train):
+            raise ProtocolError("the coordinator speaks of other rows of all parties than there are")
+        if len(order.mean) != len(self.train.columns) or len(order.scale) != len(self.train.columns):
+            raise ProtocolError("the coordinator speaks of other columns than this party has")
         shape = self.plan(order.task)
         if model is None:
             return shape, self._statistics(order, shape)

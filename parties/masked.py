@@ -128,6 +128,11 @@ class Masking:
             masks.apply(residues, start)
             yield MaskedUpdate(residues.tobytes(), seconds)
 
+    def has_keys(self, order: Assignment | RevealRequest) -> bool:
+        """Whether this party took part in the exchange of the keys that an order names: it may have missed that."""
+        window = self._window
+        return window is not None and order.window == window.number and set(order.members) <= set(window.shares)
+
     def use_up(self, order: Assignment) -> None:
         """Make sure that the masks of an order hide one vector only: the difference of two would be in the clear."""
         window, lead = self._opened(), self._session.coordinator

@@ -60,7 +60,7 @@ def check_outputs(module: nn.Module, inputs: int, loss: str) -> int:
     training = module.training
     module.eval()
     try:
-        with torch.no_grad(), torch.random.fork_rng(devices=[]):
+        with _RANDOM, torch.no_grad(), torch.random.fork_rng(devices=[]):
             found = module(torch.zeros(2, inputs))
     except Exception as error:  # noqa: BLE001  # a factory's network may raise anything
         raise JobRefused(

@@ -21,7 +21,8 @@ class Policy(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
         aggregations: of federated averaging; with "plain", which is not among them unless they are listed, the
             coordinator sees this party's own updates.
         models: "module:callable" of networks that a job may name as its factory; they run in this party's process.
-        min_parties: of a job of federated averaging; where there are two, each can subtract itself from the sum.
+        min_parties: of a job of federated averaging, and of each of its sums; where there are two, each can subtract
+            itself from the sum.
         min_aligned_rows: with fewer rows in common the party leaves the job: a model of a few rows tells about each
             of them. Held-out rows too.
         min_batch_rows: with fewer rows in a batch the party leaves the job: a gradient is a sum over them.
@@ -87,6 +88,11 @@ class Policy(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
         if parties < self.min_parties:
             raise JobRefused(
                 f"the job has {parties} parties, and this party's policy asks for {self.min_parties} (`min_parties`)"
+            )
+        if aggregation != "plain" and spec.min_clients < self.min_parties:
+            raise JobRefused(
+                f"the job's sums may be over {spec.min_clients} parties (params.min_clients), and this party's policy"
+                f" asks for {self.min_parties} (`min_parties`); raise params.min_clients"
             )
 
     def check_alignment(self, rows: int, kind: str = "rows") -> None:

@@ -168,15 +168,21 @@ class Worker:
             raise JobRefused(f"{sender} cannot end job {job}, which it does not coordinate here")
         if outcome.state not in [state.value for state in JobState if state.final]:
             raise DecodeError(f"outcome of job {job} that is no end: {outcome.state}")
-        state = JobState(outcome.state)
-        if self._store.set_state(job, state, outcome.reason):
-            log.info("job ended", job=job, state=outcome.state, reason=outcome.reason)
-        ended = StateChanged(outcome.state, outcome.reason)
-        publish_event(self._broker, Envelope(job, self.name, self.name, ended))
+        # A party that was late has the last model still to come, in the order that waits for it.
+        late = outcome.state == JobState.SUCCEEDED and run is not None and self._store.model(job) is None
+        if not late:
+            self._enter_end(job, outcome)
         if run is not None:
             if not run.outcome.done():
                 run.outcome.set_result(outcome)
-            run.session.fail(JobFailed(outcome.reason or f"the coordinator ended the job: {outcome.state}"))
+            if not late:
+                run.session.fail(JobFailed(outcome.reason or f"the coordinator ended the job: {outcome.state}"))
+
+    def _enter_end(self, job: str, outcome: Outcome) -> None:
+        if self._store.set_state(job, JobState(outcome.state), outcome.reason):
+            log.info("job ended", job=job, state=outcome.state, reason=outcome.reason)
+        ended = StateChanged(outcome.state, outcome.reason)
+        publish_event(self._broker, Envelope(job, self.name, self.name, ended))
 
     # Jobs.
 
@@ -203,6 +209,7 @@ class Worker:
             with contextlib.closing(run.session):
                 outcome = self._seen_through(run)
             if outcome is not None:
+                self._enter_own_end(job, outcome)
                 self._store.purge(job)
         except Exception:
             # Not ended: the ledger has it as it was, and the next start goes on.
@@ -210,6 +217,15 @@ class Worker:
         finally:
             del self._runs[job]
         metrics.count_jobs(self._store.count_jobs().items())
+
+    def _enter_own_end(self, job: str, outcome: Outcome) -> None:
+        """Enter the end of a job that this party learnt of before it had the model."""
+        record = self._store.job(job)
+        if record is None or record.state.final:
+            return
+        if outcome.state == JobState.SUCCEEDED and self._store.model(job) is None:
+            outcome = Outcome(JobState.FAILED.value, "the job succeeded without this party, which has no model of it")
+        self._enter_end(job, outcome)
 
     def _seen_through(self, run: _Run) -> Outcome | None:
         session = run.session

@@ -160,10 +160,15 @@ class PlainUpdate(Message):
 
 @dataclass(frozen=True, slots=True)
 class Abstained(Message):
-    """Party to coordinator: it has no vector for this sum. The reason names no value of any cell."""
+    """Party to coordinator: it has no vector for this sum. The reason names no value of any cell.
+
+    Attributes:
+        keyless: because it has no part in the keys that the order names.
+    """
 
     kind: ClassVar[str] = "abstained"
     reason: str
+    keyless: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -126,9 +126,15 @@ def test_an_identity_is_never_overwritten(tmp_path: Path) -> None:
     assert path.read_text() == "something"
 
 
-def test_a_folder_that_is_not_there_is_named(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=r"none/alice.key: cannot be written: No such file"):
-        Identity.create(tmp_path / "none" / "alice.key")
+def test_a_folder_that_is_not_there_is_made(tmp_path: Path) -> None:
+    made = Identity.create(tmp_path / "state" / "alice.key")
+    assert Identity.load(tmp_path / "state" / "alice.key").public == made.public
+
+
+def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(ConfigError, match=r"file/alice.key: cannot be written"):
+        Identity.create(tmp_path / "file" / "alice.key")
 
 
 def test_a_full_disk_leaves_no_half_identity(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,21 +2,61 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import msgspec
 import pytest
 
+from fedbus import jobs
 from fedbus.errors import JobRefused
+from fedbus.jobs import AverageJob, JobSpec
 from parties.policy import Policy
 
 
+def job(algorithm: str, key_bits: int, insecure: bool) -> JobSpec:
+    """A linear job; made without the checks that a job file passes, for a party must not rely on them."""
+    sound = jobs.parse(
+        {
+            "name": "job",
+            "algorithm": "vertical-linear",
+            "guest": {"party": "shop", "dataset": "rows", "label": "y"},
+            "hosts": [{"party": "bank", "dataset": "rows"}],
+        }
+    )
+    assert isinstance(sound, jobs.LinearJob)
+    params = msgspec.structs.replace(sound.params, key_bits=key_bits, insecure_for_tests=insecure)
+    return msgspec.structs.replace(sound, algorithm=algorithm, params=params)
+
+
+def average(**params: Any) -> AverageJob:
+    """A job of three parties."""
+    spec = jobs.parse(
+        {
+            "name": "job",
+            "algorithm": "fedavg",
+            "label": "y",
+            "parties": [{"party": name, "dataset": "rows"} for name in ("bob", "alice", "carol")],
+            "model": params.pop("model", {"layers": [{"linear": 1}]}),
+            "params": params,
+        }
+    )
+    assert isinstance(spec, AverageJob)
+    return spec
+
+
 def test_defaults_accept_a_sound_job() -> None:
-    Policy().check_job("vertical-linear", 2048, False)
-    Policy(insecure_for_tests=True).check_job("vertical-linear", 512, True)
+    Policy().check_job(job("vertical-linear", 2048, False))
+    Policy(insecure_for_tests=True).check_job(job("vertical-linear", 512, True))
+    Policy().check_job(average())
+    Policy().check_average(average())
+    Policy(aggregations=("plain",), models=("nets:small",)).check_average(
+        average(aggregation="plain", model={"factory": "nets:small"})
+    )
     Policy().check_alignment(10)
 
 
 @pytest.mark.parametrize(
-    ("policy", "job", "words"),
+    ("policy", "of", "words"),
     [
         (Policy(), ("federated-average", 2048, False), ["`algorithms`", "'federated-average'", "'vertical-linear'"]),
         (Policy(algorithms=()), ("vertical-linear", 2048, False), ["`algorithms`", "none"]),
@@ -27,9 +67,25 @@ def test_defaults_accept_a_sound_job() -> None:
         (Policy(), ("vertical-linear", 4096, True), ["`insecure_for_tests`"]),
     ],
 )
-def test_refusals_name_the_setting(policy: Policy, job: tuple[str, int, bool], words: list[str]) -> None:
+def test_refusals_name_the_setting(policy: Policy, of: tuple[str, int, bool], words: list[str]) -> None:
     with pytest.raises(JobRefused) as caught:
-        policy.check_job(*job)
+        policy.check_job(job(*of))
+    for word in words:
+        assert word in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("policy", "params", "words"),
+    [
+        (Policy(), {"aggregation": "plain"}, ["'plain'", "`aggregations`", "'masked'"]),
+        (Policy(), {"model": {"factory": "os:system"}}, ["os:system", "`models`"]),
+        (Policy(min_parties=4), {}, ["3 parties", "`min_parties`"]),
+        (Policy(min_parties=3), {}, ["over 2 parties", "`min_parties`", "raise params.min_clients"]),
+    ],
+)
+def test_refusals_of_averaging_name_the_setting(policy: Policy, params: dict[str, Any], words: list[str]) -> None:
+    with pytest.raises(JobRefused) as caught:
+        policy.check_average(average(**params))
     for word in words:
         assert word in str(caught.value)
 
