@@ -53,6 +53,9 @@ class Identity:
         line = f"{_PRIVATE}{base64.b64encode(private).decode()}\n"
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise ConfigError(f"{path}: cannot be written: {path.parent} cannot be made: {error.strerror}") from error
+        try:
             # Exclusive: a private key that is overwritten is lost to everybody.
             descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, _MODE)
         except FileExistsError:
