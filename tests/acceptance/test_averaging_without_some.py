@@ -1,0 +1,68 @@
+"""A party that says nothing at some step is left out or replaced, and takes part again as soon as it can."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from fedbus.messages import Assignment, PeerKeys, PeerShares
+from parties.average import Member
+from parties.homomorphic import Encryption
+from parties.masked import Masking
+from rows import synthetic
+
+
+def test_another_party_makes_the_first_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    rows, contribute = synthetic(tmp_path, deadline=0.5), Member._contribute
+
+    def silent(self: Member, order: Assignment) -> None:
+        if (self.session.party, order.task) != ("bob", "initialise"):
+            contribute(self, order)
+
+    monkeypatch.setattr(Member, "_contribute", silent)
+    report = rows.run()
+    assert report["state"] == "succeeded", report
+    assert "did not answer" in report["left_out"]["bob"]
+    # The first weights follow from the seed, whoever makes them.
+    np.testing.assert_array_equal(rows.model(report["job"], "alice").flat, rows.model(report["job"], "carol").flat)
+
+
+def test_a_party_that_missed_the_shares_gets_new_ones(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    rows, keep = synthetic(tmp_path), Masking.keep
+
+    def missed(self: Masking, order: PeerShares) -> None:
+        if self._session.party != "carol" or self._opened().number:
+            keep(self, order)
+
+    monkeypatch.setattr(Masking, "keep", missed)
+    report = rows.run()
+    assert report["state"] == "succeeded", report
+    # It abstains once, from the means of columns; then there is another window.
+    assert report["left_out"] == {"carol": "has no part in the keys of this sum"}
+    assert report["members"] == [3] * 4
+    assert report["missing"] == [0] * 4
+
+
+def test_another_party_deals_the_key(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = synthetic(tmp_path, aggregation="paillier", key_bits=512, insecure_for_tests=True, deadline=0.5)
+    deal = Encryption.deal
+
+    def silent(self: Encryption, order: PeerKeys) -> Any:
+        return None if self._session.party == "bob" else deal(self, order)
+
+    monkeypatch.setattr(Encryption, "deal", silent)
+    report = rows.run()
+    assert report["state"] == "succeeded", report
+    assert report["test_loss"][-1] < report["test_loss"][0]
+
+
+def test_training_goes_on_with_a_fraction_of_the_parties(tmp_path: Path) -> None:
+    rows = synthetic(tmp_path, parties=5, rounds=6, client_fraction=0.6)
+    report = rows.run()
+    assert report["state"] == "succeeded", report
+    assert report["members"] == [3] * 6
+    assert report["missing"] == [0] * 6
+    assert report["test_loss"][-1] < report["test_loss"][0]
