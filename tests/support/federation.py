@@ -78,9 +78,9 @@ class Federation:
         def party(config: PartySettings, broker: Broker, store: Store, engine: Engine, url: str) -> Worker:
             checkpoint = store.checkpoint
 
-            def recorded(job: str, round_: int, state: bytes) -> None:
+            def recorded(job: str, round_: int, state: bytes, blobs: Any = None) -> None:
                 positions[config.name] = codec.unpack(state)["state"]["positions"]
-                checkpoint(job, round_, state)
+                checkpoint(job, round_, state, blobs)
 
             store.checkpoint = recorded  # type: ignore[method-assign]
             return Worker(config, broker, store, engine, url)

@@ -63,15 +63,15 @@ def record(federation: Federation) -> Recording:
         def make(config: Any, broker: Broker, store: Store, engine: Engine, url: str) -> Any:
             receive, checkpoint = store.receive, store.checkpoint
 
-            def received(message: StoredMessage) -> bool:
+            def received(message: StoredMessage, trim: int | None = None) -> bool:
                 recording.received.setdefault(config.name, []).append(codec.decode(message.body))
-                return receive(message)
+                return receive(message, trim)
 
-            def checkpointed(job: str, round_: int, state: bytes) -> None:
+            def checkpointed(job: str, round_: int, state: bytes, blobs: Any = None) -> None:
                 primes = codec.unpack(state)["state"].get("primes")
                 if primes:
                     recording.private = PrivateKey.from_primes(*(int.from_bytes(prime, "big") for prime in primes))
-                checkpoint(job, round_, state)
+                checkpoint(job, round_, state, blobs)
 
             store.receive, store.checkpoint = received, checkpointed  # type: ignore[method-assign]
             return role(config, broker, store, engine, url)
