@@ -75,6 +75,7 @@ class Lead:
         privacy, params = self.spec.privacy, self.spec.params
         rows = list(self.course.rows.values())
         self.budget = Budget(privacy, params.batch_size, rows, params.local_epochs) if privacy else None
+        self._since: float | None = None
         # Kept for the end only where somebody can tell which model is best.
         self.watches = self.course.has_tests or (params.patience is not None and privacy is None)
 
@@ -100,7 +101,8 @@ class Lead:
         """Do one task, to its checkpoint."""
         if task is Task.TRAIN and not self._affordable():
             return
-        started = time.monotonic()
+        if task is Task.TRAIN and self._since is None:
+            self._since = time.monotonic()
         self.session.at(self.session.round + 1)
         if task is Task.INITIALISE:
             self._initialise()
@@ -112,7 +114,7 @@ class Lead:
         else:
             blobs = self._enter_round(task, found)
         if task is Task.TRAIN:
-            self._announce(time.monotonic() - started, members, found)
+            self._announce(members, found)
         self.checkpoint(blobs)
 
     def _affordable(self) -> bool:
@@ -236,8 +238,11 @@ class Lead:
             row[:] = shape.ring.decode(vector[: shape.numbers]) / share
         self.weights.flat[:] += robust.combine(updates, shares, self.spec.strategy)
 
-    def _announce(self, seconds: float, members: tuple[str, ...], found: Sum) -> None:
+    def _announce(self, members: tuple[str, ...], found: Sum) -> None:
         course, session = self.course, self.session
+        # From one round to the next, so that nothing in between is left out, a checkpoint or an exchange of keys.
+        now = time.monotonic()
+        seconds, self._since = now - (self._since or now), now
         overhead = seconds - max(found.seconds.values())
         course.seconds.append(seconds)
         course.overhead.append(overhead)
