@@ -30,6 +30,11 @@ def wake_main_thread() -> None:
     threading.Thread(target=_listen, args=(heard, written, main), name="signals", daemon=True).start()
 
 
+def end_on_sigterm() -> None:
+    """Let SIGTERM end a command as Ctrl-C does, with all that it started; from the main thread."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+
+
 def _listen(heard: socket.socket, _: socket.socket, main: int) -> None:
     """Holds on to both ends of the pair, which must not be closed while the interpreter writes to one."""
     while numbers := heard.recv(64):

@@ -24,9 +24,9 @@ from fedbus.broker.memory import MemoryHub
 from fedbus.broker.node import Node
 from fedbus.client import Client
 from fedbus.crypto.engine import Engine
-from fedbus.errors import ConfigError, FedbusError, JobFailed
+from fedbus.errors import ConfigError, FedbusError, JobFailed, StoreError
 from fedbus.identity import Identity
-from fedbus.jobs import AverageJob, JobSpec
+from fedbus.jobs import AverageJob, JobSpec, JobState
 from fedbus.messages import Progress, StateChanged
 from fedbus.process import Factory, S
 from fedbus.settings import CoordinatorSettings, PartySettings
@@ -82,10 +82,16 @@ def run(
             federation = _in_memory(spec, parties, Path(folder), roles)
         else:
             federation = _on_rabbitmq(spec, parties, files, Path(folder), note)
-        with federation as (client, submit, check):
-            report = _follow(client, submit(job_file), watch, check)
-            for party in client.wait_ended(report["job"], spec.parties, _END_SECONDS):
-                log.warning("a party did not enter how the job ended", party=party)
+        job = ""
+        try:
+            with federation as (client, submit, check):
+                job = submit(job_file)
+                report = _follow(client, job, watch, check)
+                for party in client.wait_ended(report["job"], spec.parties, _END_SECONDS):
+                    log.warning("a party did not enter how the job ended", party=party)
+        except BaseException:
+            _give_up(job, parties)
+            raise
     if report["state"] == "succeeded":
         report.update(roles.compare(spec, report["job"], parties))
         if any(report.get("missing", [])):
@@ -101,6 +107,14 @@ def _parties(spec: JobSpec, files: Sequence[Path]) -> list[PartySettings]:
     if given != wanted:
         raise ConfigError(f"the job needs a party file for {', '.join(wanted)}; given: {', '.join(given) or 'none'}")
     return parties
+
+
+def _give_up(job: str, parties: Sequence[PartySettings]) -> None:
+    """End a job in the parties' stores: its coordinator is gone, and the next simulation must not go on with it."""
+    for party in parties:
+        with contextlib.suppress(StoreError), Store(party.path(party.state)) as store:
+            if job and store.set_state(job, JobState.CANCELLED, "the simulation was interrupted"):
+                store.purge(job)
 
 
 def introduce(parties: Sequence[PartySettings], folder: Path) -> list[PartySettings]:

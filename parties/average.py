@@ -75,7 +75,7 @@ def take_part(session: Session, engine: Engine, tables: Tables, policy: Policy, 
     policy.check_average(spec)
     member = Member(session, engine, tables, settings)
     if not session.resumed:
-        session.send(session.coordinator, member.local.described)
+        session.send(session.coordinator, member.local.describe())
     session.attendance.greet(session.coordinator)
     while True:
         round_, kind = session.attendance.next_order(session.coordinator, _ORDERS)

@@ -63,9 +63,8 @@ class Local:
             params = spec.params
             self._budget = Budget(spec.privacy, params.batch_size, [len(self.train)], params.local_epochs)
 
-    @property
-    def described(self) -> Described:
-        """What the coordinator is told of the tables."""
+    def describe(self) -> Described:
+        """What the coordinator is told of the tables; raises DataError where values are too large."""
         largest = np.abs(self.train.features).max(axis=0)
         if (largest > _LARGEST).any():
             column = self.train.columns[int(np.argmax(largest))]

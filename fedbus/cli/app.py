@@ -40,6 +40,7 @@ def run(command: typer.Typer, log_level: str = "info") -> None:
     """Run a command; an error of fedbus becomes a line and its exit status."""
     try:
         signals.wake_main_thread()
+        signals.end_on_sigterm()
         process.configure_logging(log_level)
         command()
     except FedbusError as error:

@@ -74,6 +74,7 @@ def check_policy(file: Path, party: PartySettings, own: Tables, spec: JobSpec) -
         policy.check_job(spec)
         if isinstance(spec, AverageJob):
             policy.check_average(spec)
+            _check_average(party, own, spec)
         elif isinstance(spec, LinearJob):
             params = spec.params
             trained = spec.trained({party.name: len(own.train.columns)})
@@ -81,6 +82,26 @@ def check_policy(file: Path, party: PartySettings, own: Tables, spec: JobSpec) -
             policy.check_batches(rows // batching.count(rows, params.batch_size), trained, params.solver)
     except JobRefused as error:
         raise JobRefused(f"{file}: {error}") from error
+
+
+def _check_average(party: PartySettings, own: Tables, spec: AverageJob) -> None:
+    """Make the job's network for a party's rows, and hold its identity against its roster where it has both."""
+    from parties.local import Local
+    from parties.trust import Trust
+
+    Local(spec, own, party.name, party.processes).describe()
+    unknown = [name for name in spec.data.as_is if name not in own.train.columns]
+    if unknown:
+        raise JobRefused(f"data.as_is: there is no column {unknown[0]!r}")
+    if spec.params.aggregation == "plain":
+        return
+    if party.identity and party.roster:
+        Trust.of(party, spec.parties)
+    else:
+        Console(stderr=True).print(
+            f"{party.name} has no identity or no roster, which a simulation makes up and nothing else does",
+            style="yellow", markup=False, highlight=False, soft_wrap=True,
+        )  # fmt: skip
 
 
 @app.command()

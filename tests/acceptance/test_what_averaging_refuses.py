@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 
 from fedbus.averaging import channel_label
-from fedbus.errors import TrainingDiverged
+from fedbus.cli.local import check
+from fedbus.errors import ConfigError, DataError, JobRefused, TrainingDiverged
 from fedbus.identity import Identity
 from fedbus.messages import Assignment, MaskedUpdate
 from parties import channels, training
@@ -169,8 +170,6 @@ def _chi_square(values: bytearray) -> float:
 
 
 def test_a_job_that_contradicts_itself(tmp_path: Path) -> None:
-    from fedbus.errors import ConfigError
-
     cases: list[tuple[dict[str, Any], dict[str, Any], str]] = [
         ({"threshold": 4}, {}, "4 parties are asked for and the job has 3"),
         ({"aggregation": "masked"}, {"name": "median"}, 'params.aggregation = "plain"'),
@@ -187,3 +186,31 @@ def test_a_job_that_contradicts_itself(tmp_path: Path) -> None:
             rows.spec()
         assert words in str(caught.value)
     assert msgspec.structs.asdict(synthetic(tmp_path).spec())["name"] == "test"
+
+
+@pytest.mark.parametrize(
+    ("change", "error", "words"),
+    [
+        ({"params": {"loss": "bce"}}, DataError, "labels are no class"),
+        ({"layers": "[{ linear = 2 }]"}, JobRefused, "2 outputs"),
+        ({"data": {"as_is": ["agee"]}}, JobRefused, "'agee'"),
+        ({"more": "[privacy]\nnoise_multiplier = 1.0\nepsilon = 1.0\ndelta = 0.5\n"}, JobRefused, "privacy.delta"),
+    ],
+)
+def test_check_finds_what_a_job_would_fail_by(
+    tmp_path: Path, change: dict[str, Any], error: type[Exception], words: str
+) -> None:
+    rows = synthetic(tmp_path)
+    for key, value in change.items():
+        setattr(rows, key, {**rows.params, **value} if key == "params" else value)
+    with pytest.raises(error, match=words):
+        check(rows.write_job(), rows.files[:1])
+
+
+def test_check_holds_the_identity_against_the_roster(tmp_path: Path) -> None:
+    rows = synthetic(tmp_path)
+    rows.introduce()
+    check(rows.write_job(), rows.files)
+    (tmp_path / "roster.toml").write_text(f'[parties]\nbob = "{Identity.load(tmp_path / "bob.key").public}"\n')
+    with pytest.raises(ConfigError, match="no key of alice, carol"):
+        check(rows.write_job(), rows.files[:1])

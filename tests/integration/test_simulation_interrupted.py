@@ -1,0 +1,42 @@
+"""A simulation that is interrupted ends at once, with all that it started, and leaves no job behind to go on with."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from fedbus.jobs import JobState
+from fedbus.process import script
+from fedbus.store import Store
+from processes import small
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_its_job_is_cancelled_in_the_stores_of_the_parties(tmp_path: Path, number: signal.Signals) -> None:
+    federation = small(tmp_path, max_epochs=100_000)
+    federation.write_job()
+    command = [*script("fedbus"), "simulate", str(federation.job_file)]
+    for file in federation.files:
+        command += ["--party", str(file)]
+    environment = {key: value for key, value in os.environ.items() if not key.startswith("FEDBUS_")}
+    child = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment)
+    try:
+        assert child.stderr is not None
+        assert any("round 3" in line for line in child.stderr)
+        child.send_signal(number)
+        child.stderr.read()
+        assert child.wait(60) == 130
+    finally:
+        child.kill()
+        child.wait()
+        if child.stderr is not None:
+            child.stderr.close()
+    for party in federation.settings():
+        with Store(party.path(party.state)) as store:
+            (record,) = store.jobs()
+            assert (record.state, record.reason) == (JobState.CANCELLED, "the simulation was interrupted")
+            assert not store.unfinished()
