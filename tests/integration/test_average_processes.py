@@ -69,7 +69,7 @@ def test_a_killed_process_goes_on_and_the_model_is_the_same(
 def test_a_party_that_stays_away_is_left_out_and_the_others_go_on(
     tmp_path: Path, processes: Start, client: Client
 ) -> None:
-    rows = job(tmp_path, deadline=1.0)
+    rows = job(tmp_path, deadline=5.0)
     rows.introduce()
     running = processes(rows)
     running.start_all()
@@ -87,7 +87,7 @@ def test_a_party_that_stays_away_is_left_out_and_the_others_go_on(
 
 
 def test_a_party_that_comes_back_takes_part_again(tmp_path: Path, processes: Start, client: Client) -> None:
-    rows = job(tmp_path, deadline=1.0, rounds=200)
+    rows = job(tmp_path, deadline=5.0, rounds=600)
     rows.introduce()
     running = processes(rows)
     running.start_all()
