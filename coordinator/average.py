@@ -31,6 +31,7 @@ from fedbus.errors import JobFailed, ProtocolError
 from fedbus.jobs.average import ROBUST
 from fedbus.messages import Assignment, BestWeights, Described, GlobalWeights, Progress
 from fedbus.session import Session
+from fedbus.vectors import chunk_ranges
 from fedbus.weights import Weights
 
 log = structlog.get_logger()
@@ -300,9 +301,8 @@ def send_weights(
     session: Session, to: Sequence[str], kind: type[GlobalWeights] | type[BestWeights], weights: Weights
 ) -> None:
     """Send a model in pieces."""
-    blob = memoryview(weights.blob)
-    starts = range(0, len(blob), CHUNK_BYTES)
-    session.send_stream(to, (kind(bytes(blob[s : s + CHUNK_BYTES])) for s in starts), len(starts))
+    ranges = chunk_ranges(len(weights.blob), 1)
+    session.send_stream(to, (kind(bytes(weights.blob[start:stop])) for start, stop in ranges), len(ranges))
 
 
 def _percentiles(seconds: Sequence[float]) -> dict[str, float]:

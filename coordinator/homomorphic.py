@@ -14,7 +14,6 @@ import numpy as np
 from coordinator.cohort import Cohort
 from coordinator.sums import Sum
 from fedbus.averaging import Plan, packs
-from fedbus.codec import CHUNK_BYTES
 from fedbus.crypto.engine import Engine
 from fedbus.crypto.paillier import PublicKey as Key
 from fedbus.crypto.tensor import CipherTensor
@@ -32,6 +31,7 @@ from fedbus.messages import (
     SealedShares,
 )
 from fedbus.session import Session
+from fedbus.vectors import chunk_ranges
 
 
 class EncryptedSums:
@@ -130,8 +130,7 @@ class EncryptedSums:
     def _open(self, total: CipherTensor, plan: Plan, survivors: Sequence[str]) -> np.ndarray:
         """Have the first of these who answers open a sum."""
         session, cohort = self._session, self._cohort
-        step = max(1, CHUNK_BYTES // total.width)
-        ranges = [(start, min(start + step, len(total))) for start in range(0, len(total), step)]
+        ranges = chunk_ranges(len(total), total.width)
         for opener in survivors:
             parts = (EncryptedSum(total.part(*span), plan.length, tuple(survivors)) for span in ranges)
             session.send_stream(opener, parts, len(ranges))

@@ -36,8 +36,7 @@ class Vectors:
 
     def ranges(self, rows: int) -> list[tuple[int, int]]:
         """The chunks of a vector as (start, stop), about CHUNK_BYTES each; the same at every participant."""
-        step = max(1, CHUNK_BYTES // self.key.width)
-        return [(start, min(start + step, rows)) for start in range(0, rows, step)]
+        return chunk_ranges(rows, self.key.width)
 
     def split(self, tensor: CipherTensor) -> Iterator[CipherTensor]:
         """The parts of a vector as `ranges` says."""
@@ -119,6 +118,12 @@ class Vectors:
                 yield Opened(width, b"".join(int(value).to_bytes(width, "big") for value in values))
 
         self.session.send_stream(party, opened(), len(self.ranges(rows)))
+
+
+def chunk_ranges(count: int, width: int) -> list[tuple[int, int]]:
+    """The chunks of `count` values of so many bytes as (start, stop), about CHUNK_BYTES each."""
+    step = max(1, CHUNK_BYTES // width)
+    return [(start, min(start + step, count)) for start in range(0, count, step)]
 
 
 def _residue_width(modulus: int) -> int:

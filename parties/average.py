@@ -44,6 +44,7 @@ from fedbus.messages import (
 )
 from fedbus.session import Session
 from fedbus.settings import PartySettings
+from fedbus.vectors import chunk_ranges
 from fedbus.weights import Weights
 from parties import network
 from parties.homomorphic import Encryption
@@ -186,10 +187,9 @@ class Member:
             session.send(lead, Abstained("has no part in the keys of this sum", keyless=True))
             return
         if order.task == Task.INITIALISE:
-            blob = bytes(network.weights(self.local.module).blob)
-            starts = range(0, len(blob), codec.CHUNK_BYTES)
-            pieces = (GlobalWeights(blob[start : start + codec.CHUNK_BYTES]) for start in starts)
-            session.send_stream(lead, pieces, len(starts))
+            blob = network.weights(self.local.module).blob
+            ranges = chunk_ranges(len(blob), 1)
+            session.send_stream(lead, (GlobalWeights(bytes(blob[a:b])) for a, b in ranges), len(ranges))
             return
         model = self._model(order) if order.task in (Task.TRAIN, Task.EVALUATE) else None
         began = time.monotonic()

@@ -18,7 +18,6 @@ import numpy as np
 
 from fedbus import codec
 from fedbus.averaging import Plan, slots_of
-from fedbus.codec import CHUNK_BYTES
 from fedbus.crypto.engine import Engine
 from fedbus.crypto.paillier import PrivateKey
 from fedbus.crypto.tensor import CipherTensor
@@ -36,6 +35,7 @@ from fedbus.messages import (
     SealedShares,
 )
 from fedbus.session import Session
+from fedbus.vectors import chunk_ranges
 from parties.channels import Channels, Window
 from parties.trust import Trust
 
@@ -107,7 +107,7 @@ class Encryption:
         whole = np.concatenate([residues for _, residues in vector])
         signed = whole.view(f"<i{plan.ring.dtype.itemsize}").tolist()
         packed = [pack for (pack,) in slots.pack([signed])]
-        for start, stop in _ranges(len(packed), key.width):
+        for start, stop in chunk_ranges(len(packed), key.width):
             yield EncryptedUpdate(self._engine.encrypt(key, packed[start:stop], 0), seconds)
 
     def open(self, order: EncryptedSum, plan: Plan, rest: Iterator[EncryptedSum]) -> Iterator[OpenedSum]:
@@ -138,8 +138,3 @@ class Encryption:
         if self._window is None:
             raise ProtocolError(f"{self._session.coordinator} speaks of a window of keys that was never opened")
         return self._window
-
-
-def _ranges(count: int, width: int) -> list[tuple[int, int]]:
-    step = max(1, CHUNK_BYTES // width)
-    return [(start, min(start + step, count)) for start in range(0, count, step)]

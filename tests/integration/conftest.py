@@ -10,6 +10,7 @@ import pytest
 from fedbus import topology
 from fedbus.broker.amqp import AmqpBroker
 from fedbus.broker.node import Node
+from fedbus.client import Client
 from federation import Federation
 from processes import Processes
 from rows import Rows
@@ -28,6 +29,15 @@ def connect(node: Node) -> Iterator[Callable[..., AmqpBroker]]:
     yield one
     for broker in made:
         broker.close()
+
+
+@pytest.fixture
+def client(node: Node) -> Iterator[Client]:
+    """A client of the session's node."""
+    broker = AmqpBroker(node.url("client"))
+    with Client(broker) as client:
+        yield client
+    broker.close()
 
 
 @pytest.fixture

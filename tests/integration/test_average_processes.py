@@ -3,28 +3,18 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from fedbus.broker.amqp import AmqpBroker
-from fedbus.broker.node import Node
 from fedbus.client import Client
 from processes import Processes, follow
 from rows import Rows, synthetic
 
 Start = Callable[..., Processes]
-
-
-@pytest.fixture
-def client(node: Node) -> Iterator[Client]:
-    broker = AmqpBroker(node.url("client"))
-    with Client(broker) as client:
-        yield client
-    broker.close()
 
 
 def job(folder: Path, **params: Any) -> Rows:

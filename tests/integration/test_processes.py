@@ -7,7 +7,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -26,14 +26,6 @@ from federation import motor, synthetic
 from processes import WAIT, Processes, follow, small
 
 Start = Callable[..., Processes]
-
-
-@pytest.fixture
-def client(node: Node) -> Iterator[Client]:
-    broker = AmqpBroker(node.url("client"))
-    with Client(broker) as client:
-        yield client
-    broker.close()
 
 
 def test_separate_processes_give_what_one_process_gives(tmp_path: Path, node: Node) -> None:

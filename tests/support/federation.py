@@ -59,8 +59,8 @@ class Federation:
             lines += ["[guest]", f'party = "{self.guest}"', f'label = "{self.label}"', *data]
             for host in self.hosts:
                 lines += ["[[hosts]]", f'party = "{host}"', *data]
-            lines += ["[params]", *(f"{key} = {_toml(value)}" for key, value in self.params.items())]
-            lines += ["[limits]", *(f"{key} = {_toml(value)}" for key, value in self.limits.items())]
+            lines += ["[params]", *(f"{key} = {toml_value(value)}" for key, value in self.params.items())]
+            lines += ["[limits]", *(f"{key} = {toml_value(value)}" for key, value in self.limits.items())]
             text = "\n".join(lines) + "\n"
             tomllib.loads(text)
         self.job_file.write_text(text, "utf-8")
@@ -124,7 +124,7 @@ def add_party(
     folder: Path, name: str, source: Path, row_id: str, columns: list[str] | None = None, extra: str = ""
 ) -> None:
     """A party file with one data set called `rows`."""
-    chosen = f"columns = {_toml(columns)}\n" if columns is not None else ""
+    chosen = f"columns = {toml_value(columns)}\n" if columns is not None else ""
     text = f'name = "{name}"\nstate = "state/{name}.db"\nprocesses = 2\n{extra}'
     text += f'[datasets.rows]\nsource = "{source}"\nid = "{row_id}"\n{chosen}'
     (folder / f"{name}.toml").write_text(text, "utf-8")
@@ -177,11 +177,12 @@ def held_out(federation: Federation, rows: int) -> None:
     federation.test = "held"
 
 
-def _toml(value: Any) -> str:
+def toml_value(value: Any) -> str:
+    """A value as TOML writes it."""
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, str):
         return f'"{value}"'
     if isinstance(value, list):
-        return "[" + ", ".join(_toml(item) for item in value) + "]"
+        return "[" + ", ".join(toml_value(item) for item in value) + "]"
     return repr(value)

@@ -15,7 +15,7 @@ from fedbus.messages import Progress, StateChanged
 from fedbus.settings import PartySettings, load_party
 from fedbus.store import Store
 from fedbus.weights import Weights
-from federation import ROLES
+from federation import ROLES, toml_value
 
 DATA = Path(__file__).resolve().parents[2] / "ops" / "data"
 PARTIES = ("bob", "alice", "carol")
@@ -59,7 +59,7 @@ class Rows:
             lines += ['test = "held"'] if self.tested else []
         lines += ["[model]", f"layers = {self.layers}"]
         for name in ("data", "params", "strategy", "limits"):
-            lines += [f"[{name}]", *(f"{key} = {_toml(value)}" for key, value in getattr(self, name).items())]
+            lines += [f"[{name}]", *(f"{key} = {toml_value(value)}" for key, value in getattr(self, name).items())]
         self.job_file.write_text("\n".join(lines) + "\n" + self.more, "utf-8")
         return self.job_file
 
@@ -155,13 +155,3 @@ def write_party(
     for table, path in tables.items():
         text += f'[datasets.{table}]\nsource = "{path}"\nid = "{row_id}"\n'
     (folder / f"{name}.toml").write_text(text, "utf-8")
-
-
-def _toml(value: Any) -> str:
-    if isinstance(value, bool):
-        return str(value).lower()
-    if isinstance(value, str):
-        return f'"{value}"'
-    if isinstance(value, list):
-        return "[" + ", ".join(_toml(item) for item in value) + "]"
-    return repr(value)
