@@ -77,6 +77,8 @@ class Lead:
         rows = list(self.course.rows.values())
         self.budget = Budget(privacy, params.batch_size, rows, params.local_epochs) if privacy else None
         self._since: float | None = None
+        # Told once the next order is out: parties wait for that.
+        self._news: Progress | None = None
         # Kept for the end only where somebody can tell which model is best.
         self.watches = self.course.has_tests or (params.patience is not None and privacy is None)
 
@@ -94,9 +96,10 @@ class Lead:
         return None if blob is None else Weights.parse(blob)
 
     def checkpoint(self, blobs: dict[str, Any] | None = None) -> None:
-        """Make the end of this session round durable."""
+        """Make the end of this session round durable, with the order that comes next: until then no model changes."""
         cohort = {"absent": self.cohort.absent, "reasons": self.cohort.reasons}
-        self.session.checkpoint({"course": self.course.to_map(), "sums": self.sums.state, **cohort}, blobs)
+        state = {"course": self.course.to_map(), "sums": self.sums.state, **cohort}
+        self.session.checkpoint(state, blobs, with_next=True)
 
     def carry_out(self, task: Task) -> None:
         """Do one task, to its checkpoint."""
@@ -179,6 +182,9 @@ class Lead:
         self.session.send(members, order)
         if model is not None and not short:
             send_weights(self.session, members, GlobalWeights, model)
+        if self._news is not None:
+            self.session.publish_event(self._news, key=self._news.round)
+            self._news = None
 
     def _sum(self, task: Task, members: tuple[str, ...]) -> tuple[tuple[str, ...], Sum]:
         """Have a task's vectors made by these and summed; who was asked, and the sum."""
@@ -257,7 +263,7 @@ class Lead:
         if shown is not None:
             metrics.loss.labels(session.job).set(shown)
         epoch = course.trained * self.spec.params.local_epochs
-        session.publish_event(Progress(course.trained, epoch, loss, seconds, test), key=course.trained)
+        self._news = Progress(course.trained, epoch, loss, seconds, test)
 
     def _best_is_another(self) -> bool:
         return self.best is not None and self.course.best_model != self.course.trained

@@ -135,16 +135,12 @@ class MaskedSums:
         """
         session, cohort, slot = self._session, self._cohort, self._used - 1
         decided = session.decided(RevealRequest, session.round + 1)
-        asked = decided.survivors if decided else members
-        survivors = cohort.gather(MaskedUpdate, asked, cohort.spec.min_clients)
+        # Once parties were told of whom to reveal the masks, no vector of these can be missing.
+        asked, least = (decided.survivors, len(decided.survivors)) if decided else (members, cohort.spec.min_clients)
+        survivors = cohort.gather(MaskedUpdate, asked, least)
         # Whoever has no keys of this window is in no later sum of it, so that another one is opened.
         keyless = cohort.excuse(members)
         self._names = [party for party in self._names if party not in keyless]
-        total, seconds = np.zeros(plan.length, plan.ring.dtype), {}
-        for party in survivors:
-            for start, residues, took in read(session, party, MaskedUpdate, plan):
-                plan.ring.add(total[start : start + len(residues)], residues)
-                seconds[party] = took
         session.at(session.round + 1)
         # Those who were late with their vector may be in time with their shares.
         there = {*cohort.present(), *members}
@@ -152,10 +148,21 @@ class MaskedSums:
         request = decided or RevealRequest(self._window, slot, tuple(members), survivors)
         with session.phase("reveal"):
             self._tell(holders, request)
+            # Added while the parties answer.
+            total, seconds = self._add(plan, survivors, session.round - 1)
             revealing = cohort.gather(RevealedShares, holders, cohort.spec.threshold, all_of=False)
         with session.phase("unmask"):
             self._unmask(total, slot, tuple(members), survivors, revealing)
         return Sum(plan, total, survivors, seconds)
+
+    def _add(self, plan: Plan, survivors: Sequence[str], round_: int) -> tuple[np.ndarray, dict[str, float]]:
+        """The sum of what these sent in a round, still behind masks, and how long each computed."""
+        total, seconds = np.zeros(plan.length, plan.ring.dtype), {}
+        for party in survivors:
+            for start, residues, took in read(self._session, party, MaskedUpdate, plan, round_):
+                plan.ring.add(total[start : start + len(residues)], residues)
+                seconds[party] = took
+        return total, seconds
 
     def _unmask(
         self, total: np.ndarray, slot: int, members: Sequence[str], survivors: Sequence[str], revealing: Sequence[str]

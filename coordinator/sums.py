@@ -74,15 +74,18 @@ class Sums(Protocol):
 
 
 def read(
-    session: Session, sender: str, kind: type[MaskedUpdate] | type[PlainUpdate], plan: Plan
+    session: Session, sender: str, kind: type[MaskedUpdate] | type[PlainUpdate], plan: Plan, round_: int | None = None
 ) -> Iterator[tuple[int, np.ndarray, float]]:
     """The pieces of a vector: first position, residues, seconds.
+
+    Args:
+        round_: in which it was sent, this one where None.
 
     Raises:
         ProtocolError: a vector of another shape than agreed.
     """
     spans, number = plan.spans, 0
-    for number, message in enumerate(session.recv_stream(sender, kind), 1):
+    for number, message in enumerate(session.recv_stream(sender, kind, round_), 1):
         start, stop = spans[min(number, len(spans)) - 1]
         if number > len(spans) or len(message.residues) != (stop - start) * plan.ring.dtype.itemsize:
             raise ProtocolError(f"{sender} sent a {kind.kind} of another shape than the model's")

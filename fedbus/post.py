@@ -11,6 +11,7 @@ from fedbus import codec, metrics, topology
 from fedbus.broker.base import Broker, Delivery, Outgoing, Subscription
 from fedbus.errors import AccessRefused, BrokerError, DecodeError, ProtocolError, StoreError
 from fedbus.jobs import AverageJob, JobSpec
+from fedbus.journal import Journal
 from fedbus.mailbox import AHEAD, Mailbox
 from fedbus.messages import Alive, Envelope, Failed, Message, Resend
 from fedbus.store import Store
@@ -29,7 +30,7 @@ class Post:
 
     Attributes:
         mailbox: where what is received is read.
-        checkpointed: the participant's last checkpoint; messages of rounds up to it are stale.
+        journal: of what is sent and received, and of checkpoints.
         bytes_sent: of journalled messages.
     """
 
@@ -42,7 +43,7 @@ class Post:
         self.mailbox = Mailbox(
             self._load, ahead=_FOLLOWERS if tolerant else None if loose else AHEAD, tolerant=tolerant
         )
-        self.checkpointed = -1
+        self.journal = Journal(job, store, self.mailbox.fail)
         self.bytes_sent = 0
         self._job = job
         self._participants = spec.participants
@@ -57,15 +58,19 @@ class Post:
 
     def open(self) -> None:
         """Take up what the journal holds and begin to receive."""
-        for message in self._store.inbox(self._job):
+        for message in self.journal.open():
             self._deliver(codec.decode(message.body), len(message.body))
         # What a crash kept from being published goes out now; what had arrived is dropped there as a duplicate.
         for message in self._store.outbox(self._job):
             self._publish(message)
-        self._subscription = self._broker.consume(topology.job_queue(self._party, self._job).name, self._receive)
+        self._subscription = self._broker.consume(
+            topology.job_queue(self._party, self._job).name, self._receive, quick=True
+        )
 
     def close(self) -> None:
         """Stop receiving."""
+        # What is journalled now is acknowledged; what comes after it goes back with the subscription.
+        self.journal.close()
         if self._subscription is not None:
             self._subscription.cancel()
             self._subscription = None
@@ -73,12 +78,13 @@ class Post:
     def send(self, *envelopes: Envelope) -> None:
         """Journal messages together, then publish them."""
         made = [_stored(envelope, envelope.recipient, codec.encode(envelope)) for envelope in envelopes]
-        for envelope, stored, new in zip(envelopes, made, self._store.post(made), strict=True):
+        sent = []
+        for envelope, stored, new in zip(envelopes, made, self.journal.post(made), strict=True):
             # Sent before a restart: the same bytes again, or its recipient might get halves of two encryptions.
             body = None if new else self._store.posted(stored.id)
-            sent = stored if body is None else _stored(envelope, stored.peer, body)
-            self.bytes_sent += len(sent.body)
-            self._publish(sent)
+            sent.append(stored if body is None else _stored(envelope, stored.peer, body))
+        self.bytes_sent += sum(len(stored.body) for stored in sent)
+        self._publish(*sent)
 
     def report(self, envelope: Envelope) -> None:
         """Send the last message of a participant that cannot go on; even one whose store cannot be written."""
@@ -90,12 +96,15 @@ class Post:
         envelope = Envelope(self._job, self._party, to, message, chunk=number, chunks=number + 1)
         self._publish(_stored(envelope, to, codec.encode(envelope)), wait=False)
 
-    def _publish(self, stored: StoredMessage, *, wait: bool = True) -> None:
-        key = topology.data_key(self._party, stored.peer, self._job)
-        metrics.messages.labels(stored.kind, "sent").inc()
-        metrics.message_bytes.labels(stored.kind, "sent").inc(len(stored.body))
-        future = self._broker.publish(Outgoing(topology.DATA, key, stored.body, stored.id), wait=wait)
-        future.add_done_callback(functools.partial(self._published, stored.kind, stored.peer))
+    def _publish(self, *messages: StoredMessage, wait: bool = True) -> None:
+        outgoing = []
+        for stored in messages:
+            key = topology.data_key(self._party, stored.peer, self._job)
+            metrics.messages.labels(stored.kind, "sent").inc()
+            metrics.message_bytes.labels(stored.kind, "sent").inc(len(stored.body))
+            outgoing.append(Outgoing(topology.DATA, key, stored.body, stored.id))
+        for stored, future in zip(messages, self._broker.publish_all(outgoing, wait=wait), strict=True):
+            future.add_done_callback(functools.partial(self._published, stored.kind, stored.peer))
 
     def _published(self, kind: str, to: str, future: Future[None]) -> None:
         error = future.exception()
@@ -120,30 +129,33 @@ class Post:
             return
         metrics.messages.labels(envelope.kind, "received").inc()
         metrics.message_bytes.labels(envelope.kind, "received").inc(len(delivery.body))
-        try:
-            self._take(envelope, delivery.body)
-        except StoreError as error:
-            delivery.requeue()
-            self.mailbox.fail(error)
-            return
-        delivery.ack()
+        self._take(envelope, delivery)
 
-    def _take(self, envelope: Envelope, body: bytes) -> None:
+    def _take(self, envelope: Envelope, delivery: Delivery) -> None:
         if isinstance(envelope.payload, Resend):
-            self._resend(envelope.sender, envelope.payload)
+            delivery.hand_over(functools.partial(self._resend, envelope.sender, envelope.payload))
         elif isinstance(envelope.payload, Alive):
             # One that has failed does not say so; it was started again.
             self.mailbox.returned(envelope.sender)
-        elif envelope.round <= self.checkpointed and not isinstance(envelope.payload, Failed):
+            delivery.ack()
+        elif envelope.round <= self.journal.checkpointed and not isinstance(envelope.payload, Failed):
             # Too late to count, and yet a sign of life.
-            self.mailbox.heard(envelope.sender)
-            metrics.duplicates.inc()
-        elif self._store.receive(_stored(envelope, envelope.sender, body), self._trimming(envelope)):
-            self._deliver(envelope, len(body))
+            self._count_duplicate(envelope.sender)
+            delivery.ack()
+        else:
+            self._keep(envelope, delivery)
+
+    def _keep(self, envelope: Envelope, delivery: Delivery) -> None:
+        stored = _stored(envelope, envelope.sender, delivery.body)
+        if self.journal.receive(stored, delivery, self._trimming(envelope)):
+            self._deliver(envelope, len(delivery.body))
         else:
             # A sender that does again what it did before its restart is at work.
-            self.mailbox.heard(envelope.sender)
-            metrics.duplicates.inc()
+            self._count_duplicate(envelope.sender)
+
+    def _count_duplicate(self, sender: str) -> None:
+        self.mailbox.heard(sender)
+        metrics.duplicates.inc()
 
     def _check_address(self, envelope: Envelope, delivery: Delivery) -> None:
         if envelope.job != self._job or envelope.recipient != self._party:
@@ -164,7 +176,7 @@ class Post:
             self.mailbox.put(envelope, size)
 
     def _load(self, message_id: str) -> Envelope:
-        body = self._store.received(message_id)
+        body = self.journal.received(message_id)
         if body is None:
             raise StoreError(f"{self._store.path}: a message of job {self._job} is not in the journal any more")
         return codec.decode(body)
@@ -176,7 +188,14 @@ class Post:
         self._trimmed[envelope.sender] = envelope.checkpoint
         return envelope.checkpoint
 
-    def _resend(self, sender: str, wanted: Resend) -> None:
+    def _resend(self, sender: str, wanted: Resend, delivery: Delivery) -> None:
+        try:
+            self._answer(sender, wanted)
+        except StoreError as error:
+            self.mailbox.fail(error)
+        delivery.ack()
+
+    def _answer(self, sender: str, wanted: Resend) -> None:
         self.mailbox.heard(sender)
         if self._failure is not None:
             # Nobody asks for it by name; whoever asks for anything else waits in vain.

@@ -43,6 +43,9 @@ class Service(Protocol):
 # A stop waits this long for jobs to come to rest before arithmetic and connection are taken from them.
 GRACE_SECONDS = 5.0
 
+# A thread that computes lets the one that serves the connection run after this time, for which peers would wait.
+_SWITCH_SECONDS = 0.0002
+
 Factory = Callable[[S, Broker, Store, Engine, str], Service]
 
 
@@ -78,6 +81,7 @@ def run(config: S, factory: Factory[S], *, until_end_of_input: bool = False) -> 
     """
     if not config.broker.url:
         raise ConfigError("broker.url: missing; set it in the file or in FEDBUS_AMQP_URL")
+    sys.setswitchinterval(_SWITCH_SECONDS)
     with contextlib.ExitStack() as stack:
         _stop_on_signals()
         broken: Future[None] = Future()

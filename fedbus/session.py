@@ -24,7 +24,8 @@ from fedbus.errors import PeerSilent, ProtocolError, StoreError
 from fedbus.jobs import AverageJob, LinearJob
 from fedbus.messages import Envelope, Failed, M, Message, Resend
 from fedbus.post import Post, publish_event
-from fedbus.store import Buffer, Store
+from fedbus.store import Store
+from fedbus.store_records import Buffer, Checkpoint
 
 log = structlog.get_logger()
 
@@ -66,8 +67,6 @@ class Session:
 
     def open(self) -> None:
         """Take up what the journal holds and begin to receive."""
-        checkpoint = self._store.last_checkpoint(self.job)
-        self._post.checkpointed = checkpoint[0] if checkpoint else -1
         self._posted_before = self._store.last_posted(self.job)
         self._post.open()
 
@@ -112,7 +111,7 @@ class Session:
     @property
     def resumed(self) -> bool:
         """There is a checkpoint to go on from."""
-        return self._post.checkpointed >= 0
+        return self._post.journal.checkpointed >= 0
 
     def at(self, round_: int, batch: int = 0) -> None:
         """Go to a place in the job; what is sent and received belongs to it. Rounds never decrease."""
@@ -141,9 +140,10 @@ class Session:
             raise ProtocolError(f"{sender} sent {kind.kind} in {len(messages)} pieces, which has to be one")
         return messages[0]
 
-    def recv_stream(self, sender: str, kind: type[M]) -> Iterator[M]:
-        """The pieces of the sender's message in order, each as soon as it is there."""
-        place = (sender, kind.kind, self._place.round, self._place.batch)
+    def recv_stream(self, sender: str, kind: type[M], round_: int | None = None) -> Iterator[M]:
+        """The pieces of the sender's message in order, each as soon as it is there; of this round where it is None."""
+        round_ = self._place.round if round_ is None else round_
+        place = (sender, kind.kind, round_, self._place.batch)
         chunk, chunks = 0, 1
         while chunk < chunks:
             envelope = self._wait(place, chunk)
@@ -154,19 +154,27 @@ class Session:
             assert isinstance(envelope.payload, kind)  # noqa: S101  # the mailbox is keyed by kind
             yield envelope.payload
 
-    def checkpoint(self, state: Any, blobs: Mapping[str, Buffer] | None = None, *, round_: int | None = None) -> None:
+    def checkpoint(
+        self,
+        state: Any,
+        blobs: Mapping[str, Buffer] | None = None,
+        *,
+        round_: int | None = None,
+        with_next: bool = False,
+    ) -> None:
         """Make the end of a round durable; a restarted role goes on with the next one.
 
         Args:
             state: of maps, lists, numbers, text, bytes and arrays.
             blobs: by name, what is too long to be packed with the state; others stay as they were.
             round_: that has ended, this one where None.
+            with_next: make it durable together with what is sent next, which takes half the time. Until then the blobs
+                must not change.
         """
         self._post.mailbox.check()
         ended = self._place.round if round_ is None else round_
         body = codec.pack({"state": state, "bytes_sent": self._post.bytes_sent})
-        self._store.checkpoint(self.job, ended, body, blobs)
-        self._post.checkpointed = ended
+        self._post.journal.checkpoint(Checkpoint(ended, body, blobs or {}), with_next=with_next)
         self._post.mailbox.drop_until(ended)
 
     def blob(self, name: str) -> bytearray | None:
@@ -259,7 +267,7 @@ class Session:
     def _envelope(self, to: str, message: Message, chunk: int, chunks: int) -> Envelope:
         place = self._place
         return Envelope(
-            self.job, self.party, to, message, place.round, place.batch, chunk, chunks, self._post.checkpointed
+            self.job, self.party, to, message, place.round, place.batch, chunk, chunks, self._post.journal.checkpointed
         )
 
     def _wait(self, place: tuple[str, str, int, int], chunk: int) -> Envelope:

@@ -23,7 +23,7 @@ from fedbus import store_tables as t
 from fedbus.errors import StoreError
 from fedbus.jobs import JobState
 from fedbus.store_files import configure, lock, make_private
-from fedbus.store_records import JobRecord, StoredMessage, to_record, to_row
+from fedbus.store_records import Checkpoint, JobRecord, StoredMessage, to_record, to_row
 
 SECRET_BYTES = 32
 
@@ -33,8 +33,6 @@ _CHECKPOINT_SECONDS = 1.0
 # Of what may be long: rows read at a time, and bytes of a row.
 _FEW = 8
 _BLOB_BYTES = 4 * 1024**2
-
-Buffer = bytes | bytearray | memoryview
 
 
 class Store:
@@ -94,8 +92,8 @@ class Store:
                     self._writer = self._engine.connect()
                 with self._writer.begin():
                     yield self._writer
-        except sa.exc.DBAPIError as error:
-            raise StoreError(f"{self.path}: the store cannot be written: {error.orig}") from error
+        except (sa.exc.DBAPIError, sqlite3.Error) as error:
+            raise StoreError(f"{self.path}: the store cannot be written: {getattr(error, 'orig', error)}") from error
 
     # The ledger of jobs.
 
@@ -164,32 +162,62 @@ class Store:
 
     # Messages.
 
-    def receive(self, message: StoredMessage, trim: int | None = None) -> bool:
-        """Journal a message received; False where it is in the inbox already.
+    def write(
+        self,
+        job: str,
+        *,
+        received: Sequence[StoredMessage] = (),
+        posted: Sequence[StoredMessage] = (),
+        checkpoint: Checkpoint | None = None,
+    ) -> list[bool]:
+        """Journal what happened in a job, in one transaction.
 
         Args:
-            trim: drop from the outbox, in the same transaction, what the sender was sent up to this round: it has
-                checkpointed it.
+            received: for the inbox.
+            posted: for the outbox.
+            checkpoint: replaces the last one.
+
+        Returns:
+            Of each message posted whether it is new; where it is not, the outbox has what was sent before.
         """
         with self._writing() as connection:
-            new = connection.execute(t.receive, to_row(message, "sender")).rowcount == 1
-            if trim is not None:
-                connection.execute(t.trim_outbox, {"of_job": message.job, "of_recipient": message.peer, "until": trim})
+            cursor = connection.connection.cursor()
+            for message in received:
+                cursor.execute(t.RECEIVE, to_row(message))
+            new = []
+            for message in posted:
+                cursor.execute(t.POST, to_row(message))
+                new.append(cursor.rowcount == 1)
+            if checkpoint is not None:
+                cursor.execute(t.CHECKPOINT, (job, checkpoint.round, checkpoint.state))
+                for name, blob in checkpoint.blobs.items():
+                    cursor.execute(t.DROP_BLOB, (job, name))
+                    parts = memoryview(blob).cast("B")
+                    for chunk, start in enumerate(range(0, len(parts), _BLOB_BYTES)):
+                        cursor.execute(t.BLOB, (job, name, chunk, parts[start : start + _BLOB_BYTES]))
         return new
 
-    def post(self, messages: Sequence[StoredMessage]) -> list[bool]:
-        """Journal messages to send, in one transaction; False of each that is in the outbox already."""
+    def forget(self, job: str, covered: int | None, trims: Mapping[str, int]) -> None:
+        """Drop messages that no restart needs.
+
+        Args:
+            covered: the round of a checkpoint: received ones up to it; None for none.
+            trims: for each recipient the round up to which it has checkpointed what it was sent.
+        """
         with self._writing() as connection:
-            return [connection.execute(t.post, to_row(message, "recipient")).rowcount == 1 for message in messages]
+            if covered is not None:
+                connection.execute(t.drop_inbox, {"of_job": job, "until": covered})
+            for recipient, until in trims.items():
+                connection.execute(t.trim_outbox, {"of_job": job, "of_recipient": recipient, "until": until})
 
     def posted(self, message_id: str) -> bytes | None:
         """The body of a message in the outbox."""
         with self._engine.connect() as connection:
             return connection.execute(sa.select(t.outbox.c.body).where(t.outbox.c.id == message_id)).scalar()
 
-    def inbox(self, job: str) -> Iterator[StoredMessage]:
-        """The messages of a job that its last checkpoint does not cover; a few at a time are in memory."""
-        statement = sa.select(t.inbox).where(t.inbox.c.job == job)
+    def inbox(self, job: str, after: int = -1) -> Iterator[StoredMessage]:
+        """The messages of a job of rounds after this one; a few at a time are in memory."""
+        statement = sa.select(t.inbox).where(t.inbox.c.job == job, t.inbox.c.round > after)
         with self._engine.connect() as connection:
             for row in connection.execution_options(yield_per=_FEW).execute(statement):
                 yield StoredMessage(*row)
@@ -240,18 +268,6 @@ class Store:
 
     # Checkpoints and models.
 
-    def checkpoint(self, job: str, round_: int, state: bytes, blobs: Mapping[str, Buffer] | None = None) -> None:
-        """Replace a job's checkpoint, and drop the messages that it covers, in one transaction.
-
-        Args:
-            blobs: what is too long to be copied with the state; those that are not named stay as they were.
-        """
-        with self._writing() as connection:
-            connection.execute(t.enter_checkpoint, {"job": job, "round": round_, "state": state})
-            for name, blob in (blobs or {}).items():
-                self._replace_blob(connection, job, name, memoryview(blob).cast("B"))
-            connection.execute(t.drop_inbox, {"of_job": job, "until": round_})
-
     def last_checkpoint(self, job: str) -> tuple[int, bytes] | None:
         """Round and state of a job's checkpoint."""
         with self._engine.connect() as connection:
@@ -268,13 +284,6 @@ class Store:
             for (data,) in connection.execution_options(yield_per=_FEW).execute(statement):
                 found += data
         return found or None
-
-    @staticmethod
-    def _replace_blob(connection: sa.Connection, job: str, name: str, blob: memoryview) -> None:
-        connection.execute(t.delete_blob, {"of_job": job, "of_name": name})
-        for chunk, start in enumerate(range(0, len(blob), _BLOB_BYTES)):
-            row = {"job": job, "name": name, "chunk": chunk, "data": blob[start : start + _BLOB_BYTES]}
-            connection.execute(t.insert_blob, row)
 
     def save_model(self, job: str, share: bytes) -> None:
         """Keep this party's share of a model."""

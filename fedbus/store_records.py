@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 from fedbus.jobs import JobState
+
+Buffer = bytes | bytearray | memoryview
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,12 +44,24 @@ class StoredMessage:
     body: bytes
 
 
-def to_row(message: StoredMessage, peer: str) -> dict[str, Any]:
-    """A message as a row; `peer` names the column of its peer."""
-    return {
-        "id": message.id, "job": message.job, peer: message.peer, "kind": message.kind, "round": message.round,
-        "batch": message.batch, "chunk": message.chunk, "body": message.body,
-    }  # fmt: skip
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """The end of a round.
+
+    Attributes:
+        state: packed by the codec.
+        blobs: by name, what is too long to be copied with the state; those that are not named stay as they were.
+    """
+
+    round: int
+    state: bytes
+    blobs: Mapping[str, Buffer] = field(default_factory=dict)
+
+
+def to_row(message: StoredMessage) -> tuple[Any, ...]:
+    """A message as a row of the inbox or the outbox."""
+    place = (message.round, message.batch, message.chunk)
+    return (message.id, message.job, message.peer, message.kind, *place, message.body)
 
 
 def to_record(row: Sequence[Any]) -> JobRecord:

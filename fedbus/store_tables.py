@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlalchemy as sa
+from sqlalchemy.dialects import sqlite
 from sqlalchemy.dialects.sqlite import insert
 
 tables = sa.MetaData()
@@ -62,17 +63,24 @@ models = sa.Table(
     sa.Column("created_at", sa.Float, nullable=False),
 )
 
-receive = insert(inbox).on_conflict_do_nothing()
-post = insert(outbox).on_conflict_do_nothing()
 trim_outbox = outbox.delete().where(
     outbox.c.job == sa.bindparam("of_job"),
     outbox.c.recipient == sa.bindparam("of_recipient"),
     outbox.c.round <= sa.bindparam("until"),
 )
 drop_inbox = inbox.delete().where(inbox.c.job == sa.bindparam("of_job"), inbox.c.round <= sa.bindparam("until"))
-insert_blob = insert(arrays)
-delete_blob = arrays.delete().where(arrays.c.job == sa.bindparam("of_job"), arrays.c.name == sa.bindparam("of_name"))
-_entered = insert(checkpoints)
-enter_checkpoint = _entered.on_conflict_do_update(
-    index_elements=["job"], set_={"round": _entered.excluded.round, "state": _entered.excluded.state}
+
+
+def _text(statement: sa.Insert | sa.Delete) -> str:
+    return str(statement.compile(dialect=sqlite.dialect(paramstyle="qmark")))
+
+
+# What every message and every round needs, as text with values in the order of the columns: to run it through
+# SQLAlchemy takes as long again as SQLite itself.
+RECEIVE = _text(insert(inbox).on_conflict_do_nothing())
+POST = _text(insert(outbox).on_conflict_do_nothing())
+CHECKPOINT = _text(insert(checkpoints).prefix_with("OR REPLACE"))
+DROP_BLOB = _text(
+    arrays.delete().where(arrays.c.job == sa.bindparam("of_job"), arrays.c.name == sa.bindparam("of_name"))
 )
+BLOB = _text(insert(arrays))

@@ -54,17 +54,22 @@ class Weights:
         self.shapes = shapes
 
     @classmethod
-    def parse(cls, blob: bytes | bytearray) -> Weights:
+    def parse(cls, blob: bytes | bytearray, like: Weights | None = None) -> Weights:
         """Weights of a blob that a peer sent.
 
         A bytearray is taken over without a copy (leave it alone afterwards), unless its data section is not aligned;
         bytes are copied once.
 
+        Args:
+            like: weights that these most likely resemble: an equal header is not read again.
+
         Raises:
             ProtocolError: it is no safetensors blob, its header is too large, or a tensor is not float32 or not finite.
         """
         data = _data_start(blob)
-        shapes = _read_header(bytes(memoryview(blob)[:data]), len(blob))
+        header = bytes(memoryview(blob)[:data])
+        known = like is not None and header == like.header and len(blob) == len(like.blob)
+        shapes = dict(like.shapes) if like is not None and known else _read_header(header, len(blob))
         buffer = blob if isinstance(blob, bytearray) else bytearray(blob)
         weights = cls(_aligned(buffer, data), data, shapes)
         weights._check_finite()

@@ -104,10 +104,10 @@ class Member:
                 self.hiding = Encryption(session, engine, trust, state)
 
     def checkpoint(self, round_: int | None = None) -> None:
-        """Make the end of a session round durable."""
+        """Make the end of a session round durable, with this party's next answer."""
         hiding = {} if self.hiding is None else self.hiding.state
         state = {**hiding, "trained": self.local.trained, "clipped": self.local.clipped}
-        self.session.checkpoint(state, round_=round_)
+        self.session.checkpoint(state, round_=round_, with_next=True)
 
     def follow(self, kind: type[Message]) -> Result | None:
         """Carry out the order of this session round; the result where it was the last."""
@@ -146,8 +146,10 @@ class Member:
             request = session.recv(lead, RevealRequest)
             # Without the keys there is nothing to tell; the others are asked as well.
             if masking.has_keys(request):
-                session.send(lead, masking.reveal(request))
+                revealed = masking.reveal(request)
                 self.checkpoint()
+                session.send(lead, revealed)
+                masking.make_ready(request.slot + 1)
         else:
             raise ProtocolError(f"{lead} sent a {kind.kind}, which aggregation 'masked' does not have")
 
@@ -238,7 +240,7 @@ class Member:
         """The model that an order is on; ProtocolError where it is not of this network's shape."""
         if not order.model:
             return self._received(GlobalWeights)
-        model = Weights.parse(bytearray(order.model))
+        model = Weights.parse(bytearray(order.model), self.local.shape)
         self.local.check(model, self.session.coordinator)
         return model
 
@@ -249,6 +251,6 @@ class Member:
             blob += message.data
             if len(blob) > len(self.local.shape.blob) + _HEADER_BYTES:
                 raise ProtocolError(f"{self.session.coordinator} sent a model larger than this network")
-        model = Weights.parse(blob)
+        model = Weights.parse(blob, self.local.shape)
         self.local.check(model, self.session.coordinator)
         return model

@@ -58,6 +58,9 @@ class Masking:
         # Of the window: the last sum whose masks are used up, and the last of which shares were revealed.
         self._used: int = state.get("used", -1)
         self._revealed: int = state.get("revealed", -1)
+        # The masks' keys of one sum, made before they are asked for, and its window and slot.
+        self._ready: tuple[bytes, dict[str, bytes]] | None = None
+        self._ready_for = (-1, -1)
 
     @property
     def state(self) -> dict[str, Any]:
@@ -116,17 +119,18 @@ class Masking:
         members = set(order.members)
         if not members <= set(window.shares) or session.party not in members or len(members) < self._threshold:
             raise ProtocolError(f"{session.coordinator} asks for a sum over {sorted(members)}, who have no common keys")
-        label = mask_label(session.job, window.number, order.slot)
-        self_seed, key_seed = self._seeds(window.number, order.slot)
-        private, _ = secure_masks.mask_key(key_seed)
-        pairs = {
-            peer: secure_masks.pair_secret(private, window.key(peer, order.slot), label)
-            for peer in members - {session.party}
-        }
-        masks = secure_masks.Masks(secure_masks.self_secret(self_seed, label), pairs, session.party)
+        own, pairs = self._mask_keys(window, order.slot)
+        masks = secure_masks.Masks(own, {peer: pairs[peer] for peer in members - {session.party}}, session.party)
         for start, residues in vector:
             masks.apply(residues, start)
             yield MaskedUpdate(residues.tobytes(), seconds)
+
+    def make_ready(self, slot: int) -> None:
+        """Make the keys of a sum that comes next, while the others are still at work."""
+        window = self._opened()
+        if slot < window.sums:
+            self._ready = self._mask_keys(window, slot)
+            self._ready_for = (window.number, slot)
 
     def has_keys(self, order: Assignment | RevealRequest) -> bool:
         """Whether this party took part in the exchange of the keys that an order names: it may have missed that."""
@@ -160,6 +164,17 @@ class Masking:
         dropped = [party for party in members if party not in survivors]
         self_masks = tuple(self._share(party, 2 * order.slot) for party in survivors)
         return RevealedShares(self_masks, tuple(self._share(party, 2 * order.slot + 1) for party in dropped))
+
+    def _mask_keys(self, window: Window, slot: int) -> tuple[bytes, dict[str, bytes]]:
+        """The key of this party's own mask of a sum, and of those that it has in common with others of the window."""
+        if self._ready is not None and self._ready_for == (window.number, slot):
+            return self._ready
+        label = mask_label(self._session.job, window.number, slot)
+        self_seed, key_seed = self._seeds(window.number, slot)
+        private, _ = secure_masks.mask_key(key_seed)
+        peers = [name for name in window.shares if name != self._session.party]
+        pairs = {peer: secure_masks.pair_secret(private, window.key(peer, slot), label) for peer in peers}
+        return secure_masks.self_secret(self_seed, label), pairs
 
     def _share(self, party: str, number: int) -> bytes:
         return self._opened().shares[party][number * _SHARE : (number + 1) * _SHARE]

@@ -124,13 +124,17 @@ class AmqpBroker:
 
     def publish(self, message: Outgoing, *, wait: bool = True) -> Future[None]:
         """Publish; see `base.Broker`."""
-        return self._publisher.publish(message, wait=wait)
+        return self._publisher.publish([message], wait=wait)[0]
 
-    def consume(self, queue: str, handler: Handler, prefetch: int = 64) -> AmqpSubscription:
+    def publish_all(self, messages: Sequence[Outgoing], *, wait: bool = True) -> list[Future[None]]:
+        """Publish several; see `base.Broker`."""
+        return self._publisher.publish(messages, wait=wait)
+
+    def consume(self, queue: str, handler: Handler, prefetch: int = 64, *, quick: bool = False) -> AmqpSubscription:
         """Receive from a queue; see `base.Broker`."""
         if self._closed:
             raise self._why_not(None)
-        return self._consumers.subscribe(queue, handler, prefetch)
+        return self._consumers.subscribe(queue, handler, prefetch, quick=quick)
 
     def close(self, timeout: float = 10.0) -> None:
         """Flush, stop consuming, end both connections; see `base.Broker`."""

@@ -19,6 +19,9 @@ from fedbus.retry import delay
 
 log = structlog.get_logger(__name__)
 
+# What a quick handler is called with at once: it decodes the message, while the connection waits.
+_SHORT_BYTES = 64 * 1024
+
 
 class Publishes(Protocol):
     """What takes the copies for the dead-letter exchange."""
@@ -126,6 +129,10 @@ class AmqpDelivery:
         if not self._end():
             self._acks.requeue(self._tag)
 
+    def hand_over(self, handler: Handler) -> None:
+        """Have another handler called with it."""
+        self._subscription.thread.hand_over(handler, self)
+
     def dead_letter(self, reason: str) -> None:
         """Copy to the dead letters; then ack, or requeue where the copy was not taken."""
         if self._end():
@@ -157,13 +164,15 @@ class AmqpSubscription:
     `error` and `cancel` are for any thread, the rest for I/O.
     """
 
-    def __init__(self, consumers: Consumers, queue: str, handler: Handler, prefetch: int) -> None:
+    def __init__(self, consumers: Consumers, queue: str, handler: Handler, prefetch: int, *, quick: bool) -> None:
         self.queue = queue
         self.cancelled = False
         self.publisher = consumers.publisher
+        self.thread = consumers.thread
         self._consumers = consumers
         self._handler = handler
         self._prefetch = prefetch
+        self._quick = quick
         self._channel: Any = None
         self._attempt = 0
         self._error: BrokerError | None = ConnectionLost("not connected yet")
@@ -207,7 +216,12 @@ class AmqpSubscription:
         acks = Acks(self._consumers.io, channel)
 
         def received(_: Any, method: Any, properties: Any, body: bytes) -> None:
-            self._consumers.thread.put(self._handler, AmqpDelivery(self, acks, method, properties, body))
+            delivery = AmqpDelivery(self, acks, method, properties, body)
+            if self._quick and len(body) <= _SHORT_BYTES:
+                # To wake another thread takes as long as such a handler.
+                self.thread.call_at_once(self._handler, delivery)
+            else:
+                self.thread.put(self._handler, delivery)
 
         channel.add_on_cancel_callback(self._on_cancel)
         channel.basic_qos(prefetch_count=self._prefetch)
@@ -258,9 +272,9 @@ class Consumers:
         self.connection: Any = None
         self._subscriptions: list[AmqpSubscription] = []
 
-    def subscribe(self, queue: str, handler: Handler, prefetch: int) -> AmqpSubscription:
+    def subscribe(self, queue: str, handler: Handler, prefetch: int, *, quick: bool) -> AmqpSubscription:
         """A subscription that starts as soon as there is a connection; any thread."""
-        subscription = AmqpSubscription(self, queue, handler, prefetch)
+        subscription = AmqpSubscription(self, queue, handler, prefetch, quick=quick)
         self.io.post(partial(self._add, subscription))
         return subscription
 

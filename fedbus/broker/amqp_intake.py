@@ -62,6 +62,11 @@ class Intake:
             future.set_exception(error)
         return future
 
+    def is_full(self, size: int) -> bool:
+        """Whether a message of so many bytes would have to wait for room."""
+        with self._room:
+            return self._full(size)
+
     def take(self) -> list[Pending]:
         """What was handed over since the last call."""
         return [self._incoming.popleft() for _ in range(len(self._incoming))]

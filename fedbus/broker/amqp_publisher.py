@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from concurrent.futures import Future
 from functools import partial
 from typing import Any
@@ -51,14 +51,14 @@ class Publisher:
         self._connection: Any = None
         self._channel: Any = None
 
-    def publish(self, message: Outgoing, *, wait: bool = True) -> Future[None]:
-        """See `base.Broker.publish`."""
+    def publish(self, messages: Sequence[Outgoing], *, wait: bool = True) -> list[Future[None]]:
+        """See `base.Broker.publish_all`."""
         # The I/O thread makes the room that others wait for.
-        return self._put(message, wait=wait, bounded=not wait or not self._io.is_current)
+        return self._put(messages, wait=wait, bounded=not wait or not self._io.is_current)
 
     def accept(self, message: Outgoing) -> Future[None]:
         """Publish without waiting and whatever the room: for what is bounded otherwise, as dead letters by prefetch."""
-        return self._put(message, wait=False, bounded=False)
+        return self._put([message], wait=False, bounded=False)[0]
 
     def flush(self, timeout: float) -> int:
         """Wait until all is confirmed or failed, at most `timeout` seconds; how many are not."""
@@ -104,11 +104,15 @@ class Publisher:
         elif first.losses > 1:
             self._suspects = max(self._suspects, unconfirmed)
 
-    def _put(self, message: Outgoing, *, wait: bool, bounded: bool) -> Future[None]:
-        future = self._intake.put(message, wait=wait, bounded=bounded)
-        if not future.done():
-            self._io.post(self._pump)
-        return future
+    def _put(self, messages: Sequence[Outgoing], *, wait: bool, bounded: bool) -> list[Future[None]]:
+        futures: list[Future[None]] = []
+        for message in messages:
+            if wait and bounded and futures and self._intake.is_full(len(message.body)):
+                # Room is made once those before it are on their way.
+                self._io.post(self._pump)
+            futures.append(self._intake.put(message, wait=wait, bounded=bounded))
+        self._io.post(self._pump)
+        return futures
 
     def _on_channel(self, channel: Any) -> None:
         channel.add_on_close_callback(self._on_channel_closed)

@@ -84,6 +84,9 @@ class Delivery(Protocol):
     def requeue(self) -> None:
         """Give it back; it will be delivered again, up to the queue's delivery limit."""
 
+    def hand_over(self, handler: Handler) -> None:
+        """Have a handler that takes long called with it, on the thread for these."""
+
 
 Handler = Callable[[Delivery], None]
 
@@ -133,9 +136,15 @@ class Broker(Protocol):
                 other deliveries waiting. With False and no room the future has failed already, with Congested.
         """
 
-    def consume(self, queue: str, handler: Handler, prefetch: int = 64) -> Subscription:
-        """Call the handler for each message, in one thread; it must not block on this broker's futures, and publishes
-        with `wait=False`.
+    def publish_all(self, messages: Sequence[Outgoing], *, wait: bool = True) -> list[Future[None]]:
+        """Publish several as `publish` does, handed over to the connection together."""
+
+    def consume(self, queue: str, handler: Handler, prefetch: int = 64, *, quick: bool = False) -> Subscription:
+        """Call the handler for each message; it must not block on this broker's futures, and publishes with
+        `wait=False`.
+
+        Handlers are called in one thread, in the order of arrival. A quick one, which waits for nothing, may be called
+        on the thread that serves the connection, and then for short messages before long ones that came earlier.
 
         A queue that does not exist yet is tried again until it does. Survives reconnections. A message whose handler
         raises is requeued.

@@ -41,6 +41,19 @@ class DeliveryThread:
 
     def put(self, handler: Handler, delivery: Received) -> None:
         """Have the handler called with the delivery, in order of arrival."""
+        if delivery.redelivered:
+            metrics.redeliveries.inc()
+        self._waiting.put((handler, delivery))
+
+    def call_at_once(self, handler: Handler, delivery: Received) -> None:
+        """Call a quick handler on the calling thread."""
+        if delivery.redelivered:
+            metrics.redeliveries.inc()
+        if not self._stopping:
+            call(handler, delivery)
+
+    def hand_over(self, handler: Handler, delivery: Received) -> None:
+        """Have a second handler called with a delivery."""
         self._waiting.put((handler, delivery))
 
     def stop(self, timeout: float) -> bool:
@@ -56,11 +69,8 @@ class DeliveryThread:
         while (item := self._waiting.get()) is not None:
             handler, delivery = item
             # What was received over a connection that is gone comes again: handling it now would do the work twice.
-            if self._stopping or not delivery.current:
-                continue
-            if delivery.redelivered:
-                metrics.redeliveries.inc()
-            call(handler, delivery)
+            if not self._stopping and delivery.current:
+                call(handler, delivery)
 
 
 def call(handler: Handler, delivery: Delivery) -> None:

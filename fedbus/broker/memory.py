@@ -108,6 +108,10 @@ class MemoryDelivery:
         """Back to its place in the queue."""
         self._subscription.settle(self, requeue=True)
 
+    def hand_over(self, handler: Handler) -> None:
+        """Have another handler called with it."""
+        self._subscription.broker.thread.hand_over(handler, self)
+
     def dead_letter(self, reason: str) -> None:
         """Copy to the dead letters, then ack."""
 
@@ -233,7 +237,18 @@ class MemoryBroker:
             future.set_result(None)
         return future
 
-    def consume(self, queue: str, handler: Handler, prefetch: int = 64) -> MemorySubscription:
+    def publish_all(self, messages: Sequence[Outgoing], *, wait: bool = True) -> list[Future[None]]:
+        """Publish several."""
+        return [self.publish(message, wait=wait) for message in messages]
+
+    def consume(
+        self,
+        queue: str,
+        handler: Handler,
+        prefetch: int = 64,
+        *,
+        quick: bool = False,  # noqa: ARG002
+    ) -> MemorySubscription:
         """Call the handler for each message of a queue, from when it exists."""
         with self.hub.lock:
             self._check_open()

@@ -186,6 +186,7 @@ def test_what_a_peer_checkpointed_is_not_kept(bench: Bench) -> None:
     shop.at(2)
     bank.send("shop", points(2))
     shop.recv("bank", BlindedIds)
+    shop.close()
     assert not list(bench.stores["shop"].outbox(JOB))
 
 
@@ -295,6 +296,7 @@ def test_a_stale_message_is_dropped(bench: Bench) -> None:
     shop.send("bank", Verdict(1.0, stop=False, converged=False))
     bank.at(6)
     bank.recv("shop", Verdict)
+    bank.close()
     assert [message.round for message in list(bench.stores["bank"].inbox(JOB))] == [6]
 
 
@@ -335,10 +337,10 @@ def test_a_failure_is_reported_though_the_store_cannot_be_written(
 ) -> None:
     bank, coordinator = bench.session("bank"), bench.session("coordinator")
 
-    def full(_: object) -> bool:
+    def full(*_: object, **__: object) -> list[bool]:
         raise StoreError("disk full")
 
-    monkeypatch.setattr(bench.stores["bank"], "post", full)
+    monkeypatch.setattr(bench.stores["bank"], "write", full)
     bank.report_failure(Failed("disk full"))
     with pytest.raises(PeerFailed, match="bank: disk full"):
         coordinator.recv("bank", PublicKey)

@@ -15,7 +15,7 @@ import pytest
 from fedbus.errors import StoreError, StoreInUse
 from fedbus.jobs import JobState
 from fedbus.store import Store
-from fedbus.store_records import StoredMessage
+from fedbus.store_records import Checkpoint, StoredMessage
 
 
 @pytest.fixture
@@ -37,8 +37,8 @@ def message(
 
 
 def test_a_message_is_taken_once(store: Store) -> None:
-    assert store.receive(message(1))
-    assert not store.receive(message(1))
+    store.write("j", received=[message(1)])
+    store.write("j", received=[message(1)])
     assert [m.id for m in store.inbox("j")] == ["id1"]
 
 
@@ -46,9 +46,9 @@ def test_everything_survives_a_restart(path: Path) -> None:
     with Store(path) as first:
         first.add_job("j", b"spec", JobState.RUNNING)
         secret = first.job("j").secret  # type: ignore[union-attr]
-        first.receive(message(1, round_=2))
-        first.post([message(2, round_=2)])
-        first.checkpoint("j", 1, b"state")
+        first.write(
+            "j", received=[message(1, round_=2)], posted=[message(2, round_=2)], checkpoint=Checkpoint(1, b"state")
+        )
         first.save_model("j", b"share")
     with Store(path) as second:
         assert second.job("j").secret == secret  # type: ignore[union-attr]
@@ -80,41 +80,47 @@ def test_a_final_state_is_final(store: Store) -> None:
     assert store.count_jobs()[JobState.FAILED] == 1
 
 
-def test_a_checkpoint_replaces_the_last_and_drops_what_it_covers(store: Store) -> None:
-    for number, round_ in enumerate((1, 2, 3)):
-        store.receive(message(number, round_=round_))
-    store.checkpoint("j", 1, b"one")
-    store.checkpoint("j", 2, b"two")
+def test_a_checkpoint_replaces_the_last(store: Store) -> None:
+    store.write("j", checkpoint=Checkpoint(1, b"one", {"first": b"1", "second": b"2"}))
+    store.write("j", checkpoint=Checkpoint(2, b"two", {"second": b"3"}))
     assert store.last_checkpoint("j") == (2, b"two")
+    assert (store.blob("j", "first"), store.blob("j", "second")) == (b"1", b"3")
+
+
+def test_what_a_checkpoint_covers_is_passed_over_and_forgotten(store: Store) -> None:
+    for number, round_ in enumerate((1, 2, 3)):
+        store.write("j", received=[message(number, round_=round_)])
+    assert [m.round for m in store.inbox("j", 2)] == [3]
+    store.forget("j", 2, {})
     assert [m.round for m in store.inbox("j")] == [3]
 
 
 def test_the_outbox_is_trimmed_for_one_recipient(store: Store) -> None:
-    store.post([message(1, round_=1, peer="shop")])
-    store.post([message(2, round_=2, peer="shop")])
-    store.post([message(3, round_=1, peer="bank")])
-    assert store.receive(message(4, round_=2, peer="shop"), trim=1)
+    store.write("j", posted=[message(1, round_=1, peer="shop")])
+    store.write("j", posted=[message(2, round_=2, peer="shop")])
+    store.write("j", posted=[message(3, round_=1, peer="bank")])
+    store.forget("j", None, {"shop": 1})
     assert {m.id for m in store.outbox("j")} == {"id2", "id3"}
 
 
 def test_chunks_come_back_in_order(store: Store) -> None:
     for chunk in (2, 0, 1):
-        store.post([message(chunk, chunk=chunk)])
-    store.post([message(9, kind="verdict")])
+        store.write("j", posted=[message(chunk, chunk=chunk)])
+    store.write("j", posted=[message(9, kind="verdict")])
     assert [m.chunk for m in store.outbox("j", ("shop", "forward", 0, 0))] == [0, 1, 2]
 
 
 def test_what_was_posted_is_not_posted_anew(store: Store) -> None:
-    assert store.post([message(1)]) == [True]
+    assert store.write("j", posted=[message(1)]) == [True]
     other = StoredMessage("id1", "j", "shop", "forward", 0, 0, 0, b"another encryption")
-    assert store.post([other]) == [False]
+    assert store.write("j", posted=[other]) == [False]
     assert store.posted("id1") == b"body1"
 
 
 def test_an_ended_job_leaves_no_secret_behind(store: Store, path: Path) -> None:
-    store.receive(message(1))
-    store.post([message(2)])
-    store.checkpoint("j", 0, b"state")
+    store.write("j", received=[message(1)])
+    store.write("j", posted=[message(2)])
+    store.write("j", checkpoint=Checkpoint(0, b"state"))
     store.purge("j")
     assert store.job("j").secret == b""  # type: ignore[union-attr]
     assert not list(store.inbox("j"))
@@ -130,9 +136,9 @@ def fill(store: Store) -> list[bytes]:
     for number in range(4):
         found += [secrets.token_bytes(32), secrets.token_bytes(32)]
         body = found[-2] + bytes(20_000 * number) + found[-1]
-        store.receive(replace(message(10 + number), body=body))
-        store.post([replace(message(20 + number), body=body[::-1])])
-        store.checkpoint("j", -1, body)
+        store.write("j", received=[replace(message(10 + number), body=body)])
+        store.write("j", posted=[replace(message(20 + number), body=body[::-1])])
+        store.write("j", checkpoint=Checkpoint(-1, body))
     return found + [secret[::-1] for secret in found]
 
 

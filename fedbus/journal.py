@@ -1,0 +1,220 @@
+"""What a participant keeps in its store of one job's messages, with as few writes as are safe: each takes a while.
+
+What is sent is durable before it leaves. A message received is read at once and acknowledged later: once a checkpoint
+covers it, or once it was written down because none came soon. Until then the broker has it, and its sender, who keeps
+it until this participant's checkpoint covers it.
+"""
+
+from __future__ import annotations
+
+import math
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+import structlog
+
+from fedbus.broker.base import Delivery
+from fedbus.errors import StoreError
+from fedbus.store import Store
+from fedbus.store_records import Checkpoint, StoredMessage
+
+log = structlog.get_logger()
+
+# How long something may wait, in seconds: far below any time-out of a broker or a peer.
+_DELAY = 0.25
+# So many messages wait no longer: a broker delivers no more than the prefetch (64) ahead of acknowledgements.
+_MANY = 32
+# What waits in memory at most.
+_MOST_BYTES = 4 * 1024**2
+
+
+@dataclass(frozen=True, slots=True)
+class _Received:
+    """A message that is not durable here, and its deliveries: several where a connection was lost meanwhile."""
+
+    message: StoredMessage
+    deliveries: list[Delivery]
+
+
+class Journal:
+    """One participant's inbox, outbox and checkpoint in one job. For any thread.
+
+    Args:
+        failed: told where the store cannot be written and no caller hears of it.
+
+    Attributes:
+        checkpointed: the round of the last checkpoint that is durable, -1 for none.
+    """
+
+    def __init__(self, job: str, store: Store, failed: Callable[[StoreError], None]) -> None:
+        self.checkpointed = -1
+        self._job = job
+        self._store = store
+        self._failed = failed
+        # One writes at a time, so that a checkpoint cannot be overtaken by what it covers.
+        self._writing = threading.Lock()
+        self._changed = threading.Condition()
+        self._received: dict[str, _Received] = {}
+        self._bytes = 0
+        # Ids of what was received and no checkpoint covers, with their rounds.
+        self._known: dict[str, int] = {}
+        self._checkpoint: Checkpoint | None = None
+        # What could wait is done when something has waited this long, and then all of it: deliveries to acknowledge;
+        # whom this participant and each recipient need no longer, up to which round.
+        self._since: float | None = None
+        self._settled: list[Delivery] = []
+        self._covered: int | None = None
+        self._trims: dict[str, int] = {}
+        self._idle = False
+        self._closed = True
+
+    def open(self) -> Iterator[StoredMessage]:
+        """Begin; gives what was received before a restart and no checkpoint covers."""
+        last = self._store.last_checkpoint(self._job)
+        self.checkpointed = last[0] if last else -1
+        for message in self._store.inbox(self._job, self.checkpointed):
+            self._known[message.id] = message.round
+            yield message
+        self._closed = False
+        threading.Thread(target=self._watch, name=f"journal {self._job}", daemon=True).start()
+
+    def close(self) -> None:
+        """Write down what waits, and take nothing more."""
+        with self._changed:
+            was_open, self._closed = not self._closed, True
+            self._changed.notify_all()
+        if was_open:
+            self._catch_up()
+
+    def receive(self, message: StoredMessage, delivery: Delivery, trim: int | None = None) -> bool:
+        """Take a message and see to its acknowledgement; False where it was received before.
+
+        Args:
+            trim: the round up to which its sender has checkpointed: what it was sent until then is kept no longer.
+        """
+        with self._changed:
+            if self._closed:
+                # It comes again where the job goes on.
+                return False
+            if trim is not None:
+                self._trims[message.peer] = trim
+            new = message.id not in self._known
+            if new:
+                self._known[message.id] = message.round
+                self._received[message.id] = _Received(message, [delivery])
+                self._bytes += len(message.body)
+            elif message.id in self._received:
+                self._received[message.id].deliveries.append(delivery)
+            else:
+                self._settled.append(delivery)
+            self._begin_to_wait()
+            if len(self._received) + len(self._settled) >= _MANY:
+                self._since = -math.inf
+                self._changed.notify_all()
+            full = self._bytes >= _MOST_BYTES
+        if full:
+            self._catch_up()
+        return new
+
+    def post(self, messages: Sequence[StoredMessage]) -> list[bool]:
+        """Make messages to send durable, with a checkpoint that waits; False of each that is in the outbox already.
+
+        Raises:
+            StoreError: they cannot be written.
+        """
+        return self._write(posted=messages)
+
+    def checkpoint(self, checkpoint: Checkpoint, *, with_next: bool) -> None:
+        """Replace the job's checkpoint.
+
+        Args:
+            with_next: it need not be durable before something is sent. Until then its blobs must not change.
+
+        Raises:
+            StoreError: it cannot be written.
+        """
+        with self._changed:
+            self._checkpoint = checkpoint
+            self._begin_to_wait()
+        if not with_next:
+            self._write()
+
+    def received(self, message_id: str) -> bytes | None:
+        """The body of a message received."""
+        with self._changed:
+            waiting = self._received.get(message_id)
+        return self._store.received(message_id) if waiting is None else waiting.message.body
+
+    def _begin_to_wait(self) -> None:
+        if self._since is None:
+            self._since = time.monotonic()
+            if self._idle:
+                self._changed.notify_all()
+
+    def _write(self, *, posted: Sequence[StoredMessage] = (), received: bool = False) -> list[bool]:
+        """Make durable what is posted, a checkpoint that waits, and where it is wanted what was received."""
+        with self._writing:
+            with self._changed:
+                checkpoint, self._checkpoint = self._checkpoint, None
+                covered = self.checkpointed if checkpoint is None else checkpoint.round
+                kept = [each.message for each in self._received.values() if received and each.message.round > covered]
+            new: list[bool] = []
+            if posted or kept or checkpoint is not None:
+                new = self._store.write(self._job, received=kept, posted=posted, checkpoint=checkpoint)
+            with self._changed:
+                self._settle(kept, covered)
+        return new
+
+    def _settle(self, kept: Sequence[StoredMessage], covered: int) -> None:
+        """Enter which messages are durable, or needed no more, and can be acknowledged."""
+        done = {message.id for message in kept}
+        done |= {each for each, held in self._received.items() if held.message.round <= covered}
+        for each in done:
+            held = self._received.pop(each)
+            self._bytes -= len(held.message.body)
+            self._settled += held.deliveries
+        if covered > self.checkpointed:
+            self.checkpointed = self._covered = covered
+            self._known = {each: round_ for each, round_ in self._known.items() if round_ > covered}
+
+    def _catch_up(self) -> None:
+        """Do all that could wait."""
+        with self._changed:
+            self._since = None
+        try:
+            self._write(received=True)
+            with self._changed:
+                settled, self._settled = self._settled, []
+                trims, self._trims = self._trims, {}
+                covered, self._covered = self._covered, None
+            for delivery in settled:
+                delivery.ack()
+            # A restart passes over what a checkpoint covers, so these are in no hurry.
+            if trims or covered is not None:
+                self._store.forget(self._job, covered, trims)
+        except StoreError as error:
+            # What was not acknowledged comes again.
+            log.error("the journal cannot be written", job=self._job, error=str(error))  # noqa: TRY400
+            self._failed(error)
+
+    def _watch(self) -> None:
+        """Catch up when something has waited for long enough."""
+        while True:
+            with self._changed:
+                self._idle = True
+                self._changed.wait_for(lambda: self._closed or self._since is not None)
+                self._idle = False
+                self._changed.wait_for(lambda: self._closed or self._overdue(), self._left())
+                if self._closed:
+                    return
+                overdue = self._overdue()
+            if overdue:
+                self._catch_up()
+
+    def _left(self) -> float:
+        return 0.0 if self._since is None else max(0.0, self._since + _DELAY - time.monotonic())
+
+    def _overdue(self) -> bool:
+        return self._since is not None and not self._left()
