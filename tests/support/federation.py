@@ -18,6 +18,7 @@ from fedbus.jobs import JobSpec
 from fedbus.messages import Progress, StateChanged
 from fedbus.settings import PartySettings, load_party
 from fedbus.store import Store
+from fedbus.store_records import Checkpoint
 from parties import tables
 from parties.comparison import compare
 from parties.data import Scaling
@@ -76,13 +77,14 @@ class Federation:
         positions: dict[str, np.ndarray] = {}
 
         def party(config: PartySettings, broker: Broker, store: Store, engine: Engine, url: str) -> Worker:
-            checkpoint = store.checkpoint
+            write = store.write
 
-            def recorded(job: str, round_: int, state: bytes, blobs: Any = None) -> None:
-                positions[config.name] = codec.unpack(state)["state"]["positions"]
-                checkpoint(job, round_, state, blobs)
+            def written(job: str, *, checkpoint: Checkpoint | None = None, **named: Any) -> list[bool]:
+                if checkpoint is not None:
+                    positions[config.name] = codec.unpack(checkpoint.state)["state"]["positions"]
+                return write(job, checkpoint=checkpoint, **named)
 
-            store.checkpoint = recorded  # type: ignore[method-assign]
+            store.write = written  # type: ignore[method-assign]
             return Worker(config, broker, store, engine, url)
 
         report = self.run(roles=simulate.Roles(coordinator=Service, party=party, compare=compare))

@@ -8,12 +8,12 @@ from typing import Any
 
 from coordinator.service import Service
 from fedbus import codec, simulate
-from fedbus.broker.base import Broker
+from fedbus.broker.base import Broker, Delivery, Handler, Subscription
 from fedbus.crypto.engine import Engine
 from fedbus.crypto.paillier import PrivateKey
-from fedbus.messages import Envelope, PublicKey, TensorMessage
+from fedbus.messages import Alive, Envelope, PublicKey, Resend, TensorMessage
 from fedbus.store import Store
-from fedbus.store_records import StoredMessage
+from fedbus.store_records import Checkpoint
 from federation import ROLES, Federation
 from parties.worker import Worker
 
@@ -61,19 +61,25 @@ def record(federation: Federation) -> Recording:
 
     def spy(role: Callable[..., Any]) -> Callable[..., Any]:
         def make(config: Any, broker: Broker, store: Store, engine: Engine, url: str) -> Any:
-            receive, checkpoint = store.receive, store.checkpoint
+            consume, write = broker.consume, store.write
 
-            def received(message: StoredMessage, trim: int | None = None) -> bool:
-                recording.received.setdefault(config.name, []).append(codec.decode(message.body))
-                return receive(message, trim)
+            def consumed(queue: str, handler: Handler, *arguments: Any, **named: Any) -> Subscription:
+                def received(delivery: Delivery) -> None:
+                    if ".job." in queue:
+                        envelope = codec.decode(delivery.body)
+                        if not isinstance(envelope.payload, Resend | Alive):
+                            recording.received.setdefault(config.name, []).append(envelope)
+                    handler(delivery)
 
-            def checkpointed(job: str, round_: int, state: bytes, blobs: Any = None) -> None:
-                primes = codec.unpack(state)["state"].get("primes")
+                return consume(queue, received, *arguments, **named)
+
+            def written(job: str, *, checkpoint: Checkpoint | None = None, **named: Any) -> list[bool]:
+                primes = codec.unpack(checkpoint.state)["state"].get("primes") if checkpoint else None
                 if primes:
                     recording.private = PrivateKey.from_primes(*(int.from_bytes(prime, "big") for prime in primes))
-                checkpoint(job, round_, state, blobs)
+                return write(job, checkpoint=checkpoint, **named)
 
-            store.receive, store.checkpoint = received, checkpointed  # type: ignore[method-assign]
+            broker.consume, store.write = consumed, written  # type: ignore[method-assign]
             return role(config, broker, store, engine, url)
 
         return make
