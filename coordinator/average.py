@@ -96,7 +96,7 @@ class Lead:
         return None if blob is None else Weights.parse(blob)
 
     def checkpoint(self, blobs: dict[str, Any] | None = None) -> None:
-        """Make the end of this session round durable, with the order that comes next: until then no model changes."""
+        """Make the end of this session round durable, with the next order or soon: until then no model changes."""
         cohort = {"absent": self.cohort.absent, "reasons": self.cohort.reasons}
         state = {"course": self.course.to_map(), "sums": self.sums.state, **cohort}
         self.session.checkpoint(state, blobs, with_next=True)

@@ -105,7 +105,9 @@ class EncryptedSums:
         """See `Sums`; then, a session round later, have one of the parties open the sum."""
         session, cohort, key = self._session, self._cohort, Key.from_bytes(self._key)
         told = session.decided(EncryptedSum, session.round + 1)
-        survivors = cohort.gather(EncryptedUpdate, told.survivors if told else members, cohort.spec.min_clients)
+        # Once a party was given a sum to open, no vector of these can be missing.
+        asked, least = (told.survivors, len(told.survivors)) if told else (members, cohort.spec.min_clients)
+        survivors = cohort.gather(EncryptedUpdate, asked, least)
         keyless = cohort.excuse(members)
         self._names = [party for party in self._names if party not in keyless]
         count = packs(plan, cohort.spec)

@@ -10,7 +10,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from fedbus import metric_limbs
-from fedbus.averaging import METRICS, Plan
+from fedbus.averaging import METRICS, Plan, block_ranges
 from fedbus.errors import ProtocolError
 from fedbus.messages import MaskedUpdate, PlainUpdate
 from fedbus.session import Session
@@ -35,8 +35,7 @@ class Sum:
 
     def values(self, weight: float) -> Iterator[tuple[int, np.ndarray]]:
         """The entries over the survivors' weight, float64, in pieces with their first positions."""
-        for start in range(0, self.plan.numbers, self.plan.chunk):
-            stop = min(start + self.plan.chunk, self.plan.numbers)
+        for start, stop in block_ranges(0, self.plan.numbers):
             yield start, self.plan.ring.decode(self.total[start:stop]) / weight
 
     def metrics(self) -> list[float]:

@@ -1,8 +1,8 @@
 """What a participant keeps in its store of one job's messages, with as few writes as are safe: each takes a while.
 
 What is sent is durable before it leaves. A message received is read at once and acknowledged later: once a checkpoint
-covers it, or once it was written down because none came soon. Until then the broker has it, and its sender, who keeps
-it until this participant's checkpoint covers it.
+covers it, or once it was written down because none came soon. Until then the broker has it, and so has its sender, who
+keeps it until this participant's checkpoint covers it.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import math
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import structlog
 
@@ -26,8 +26,9 @@ log = structlog.get_logger()
 _DELAY = 0.25
 # So many messages wait no longer: a broker delivers no more than the prefetch (64) ahead of acknowledgements.
 _MANY = 32
-# What waits in memory at most.
-_MOST_BYTES = 4 * 1024**2
+# What waits in memory, about; whoever brings a long message waits until it is written.
+_MOST_BYTES = 1024**2
+_LONG_BYTES = 256 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +49,7 @@ class Journal:
         checkpointed: the round of the last checkpoint that is durable, -1 for none.
     """
 
-    def __init__(self, job: str, store: Store, failed: Callable[[StoreError], None]) -> None:
+    def __init__(self, job: str, store: Store, failed: Callable[[Exception], None]) -> None:
         self.checkpointed = -1
         self._job = job
         self._store = store
@@ -69,6 +70,7 @@ class Journal:
         self._trims: dict[str, int] = {}
         self._idle = False
         self._closed = True
+        self._clock: threading.Thread | None = None
 
     def open(self) -> Iterator[StoredMessage]:
         """Begin; gives what was received before a restart and no checkpoint covers."""
@@ -78,14 +80,17 @@ class Journal:
             self._known[message.id] = message.round
             yield message
         self._closed = False
-        threading.Thread(target=self._watch, name=f"journal {self._job}", daemon=True).start()
+        self._clock = threading.Thread(target=self._watch, name=f"journal {self._job}", daemon=True)
+        self._clock.start()
 
     def close(self) -> None:
         """Write down what waits, and take nothing more."""
         with self._changed:
             was_open, self._closed = not self._closed, True
             self._changed.notify_all()
-        if was_open:
+        if was_open and self._clock is not None:
+            # The store may be closed after this, and the job purged.
+            self._clock.join()
             self._catch_up()
 
     def receive(self, message: StoredMessage, delivery: Delivery, trim: int | None = None) -> bool:
@@ -99,7 +104,7 @@ class Journal:
                 # It comes again where the job goes on.
                 return False
             if trim is not None:
-                self._trims[message.peer] = trim
+                self._trims[message.peer] = max(trim, self._trims.get(message.peer, trim))
             new = message.id not in self._known
             if new:
                 self._known[message.id] = message.round
@@ -110,33 +115,39 @@ class Journal:
             else:
                 self._settled.append(delivery)
             self._begin_to_wait()
-            if len(self._received) + len(self._settled) >= _MANY:
+            full = self._bytes >= _MOST_BYTES
+            if full or len(self._received) + len(self._settled) >= _MANY:
                 self._since = -math.inf
                 self._changed.notify_all()
-            full = self._bytes >= _MOST_BYTES
-        if full:
+        if full and len(message.body) >= _LONG_BYTES:
+            # Not for a short one, which the connection waits for.
             self._catch_up()
         return new
 
-    def post(self, messages: Sequence[StoredMessage]) -> list[bool]:
-        """Make messages to send durable, with a checkpoint that waits; False of each that is in the outbox already.
+    def post(self, messages: Sequence[StoredMessage], checkpoint: Checkpoint | None = None) -> list[bool]:
+        """Make messages to send durable, and a checkpoint with them; False of each that is in the outbox already.
+
+        Args:
+            checkpoint: that must not be durable without the messages, nor they without it. Where there is none, one
+                that waits is taken along.
 
         Raises:
             StoreError: they cannot be written.
         """
-        return self._write(posted=messages)
+        return self._write(posted=messages, with_posted=checkpoint)
 
     def checkpoint(self, checkpoint: Checkpoint, *, with_next: bool) -> None:
         """Replace the job's checkpoint.
 
         Args:
-            with_next: it need not be durable before something is sent. Until then its blobs must not change.
+            with_next: it need not be durable yet, and is when the next message is, or soon. Until something is sent its
+                blobs must not change.
 
         Raises:
             StoreError: it cannot be written.
         """
         with self._changed:
-            self._checkpoint = checkpoint
+            self._checkpoint = _after(self._checkpoint, checkpoint)
             self._begin_to_wait()
         if not with_next:
             self._write()
@@ -153,16 +164,30 @@ class Journal:
             if self._idle:
                 self._changed.notify_all()
 
-    def _write(self, *, posted: Sequence[StoredMessage] = (), received: bool = False) -> list[bool]:
+    def _write(
+        self,
+        *,
+        posted: Sequence[StoredMessage] = (),
+        with_posted: Checkpoint | None = None,
+        received: bool = False,
+    ) -> list[bool]:
         """Make durable what is posted, a checkpoint that waits, and where it is wanted what was received."""
         with self._writing:
             with self._changed:
-                checkpoint, self._checkpoint = self._checkpoint, None
+                waiting, self._checkpoint = self._checkpoint, None
+                checkpoint = waiting if with_posted is None else _after(waiting, with_posted)
                 covered = self.checkpointed if checkpoint is None else checkpoint.round
                 kept = [each.message for each in self._received.values() if received and each.message.round > covered]
             new: list[bool] = []
-            if posted or kept or checkpoint is not None:
-                new = self._store.write(self._job, received=kept, posted=posted, checkpoint=checkpoint)
+            try:
+                if posted or kept or checkpoint is not None:
+                    new = self._store.write(self._job, received=kept, posted=posted, checkpoint=checkpoint)
+            except StoreError:
+                with self._changed:
+                    # Nothing may go out that follows from a checkpoint which is not durable.
+                    if waiting is not None:
+                        self._checkpoint = waiting if self._checkpoint is None else _after(waiting, self._checkpoint)
+                raise
             with self._changed:
                 self._settle(kept, covered)
         return new
@@ -211,10 +236,19 @@ class Journal:
                     return
                 overdue = self._overdue()
             if overdue:
-                self._catch_up()
+                try:
+                    self._catch_up()
+                except Exception as error:
+                    log.exception("internal error in the journal", job=self._job)
+                    self._failed(error)
 
     def _left(self) -> float:
         return 0.0 if self._since is None else max(0.0, self._since + _DELAY - time.monotonic())
 
     def _overdue(self) -> bool:
         return self._since is not None and not self._left()
+
+
+def _after(last: Checkpoint | None, checkpoint: Checkpoint) -> Checkpoint:
+    """A checkpoint with the blobs of one before it that was not written."""
+    return checkpoint if last is None else replace(checkpoint, blobs={**last.blobs, **checkpoint.blobs})

@@ -18,7 +18,7 @@ Place = tuple[str, str, int, int]
 # the held-out rows, and its figures.
 AHEAD = 3
 # Bytes of messages held in memory; what comes above it is read from the journal when it is wanted.
-HELD_BYTES = 64 * 1024**2
+HELD_BYTES = 8 * 1024**2
 # Chunks that are asked for at once: the request has to fit one message.
 _ASKED_FOR = 10_000
 

@@ -15,7 +15,7 @@ from fedbus.journal import Journal
 from fedbus.mailbox import AHEAD, Mailbox
 from fedbus.messages import Alive, Envelope, Failed, Message, Resend
 from fedbus.store import Store
-from fedbus.store_records import StoredMessage
+from fedbus.store_records import Checkpoint, StoredMessage
 
 log = structlog.get_logger()
 
@@ -75,11 +75,11 @@ class Post:
             self._subscription.cancel()
             self._subscription = None
 
-    def send(self, *envelopes: Envelope) -> None:
-        """Journal messages together, then publish them."""
+    def send(self, *envelopes: Envelope, checkpoint: Checkpoint | None = None) -> None:
+        """Journal messages together, and a checkpoint with them, then publish them."""
         made = [_stored(envelope, envelope.recipient, codec.encode(envelope)) for envelope in envelopes]
         sent = []
-        for envelope, stored, new in zip(envelopes, made, self.journal.post(made), strict=True):
+        for envelope, stored, new in zip(envelopes, made, self.journal.post(made, checkpoint), strict=True):
             # Sent before a restart: the same bytes again, or its recipient might get halves of two encryptions.
             body = None if new else self._store.posted(stored.id)
             sent.append(stored if body is None else _stored(envelope, stored.peer, body))

@@ -119,9 +119,13 @@ class Session:
             raise ValueError(f"round {round_} comes after round {self._place.round}")
         self._place = Place(round_, batch)
 
-    def send(self, to: str | Sequence[str], message: Message) -> None:
-        """Send a message; returns when it is in the outbox."""
-        self._send(to, message, 0, 1)
+    def send(self, to: str | Sequence[str], message: Message, *, ends: Any = None) -> None:
+        """Send a message; returns when it is in the outbox.
+
+        Args:
+            ends: the state of a checkpoint of this round, durable with the message: neither is without the other.
+        """
+        self._send(to, message, 0, 1, ends)
 
     def send_stream(self, to: str | Sequence[str], messages: Iterable[Message], count: int) -> None:
         """Send `count` pieces of one long message, each as soon as it is made."""
@@ -168,13 +172,12 @@ class Session:
             state: of maps, lists, numbers, text, bytes and arrays.
             blobs: by name, what is too long to be packed with the state; others stay as they were.
             round_: that has ended, this one where None.
-            with_next: make it durable together with what is sent next, which takes half the time. Until then the blobs
-                must not change.
+            with_next: it need not be durable before something is sent, and is then or soon, which takes half the time.
+                Until then the blobs must not change.
         """
         self._post.mailbox.check()
         ended = self._place.round if round_ is None else round_
-        body = codec.pack({"state": state, "bytes_sent": self._post.bytes_sent})
-        self._post.journal.checkpoint(Checkpoint(ended, body, blobs or {}), with_next=with_next)
+        self._post.journal.checkpoint(Checkpoint(ended, self._packed(state), blobs or {}), with_next=with_next)
         self._post.mailbox.drop_until(ended)
 
     def blob(self, name: str) -> bytearray | None:
@@ -259,10 +262,18 @@ class Session:
             asked += 1
             self._post.whisper(self.coordinator, Resend("outcome", self.round, 0, []), asked)
 
-    def _send(self, to: str | Sequence[str], message: Message, chunk: int, chunks: int) -> None:
+    def _send(self, to: str | Sequence[str], message: Message, chunk: int, chunks: int, ends: Any = None) -> None:
         self._post.mailbox.check()
         recipients = (to,) if isinstance(to, str) else to
-        self._post.send(*(self._envelope(recipient, message, chunk, chunks) for recipient in recipients))
+        envelopes = [self._envelope(recipient, message, chunk, chunks) for recipient in recipients]
+        if ends is None:
+            self._post.send(*envelopes)
+            return
+        self._post.send(*envelopes, checkpoint=Checkpoint(self._place.round, self._packed(ends)))
+        self._post.mailbox.drop_until(self._place.round)
+
+    def _packed(self, state: Any) -> bytes:
+        return codec.pack({"state": state, "bytes_sent": self._post.bytes_sent})
 
     def _envelope(self, to: str, message: Message, chunk: int, chunks: int) -> Envelope:
         place = self._place

@@ -1,7 +1,7 @@
 """A process's durable memory: jobs, inbox, outbox, checkpoints and model shares, in one SQLite file.
 
-A message is in the inbox before it is acknowledged and in the outbox before it is published, so that a process that
-dies at any instant goes on from its last checkpoint with nothing lost and nothing done twice.
+A message is in the outbox before it is published, and in the inbox before it is acknowledged unless a checkpoint covers
+it. So a process that dies at any instant goes on from its last checkpoint with nothing lost and nothing done twice.
 """
 
 from __future__ import annotations

@@ -11,6 +11,7 @@ import json
 import math
 import os
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 
 import numpy as np
 from safetensors import SafetensorError, safe_open
@@ -24,6 +25,34 @@ _LENGTH_BYTES = 8
 _SHOWN = 100
 
 Shapes = dict[str, tuple[int, ...]]
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """What a model's blobs have in common, without the numbers.
+
+    Attributes:
+        header: see Weights.
+        shapes: see Weights.
+    """
+
+    header: bytes
+    shapes: Shapes
+
+    @classmethod
+    def of(cls, shapes: Shapes) -> Layout:
+        """The layout of tensors of these shapes; they lie in the order of their names."""
+        ordered = {name: shapes[name] for name in sorted(shapes)}
+        return cls(_write_header(ordered), ordered)
+
+    @property
+    def parameters(self) -> int:
+        return sum(math.prod(shape) for shape in self.shapes.values())
+
+    @property
+    def size(self) -> int:
+        """Bytes of a blob."""
+        return len(self.header) + FLOAT32.itemsize * self.parameters
 
 
 class Weights:
@@ -54,22 +83,24 @@ class Weights:
         self.shapes = shapes
 
     @classmethod
-    def parse(cls, blob: bytes | bytearray, like: Weights | None = None) -> Weights:
+    def parse(cls, blob: bytes | bytearray, like: Layout | None = None) -> Weights:
         """Weights of a blob that a peer sent.
 
         A bytearray is taken over without a copy (leave it alone afterwards), unless its data section is not aligned;
         bytes are copied once.
 
         Args:
-            like: weights that these most likely resemble: an equal header is not read again.
+            like: what they most likely look like: an equal header is not read again.
 
         Raises:
             ProtocolError: it is no safetensors blob, its header is too large, or a tensor is not float32 or not finite.
         """
         data = _data_start(blob)
         header = bytes(memoryview(blob)[:data])
-        known = like is not None and header == like.header and len(blob) == len(like.blob)
-        shapes = dict(like.shapes) if like is not None and known else _read_header(header, len(blob))
+        if like is not None and header == like.header and len(blob) == like.size:
+            shapes = dict(like.shapes)
+        else:
+            shapes = _read_header(header, len(blob))
         buffer = blob if isinstance(blob, bytearray) else bytearray(blob)
         weights = cls(_aligned(buffer, data), data, shapes)
         weights._check_finite()
@@ -81,13 +112,10 @@ class Weights:
 
         The blob is the one that `safetensors.numpy.save` makes of the same arrays in float32.
         """
-        names = sorted(tensors)
-        shapes = {name: tuple(tensors[name].shape) for name in names}
-        header = _write_header(shapes)
-        sizes = [math.prod(shape) for shape in shapes.values()]
-        weights = cls(bytearray(len(header) + FLOAT32.itemsize * sum(sizes)), len(header), shapes)
-        weights.blob[: len(header)] = header
-        weights.header = header
+        layout = Layout.of({name: tuple(tensor.shape) for name, tensor in tensors.items()})
+        weights = cls(bytearray(layout.size), len(layout.header), layout.shapes)
+        weights.blob[: len(layout.header)] = layout.header
+        weights.header = layout.header
         for name, view in weights.tensors().items():
             view[...] = tensors[name]
         return weights
@@ -104,13 +132,30 @@ class Weights:
         data = len(self.header)
         return Weights(_aligned(bytearray(self.blob), data), data, dict(self.shapes))
 
-    def check_like(self, other: Weights, sender: str) -> None:
+    def check_like(self, other: Layout | Weights, sender: str) -> None:
         """Make sure that these weights, which `sender` sent, have the tensors of `other` in its order.
 
         Raises:
             ProtocolError: names the first tensor whose name or shape differs.
         """
-        check_shapes(self.shapes, other.shapes, sender)
+        found, expected = self.shapes, other.shapes
+        remedy = "use the same model and the same versions of its libraries at all parties"
+        for (name, shape), (awaited, wanted) in zip(found.items(), expected.items(), strict=False):
+            if name != awaited:
+                raise ProtocolError(
+                    f"{sender} sent tensor {_quoted(name)} where this model has {_quoted(awaited)}; {remedy}"
+                )
+            if shape != wanted:
+                raise ProtocolError(
+                    f"{sender} sent tensor {_quoted(name)} of shape {shape}, this model's is {wanted}; {remedy}"
+                )
+        if len(found) != len(expected):
+            longer, whose = (found, sender) if len(found) > len(expected) else (expected, "this model")
+            name = list(longer)[min(len(found), len(expected))]
+            raise ProtocolError(
+                f"{sender} sent {len(found)} tensors and this model has {len(expected)}: "
+                f"only {whose} has {_quoted(name)}; {remedy}"
+            )
 
     def _parts(self) -> Iterator[tuple[str, np.ndarray]]:
         start = 0
@@ -125,25 +170,6 @@ class Weights:
             return
         name = next(name for name, part in self._parts() if not np.isfinite(part).all())
         raise ProtocolError(f"weights: tensor {_quoted(name)} is not finite; the sender's training has diverged")
-
-
-def check_shapes(found: Shapes, expected: Shapes, sender: str) -> None:
-    """See Weights.check_like; for a model whose weights are not at hand as a blob."""
-    remedy = "use the same model and the same versions of its libraries at all parties"
-    for (name, shape), (other, wanted) in zip(found.items(), expected.items(), strict=False):
-        if name != other:
-            raise ProtocolError(f"{sender} sent tensor {_quoted(name)} where this model has {_quoted(other)}; {remedy}")
-        if shape != wanted:
-            raise ProtocolError(
-                f"{sender} sent tensor {_quoted(name)} of shape {shape}, this model's is {wanted}; {remedy}"
-            )
-    if len(found) != len(expected):
-        longer, whose = (found, sender) if len(found) > len(expected) else (expected, "this model")
-        name = list(longer)[min(len(found), len(expected))]
-        raise ProtocolError(
-            f"{sender} sent {len(found)} tensors and this model has {len(expected)}: "
-            f"only {whose} has {_quoted(name)}; {remedy}"
-        )
 
 
 def _quoted(name: str) -> str:

@@ -104,10 +104,12 @@ class Member:
                 self.hiding = Encryption(session, engine, trust, state)
 
     def checkpoint(self, round_: int | None = None) -> None:
-        """Make the end of a session round durable, with this party's next answer."""
+        """Make the end of a session round durable, with this party's next answer or soon."""
+        self.session.checkpoint(self._state(), round_=round_, with_next=True)
+
+    def _state(self) -> dict[str, Any]:
         hiding = {} if self.hiding is None else self.hiding.state
-        state = {**hiding, "trained": self.local.trained, "clipped": self.local.clipped}
-        self.session.checkpoint(state, round_=round_, with_next=True)
+        return {**hiding, "trained": self.local.trained, "clipped": self.local.clipped}
 
     def follow(self, kind: type[Message]) -> Result | None:
         """Carry out the order of this session round; the result where it was the last."""
@@ -147,8 +149,8 @@ class Member:
             # Without the keys there is nothing to tell; the others are asked as well.
             if masking.has_keys(request):
                 revealed = masking.reveal(request)
-                self.checkpoint()
-                session.send(lead, revealed)
+                # Told once only, and told for certain: the request is not answered again.
+                session.send(lead, revealed, ends=self._state())
                 masking.make_ready(request.slot + 1)
         else:
             raise ProtocolError(f"{lead} sent a {kind.kind}, which aggregation 'masked' does not have")
@@ -210,6 +212,7 @@ class Member:
         session, lead, hiding = self.session, self.session.coordinator, self.hiding
         if isinstance(hiding, Masking):
             masked = hiding.answer(order, vector, seconds)
+            self.checkpoint(session.round - 1)
             session.send_stream(lead, masked, len(shape.spans))
         elif isinstance(hiding, Encryption):
             pieces = list(hiding.answer(shape, vector, seconds))
@@ -240,7 +243,7 @@ class Member:
         """The model that an order is on; ProtocolError where it is not of this network's shape."""
         if not order.model:
             return self._received(GlobalWeights)
-        model = Weights.parse(bytearray(order.model), self.local.shape)
+        model = Weights.parse(bytearray(order.model), self.local.layout)
         self.local.check(model, self.session.coordinator)
         return model
 
@@ -249,8 +252,8 @@ class Member:
         blob = bytearray()
         for message in self.session.recv_stream(self.session.coordinator, kind):
             blob += message.data
-            if len(blob) > len(self.local.shape.blob) + _HEADER_BYTES:
+            if len(blob) > self.local.layout.size + _HEADER_BYTES:
                 raise ProtocolError(f"{self.session.coordinator} sent a model larger than this network")
-        model = Weights.parse(blob, self.local.shape)
+        model = Weights.parse(blob, self.local.layout)
         self.local.check(model, self.session.coordinator)
         return model

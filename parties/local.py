@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 import numpy as np
 
 from fedbus import metric_limbs
-from fedbus.averaging import METRICS, Plan, Task, exponent_of, plan
+from fedbus.averaging import METRICS, Plan, Task, block_ranges, exponent_of, plan
 from fedbus.budget import Budget
 from fedbus.errors import DataError, FixedPointOverflow, JobRefused, ProtocolError, TrainingDiverged
 from fedbus.jobs import AverageJob
@@ -55,8 +55,8 @@ class Local:
         for table in (self.train, self.test):
             if table is not None:
                 training.check_label(_label(table), spec.params.loss, outputs, table.name)
-        self.shape = network.weights(self.module)
-        training.configure(threads_for(len(self.shape), processes))
+        self.layout = network.layout(self.module)
+        training.configure(threads_for(self.layout.parameters, processes))
         self._scaled: tuple[bytes, np.ndarray, np.ndarray | None] | None = None
         self._budget = None
         if spec.privacy is not None:
@@ -74,7 +74,7 @@ class Local:
 
     def plan(self, task: str) -> Plan:
         """The shape of a task's vector."""
-        return plan(self.spec, task, len(self.train.columns), len(self.shape))
+        return plan(self.spec, task, len(self.train.columns), self.layout.parameters)
 
     def plan_of_length(self, numbers: int) -> Plan:
         """The shape of a vector that has so many entries; ProtocolError where no task has one."""
@@ -85,7 +85,7 @@ class Local:
 
     def check(self, model: Weights, sender: str) -> None:
         """ProtocolError where a model is not of this network's shape."""
-        model.check_like(self.shape, sender)
+        model.check_like(self.layout, sender)
 
     def vector(self, order: Assignment, model: Weights | None, random: Callable[[int], bytes]) -> tuple[Plan, Pieces]:
         """This party's vector for a task, its residues in pieces as the plan cuts them.
@@ -119,7 +119,7 @@ class Local:
         new = None
         if order.task == Task.TRAIN:
             metrics[0] = self._train(features, order, random) * share
-            new = network.weights(self.module).flat
+            new = network.Flat(self.module)
         try:
             limbs = metric_limbs.encode(metrics)
         except FixedPointOverflow as error:
@@ -153,19 +153,21 @@ class Local:
         for start, stop in shape.spans:
             yield start, residues[start:stop]
 
-    def _update(self, shape: Plan, old: np.ndarray, new: np.ndarray | None, share: float, limbs: np.ndarray) -> Pieces:
+    def _update(
+        self, shape: Plan, old: np.ndarray, new: network.Flat | None, share: float, limbs: np.ndarray
+    ) -> Pieces:
         """The update in fixed point, then the metrics; piece by piece, so that no copy of the whole is made."""
         numbers, ring = shape.numbers, shape.ring
         for start, stop in shape.spans:
-            parts = []
-            if new is not None and start < numbers:
-                end = min(stop, numbers)
-                delta, cut = ring.clip(new[start:end].astype(np.float64) - old[start:end])
-                self.clipped += cut
-                parts.append(ring.encode(delta, share))
+            residues = np.zeros(stop - start, ring.dtype)
+            if new is not None:
+                for first, last in block_ranges(start, min(stop, numbers)):
+                    delta, cut = ring.clip(new.read(first, last).astype(np.float64) - old[first:last])
+                    self.clipped += cut
+                    residues[first - start : last - start] = ring.encode(delta, share)
             if stop > numbers:
-                parts.append(limbs[max(0, start - numbers) : stop - numbers].astype(ring.dtype))
-            yield start, parts[0] if len(parts) == 1 else np.concatenate(parts)
+                residues[max(0, numbers - start) :] = limbs[max(0, start - numbers) : stop - numbers]
+            yield start, residues
 
     def _features(self, order: Assignment) -> tuple[np.ndarray, np.ndarray | None]:
         """Columns of both tables as the job standardises them."""

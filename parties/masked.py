@@ -55,8 +55,11 @@ class Masking:
         self._threshold = session.average.threshold
         self._channels = Channels(session, trust)
         self._window = Window(**state["window"]) if "window" in state else None
-        # Of the window: the last sum whose masks are used up, and the last of which shares were revealed.
+        # Of the window: the last sum whose masks are used up, in which session round, and the last of which shares were
+        # revealed.
         self._used: int = state.get("used", -1)
+        self._used_in: int = state.get("used_in", -1)
+        self._resumed = True
         self._revealed: int = state.get("revealed", -1)
         # The masks' keys of one sum, made before they are asked for, and its window and slot.
         self._ready: tuple[bytes, dict[str, bytes]] | None = None
@@ -67,7 +70,12 @@ class Masking:
         """For a checkpoint."""
         if self._window is None:
             return {}
-        return {"window": self._window.to_map(), "used": self._used, "revealed": self._revealed}
+        return {
+            "window": self._window.to_map(),
+            "used": self._used,
+            "used_in": self._used_in,
+            "revealed": self._revealed,
+        }
 
     def advertise(self, order: Advertise) -> MaskKeys:
         """Make the keys of a window."""
@@ -108,7 +116,7 @@ class Masking:
     def answer(
         self, order: Assignment, vector: Iterator[tuple[int, np.ndarray]], seconds: float
     ) -> Iterator[MaskedUpdate]:
-        """A vector's pieces behind masks.
+        """A vector's pieces behind masks, which are used up at once: to be checkpointed before a piece is sent.
 
         Args:
             vector: its residues with their first positions, as the plan cuts them; masked in place.
@@ -121,9 +129,13 @@ class Masking:
             raise ProtocolError(f"{session.coordinator} asks for a sum over {sorted(members)}, who have no common keys")
         own, pairs = self._mask_keys(window, order.slot)
         masks = secure_masks.Masks(own, {peer: pairs[peer] for peer in members - {session.party}}, session.party)
-        for start, residues in vector:
-            masks.apply(residues, start)
-            yield MaskedUpdate(residues.tobytes(), seconds)
+
+        def masked() -> Iterator[MaskedUpdate]:
+            for start, residues in vector:
+                masks.apply(residues, start)
+                yield MaskedUpdate(residues.tobytes(), seconds)
+
+        return masked()
 
     def make_ready(self, slot: int) -> None:
         """Make the keys of a sum that comes next, while the others are still at work."""
@@ -142,9 +154,11 @@ class Masking:
         window, lead = self._opened(), self._session.coordinator
         if order.window != window.number or not 0 <= order.slot < window.sums:
             raise ProtocolError(f"{lead} names keys of a window that is not open")
-        if order.slot <= self._used:
+        # After a restart the same order may come again, and what was sent for it goes out as it was.
+        again = self._resumed and (order.slot, self._session.round) == (self._used, self._used_in)
+        if order.slot <= self._used and not again:
             raise ProtocolError(f"{lead} asks for a second vector behind the same masks")
-        self._used = order.slot
+        self._used, self._used_in, self._resumed = order.slot, self._session.round, False
 
     def reveal(self, order: RevealRequest) -> RevealedShares:
         """This party's shares: of the self masks of those who are in the sum, of the mask keys of the others.

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import bisect
+import itertools
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib import import_module
 from threading import Lock
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from fedbus.errors import JobRefused
 from fedbus.jobs.average import Layer, Model
-from fedbus.weights import Shapes, Weights, check_shapes
+from fedbus.weights import Layout, Weights
 
 _RANDOM = Lock()
 
@@ -90,6 +93,32 @@ def weights(module: nn.Module) -> Weights:
     return Weights.of({name: tensor.float().numpy() for name, tensor in _entries(module)})
 
 
+def layout(module: nn.Module) -> Layout:
+    """What `weights` gives, without the numbers."""
+    return Layout.of({name: tuple(tensor.shape) for name, tensor in _entries(module)})
+
+
+class Flat:
+    """A network's weights as one vector in the order of `weights`, read a piece at a time without a copy of all."""
+
+    def __init__(self, module: nn.Module) -> None:
+        entries = dict(_entries(module))
+        self._tensors = [entries[name].detach().reshape(-1) for name in sorted(entries)]
+        self._starts = [0, *itertools.accumulate(len(tensor) for tensor in self._tensors)]
+
+    def read(self, start: int, stop: int) -> np.ndarray:
+        """Entries `start` to `stop`, float32."""
+        found = np.empty(stop - start, np.float32)
+        for number in range(bisect.bisect_right(self._starts, start) - 1, len(self._tensors)):
+            first = self._starts[number]
+            if first >= stop:
+                break
+            part = self._tensors[number][max(start - first, 0) : stop - first]
+            at = max(first - start, 0)
+            found[at : at + len(part)] = part.float().numpy()
+        return found
+
+
 def load(module: nn.Module, weights: Weights, sender: str) -> None:
     """Put weights that `sender` sent into the network, in place.
 
@@ -97,8 +126,7 @@ def load(module: nn.Module, weights: Weights, sender: str) -> None:
         ProtocolError: names the first tensor whose name or shape differs from the network's.
     """
     entries = dict(_entries(module))
-    expected: Shapes = {name: tuple(entries[name].shape) for name in sorted(entries)}
-    check_shapes(weights.shapes, expected, sender)
+    weights.check_like(layout(module), sender)
     with torch.no_grad():
         for name, values in weights.tensors().items():
             entries[name].copy_(torch.from_numpy(values))

@@ -1,4 +1,4 @@
-"""RabbitMQ as a `Broker`: one I/O thread with two connections, one thread that calls handlers.
+"""RabbitMQ as a `Broker`: one I/O thread with two connections, one thread that calls handlers; quick ones the former.
 
 The connections are apart because a memory alarm stops whatever comes over a connection that has published, and
 acknowledgements must flow on. The threads are apart because a handler may take long, and a connection whose heartbeats

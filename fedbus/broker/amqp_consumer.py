@@ -217,11 +217,8 @@ class AmqpSubscription:
 
         def received(_: Any, method: Any, properties: Any, body: bytes) -> None:
             delivery = AmqpDelivery(self, acks, method, properties, body)
-            if self._quick and len(body) <= _SHORT_BYTES:
-                # To wake another thread takes as long as such a handler.
-                self.thread.call_at_once(self._handler, delivery)
-            else:
-                self.thread.put(self._handler, delivery)
+            # To wake another thread takes as long as a quick handler.
+            self.thread.put(self._handler, delivery, quick=self._quick and len(body) <= _SHORT_BYTES)
 
         channel.add_on_cancel_callback(self._on_cancel)
         channel.basic_qos(prefetch_count=self._prefetch)

@@ -13,7 +13,7 @@ from fedbus.broker.base import Outgoing, refusal
 from fedbus.errors import BrokerError, Congested
 
 WINDOW = 500
-WINDOW_BYTES = 64 * 1024**2
+WINDOW_BYTES = 2 * 1024**2
 # Messages that wait after a nack leave the window, so that one full queue does not hold up all others.
 BUFFER = 4 * WINDOW
 BUFFER_BYTES = 2 * WINDOW_BYTES

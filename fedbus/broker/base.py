@@ -72,7 +72,7 @@ class Delivery(Protocol):
     headers: Mapping[str, str]
 
     def ack(self) -> None:
-        """The effect is durable; the broker may forget the message."""
+        """The effect is durable, or the message not needed; the broker may forget it."""
 
     def dead_letter(self, reason: str) -> None:
         """Publish a copy to the dead-letter exchange with the reason in REASON_HEADER, then acknowledge.
@@ -143,8 +143,8 @@ class Broker(Protocol):
         """Call the handler for each message; it must not block on this broker's futures, and publishes with
         `wait=False`.
 
-        Handlers are called in one thread, in the order of arrival. A quick one, which waits for nothing, may be called
-        on the thread that serves the connection, and then for short messages before long ones that came earlier.
+        Handlers are called one at a time, in the order of arrival. A quick one, which waits for nothing where the
+        message is short, may be called on the thread that serves the connection.
 
         A queue that does not exist yet is tried again until it does. Survives reconnections. A message whose handler
         raises is requeued.

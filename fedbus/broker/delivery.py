@@ -34,26 +34,33 @@ class DeliveryThread:
 
     def __init__(self, name: str) -> None:
         self._waiting: SimpleQueue[tuple[Handler, Received] | None] = SimpleQueue()
+        self._counting = threading.Lock()
+        self._left = 0
         self._stopping = False
         # A handler that never returns must not keep the process from ending.
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
         self._thread.start()
 
-    def put(self, handler: Handler, delivery: Received) -> None:
-        """Have the handler called with the delivery, in order of arrival."""
-        if delivery.redelivered:
-            metrics.redeliveries.inc()
-        self._waiting.put((handler, delivery))
+    def put(self, handler: Handler, delivery: Received, *, quick: bool = False) -> None:
+        """Have the handler called with the delivery, in order of arrival.
 
-    def call_at_once(self, handler: Handler, delivery: Received) -> None:
-        """Call a quick handler on the calling thread."""
+        Args:
+            quick: on the calling thread, where none is left that came before it.
+        """
         if delivery.redelivered:
             metrics.redeliveries.inc()
-        if not self._stopping:
+        with self._counting:
+            at_once = quick and not self._left
+            self._left += not at_once
+        if not at_once:
+            self._waiting.put((handler, delivery))
+        elif not self._stopping:
             call(handler, delivery)
 
     def hand_over(self, handler: Handler, delivery: Received) -> None:
         """Have a second handler called with a delivery."""
+        with self._counting:
+            self._left += 1
         self._waiting.put((handler, delivery))
 
     def stop(self, timeout: float) -> bool:
@@ -71,6 +78,8 @@ class DeliveryThread:
             # What was received over a connection that is gone comes again: handling it now would do the work twice.
             if not self._stopping and delivery.current:
                 call(handler, delivery)
+            with self._counting:
+                self._left -= 1
 
 
 def call(handler: Handler, delivery: Delivery) -> None:

@@ -284,3 +284,34 @@ def test_publishers_in_four_threads(world: World) -> None:
     bodies = world.receive(broker, queue.name).bodies(1000)
     for name in b"abcd":
         assert [int(body[2:]) for body in bodies if body[0] == name] == list(range(250))
+
+
+def test_a_quick_handler_sees_messages_in_order_of_arrival(world: World) -> None:
+    broker, queue = world.connect(), queue_of_its_own()
+    broker.declare([queue])
+    seen: list[int] = []
+    overtaken, done = threading.Event(), threading.Event()
+
+    def handler(delivery: Delivery) -> None:
+        if len(delivery.body) > 1000:
+            # Any that overtakes comes at once.
+            overtaken.wait(0.2)
+        else:
+            overtaken.set()
+        seen.append(int(delivery.message_id))
+        delivery.ack()
+        if len(seen) == 6:
+            done.set()
+
+    bodies = [bytes(100_000), bytes(100_000), b"short", b"short", bytes(100_000), b"short"]
+    messages = [to(queue, body, str(number)) for number, body in enumerate(bodies)]
+    confirmed(broker.publish_all(messages))
+    broker.consume(queue.name, handler, quick=True)
+    assert done.wait(SECONDS)
+    assert seen == list(range(6))
+    handed: Future[bytes] = Future()
+    again = queue_of_its_own()
+    broker.declare([again])
+    broker.consume(again.name, lambda d: d.hand_over(lambda second: handed.set_result(second.body)), quick=True)
+    broker.publish(to(again, b"resend"))
+    assert handed.result(SECONDS) == b"resend"

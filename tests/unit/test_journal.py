@@ -52,6 +52,23 @@ def delivery() -> tuple[Acknowledgement, Delivery]:
     return made, cast(Delivery, made)
 
 
+def full(*_: object, **__: object) -> list[bool]:
+    raise StoreError("disk full")
+
+
+def watch(store: Store, monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
+    """What is written from now on, transaction by transaction."""
+    written: list[dict[str, Any]] = []
+    write = store.write
+
+    def watched(job: str, **named: Any) -> list[bool]:
+        written.append(named)
+        return write(job, **named)
+
+    monkeypatch.setattr(store, "write", watched)
+    return written
+
+
 def test_a_message_is_acknowledged_no_sooner_than_it_is_durable(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     journal, (acknowledged, taken) = journal_on(store), delivery()
     before: list[bool] = []
@@ -68,22 +85,59 @@ def test_a_message_is_acknowledged_no_sooner_than_it_is_durable(store: Store, mo
     assert [each.id for each in store.inbox(JOB)] == ["id1"]
 
 
-def test_what_a_checkpoint_covers_is_acknowledged_and_never_written(store: Store) -> None:
+def test_what_a_checkpoint_covers_is_acknowledged_and_never_written(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
     journal, (acknowledged, taken) = journal_on(store), delivery()
+    written = watch(store, monkeypatch)
     journal.receive(message(1, round_=4), taken)
     journal.checkpoint(Checkpoint(4, b"state"), with_next=False)
     assert acknowledged.done.wait(5)
-    assert not list(store.inbox(JOB))
+    assert [each["received"] for each in written] == [[]]
     assert journal.checkpointed == 4
 
 
-def test_a_checkpoint_is_durable_with_what_is_sent_next(store: Store) -> None:
-    journal = journal_on(store)
+def test_a_checkpoint_is_durable_with_what_is_sent_next(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("fedbus.journal._DELAY", 60.0)
+    journal, written = journal_on(store), watch(store, monkeypatch)
     journal.checkpoint(Checkpoint(4, b"state"), with_next=True)
     assert (store.last_checkpoint(JOB), journal.checkpointed) == (None, -1)
     assert journal.post([message(2, round_=5)]) == [True]
     assert store.last_checkpoint(JOB) == (4, b"state")
     assert journal.checkpointed == 4
+    assert len(written) == 1
+
+
+def test_a_checkpoint_of_a_message_is_in_its_transaction_or_nowhere(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    journal, written = journal_on(store), watch(store, monkeypatch)
+    with monkeypatch.context() as broken:
+        broken.setattr(store, "write", full)
+        with pytest.raises(StoreError, match="disk full"):
+            journal.post([message(2, round_=4)], Checkpoint(4, b"state"))
+    journal.close()
+    assert (store.last_checkpoint(JOB), list(store.outbox(JOB))) == (None, [])
+    again = journal_on(store)
+    again.post([message(2, round_=4)], Checkpoint(4, b"state"))
+    assert store.last_checkpoint(JOB) == (4, b"state")
+    assert len(written) == 1
+
+
+def test_nothing_goes_out_without_a_checkpoint_that_could_not_be_written(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    failed = threading.Event()
+    journal = Journal(JOB, store, lambda _: failed.set())
+    assert not list(journal.open())
+    with monkeypatch.context() as broken:
+        broken.setattr(store, "write", full)
+        journal.checkpoint(Checkpoint(4, b"state", {"weights": b"1"}), with_next=True)
+        assert failed.wait(5)
+    journal.checkpoint(Checkpoint(5, b"later", {"best": b"2"}), with_next=True)
+    journal.post([message(2, round_=6)])
+    assert store.last_checkpoint(JOB) == (5, b"later")
+    assert (store.blob(JOB, "weights"), store.blob(JOB, "best")) == (b"1", b"2")
 
 
 def test_a_checkpoint_that_nothing_follows_is_durable_soon(store: Store) -> None:
@@ -118,9 +172,10 @@ def test_what_was_not_acknowledged_at_the_end_is_durable(store: Store) -> None:
     assert not late.done.is_set()
 
 
-def test_many_messages_and_long_ones_do_not_wait(store: Store) -> None:
+def test_many_messages_and_long_ones_do_not_wait(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("fedbus.journal._DELAY", 60.0)
     journal = journal_on(store)
-    several = [delivery() for _ in range(100)]
+    several = [delivery() for _ in range(32)]
     for number, (_, taken) in enumerate(several):
         journal.receive(message(number), taken)
     assert all(acknowledged.done.wait(5) for acknowledged, _ in several)
@@ -142,9 +197,6 @@ def test_a_store_that_cannot_be_written_acknowledges_nothing(store: Store, monke
     failed = threading.Event()
     journal = Journal(JOB, store, lambda _: failed.set())
     assert not list(journal.open())
-
-    def full(*_: object, **__: object) -> list[bool]:
-        raise StoreError("disk full")
 
     monkeypatch.setattr(store, "write", full)
     acknowledged, taken = delivery()

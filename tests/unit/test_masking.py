@@ -28,6 +28,7 @@ class FakeSession:
 
     party: str
     job: str = "job-1"
+    round: int = 5
     coordinator: str = "coordinator"
     average: Any = field(default_factory=lambda: SimpleNamespace(threshold=2))
     spec: Any = field(default_factory=lambda: SimpleNamespace(parties=NAMES))
@@ -102,11 +103,21 @@ def test_used_masks_are_known_after_a_restart(parties: dict[str, Masking]) -> No
     bob = parties["bob"]
     hidden(bob, order(1), 1)
     bob.reveal(RevealRequest(0, 1, NAMES, NAMES))
+    bob._session.round += 1  # type: ignore[misc]
     again = Masking(bob._session, bob._channels._trust, bob.state)
     with pytest.raises(ProtocolError, match="a second vector"):
         hidden(again, order(1), 2)
     with pytest.raises(ProtocolError, match="whose shares were revealed"):
         again.reveal(RevealRequest(0, 1, NAMES, ("bob", "alice")))
+
+
+def test_an_order_that_comes_again_after_a_restart_is_answered_again_once(parties: dict[str, Masking]) -> None:
+    bob = parties["bob"]
+    sent = hidden(bob, order(1), 1)
+    again = Masking(bob._session, bob._channels._trust, bob.state)
+    np.testing.assert_array_equal(hidden(again, order(1), 1), sent)
+    with pytest.raises(ProtocolError, match="a second vector"):
+        hidden(again, order(1), 2)
 
 
 def test_both_shares_of_one_party_are_never_revealed(parties: dict[str, Masking]) -> None:

@@ -14,7 +14,7 @@ from torch import nn
 from fedbus.errors import JobRefused, ProtocolError
 from fedbus.jobs.average import Layer, Model
 from fedbus.weights import Weights
-from parties.network import build, check_outputs, load, weights
+from parties.network import Flat, build, check_outputs, layout, load, weights
 
 LAYERS = Model(
     layers=(
@@ -88,6 +88,17 @@ def test_weights_in_and_out() -> None:
     taken = weights(one)
     taken.flat[:] = 0
     assert not any(torch.equal(value, torch.zeros_like(value)) for value in (one[0].weight, other[0].weight))
+
+
+@pytest.mark.parametrize(
+    "module", [build(LAYERS, 3, 1), Tied(), nn.Linear(3, 2, dtype=torch.float64), nn.Conv1d(2, 3, 2)]
+)
+def test_pieces_of_a_network_are_those_of_its_weights(module: nn.Module) -> None:
+    whole, flat = weights(module), Flat(module)
+    assert (layout(module).header, layout(module).size) == (whole.header, len(whole.blob))
+    for start in range(len(whole)):
+        for stop in range(start, len(whole) + 1):
+            assert flat.read(start, stop).tolist() == whole.flat[start:stop].tolist()
 
 
 def test_tied_tensors_and_counters() -> None:

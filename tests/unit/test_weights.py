@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from fedbus import weights as module
 from fedbus.errors import ProtocolError
-from fedbus.weights import Weights
+from fedbus.weights import Layout, Weights
 
 TENSORS = {
     "b.weight": np.arange(12, dtype=np.float32).reshape(3, 4) - 5,
@@ -48,6 +48,15 @@ def test_parse_reads_what_the_library_writes() -> None:
         assert view.shape == TENSORS[name].shape
         assert view.tolist() == TENSORS[name].tolist()
     parsed.check_like(Weights.of(TENSORS), "shop")
+
+
+def test_parse_reads_a_header_that_it_knows_no_second_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    blob, known = bytes(Weights.of(TENSORS).blob), Layout.of({name: each.shape for name, each in TENSORS.items()})
+    monkeypatch.setattr("fedbus.weights._read_header", lambda *_: {"read": (16,)})
+    assert list(Weights.parse(blob, known).shapes) == sorted(TENSORS)
+    # Longer than the header says, or with another header: the parser decides.
+    for other, like in ((blob + bytes(4), known), (blob, Layout.of({"a": (16,)}))):
+        assert list(Weights.parse(other, like).shapes) == ["read"]
 
 
 def test_one_memory() -> None:
