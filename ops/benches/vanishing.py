@@ -178,7 +178,7 @@ class Vanishing:
                     vanishing._vanish(name, "before")
             pieces = [(start, residues.copy()) for start, residues in vector]
             vanishing.record.vectors[order.window, order.slot, name] = np.concatenate([each for _, each in pieces])
-            yield from answer(masking, order, iter(pieces), seconds)
+            return answer(masking, order, iter(pieces), seconds)
 
         def summed(sums: coordinator_masked.MaskedSums, plan: Plan, members: Sequence[str]) -> Sum:
             window, slot = sums._window, sums._used - 1
@@ -193,8 +193,8 @@ class Vanishing:
                 vanishing._lock.notify_all()
             return found
 
-        def sent(post: Post, *envelopes: Any) -> None:
-            send(post, *envelopes)
+        def sent(post: Post, *envelopes: Any, **named: Any) -> None:
+            send(post, *envelopes, **named)
             name, message = envelopes[0].sender, envelopes[0].payload
             step = _STEP_OF.get(type(message))
             # Not yet in the sums of columns.
