@@ -149,10 +149,10 @@ def test_ciphertexts_of_another_key_are_refused(
     other = generate_keypair(512).public
     send = Session._send
 
-    def swapped(self: Session, to: str, message: Message, chunk: int, chunks: int) -> None:
+    def swapped(self: Session, to: str, message: Message, *place: Any) -> None:
         if isinstance(message, kind):
             message = kind(other.encrypt([1] * len(message.tensor), message.tensor.scale))  # type: ignore
-        send(self, to, message, chunk, chunks)
+        send(self, to, message, *place)
 
     monkeypatch.setattr(Session, "_send", swapped)
     federation = synthetic(tmp_path)
@@ -169,12 +169,12 @@ def test_a_key_shorter_than_agreed_is_refused(tmp_path: Path, monkeypatch: pytes
 def test_a_vector_of_another_length_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rows: int) -> None:
     send = Session._send
 
-    def resized(self: Session, to: str, message: Message, chunk: int, chunks: int) -> None:
+    def resized(self: Session, to: str, message: Message, *place: Any) -> None:
         if isinstance(message, Forward):
             tensor = message.tensor
             one = tensor.part(0, 1)
             message = Forward(type(tensor)(one.fingerprint, one.scale, one.width, one.blob * rows))
-        send(self, to, message, chunk, chunks)
+        send(self, to, message, *place)
 
     monkeypatch.setattr(Session, "_send", resized)
     federation = synthetic(tmp_path)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -17,9 +18,9 @@ def sent(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     kinds: list[str] = []
     send = Session._send
 
-    def noted(self: Session, to: str, message: Message, chunk: int, chunks: int) -> None:
+    def noted(self: Session, to: str, message: Message, *place: Any) -> None:
         kinds.append(message.kind)
-        send(self, to, message, chunk, chunks)
+        send(self, to, message, *place)
 
     monkeypatch.setattr(Session, "_send", noted)
     return kinds

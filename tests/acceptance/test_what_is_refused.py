@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -41,12 +42,12 @@ def tamper(monkeypatch: pytest.MonkeyPatch) -> Callable[[str, type[TensorMessage
         opened: list[str] = []
         send = Session._send
 
-        def changed(self: Session, to: str, message: Message, chunk: int, chunks: int) -> None:
+        def changed(self: Session, to: str, message: Message, *place: Any) -> None:
             if isinstance(message, Opened):
                 opened.append(to)
             if self.party == sender and isinstance(message, kind):
                 message = kind(change(message.tensor))
-            send(self, to, message, chunk, chunks)
+            send(self, to, message, *place)
 
         monkeypatch.setattr(Session, "_send", changed)
         return opened
