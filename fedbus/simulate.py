@@ -146,18 +146,23 @@ def _in_memory(spec: JobSpec, parties: Sequence[PartySettings], folder: Path, ro
         page = metrics.Server("127.0.0.1:0")
         stack.callback(page.close)
         engine = Engine(None)
+        services: list[process.Service] = []
 
-        def serve(factory: Factory[S], config: S, state: Path) -> None:
+        def add(factory: Factory[S], config: S, state: Path) -> None:
             store, connection = stack.enter_context(Store(state)), hub.connect(config.name)
-            service = factory(config, connection, store, engine, page.url)
-            for close in (service.join, engine.close, connection.close, service.stop):
-                stack.callback(close)
-            service.start()
+            services.append(factory(config, connection, store, engine, page.url))
+            stack.callback(services[-1].join)
+            stack.callback(connection.close)
 
         config = CoordinatorSettings(name=spec.coordinator, parties=spec.parties)
-        serve(roles.coordinator, config, folder / "coordinator.db")
+        add(roles.coordinator, config, folder / "coordinator.db")
         for party in parties:
-            serve(roles.party, party, party.path(party.state))
+            add(roles.party, party, party.path(party.state))
+        # All share it: closed while one of them still works, it would be an error that ends the job.
+        stack.callback(engine.close)
+        for service in services:
+            stack.callback(service.stop)
+            service.start()
         client = stack.enter_context(Client(hub.connect(_CLIENT), spec.coordinator))
         yield client, lambda job_file: client.submit(jobs.load(job_file)), lambda: None
 

@@ -9,9 +9,14 @@ from pathlib import Path
 
 import pytest
 
+from coordinator.service import Service
+from fedbus import simulate
+from fedbus.crypto.engine import Engine
 from fedbus.jobs import JobState
 from fedbus.process import script
 from fedbus.store import Store
+from federation import ROLES
+from parties.worker import Worker
 from processes import small
 
 
@@ -40,3 +45,27 @@ def test_its_job_is_cancelled_in_the_stores_of_the_parties(tmp_path: Path, numbe
             (record,) = store.jobs()
             assert (record.state, record.reason) == (JobState.CANCELLED, "the simulation was interrupted")
             assert not store.unfinished()
+
+
+def test_arithmetic_is_taken_from_the_roles_when_all_have_stopped(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    federation, order = small(tmp_path, max_epochs=100_000), []
+
+    def record(kind: type, method: str) -> None:
+        original = getattr(kind, method)
+
+        def recorded(this: object) -> None:
+            order.append(f"{kind.__name__}.{method}")
+            original(this)
+
+        monkeypatch.setattr(kind, method, recorded)
+
+    def interrupt(_: object) -> None:
+        raise KeyboardInterrupt
+
+    for kind, method in ((Engine, "close"), (Service, "stop"), (Worker, "stop")):
+        record(kind, method)
+    with pytest.raises(KeyboardInterrupt):
+        simulate.run(federation.write_job(), federation.files, "memory", ROLES, interrupt)
+    assert order == ["Worker.stop", "Worker.stop", "Service.stop", "Engine.close"]
