@@ -1,19 +1,23 @@
 """Child processes for arithmetic: started when first needed, replaced when one dies, gone when their parent is.
 
 gmpy2 holds the interpreter's lock, so threads gain nothing, and a broker's I/O thread in the same process would starve.
+
+Not `concurrent.futures`: before Python 3.12 its executor, when a child dies, changes its tables while other threads
+fill them (no lock in `terminate_broken`), and a task that comes just then is never answered. Here each child has a
+thread and a pipe of its own; nothing is shared, and only the task of the child that died is done again.
 """
 
 from __future__ import annotations
 
+import contextlib
 import multiprocessing
 import os
 import signal
-import sys
 import threading
-from collections.abc import Sequence
-from concurrent.futures import CancelledError, Future, ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
+import traceback
+from collections.abc import Iterator
 from multiprocessing.connection import Connection, wait
+from multiprocessing.context import SpawnProcess
 from typing import Any
 
 import structlog
@@ -21,140 +25,143 @@ import structlog
 from fedbus import metrics
 from fedbus.crypto import tasks
 from fedbus.crypto.tasks import Task
+from fedbus.crypto.threads import Threads, Timed
 from fedbus.errors import CryptoError
 
 log = structlog.get_logger()
 
+# Forking a process that has threads can deadlock the child, so children are spawned.
+_context = multiprocessing.get_context("spawn")
 
-class Pool:
-    """Runs functions in child processes; thread safe.
+
+class Pool(Threads):
+    """Runs functions in child processes; thread safe. A task whose child dies twice ends in CryptoError.
 
     Args:
-        processes: how many children; 0 runs everything in the calling thread.
+        processes: how many children at most; 0 runs everything in the calling thread.
     """
 
+    _left_to_caller = 0
+
     def __init__(self, processes: int) -> None:
-        self.processes = processes
-        # Forking a process that has threads can deadlock the child, so children are spawned.
-        self._context = multiprocessing.get_context("spawn")
-        # Children see the end of this pipe when the engine closes; killed parents close it too.
-        self._alive, self._alive_writer = self._context.Pipe(duplex=False)
-        self._lock = threading.Lock()
-        self._executor: ProcessPoolExecutor | None = None
-        self._closed = False
-
-    def run(self, task: Task, pieces: Sequence[tuple[Any, ...]]) -> tuple[list[Any], float]:
-        """Do a task, which is a module-level function, on each piece, which is its arguments.
-
-        Returns:
-            The results in order, and the seconds of processor time of all.
-
-        Raises:
-            CryptoError: the pool is closed, or children died at the second attempt too.
-            Exception: what the task raised on the first piece that failed.
-        """
-        if not self.processes:
-            self._refuse_when_closed()
-            outcomes = [tasks.timed(task, *piece) for piece in pieces]
-        else:
-            outcomes = self._run_in_children(task, pieces)
-        return [result for result, _ in outcomes], sum(seconds for _, seconds in outcomes)
-
-    def submit(self, task: Task, *arguments: Any) -> Future[tuple[Any, float]]:
-        """Start one task in a child; its future holds the result and the seconds of processor time.
-
-        Raises:
-            CryptoError: the pool is closed.
-            BrokenProcessPool: a child has died; the next call starts new ones.
-        """
-        return self._submit(self._children(), task, *arguments)
+        super().__init__(processes)
+        self._children: list[Child] = []
 
     def warm_up(self) -> None:
         """Start the children and wait until all run and have imported what they need."""
-        # A child is started for each call while none is idle, and none is before it has started.
+        # A thread is started for each call that waits, and none ends before its child has started.
         self.run(tasks.nothing, [()] * self.processes)
 
     def close(self) -> None:
         """End the children at once, whatever they do. Idempotent."""
+        super().close()
         with self._lock:
-            if self._closed:
-                return
-            self._closed = True
-            executor, self._executor = self._executor, None
-            self._alive_writer.close()
-        if executor:
-            _end_feeding(executor)
-            executor.shutdown(cancel_futures=True)
-        self._alive.close()
+            children, threads = [*self._children], [*self._threads]
+        for child in children:
+            child.close()
+        for thread in threads:
+            thread.join()
 
-    def _run_in_children(self, task: Task, pieces: Sequence[tuple[Any, ...]]) -> list[tuple[Any, float]]:
+    @contextlib.contextmanager
+    def _worker(self) -> Iterator[Timed]:
+        child = Child()
+        with self._lock:
+            self._children.append(child)
+            if self._closed:
+                child.close()
+        try:
+            yield child.timed
+        finally:
+            child.bury()
+
+
+class Child:
+    """A process that does the tasks of one thread."""
+
+    def __init__(self) -> None:
+        self.process: SpawnProcess | None = None
+        self._pipe: Connection
+        self._lock = threading.Lock()
+        self._closed = False
+
+    def timed(self, task: Task, *arguments: Any) -> tuple[Any, float]:
+        """See `tasks.timed`.
+
+        Raises:
+            CryptoError: closed, or the process died at the second attempt too.
+            Exception: what the task raised.
+        """
         for last in (False, True):
-            executor = self._children()
+            self._start()
             try:
-                futures = [self._submit(executor, task, *piece) for piece in pieces]
-                return [future.result() for future in futures]
-            except (BrokenProcessPool, CancelledError):
-                # A child was killed, by hand or for lack of memory; a task has no effect but its result.
-                self._discard(executor)
-                self._refuse_when_closed()
-                if not last:
+                self._pipe.send((task, arguments))
+                done, outcome = self._pipe.recv()
+            except (EOFError, OSError):
+                # The process was killed, by hand or for lack of memory; a task has no effect but its result.
+                self.bury()
+                if not last and not self._closed:
                     log.warning("a child process died; its operation is done again", operation=task.__name__)
                     metrics.retries.labels("arithmetic").inc()
-        raise CryptoError("processes that compute died twice in one operation; is memory short?")
+                continue
+            if not done:
+                raise outcome
+            result, seconds = outcome
+            return result, seconds
+        raise CryptoError("child processes died twice in one operation: is memory short? See standard error too")
 
-    def _submit(self, executor: ProcessPoolExecutor, task: Task, *arguments: Any) -> Future[tuple[Any, float]]:
-        try:
-            return executor.submit(tasks.timed, task, *arguments)
-        except (RuntimeError, OSError, ValueError) as error:
-            # It is broken, or was shut down meanwhile: by `close`, or by a thread that found it broken. A child that
-            # was being started just then finds its pipes closed, which is an OSError or a ValueError.
-            self._refuse_when_closed()
-            if not isinstance(error, RuntimeError) and not executor._broken:
-                raise
-            self._discard(executor)
-            raise BrokenProcessPool("a process that computes died") from error
-
-    def _children(self) -> ProcessPoolExecutor:
+    def close(self) -> None:
+        """End the process at once, from any thread; its own notices, and buries it. Idempotent."""
         with self._lock:
-            self._refuse_when_closed()
-            if self._executor is None:
-                self._executor = ProcessPoolExecutor(self.processes, self._context, _live, (self._alive,))
-            return self._executor
+            self._closed = True
+            if self.process is not None:
+                self.process.kill()
 
-    def _discard(self, executor: ProcessPoolExecutor) -> None:
+    def bury(self) -> None:
+        """End the process, wait for its end and close the pipe, which only the thread that reads it may do."""
         with self._lock:
-            if self._executor is executor:
-                self._executor = None
-                _end_feeding(executor)
-        executor.shutdown(wait=False)
+            process, self.process = self.process, None
+            if process is not None:
+                process.kill()
+                process.join()
+                self._pipe.close()
 
-    def _refuse_when_closed(self) -> None:
-        if self._closed:
-            raise CryptoError("the engine is closed")
-
-
-def _end_feeding(executor: ProcessPoolExecutor) -> None:
-    """Let the thread that writes tasks to children notice that nobody reads them any more. Once for each executor.
-
-    Before 3.11.5 Python leaves its own reading end open; a task longer than the pipe then blocks that thread for ever,
-    and with it the shutdown and the end of the process (python/cpython#94777).
-    """
-    queue = executor._call_queue  # type: ignore[attr-defined]
-    if queue is not None and sys.version_info < (3, 11, 5):
-        queue._reader.close()
+    def _start(self) -> None:
+        with self._lock:
+            if self._closed:
+                raise CryptoError("the engine is closed")
+            if self.process is None:
+                self._pipe, other = _context.Pipe()
+                # Only the process itself holds the other end then, so that its death is an end of file here.
+                with other:
+                    process = _context.Process(target=_serve, args=(other,), daemon=True)
+                    process.start()
+                self.process = process
 
 
-def _live(alive: Connection) -> None:
-    """Set a child up: Ctrl-C is its parent's business, and it ends with the pool or with its parent."""
+def _serve(pipe: Connection) -> None:
+    """Do tasks until the pool closes or its process ends."""
+    # Ctrl-C is the parent's business.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     # A service that is stopping ignores SIGTERM, and a child would inherit that from it.
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    while True:
+        try:
+            task, arguments = pipe.recv()
+        except EOFError:
+            return
+        try:
+            pipe.send((True, tasks.timed(task, *arguments)))
+        except Exception as error:  # noqa: BLE001  # it belongs to whoever waits for the result
+            error.add_note("in a child process:\n" + "".join(traceback.format_tb(error.__traceback__)))
+            pipe.send((False, error))
+        # The next may be long in coming: keep nothing of this one.
+        del task, arguments
+
+
+def _end_with_parent() -> None:
     parent = multiprocessing.parent_process()
     assert parent is not None  # noqa: S101  # this runs in children only
-
-    def end() -> None:
-        wait([parent.sentinel, alive])
-        # Not sys.exit: the main thread may be in a multiplication, or hold a lock of the queue.
-        os._exit(0)
-
-    threading.Thread(target=end, daemon=True).start()
+    wait([parent.sentinel])
+    # Not sys.exit: the main thread may be in a multiplication.
+    os._exit(0)

@@ -6,7 +6,6 @@ import threading
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
-from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -94,7 +93,7 @@ class Reserve:
             stock, count = next_batch
             try:
                 future = self._pool.submit(tasks.obfuscators, stock.key, count)
-            except (CryptoError, BrokenProcessPool):
+            except CryptoError:
                 # Nothing waits for it: the next operation, or the next call to prefill, tries again.
                 self._settle(stock, count)
                 return
@@ -121,7 +120,7 @@ class Reserve:
 
     def _arrived(self, stock: _Stock, count: int, done: Future[Any]) -> None:
         if done.cancelled() or done.exception():
-            # This may run while the executor takes itself down, so no new batch is started from here.
+            # The children die, or the engine closes: no new batch is started from here.
             self._settle(stock, count)
             return
         made, seconds = done.result()

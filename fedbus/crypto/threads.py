@@ -2,39 +2,51 @@
 
 from __future__ import annotations
 
+import contextlib
 import queue
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
+from contextlib import AbstractContextManager
 from typing import Any
 
 from fedbus.crypto import tasks
 from fedbus.crypto.tasks import Task
 from fedbus.errors import CryptoError
 
+# Does a task and says how many seconds of processor time it took.
+Timed = Callable[..., tuple[Any, float]]
+
 
 class Threads:
-    """Runs functions in threads, as `pool.Pool` does in child processes.
+    """Runs functions in threads, as `pool.Pool` does in child processes; thread safe.
 
     Args:
-        processes: how many threads; 0 runs everything in the calling thread.
+        processes: how many threads at most; 0 runs everything in the calling thread.
     """
+
+    # So many pieces the calling thread does itself: it would have nothing else to do.
+    _left_to_caller = 1
 
     def __init__(self, processes: int) -> None:
         self.processes = processes
         self._queue: queue.SimpleQueue[tuple[Future[Any], Task, tuple[Any, ...]] | None] = queue.SimpleQueue()
         self._lock = threading.Lock()
         self._waiting: set[Future[Any]] = set()
-        self._started = self._closed = False
+        self._threads: list[threading.Thread] = []
+        self._closed = False
 
     def run(self, task: Task, pieces: Sequence[tuple[Any, ...]]) -> tuple[list[Any], float]:
-        """As `Pool.run`; a single piece runs in the calling thread, which would have nothing else to do.
+        """Do a task, which is a module-level function, on each piece, which is its arguments.
+
+        Returns:
+            The results in order, and the seconds of processor time of all.
 
         Raises:
-            CryptoError: the threads are closed.
+            CryptoError: closed.
             Exception: what the task raised on the first piece that failed.
         """
-        if not self.processes or len(pieces) == 1:
+        if not self.processes or len(pieces) <= self._left_to_caller:
             self._refuse_when_closed()
             outcomes = [tasks.timed(task, *piece) for piece in pieces]
         else:
@@ -43,16 +55,20 @@ class Threads:
         return [result for result, _ in outcomes], sum(seconds for _, seconds in outcomes)
 
     def submit(self, task: Task, *arguments: Any) -> Future[tuple[Any, float]]:
-        """As `Pool.submit`."""
+        """Start one task; its future holds the result and the seconds of processor time.
+
+        Raises:
+            CryptoError: closed.
+        """
         future: Future[tuple[Any, float]] = Future()
         with self._lock:
             self._refuse_when_closed()
             self._waiting.add(future)
-            if not self._started:
-                self._started = True
-                for number in range(self.processes):
-                    # A daemon: one that is in a long multiplication must not keep the process alive.
-                    threading.Thread(target=self._work, name=f"arithmetic-{number}", daemon=True).start()
+            if len(self._threads) < min(self.processes, len(self._waiting)):
+                # A daemon: one that is in a long multiplication must not keep the process alive.
+                thread = threading.Thread(target=self._work, name=f"arithmetic-{len(self._threads)}", daemon=True)
+                thread.start()
+                self._threads.append(thread)
         self._queue.put((future, task, arguments))
         return future
 
@@ -68,20 +84,25 @@ class Threads:
             waiting, self._waiting = self._waiting, set()
         for future in waiting:
             future.set_exception(CryptoError("the engine is closed"))
-        for _ in range(self.processes):
+        for _ in self._threads:
             self._queue.put(None)
 
-    def _work(self) -> None:
-        while (item := self._queue.get()) is not None:
-            self._do(*item)
-            # The next may be long in coming: keep nothing of this one.
-            del item
+    def _worker(self) -> AbstractContextManager[Timed]:
+        """What does the tasks of one thread, as long as it lives."""
+        return contextlib.nullcontext(tasks.timed)
 
-    def _do(self, future: Future[Any], task: Task, arguments: tuple[Any, ...]) -> None:
+    def _work(self) -> None:
+        with self._worker() as timed:
+            while (item := self._queue.get()) is not None:
+                self._do(timed, *item)
+                # The next may be long in coming: keep nothing of this one.
+                del item
+
+    def _do(self, timed: Timed, future: Future[Any], task: Task, arguments: tuple[Any, ...]) -> None:
         if self._closed:
             return
         try:
-            result = tasks.timed(task, *arguments)
+            result = timed(task, *arguments)
         except BaseException as error:  # noqa: BLE001  # it belongs to whoever waits for the result
             if self._settle(future):
                 future.set_exception(error)

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from multiprocessing.context import SpawnProcess
 from pathlib import Path
 
 import pytest
@@ -72,11 +73,13 @@ def test_processor_seconds_are_those_of_the_child(pool: Pool) -> None:
 
 
 def test_an_error_of_a_task_is_raised_and_the_children_live_on(pool: Pool) -> None:
-    children = pool._executor
-    with pytest.raises(ZeroDivisionError):
+    pool.warm_up()
+    children = [child.process for child in pool._children]
+    with pytest.raises(ZeroDivisionError) as raised:
         pool.run(divmod, [(1, 1), (1, 0)])
+    assert "in a child process" in raised.value.__notes__[0]
     assert pool.run(divmod, [(7, 2)])[0] == [(3, 1)]
-    assert pool._executor is children
+    assert [child.process for child in pool._children] == children
 
 
 def test_a_runtime_error_of_a_task_is_not_taken_for_a_death(pool: Pool) -> None:
@@ -107,33 +110,24 @@ def test_a_child_that_dies_while_idle_is_replaced() -> None:
     pool.close()
 
 
-def test_a_death_while_another_child_is_being_started(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_child_that_cannot_be_started_is_an_error_and_the_next_is_started(monkeypatch: pytest.MonkeyPatch) -> None:
     pool = Pool(1)
-    pool.warm_up()
-    executor = pool._executor
-    assert executor is not None
 
-    def submit(*_: object) -> None:
-        executor._broken = "a child died"
-        raise OSError("handle is closed")
-
-    monkeypatch.setattr(executor, "submit", submit)
-    assert pool.run(divmod, [(7, 2)])[0] == [(3, 1)]
-    assert pool._executor is not executor
-    pool.close()
-
-
-def test_a_child_that_cannot_be_started_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
-    pool = Pool(1)
-    pool.warm_up()
-
-    def submit(*_: object) -> None:
+    def start(_: object) -> None:
         raise OSError("too many open files")
 
-    monkeypatch.setattr(pool._executor, "submit", submit)
-    with pytest.raises(OSError, match="too many"):
-        pool.run(divmod, [(7, 2)])
+    with monkeypatch.context() as patch:
+        patch.setattr(SpawnProcess, "start", start)
+        with pytest.raises(OSError, match="too many"):
+            pool.run(divmod, [(7, 2)])
+    assert pool.run(divmod, [(7, 2)])[0] == [(3, 1)]
     pool.close()
+
+
+def test_a_result_that_cannot_travel_is_an_error_and_the_child_lives_on(pool: Pool) -> None:
+    with pytest.raises(TypeError, match="pickle"):
+        pool.run(open, [(os.devnull,)])
+    assert pool.run(divmod, [(7, 2)])[0] == [(3, 1)]
 
 
 def test_threads_that_share_a_pool_all_survive_a_death(pool: Pool, tmp_path: Path) -> None:
@@ -174,13 +168,14 @@ def test_closing_ends_busy_children_and_their_callers(fifo: Path, waiting: int) 
     thread = threading.Thread(target=work)
     thread.start()
     wait_until_begun(fifo)
-    assert pool._executor is not None
-    (child,) = pool._executor._processes.values()
-    assert child.is_alive()
+    (child,) = pool._children
+    process = child.process
+    assert process is not None
+    assert process.is_alive()
     pool.close()
     thread.join()
     assert outcome == ["the engine is closed"]
-    assert not child.is_alive()
+    assert process.exitcode == -signal.SIGKILL
     pool.close()
     with pytest.raises(CryptoError, match="closed"):
         pool.submit(os.getpid)
@@ -192,7 +187,8 @@ def test_a_parent_that_is_killed_leaves_no_children(fifo: Path) -> None:
     with subprocess.Popen([sys.executable, "-c", PARENT.format(task=task)], stdout=subprocess.PIPE) as parent:
         try:
             wait_until_begun(fifo)
-            children = Path(f"/proc/{parent.pid}/task/{parent.pid}/children").read_text().split()
+            threads = Path(f"/proc/{parent.pid}/task").glob("*/children")
+            children = [child for thread in threads for child in thread.read_text().split()]
             assert len(children) >= 2
         finally:
             parent.kill()
