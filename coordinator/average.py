@@ -25,13 +25,12 @@ from coordinator.sums import Sum, Sums
 from fedbus import metrics
 from fedbus.averaging import Task, plan
 from fedbus.budget import Budget
-from fedbus.codec import CHUNK_BYTES
+from fedbus.codec import CHUNK_BYTES, chunk_ranges
 from fedbus.crypto.engine import Engine
 from fedbus.errors import JobFailed, ProtocolError
 from fedbus.jobs.average import ROBUST
 from fedbus.messages import Assignment, BestWeights, Described, GlobalWeights, Progress
 from fedbus.session import Session
-from fedbus.vectors import chunk_ranges
 from fedbus.weights import Weights
 
 log = structlog.get_logger()

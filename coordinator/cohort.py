@@ -11,7 +11,7 @@ import structlog
 from fedbus.averaging import in_order
 from fedbus.errors import JobFailed
 from fedbus.jobs import AverageJob
-from fedbus.messages import Abstained, Message
+from fedbus.messages import Abstained, EncryptedSum, Message, RevealRequest
 from fedbus.session import Session
 
 log = structlog.get_logger()
@@ -79,6 +79,18 @@ class Cohort:
             return present
         drawn = self.session.random("members").permutation(len(present))[:wanted]
         return in_order([present[int(position)] for position in drawn], self.spec)
+
+    def survivors(
+        self, kind: type[Message], members: Sequence[str], told: RevealRequest | EncryptedSum | None
+    ) -> tuple[str, ...]:
+        """Those whose vector is there; once parties were told whose are in the sum, no vector of these can be missing.
+
+        Raises:
+            JobFailed: as `gather`.
+        """
+        if told is not None:
+            return self.gather(kind, told.survivors, len(told.survivors))
+        return self.gather(kind, members, self.spec.min_clients)
 
     def gather(self, kind: type[Message], asked: Sequence[str], least: int, *, all_of: bool = True) -> tuple[str, ...]:
         """Those whose message of this kind is there, once all have answered, or the deadline is over and `least` have.

@@ -14,6 +14,7 @@ import numpy as np
 from coordinator.cohort import Cohort
 from coordinator.sums import Sum
 from fedbus.averaging import Plan, packs
+from fedbus.codec import chunk_ranges
 from fedbus.crypto.engine import Engine
 from fedbus.crypto.paillier import PublicKey as Key
 from fedbus.crypto.tensor import CipherTensor
@@ -31,7 +32,6 @@ from fedbus.messages import (
     SealedShares,
 )
 from fedbus.session import Session
-from fedbus.vectors import chunk_ranges
 
 
 class EncryptedSums:
@@ -105,9 +105,7 @@ class EncryptedSums:
         """See `Sums`; then, a session round later, have one of the parties open the sum."""
         session, cohort, key = self._session, self._cohort, Key.from_bytes(self._key)
         told = session.decided(EncryptedSum, session.round + 1)
-        # Once a party was given a sum to open, no vector of these can be missing.
-        asked, least = (told.survivors, len(told.survivors)) if told else (members, cohort.spec.min_clients)
-        survivors = cohort.gather(EncryptedUpdate, asked, least)
+        survivors = cohort.survivors(EncryptedUpdate, members, told)
         keyless = cohort.excuse(members)
         self._names = [party for party in self._names if party not in keyless]
         count = packs(plan, cohort.spec)

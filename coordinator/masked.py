@@ -135,9 +135,7 @@ class MaskedSums:
         """
         session, cohort, slot = self._session, self._cohort, self._used - 1
         decided = session.decided(RevealRequest, session.round + 1)
-        # Once parties were told of whom to reveal the masks, no vector of these can be missing.
-        asked, least = (decided.survivors, len(decided.survivors)) if decided else (members, cohort.spec.min_clients)
-        survivors = cohort.gather(MaskedUpdate, asked, least)
+        survivors = cohort.survivors(MaskedUpdate, members, decided)
         # Whoever has no keys of this window is in no later sum of it, so that another one is opened.
         keyless = cohort.excuse(members)
         self._names = [party for party in self._names if party not in keyless]

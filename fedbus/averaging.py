@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from fedbus import metric_limbs
-from fedbus.codec import CHUNK_BYTES
+from fedbus.codec import chunk_ranges
 from fedbus.crypto.packing import Slots
 from fedbus.crypto.residues import FixedRing
 from fedbus.jobs import AverageJob
@@ -61,14 +61,9 @@ class Plan:
         return self.numbers + (METRICS * metric_limbs.LIMBS if self.measures else 0)
 
     @property
-    def chunk(self) -> int:
-        """Entries of a message."""
-        return CHUNK_BYTES // self.ring.dtype.itemsize
-
-    @property
     def spans(self) -> list[tuple[int, int]]:
         """The messages of a vector as (start, stop)."""
-        return [(start, min(start + self.chunk, self.length)) for start in range(0, self.length, self.chunk)]
+        return chunk_ranges(self.length, self.ring.dtype.itemsize)
 
 
 def block_ranges(start: int, stop: int) -> list[tuple[int, int]]:

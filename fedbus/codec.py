@@ -129,6 +129,12 @@ def _check_places(envelope: Envelope) -> None:
         raise DecodeError("malformed message: round, batch or checkpoint is too large")
 
 
+def chunk_ranges(count: int, width: int) -> list[tuple[int, int]]:
+    """The chunks of `count` values of so many bytes as (start, stop), about CHUNK_BYTES each."""
+    step = max(1, CHUNK_BYTES // width)
+    return [(start, min(start + step, count)) for start in range(0, count, step)]
+
+
 def pack(value: Any) -> bytes:
     """A value of maps, lists, numbers, text, bytes, arrays and cipher tensors as msgpack."""
     packed: bytes = msgpack.packb(value, default=_pack_extension, use_bin_type=True)

@@ -68,6 +68,8 @@ class Journal:
         self._settled: list[Delivery] = []
         self._covered: int | None = None
         self._trims: dict[str, int] = {}
+        # Up to which round each peer has checkpointed, as far as it said so.
+        self._peers: dict[str, int] = {}
         self._idle = False
         self._closed = True
         self._clock: threading.Thread | None = None
@@ -93,18 +95,18 @@ class Journal:
             self._clock.join()
             self._catch_up()
 
-    def receive(self, message: StoredMessage, delivery: Delivery, trim: int | None = None) -> bool:
+    def receive(self, message: StoredMessage, delivery: Delivery, checkpointed: int = -1) -> bool:
         """Take a message and see to its acknowledgement; False where it was received before.
 
         Args:
-            trim: the round up to which its sender has checkpointed: what it was sent until then is kept no longer.
+            checkpointed: up to which round its sender has; what it was sent until then is kept no longer.
         """
         with self._changed:
             if self._closed:
                 # It comes again where the job goes on.
                 return False
-            if trim is not None:
-                self._trims[message.peer] = max(trim, self._trims.get(message.peer, trim))
+            if checkpointed > self._peers.get(message.peer, -1):
+                self._peers[message.peer] = self._trims[message.peer] = checkpointed
             new = message.id not in self._known
             if new:
                 self._known[message.id] = message.round

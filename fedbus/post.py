@@ -51,7 +51,6 @@ class Post:
         self._store = store
         self._broker = broker
         self._verify_sender = verify_sender
-        self._trimmed: dict[str, int] = {}
         self._failure: StoredMessage | None = None
         self._log = log.bind(job=job, party=party)
         self._subscription: Subscription | None = None
@@ -147,7 +146,7 @@ class Post:
 
     def _keep(self, envelope: Envelope, delivery: Delivery) -> None:
         stored = _stored(envelope, envelope.sender, delivery.body)
-        if self.journal.receive(stored, delivery, self._trimming(envelope)):
+        if self.journal.receive(stored, delivery, envelope.checkpoint):
             self._deliver(envelope, len(delivery.body))
         else:
             # A sender that does again what it did before its restart is at work.
@@ -180,13 +179,6 @@ class Post:
         if body is None:
             raise StoreError(f"{self._store.path}: a message of job {self._job} is not in the journal any more")
         return codec.decode(body)
-
-    def _trimming(self, envelope: Envelope) -> int | None:
-        """The round that the sender has checkpointed, where that is news."""
-        if envelope.checkpoint <= self._trimmed.get(envelope.sender, -1):
-            return None
-        self._trimmed[envelope.sender] = envelope.checkpoint
-        return envelope.checkpoint
 
     def _resend(self, sender: str, wanted: Resend, delivery: Delivery) -> None:
         try:

@@ -266,11 +266,10 @@ class Session:
         self._post.mailbox.check()
         recipients = (to,) if isinstance(to, str) else to
         envelopes = [self._envelope(recipient, message, chunk, chunks) for recipient in recipients]
-        if ends is None:
-            self._post.send(*envelopes)
-            return
-        self._post.send(*envelopes, checkpoint=Checkpoint(self._place.round, self._packed(ends)))
-        self._post.mailbox.drop_until(self._place.round)
+        checkpoint = None if ends is None else Checkpoint(self._place.round, self._packed(ends))
+        self._post.send(*envelopes, checkpoint=checkpoint)
+        if checkpoint is not None:
+            self._post.mailbox.drop_until(checkpoint.round)
 
     def _packed(self, state: Any) -> bytes:
         return codec.pack({"state": state, "bytes_sent": self._post.bytes_sent})

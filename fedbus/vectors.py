@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from fedbus.codec import CHUNK_BYTES
+from fedbus.codec import chunk_ranges
 from fedbus.crypto.engine import Engine
 from fedbus.crypto.masking import unmask
 from fedbus.crypto.paillier import PrivateKey, PublicKey
@@ -118,12 +118,6 @@ class Vectors:
                 yield Opened(width, b"".join(int(value).to_bytes(width, "big") for value in values))
 
         self.session.send_stream(party, opened(), len(self.ranges(rows)))
-
-
-def chunk_ranges(count: int, width: int) -> list[tuple[int, int]]:
-    """The chunks of `count` values of so many bytes as (start, stop), about CHUNK_BYTES each."""
-    step = max(1, CHUNK_BYTES // width)
-    return [(start, min(start + step, count)) for start in range(0, count, step)]
 
 
 def _residue_width(modulus: int) -> int:

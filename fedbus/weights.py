@@ -138,24 +138,7 @@ class Weights:
         Raises:
             ProtocolError: names the first tensor whose name or shape differs.
         """
-        found, expected = self.shapes, other.shapes
-        remedy = "use the same model and the same versions of its libraries at all parties"
-        for (name, shape), (awaited, wanted) in zip(found.items(), expected.items(), strict=False):
-            if name != awaited:
-                raise ProtocolError(
-                    f"{sender} sent tensor {_quoted(name)} where this model has {_quoted(awaited)}; {remedy}"
-                )
-            if shape != wanted:
-                raise ProtocolError(
-                    f"{sender} sent tensor {_quoted(name)} of shape {shape}, this model's is {wanted}; {remedy}"
-                )
-        if len(found) != len(expected):
-            longer, whose = (found, sender) if len(found) > len(expected) else (expected, "this model")
-            name = list(longer)[min(len(found), len(expected))]
-            raise ProtocolError(
-                f"{sender} sent {len(found)} tensors and this model has {len(expected)}: "
-                f"only {whose} has {_quoted(name)}; {remedy}"
-            )
+        check_shapes(self.shapes, other.shapes, sender)
 
     def _parts(self) -> Iterator[tuple[str, np.ndarray]]:
         start = 0
@@ -170,6 +153,25 @@ class Weights:
             return
         name = next(name for name, part in self._parts() if not np.isfinite(part).all())
         raise ProtocolError(f"weights: tensor {_quoted(name)} is not finite; the sender's training has diverged")
+
+
+def check_shapes(found: Shapes, expected: Shapes, sender: str) -> None:
+    """See Weights.check_like; for a model whose weights are not at hand as a blob."""
+    remedy = "use the same model and the same versions of its libraries at all parties"
+    for (name, shape), (other, wanted) in zip(found.items(), expected.items(), strict=False):
+        if name != other:
+            raise ProtocolError(f"{sender} sent tensor {_quoted(name)} where this model has {_quoted(other)}; {remedy}")
+        if shape != wanted:
+            raise ProtocolError(
+                f"{sender} sent tensor {_quoted(name)} of shape {shape}, this model's is {wanted}; {remedy}"
+            )
+    if len(found) != len(expected):
+        longer, whose = (found, sender) if len(found) > len(expected) else (expected, "this model")
+        name = list(longer)[min(len(found), len(expected))]
+        raise ProtocolError(
+            f"{sender} sent {len(found)} tensors and this model has {len(expected)}: "
+            f"only {whose} has {_quoted(name)}; {remedy}"
+        )
 
 
 def _quoted(name: str) -> str:

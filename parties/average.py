@@ -44,7 +44,6 @@ from fedbus.messages import (
 )
 from fedbus.session import Session
 from fedbus.settings import PartySettings
-from fedbus.vectors import chunk_ranges
 from fedbus.weights import Weights
 from parties import network
 from parties.homomorphic import Encryption
@@ -151,7 +150,7 @@ class Member:
                 revealed = masking.reveal(request)
                 # Told once only, and told for certain: the request is not answered again.
                 session.send(lead, revealed, ends=self._state())
-                masking.make_ready(request.slot + 1)
+                masking.make_ready(request)
         else:
             raise ProtocolError(f"{lead} sent a {kind.kind}, which aggregation 'masked' does not have")
 
@@ -192,7 +191,7 @@ class Member:
             return
         if order.task == Task.INITIALISE:
             blob = network.weights(self.local.module).blob
-            ranges = chunk_ranges(len(blob), 1)
+            ranges = codec.chunk_ranges(len(blob), 1)
             session.send_stream(lead, (GlobalWeights(bytes(blob[a:b])) for a, b in ranges), len(ranges))
             return
         model = self._model(order) if order.task in (Task.TRAIN, Task.EVALUATE) else None

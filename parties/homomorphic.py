@@ -35,7 +35,6 @@ from fedbus.messages import (
     SealedShares,
 )
 from fedbus.session import Session
-from fedbus.vectors import chunk_ranges
 from parties.channels import Channels, Window
 from parties.trust import Trust
 
@@ -107,7 +106,7 @@ class Encryption:
         whole = np.concatenate([residues for _, residues in vector])
         signed = whole.view(f"<i{plan.ring.dtype.itemsize}").tolist()
         packed = [pack for (pack,) in slots.pack([signed])]
-        for start, stop in chunk_ranges(len(packed), key.width):
+        for start, stop in codec.chunk_ranges(len(packed), key.width):
             yield EncryptedUpdate(self._engine.encrypt(key, packed[start:stop], 0), seconds)
 
     def open(self, order: EncryptedSum, plan: Plan, rest: Iterator[EncryptedSum]) -> Iterator[OpenedSum]:

@@ -61,9 +61,9 @@ class Masking:
         self._used_in: int = state.get("used_in", -1)
         self._resumed = True
         self._revealed: int = state.get("revealed", -1)
-        # The masks' keys of one sum, made before they are asked for, and its window and slot.
+        # The masks' keys of one sum, made before they are asked for, and its window, slot and members.
         self._ready: tuple[bytes, dict[str, bytes]] | None = None
-        self._ready_for = (-1, -1)
+        self._ready_for: tuple[int, int, set[str]] = (-1, -1, set())
 
     @property
     def state(self) -> dict[str, Any]:
@@ -127,8 +127,9 @@ class Masking:
         members = set(order.members)
         if not members <= set(window.shares) or session.party not in members or len(members) < self._threshold:
             raise ProtocolError(f"{session.coordinator} asks for a sum over {sorted(members)}, who have no common keys")
-        own, pairs = self._mask_keys(window, order.slot)
-        masks = secure_masks.Masks(own, {peer: pairs[peer] for peer in members - {session.party}}, session.party)
+        ready = self._ready if self._ready_for == (window.number, order.slot, members) else None
+        own, pairs = ready or self._mask_keys(window, order.slot, members)
+        masks = secure_masks.Masks(own, pairs, session.party)
 
         def masked() -> Iterator[MaskedUpdate]:
             for start, residues in vector:
@@ -137,12 +138,12 @@ class Masking:
 
         return masked()
 
-    def make_ready(self, slot: int) -> None:
-        """Make the keys of a sum that comes next, while the others are still at work."""
-        window = self._opened()
+    def make_ready(self, last: RevealRequest) -> None:
+        """Make the keys of the sum after this one, which most likely has the same members, while others are at work."""
+        window, slot, members = self._opened(), last.slot + 1, set(last.members)
         if slot < window.sums:
-            self._ready = self._mask_keys(window, slot)
-            self._ready_for = (window.number, slot)
+            self._ready = self._mask_keys(window, slot, members)
+            self._ready_for = (window.number, slot, members)
 
     def has_keys(self, order: Assignment | RevealRequest) -> bool:
         """Whether this party took part in the exchange of the keys that an order names: it may have missed that."""
@@ -179,14 +180,12 @@ class Masking:
         self_masks = tuple(self._share(party, 2 * order.slot) for party in survivors)
         return RevealedShares(self_masks, tuple(self._share(party, 2 * order.slot + 1) for party in dropped))
 
-    def _mask_keys(self, window: Window, slot: int) -> tuple[bytes, dict[str, bytes]]:
-        """The key of this party's own mask of a sum, and of those that it has in common with others of the window."""
-        if self._ready is not None and self._ready_for == (window.number, slot):
-            return self._ready
+    def _mask_keys(self, window: Window, slot: int, members: set[str]) -> tuple[bytes, dict[str, bytes]]:
+        """The key of this party's own mask of a sum, and of those that it has in common with the other members."""
         label = mask_label(self._session.job, window.number, slot)
         self_seed, key_seed = self._seeds(window.number, slot)
         private, _ = secure_masks.mask_key(key_seed)
-        peers = [name for name in window.shares if name != self._session.party]
+        peers = members - {self._session.party}
         pairs = {peer: secure_masks.pair_secret(private, window.key(peer, slot), label) for peer in peers}
         return secure_masks.self_secret(self_seed, label), pairs
 

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from fedbus.errors import JobRefused
 from fedbus.jobs.average import Layer, Model
-from fedbus.weights import Layout, Weights
+from fedbus.weights import Layout, Shapes, Weights, check_shapes
 
 _RANDOM = Lock()
 
@@ -126,7 +126,8 @@ def load(module: nn.Module, weights: Weights, sender: str) -> None:
         ProtocolError: names the first tensor whose name or shape differs from the network's.
     """
     entries = dict(_entries(module))
-    weights.check_like(layout(module), sender)
+    expected: Shapes = {name: tuple(entries[name].shape) for name in sorted(entries)}
+    check_shapes(weights.shapes, expected, sender)
     with torch.no_grad():
         for name, values in weights.tensors().items():
             entries[name].copy_(torch.from_numpy(values))

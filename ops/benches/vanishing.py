@@ -104,10 +104,10 @@ class Vanishing:
             client = stack.enter_context(Client(hub.connect("client"), self.spec.coordinator))
             job = client.submit(self.spec)
             for event in client.watch(job, _END_SECONDS):
-                if isinstance(event, StateChanged) and event.report is not None:
-                    return event.report
                 if isinstance(event, StateChanged) and event.state in ("failed", "cancelled"):
                     raise JobFailed(event.reason)
+                if isinstance(event, StateChanged) and event.report is not None:
+                    return event.report
         raise JobFailed("the job ended without a report")
 
     def _start(self, name: str, engine: Engine) -> None:
