@@ -11,6 +11,7 @@ import os
 import subprocess
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
@@ -160,11 +161,18 @@ def _in_memory(spec: JobSpec, parties: Sequence[PartySettings], folder: Path, ro
             add(roles.party, party, party.path(party.state))
         # All share it: closed while one of them still works, it would be an error that ends the job.
         stack.callback(engine.close)
+        stack.callback(_stop, services)
         for service in services:
-            stack.callback(service.stop)
             service.start()
         client = stack.enter_context(Client(hub.connect(_CLIENT), spec.coordinator))
         yield client, lambda job_file: client.submit(jobs.load(job_file)), lambda: None
+
+
+def _stop(services: Sequence[process.Service]) -> None:
+    """At the same time: each gives its jobs some seconds to come to rest."""
+    with ThreadPoolExecutor(len(services)) as threads:
+        for stopped in [threads.submit(service.stop) for service in services]:
+            stopped.result()
 
 
 @contextlib.contextmanager

@@ -9,6 +9,7 @@ thread and a pipe of its own; nothing is shared, and only the task of the child 
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import multiprocessing
 import os
@@ -18,6 +19,7 @@ import traceback
 from collections.abc import Iterator
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
+from multiprocessing.reduction import ForkingPickler
 from typing import Any
 
 import structlog
@@ -46,6 +48,8 @@ class Pool(Threads):
     def __init__(self, processes: int) -> None:
         super().__init__(processes)
         self._children: list[Child] = []
+        # Where nobody closes it: multiprocessing ends children at exit, and those started in their place it waits for.
+        atexit.register(self.close)
 
     def warm_up(self) -> None:
         """Start the children and wait until all run and have imported what they need."""
@@ -55,6 +59,7 @@ class Pool(Threads):
     def close(self) -> None:
         """End the children at once, whatever they do. Idempotent."""
         super().close()
+        atexit.unregister(self.close)
         with self._lock:
             children, threads = [*self._children], [*self._threads]
         for child in children:
@@ -91,11 +96,12 @@ class Child:
             CryptoError: closed, or the process died at the second attempt too.
             Exception: what the task raised.
         """
+        message = ForkingPickler.dumps((task, arguments))
         for last in (False, True):
             self._start()
             try:
-                self._pipe.send((task, arguments))
-                done, outcome = self._pipe.recv()
+                self._pipe.send_bytes(message)
+                answer = self._pipe.recv_bytes()
             except (EOFError, OSError):
                 # The process was killed, by hand or for lack of memory; a task has no effect but its result.
                 self.bury()
@@ -103,6 +109,11 @@ class Child:
                     log.warning("a child process died; its operation is done again", operation=task.__name__)
                     metrics.retries.labels("arithmetic").inc()
                 continue
+            except BaseException:
+                # For lack of memory, say: the rest of the answer must not be read as that of the next task.
+                self.bury()
+                raise
+            done, outcome = ForkingPickler.loads(answer)
             if not done:
                 raise outcome
             result, seconds = outcome
@@ -130,12 +141,18 @@ class Child:
             if self._closed:
                 raise CryptoError("the engine is closed")
             if self.process is None:
-                self._pipe, other = _context.Pipe()
-                # Only the process itself holds the other end then, so that its death is an end of file here.
-                with other:
-                    process = _context.Process(target=_serve, args=(other,), daemon=True)
-                    process.start()
-                self.process = process
+                self.process, self._pipe = _spawn()
+
+
+def _spawn() -> tuple[SpawnProcess, Connection]:
+    pipe, other = _context.Pipe()
+    # Only the process itself holds the other end then, so that its death is an end of file here.
+    with contextlib.ExitStack() as failed, other:
+        failed.callback(pipe.close)
+        process = _context.Process(target=_serve, args=(other,), daemon=True)
+        process.start()
+        failed.pop_all()
+    return process, pipe
 
 
 def _serve(pipe: Connection) -> None:
@@ -145,18 +162,22 @@ def _serve(pipe: Connection) -> None:
     # A service that is stopping ignores SIGTERM, and a child would inherit that from it.
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     threading.Thread(target=_end_with_parent, daemon=True).start()
-    while True:
+    with contextlib.suppress(EOFError):
+        while True:
+            pipe.send_bytes(_answer(pipe.recv_bytes()))
+
+
+def _answer(message: bytes) -> Any:
+    """Whether the task was done, and its result or what it raised; pickled."""
+    try:
+        task, arguments = ForkingPickler.loads(message)
+        return ForkingPickler.dumps((True, tasks.timed(task, *arguments)))
+    except BaseException as error:  # noqa: BLE001  # it belongs to whoever waits for the result
+        error.add_note("in a child process:\n" + "".join(traceback.format_tb(error.__traceback__)))
         try:
-            task, arguments = pipe.recv()
-        except EOFError:
-            return
-        try:
-            pipe.send((True, tasks.timed(task, *arguments)))
-        except Exception as error:  # noqa: BLE001  # it belongs to whoever waits for the result
-            error.add_note("in a child process:\n" + "".join(traceback.format_tb(error.__traceback__)))
-            pipe.send((False, error))
-        # The next may be long in coming: keep nothing of this one.
-        del task, arguments
+            return ForkingPickler.dumps((False, error))
+        except Exception:  # noqa: BLE001  # as above
+            return ForkingPickler.dumps((False, CryptoError("".join(traceback.format_exception(error)))))
 
 
 def _end_with_parent() -> None:

@@ -58,19 +58,30 @@ class Threads:
         """Start one task; its future holds the result and the seconds of processor time.
 
         Raises:
-            CryptoError: closed.
+            CryptoError: closed, or the system has no thread left.
         """
         future: Future[tuple[Any, float]] = Future()
+        # It is answered always: nobody can cancel it.
+        future.set_running_or_notify_cancel()
         with self._lock:
             self._refuse_when_closed()
             self._waiting.add(future)
             if len(self._threads) < min(self.processes, len(self._waiting)):
-                # A daemon: one that is in a long multiplication must not keep the process alive.
-                thread = threading.Thread(target=self._work, name=f"arithmetic-{len(self._threads)}", daemon=True)
-                thread.start()
-                self._threads.append(thread)
+                self._start_thread(future)
         self._queue.put((future, task, arguments))
         return future
+
+    def _start_thread(self, first: Future[Any]) -> None:
+        # A daemon: one that is in a long multiplication must not keep the process alive.
+        thread = threading.Thread(target=self._work, name=f"arithmetic-{len(self._threads)}", daemon=True)
+        try:
+            thread.start()
+        except RuntimeError as error:
+            if not self._threads:
+                self._waiting.discard(first)
+                raise CryptoError(f"{error}: raise the limit of threads") from error
+        else:
+            self._threads.append(thread)
 
     def warm_up(self) -> None:
         """Nothing: a thread starts in no time."""

@@ -68,4 +68,4 @@ def test_arithmetic_is_taken_from_the_roles_when_all_have_stopped(
         record(kind, method)
     with pytest.raises(KeyboardInterrupt):
         simulate.run(federation.write_job(), federation.files, "memory", ROLES, interrupt)
-    assert order == ["Worker.stop", "Worker.stop", "Service.stop", "Engine.close"]
+    assert (sorted(order[:-1]), order[-1]) == (["Service.stop", "Worker.stop", "Worker.stop"], "Engine.close")

@@ -29,6 +29,18 @@ busy = threading.Thread(target=pool.run, args=(exec, [({task!r},)]), daemon=True
 busy.start()
 threading.Event().wait()
 """
+# A parent that is stopping ignores SIGTERM, and so does a child that has not yet begun to work.
+UNCLOSED = """
+import signal, time
+from fedbus.crypto.pool import Pool
+if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    pool = Pool(2)
+    pool.submit(time.sleep, 1000)
+    pool.submit(time.sleep, 1000)
+    while len([child for child in pool._children if child.process]) < 2:
+        time.sleep(0)
+"""
 
 
 @pytest.fixture(scope="module")
@@ -128,6 +140,53 @@ def test_a_result_that_cannot_travel_is_an_error_and_the_child_lives_on(pool: Po
     with pytest.raises(TypeError, match="pickle"):
         pool.run(open, [(os.devnull,)])
     assert pool.run(divmod, [(7, 2)])[0] == [(3, 1)]
+
+
+class Untransportable(Exception):
+    def __reduce__(self) -> str:
+        raise TypeError("cannot travel")
+
+
+def fail(kind: type[BaseException]) -> None:
+    raise kind("of the task")
+
+
+@pytest.mark.parametrize(
+    ("kind", "raised"), [(SystemExit, SystemExit), (EOFError, EOFError), (Untransportable, CryptoError)]
+)
+def test_whatever_a_task_raises_reaches_its_caller_and_the_child_lives_on(
+    pool: Pool, kind: type[BaseException], raised: type[BaseException]
+) -> None:
+    pool.warm_up()
+    children = [child.process for child in pool._children]
+    with pytest.raises(raised, match="of the task"):
+        pool.run(fail, [(kind,)])
+    assert [child.process for child in pool._children] == children
+
+
+def test_an_answer_read_in_part_is_not_taken_for_the_next(monkeypatch: pytest.MonkeyPatch) -> None:
+    pool = Pool(1)
+    pool.warm_up()
+    (child,) = pool._children
+
+    def read_in_part() -> bytes:
+        assert child._pipe.poll(30)
+        os.read(child._pipe.fileno(), 6)
+        raise MemoryError
+
+    with monkeypatch.context() as patch:
+        patch.setattr(child._pipe, "recv_bytes", read_in_part)
+        with pytest.raises(MemoryError):
+            pool.run(divmod, [(9, 7)])
+    assert pool.run(divmod, [(7, 2)])[0] == [(3, 1)]
+    pool.close()
+
+
+def test_an_interpreter_that_does_not_close_it_ends_all_the_same(tmp_path: Path) -> None:
+    script = tmp_path / "script.py"
+    script.write_text(UNCLOSED)
+    done = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, timeout=60, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 def test_threads_that_share_a_pool_all_survive_a_death(pool: Pool, tmp_path: Path) -> None:
