@@ -6,7 +6,6 @@ model of their average. It leads: every step is an order, and a party that misse
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Sequence
 from typing import Any
@@ -39,8 +38,11 @@ log = structlog.get_logger()
 _MOST_BYTES = 1024**3
 
 
-def coordinate(session: Session, engine: Engine) -> dict[str, Any]:
-    """The coordinator's part; returns the report's figures on training.
+def coordinate(session: Session, engine: Engine, figures: dict[str, Any]) -> None:
+    """The coordinator's part.
+
+    Args:
+        figures: gets what the report says of training, however the job ends.
 
     Raises:
         JobRefused: the parties' tables do not fit each other.
@@ -48,9 +50,14 @@ def coordinate(session: Session, engine: Engine) -> dict[str, Any]:
         ProtocolError: a party sent what the protocol does not allow.
     """
     lead = Lead(session, engine)
-    while (task := lead.course.next_task(lead.spec)) is not Task.CONCLUDE:
-        lead.carry_out(task)
-    return lead.conclude()
+    try:
+        while (task := lead.course.next_task(lead.spec)) is not Task.CONCLUDE:
+            lead.carry_out(task)
+        lead.conclude()
+    finally:
+        figures.update(lead.course.figures(lead.spec), left_out=lead.cohort.reasons)
+        if lead.watches:
+            figures["best_model"] = lead.course.best_model
 
 
 class Lead:
@@ -254,6 +261,7 @@ class Lead:
         course.overhead.append(overhead)
         course.members.append(len(members))
         course.missing.append(len(members) - len(found.survivors))
+        self._note_absence(members, found.survivors)
         metrics.round_latency.labels(self.spec.algorithm, session.role, "round").observe(seconds)
         metrics.round_latency.labels(self.spec.algorithm, session.role, "overhead").observe(overhead)
         test = course.test_loss[-1] if course.test_loss else None
@@ -264,42 +272,34 @@ class Lead:
         epoch = course.trained * self.spec.params.local_epochs
         self._news = Progress(course.trained, epoch, loss, seconds, test)
 
+    def _note_absence(self, members: Sequence[str], survivors: Sequence[str]) -> None:
+        """Enter who was in a round, and tell the log and whoever watches who is no longer, and who is again."""
+        course = self.course
+        # Of a fraction nobody misses those who were not drawn.
+        expected = members if self.spec.params.client_fraction < 1 else self.spec.parties
+        for party in survivors:
+            course.took_part[party] += 1
+            if party in course.without:
+                course.without.remove(party)
+                self.cohort.tell("a party takes part again", f"{party} takes part again", party=party)
+        for party in expected:
+            if party not in survivors and party not in course.without:
+                course.without.append(party)
+                reason = self.cohort.reasons.get(party, "it did not answer")
+                text = f"round {course.trained} and later ones are without {party}: {reason}"
+                self.cohort.tell("a round is without a party", text, party=party, reason=reason)
+
     def _best_is_another(self) -> bool:
         return self.best is not None and self.course.best_model != self.course.trained
 
-    def conclude(self) -> dict[str, Any]:
-        """Hand out the last model, and the best one where it is another; the report's figures."""
+    def conclude(self) -> None:
+        """Hand out the last model, and the best one where it is another."""
         session = self.session
         session.at(session.round + 1)
         parties = tuple(party for party in self.spec.parties if party not in session.attendance.failures)
         self._assign(Task.CONCLUDE, parties)
         if self.best is not None and self._best_is_another():
             send_weights(session, parties, BestWeights, self.best)
-        return self._figures()
-
-    def _figures(self) -> dict[str, Any]:
-        """What the report says of training."""
-        course = self.course
-        seconds, overhead = course.seconds or [0.0], course.overhead or [0.0]
-        found: dict[str, Any] = {
-            "rounds": course.trained,
-            "ended": course.ended or "all rounds are done (params.rounds)",
-            "loss": [None if math.isnan(loss) else loss for loss in course.loss],
-            "round_latency_seconds": _percentiles(seconds),
-            "round_overhead_seconds": _percentiles(overhead),
-            "members": course.members,
-            "missing": course.missing,
-            "left_out": self.cohort.reasons,
-        }
-        if self.watches:
-            found["best_model"] = course.best_model
-        if course.has_tests:
-            found["test_loss"] = course.test_loss
-        if course.has_tests and self.spec.params.loss != "mse":
-            found["test_correct"] = course.test_correct
-        if course.epsilon:
-            found["epsilon"] = course.epsilon
-        return found
 
 
 def send_weights(
@@ -308,7 +308,3 @@ def send_weights(
     """Send a model in pieces."""
     ranges = chunk_ranges(len(weights.blob), 1)
     session.send_stream(to, (kind(bytes(weights.blob[start:stop])) for start, stop in ranges), len(ranges))
-
-
-def _percentiles(seconds: Sequence[float]) -> dict[str, float]:
-    return {"p50": float(np.percentile(seconds, 50)), "p99": float(np.percentile(seconds, 99))}

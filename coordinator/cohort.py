@@ -5,13 +5,14 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Sequence
+from typing import Any
 
 import structlog
 
 from fedbus.averaging import in_order
 from fedbus.errors import JobFailed
 from fedbus.jobs import AverageJob
-from fedbus.messages import Abstained, EncryptedSum, Message, RevealRequest
+from fedbus.messages import Abstained, EncryptedSum, Message, Notice, RevealRequest
 from fedbus.session import Session
 
 log = structlog.get_logger()
@@ -50,6 +51,11 @@ class Cohort:
         self.reasons.update(failed)
         return tuple(party for party in self.spec.parties if party not in failed and party not in self._absent)
 
+    def tell(self, event: str, text: str, **fields: Any) -> None:
+        """Tell the log, and whoever watches the job."""
+        log.warning(event, job=self.session.job, **fields)
+        self.session.publish_event(Notice(text))
+
     def wait_for(self, least: int) -> tuple[str, ...]:
         """The present parties, once they are so many.
 
@@ -61,7 +67,7 @@ class Cohort:
             return len(self.present()) >= least or self._possible() < least
 
         if not enough():
-            log.warning("waiting for parties", job=self.session.job, absent=self.absent, least=least)
+            self._tell_wait(self.absent, least)
         if not self.session.attendance.wait_until(enough, self.spec.limits.silence) or self._possible() < least:
             raise JobFailed(self._too_few(least))
         return self.present()
@@ -105,7 +111,7 @@ class Cohort:
         """
         session, limits = self.session, self.spec.limits
         began = asked_at = time.monotonic()
-        attempt = 0
+        attempt, told = 0, False
         while True:
             there, open_ = self._sort(kind, asked)
             waited = time.monotonic() - began
@@ -114,6 +120,9 @@ class Cohort:
                 break
             if all(session.attendance.silence(party, began) >= limits.silence for party in open_):
                 break
+            if not told and waited >= self.spec.params.deadline:
+                told = True
+                self._tell_wait(open_, least)
             if time.monotonic() - asked_at >= limits.resend:
                 attempt, asked_at = attempt + 1, time.monotonic()
                 for party in open_:
@@ -124,11 +133,13 @@ class Cohort:
                 return len(now) + len(asked) - len(waiting) != known
 
             left = [limits.resend, limits.silence]
-            if len(there) >= least and waited < self.spec.params.deadline:
+            if waited < self.spec.params.deadline:
                 left.append(self.spec.params.deadline - waited)
             session.attendance.wait_until(changed, max(0.0, min(left)))
         if len(there) < least:
             self.excuse(asked)
+            for party in open_:
+                self.reasons[party] = f"gave no sign of life for {limits.silence:g} s (limits.silence)"
             raise JobFailed(self._too_few(least))
         if all_of:
             for party in open_:
@@ -156,6 +167,10 @@ class Cohort:
                 keyless.append(party)
             log.warning("a party abstains", job=session.job, party=party, reason=message.reason)
         return keyless
+
+    def _tell_wait(self, parties: Sequence[str], least: int) -> None:
+        text = f"waiting for {', '.join(parties)}: a round takes {least} of the {len(self.spec.parties)} parties"
+        self.tell("waiting for parties", text, parties=list(parties), least=least)
 
     def _possible(self) -> int:
         return len(self.spec.parties) - len(self.session.attendance.failures)

@@ -65,46 +65,42 @@ class Conductor:
         """
         record = self._record(session)
         if not record.state.final:
-            ended = self._ended(session, record)
-            if not self._enter_end(session, *ended):
+            report = {"job": session.job, "name": session.spec.name, "algorithm": session.spec.algorithm}
+            ended = self._ended(session, record, report)
+            if not self._enter_end(session, *ended, report):
                 return
         session.close()
         self._tell_end(session, self._record(session))
 
-    def _ended(self, session: Session, record: JobRecord) -> tuple[JobState, str, dict[str, Any] | None]:
-        """Conduct the job; how it ended."""
+    def _ended(self, session: Session, record: JobRecord, report: dict[str, Any]) -> tuple[JobState, str]:
+        """Conduct the job; how it ended. The report gets what is known of it, however it does."""
         if record.state is JobState.CANCELLING:
-            return JobState.CANCELLED, record.reason, None
+            return JobState.CANCELLED, record.reason
         try:
-            return JobState.SUCCEEDED, "", self._conduct(session)
+            self._conduct(session, report)
         except Cancelled as error:
-            return JobState.CANCELLED, str(error), None
+            return JobState.CANCELLED, str(error)
         except FedbusError as error:
-            return JobState.FAILED, str(error), None
+            return JobState.FAILED, str(error)
         except Exception as error:  # whatever went wrong, the job must end with a reason on all sides
             log.exception("internal error", job=session.job)
             reason = f"internal error at the coordinator ({type(error).__name__}); its log says more"
-            return JobState.FAILED, reason, None
+            return JobState.FAILED, reason
+        return JobState.SUCCEEDED, ""
 
-    def _conduct(self, session: Session) -> dict[str, Any]:
+    def _conduct(self, session: Session, report: dict[str, Any]) -> None:
         spec, began = session.spec, time.time()
         queues = [topology.job_queue(name, session.job) for name in spec.participants]
         # For as long as it takes: a broker that is down is a delay, not the end of a job.
         self._broker.declare([*queues, *(topology.control_queue(party) for party in spec.parties)], timeout=None)
         session.open()
-        joined = self._joined(session)
-        figures = _coordinate(spec)(session, self._engine)
+        report.update(self._joined(session))
+        _coordinate(spec)(session, self._engine, report)
         session.at(session.round + 1)
         results = _finished(session)
         sent = {party: figures_of["bytes_sent"] for party, figures_of in results.items()}
         memory = {party: figures_of["peak_memory_bytes"] for party, figures_of in results.items()}
-        return {
-            "job": session.job,
-            "name": spec.name,
-            "algorithm": spec.algorithm,
-            "state": JobState.SUCCEEDED.value,
-            **joined,
-            **figures,
+        report |= {
             **_told(spec, results),
             "bytes_sent": {**sent, session.party: session.bytes_sent},
             "peak_memory_bytes": {**memory, session.party: peak_memory()},
@@ -141,9 +137,9 @@ class Conductor:
         self._announce(session.job)
         return joined
 
-    def _enter_end(self, session: Session, state: JobState, reason: str, report: dict[str, Any] | None) -> bool:
+    def _enter_end(self, session: Session, state: JobState, reason: str, report: dict[str, Any]) -> bool:
         """Enter the end in the ledger, however long its disk is full; False where the process stops before that."""
-        report = report or {"job": session.job, "name": session.spec.name, "state": state.value, "reason": reason}
+        report |= {"state": state.value, **({"reason": reason} if reason else {})}
         attempt = 0
         while not self._stopping.is_set():
             try:
@@ -213,7 +209,7 @@ def _finished(session: Session) -> dict[str, dict[str, Any]]:
     return {party: session.recv(party, Finished).figures for party in parties}
 
 
-def _coordinate(spec: JobSpec) -> Callable[[Session, Engine], dict[str, Any]]:
+def _coordinate(spec: JobSpec) -> Callable[[Session, Engine, dict[str, Any]], None]:
     """The coordinator's part of a job's algorithm."""
     if isinstance(spec, LinearJob):
         return _SOLVERS[spec.params.solver]

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import math
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -43,7 +46,7 @@ class Course:
     seconds: list[float] = field(default_factory=list)
     calm: int = 0
 
-    def figures(self, final: Verdict) -> dict[str, Any]:
+    def figures(self, last: Verdict) -> dict[str, Any]:
         """What the report says of training."""
         p50, p99 = np.percentile(self.seconds, [50, 99]) if self.seconds else (0.0, 0.0)
         return {
@@ -51,9 +54,9 @@ class Course:
             "aligned_test_rows": self.test_rows,
             "rounds": len(self.losses),
             "epochs": len(self.epoch_losses),
-            "converged": final.converged,
-            "loss": self.losses,
-            "final_loss": final.loss,
+            "converged": last.converged,
+            "loss": [loss if math.isfinite(loss) else None for loss in self.losses],
+            "final_loss": last.loss,
             "round_latency_seconds": {"p50": float(p50), "p99": float(p99)},
         }
 
@@ -95,15 +98,22 @@ class Work:
         for party in self.session.spec.parties:
             self.session.send(party, message)
 
-    def end(self, loss: float) -> dict[str, Any]:
-        """Tell the parties the final loss, open the scores of held-out rows, and return the report's figures."""
-        final = Verdict(loss, stop=True, converged=self.verdict.converged)
-        self.tell(final)
+    @contextlib.contextmanager
+    def reporting(self, figures: dict[str, Any]) -> Iterator[None]:
+        """Enter what the report says of training, however it ends."""
+        try:
+            yield
+        finally:
+            figures.update(self.course.figures(self.verdict))
+
+    def end(self, loss: float) -> None:
+        """Tell the parties the final loss, and open the scores of held-out rows."""
+        self.verdict = Verdict(loss, stop=True, converged=self.verdict.converged)
+        self.tell(self.verdict)
         if self.course.test_rows:
             self.session.at(self.session.round + 1)
             vectors, rows = self.vectors, self.course.test_rows
             vectors.serve(self.session.guest, MaskedScores, self.private, rows, vectors.score_bits)
-        return self.course.figures(final)
 
 
 def begin(session: Session, engine: Engine) -> Work:

@@ -33,8 +33,11 @@ from fedbus.session import Session
 _LEAST_GAIN = 2.0**-70
 
 
-def coordinate(session: Session, engine: Engine) -> dict[str, Any]:
-    """The coordinator's part; returns the report's figures on training.
+def coordinate(session: Session, engine: Engine, figures: dict[str, Any]) -> None:
+    """The coordinator's part.
+
+    Args:
+        figures: gets what the report says of training, however the job ends.
 
     Raises:
         JobFailed: the columns depend on each other so much that the method cannot go on.
@@ -43,15 +46,16 @@ def coordinate(session: Session, engine: Engine) -> dict[str, Any]:
     work = begin(session, engine)
     layout = gram.plan(session.linear, work.course.rows, work.course.columns)
     unit = gram.label_unit(work.course.score_bits)
-    if not work.solver:
-        _cross(work, layout, unit)
-    while not work.verdict.stop:
-        session.at(PASS_ROUND + len(work.course.losses) + 1)
-        _round(work, layout, unit)
-    session.at(session.round + 1)
-    (twice,) = _sums(work, 1)
-    # A difference of numbers that are equal where the fit is perfect.
-    return work.end(max(0.0, twice) / 2 * unit**2)
+    with work.reporting(figures):
+        if not work.solver:
+            _cross(work, layout, unit)
+        while not work.verdict.stop:
+            session.at(PASS_ROUND + len(work.course.losses) + 1)
+            _round(work, layout, unit)
+        session.at(session.round + 1)
+        (twice,) = _sums(work, 1)
+        # A difference of numbers that are equal where the fit is perfect.
+        work.end(max(0.0, twice) / 2 * unit**2)
 
 
 def _cross(work: Work, layout: Plan, unit: float) -> None:

@@ -74,6 +74,7 @@ class EncryptedSums:
         if told is None:
             session.send(asked, order)
         there = cohort.gather(MaskKeys, asked, cohort.spec.min_clients)
+        cohort.excuse(asked)
         # Whoever has the key deals it; the first of them all makes it.
         names = told.names if told else tuple(sorted(there, key=lambda party: party not in self._names))
         given = {party: session.recv(party, MaskKeys) for party in names}

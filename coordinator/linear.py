@@ -23,8 +23,11 @@ from fedbus.session import Session
 _DIVERGED = 1e6
 
 
-def coordinate(session: Session, engine: Engine) -> dict[str, Any]:
-    """The coordinator's part; returns the report's figures on training.
+def coordinate(session: Session, engine: Engine, figures: dict[str, Any]) -> None:
+    """The coordinator's part.
+
+    Args:
+        figures: gets what the report says of training, however the job ends.
 
     Raises:
         JobFailed: training diverged.
@@ -32,21 +35,22 @@ def coordinate(session: Session, engine: Engine) -> dict[str, Any]:
     """
     work = begin(session, engine)
     params, course, vectors = session.linear.params, work.course, work.vectors
-    while not work.verdict.stop:
-        session.at(ALIGNMENT_ROUND + len(course.losses) + 1)
-        started = time.monotonic()
-        spans = batches(course.rows, params.batch_size)
-        start, stop = spans[len(course.losses) % len(spans)]
-        loss = _open_loss(work, stop - start)
-        with session.phase("decrypt"):
-            for party in session.spec.parties:
-                vectors.serve(party, MaskedGradient, work.private, course.columns[party], vectors.gradient_bits)
-        work.verdict = judge(course, loss, params)
-        work.tell(work.verdict)
-        work.publish(time.monotonic() - started)
-        work.checkpoint()
-    session.at(session.round + 1)
-    return work.end(_open_loss(work, course.rows))
+    with work.reporting(figures):
+        while not work.verdict.stop:
+            session.at(ALIGNMENT_ROUND + len(course.losses) + 1)
+            started = time.monotonic()
+            spans = batches(course.rows, params.batch_size)
+            start, stop = spans[len(course.losses) % len(spans)]
+            loss = _open_loss(work, stop - start)
+            with session.phase("decrypt"):
+                for party in session.spec.parties:
+                    vectors.serve(party, MaskedGradient, work.private, course.columns[party], vectors.gradient_bits)
+            work.verdict = judge(course, loss, params)
+            work.tell(work.verdict)
+            work.publish(time.monotonic() - started)
+            work.checkpoint()
+        session.at(session.round + 1)
+        work.end(_open_loss(work, course.rows))
 
 
 def judge(course: Course, loss: float, params: LinearParams) -> Verdict:

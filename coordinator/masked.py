@@ -115,6 +115,7 @@ class MaskedSums:
         """Who has answered; the same as before a restart where others were told already."""
         decided = self._session.decided(next_order, self._session.round + 1)
         there = self._cohort.gather(kind, decided.names if decided else asked, least)
+        self._cohort.excuse(asked)
         return decided.names if decided else there
 
     def _tell(self, parties: Sequence[str], order: Message) -> None:

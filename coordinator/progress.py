@@ -39,6 +39,8 @@ class Course:
         calm: rounds since then.
         ended: why training ended.
         epsilon: of each training round, what is spent of the privacy budget.
+        took_part: in how many training rounds each party's update was.
+        without: whose update the last of them were without, though they were to be in it.
     """
 
     columns: tuple[str, ...]
@@ -62,6 +64,8 @@ class Course:
     calm: int = 0
     ended: str = ""
     epsilon: list[float] = field(default_factory=list)
+    took_part: dict[str, int] = field(default_factory=dict)
+    without: list[str] = field(default_factory=list)
 
     @classmethod
     def begin(cls, spec: AverageJob, described: dict[str, Described]) -> Course:
@@ -86,7 +90,9 @@ class Course:
         rows = {party: message.rows for party, message in described.items()}
         test_rows = {party: message.test_rows for party, message in described.items()}
         zeros, ones = np.zeros(len(columns)), np.ones(len(columns))
-        return cls(columns, [int(exponent) for exponent in exponents], rows, test_rows, zeros, ones)
+        course = cls(columns, [int(exponent) for exponent in exponents], rows, test_rows, zeros, ones)
+        course.took_part = dict.fromkeys(spec.parties, 0)
+        return course
 
     def to_map(self) -> dict[str, Any]:
         """For a checkpoint."""
@@ -146,6 +152,30 @@ class Course:
         if patience is not None and self.calm >= patience:
             self.ended = f"no better loss for {patience} rounds (params.patience)"
         return False
+
+    def figures(self, spec: AverageJob) -> dict[str, Any]:
+        """What the report says of training."""
+        found: dict[str, Any] = {
+            "rounds": self.trained,
+            "ended": self.ended or "all rounds are done (params.rounds)",
+            "loss": [None if math.isnan(loss) else loss for loss in self.loss],
+            "round_latency_seconds": _percentiles(self.seconds),
+            "round_overhead_seconds": _percentiles(self.overhead),
+            "members": self.members,
+            "missing": self.missing,
+            "took_part": self.took_part,
+        }
+        if self.has_tests:
+            found["test_loss"] = self.test_loss
+        if self.has_tests and spec.params.loss != "mse":
+            found["test_correct"] = self.test_correct
+        if self.epsilon:
+            found["epsilon"] = self.epsilon
+        return found
+
+
+def _percentiles(seconds: list[float]) -> dict[str, float]:
+    return {"p50": float(np.percentile(seconds or [0.0], 50)), "p99": float(np.percentile(seconds or [0.0], 99))}
 
 
 def _differ(one: str, columns: tuple[str, ...], other: str, columns_of_other: tuple[str, ...]) -> str:

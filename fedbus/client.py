@@ -22,7 +22,7 @@ from fedbus import codec, jobs, topology
 from fedbus.broker.base import Broker, Delivery, Outgoing
 from fedbus.errors import ConfigError, ConnectionLost, DecodeError, JobFailed, Unroutable
 from fedbus.jobs import COORDINATOR, UNKNOWN, JobSpec, JobState
-from fedbus.messages import Cancel, Envelope, Progress, Query, StateChanged, Submit
+from fedbus.messages import Cancel, Envelope, Event, Query, StateChanged, Submit
 
 CONFIRM_SECONDS = 30.0
 _CHECK_SECONDS = 1.0
@@ -82,7 +82,7 @@ class Client:
 
     def watch(
         self, job: str, timeout: float | None = None, check: Callable[[], object] | None = None
-    ) -> Iterator[StateChanged | Progress]:
+    ) -> Iterator[Event]:
         """A job's events, from its present state to its end.
 
         Args:
@@ -150,13 +150,13 @@ class Client:
         outgoing = Outgoing(topology.JOBS, key, codec.encode(envelope), secrets.token_hex(16))
         return self._broker.publish(outgoing, wait=wait)
 
-    def _next(self, job: str) -> StateChanged | Progress | None:
+    def _next(self, job: str) -> Event | None:
         """The next event of a job; None where none comes for a while."""
         deadline = time.monotonic() + _CHECK_SECONDS
         while (left := deadline - time.monotonic()) > 0:
             with contextlib.suppress(queue.Empty):
                 envelope = self._events.get(timeout=left)
-                if envelope.job == job and isinstance(envelope.payload, StateChanged | Progress):
+                if envelope.job == job and isinstance(envelope.payload, Event):
                     return envelope.payload
         return None
 

@@ -12,7 +12,7 @@ from rich.spinner import Spinner
 from rich.table import Table
 from rich.text import Text
 
-from fedbus.messages import Progress, StateChanged
+from fedbus.messages import Event, Notice, Progress, StateChanged
 from fedbus.report import curve, print_facts
 
 
@@ -50,16 +50,18 @@ class Display:
         else:
             self._line(text)
 
-    def show(self, event: StateChanged | Progress) -> None:
+    def show(self, event: Event) -> None:
         """Show an event."""
         if isinstance(event, Progress):
             self._progress = event
             shown = event.loss if event.test_loss is None else event.test_loss
             if not math.isnan(shown):
                 self._losses.append(shown)
-        else:
+        elif isinstance(event, StateChanged):
             self._state = f"{event.state}{': ' + event.reason if event.reason else ''}"
-        if self._console.is_terminal:
+        if isinstance(event, Notice):
+            self._line(event.text)
+        elif self._console.is_terminal:
             self._live.update(self._view())
         elif isinstance(event, StateChanged):
             self._line(self._state)

@@ -79,7 +79,7 @@ def _coefficients(report: dict[str, Any]) -> Table:
 def _average_facts(report: dict[str, Any]) -> list[tuple[str, str]]:
     rows = ", ".join(f"{party} {count['train']:,}" for party, count in report["rows"].items())
     overhead, latency = report["round_overhead_seconds"], report["round_latency_seconds"]
-    missing = sum(report["missing"])
+    took_part, rounds = report["took_part"], report["rounds"]
     facts = [
         ("job", f"{report['job']} {report['state']} after {report['seconds']:.1f} s"),
         ("rows", rows),
@@ -91,15 +91,18 @@ def _average_facts(report: dict[str, Any]) -> list[tuple[str, str]]:
             facts.append((name, f"{losses[0]:.6g} at first, {losses[-1]:.6g} at the end  {curve(losses)}"))
     if report.get("epsilon"):
         facts.append(("privacy", f"epsilon {report['epsilon'][-1]:.4g} spent"))
+    if report.get("test_correct") and "test" not in report:
+        first, last = report["test_correct"][0], report["test_correct"][-1]
+        facts.append(("accuracy, test", f"{first:.5g} at first, {last:.5g} at the end"))
     for key, name in (("test", "test"), ("pooled_test", "pooled, test")):
         if key in report:
             facts.append((name, ", ".join(f"{label} {value:.5g}" for label, value in report[key].items())))
     if "max_weight_difference" in report:
         difference = f"{report['max_weight_difference']:.2e} at most between weights"
         facts.append(("difference", f"{difference}, from federated averaging in one process"))
-    if missing or report["left_out"]:
-        away = "; ".join(f"{party} {reason}" for party, reason in report["left_out"].items())
-        facts.append(("missing", f"{missing} updates in all; last reasons: {away}"))
+    if any(count < rounds for count in took_part.values()):
+        facts.append(("took part", ", ".join(f"{party} in {count:,} rounds" for party, count in took_part.items())))
+    facts += [("left out", f"{party}, last because: {reason}") for party, reason in report["left_out"].items()]
     if clipped := sum(report["clipped"].values()):
         facts.append(("clipped", f"{clipped:,} entries of updates (params.clip_range)"))
     facts += [

@@ -28,7 +28,7 @@ from fedbus.crypto.engine import Engine
 from fedbus.errors import ConfigError, FedbusError, JobFailed, StoreError
 from fedbus.identity import Identity
 from fedbus.jobs import AverageJob, JobSpec, JobState
-from fedbus.messages import Progress, StateChanged
+from fedbus.messages import Event, StateChanged
 from fedbus.process import Factory, S
 from fedbus.settings import CoordinatorSettings, PartySettings
 from fedbus.store import Store
@@ -40,7 +40,7 @@ _END_SECONDS = 10.0
 _ROSTER = "roster.toml"
 _TRUST = ("identity", "roster")
 
-Watch = Callable[[StateChanged | Progress], None]
+Watch = Callable[[Event], None]
 Note = Callable[[str], object]
 Submit = Callable[[Path], str]
 Check = Callable[[], None]
@@ -95,7 +95,7 @@ def run(
             raise
     if report["state"] == "succeeded":
         report.update(roles.compare(spec, report["job"], parties))
-        if any(report.get("missing", [])):
+        if any(rounds < report["rounds"] for rounds in report.get("took_part", {}).values()):
             # Plain averaging of all parties is another course then.
             report.pop("max_weight_difference", None)
     return report
@@ -132,7 +132,7 @@ def introduce(parties: Sequence[PartySettings], folder: Path) -> list[PartySetti
 
 
 def _follow(client: Client, job: str, watch: Watch, check: Check) -> dict[str, Any]:
-    last: StateChanged | Progress | None = None
+    last: Event | None = None
     for last in client.watch(job, check=check):
         watch(last)
     if not isinstance(last, StateChanged):

@@ -43,8 +43,10 @@ from fedbus.messages.jobs import (
     Accepted,
     Alive,
     Cancel,
+    Event,
     Failed,
     Finished,
+    Notice,
     Outcome,
     Progress,
     Query,
@@ -90,6 +92,7 @@ __all__ = [
     "EncryptedSum",
     "EncryptedUpdate",
     "Envelope",
+    "Event",
     "Failed",
     "Finished",
     "Forward",
@@ -102,6 +105,7 @@ __all__ = [
     "MaskedScores",
     "MaskedUpdate",
     "Message",
+    "Notice",
     "Opened",
     "OpenedSum",
     "Outcome",
@@ -132,7 +136,8 @@ __all__ = [
 KINDS: dict[str, type[Message]] = {
     cls.kind: cls
     for cls in (
-        *(Submit, Query, Cancel, Start, Outcome, Accepted, Failed, Finished, Resend, Alive, StateChanged, Progress),
+        *(Submit, Query, Cancel, Start, Outcome, Accepted, Failed, Finished, Resend, Alive),
+        *(StateChanged, Progress, Notice),
         *(AlignmentOffer, BlindedIds, DoublyBlindedIds, CommonRows, Aligned),
         *(PackedRows, MaskedBlock, BlockRows, BlockColumns, Block, RightSide, CrossProduct),
         *(ScalarShare, EncryptedScalars, Step, Turn),

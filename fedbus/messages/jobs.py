@@ -107,6 +107,14 @@ class StateChanged(Message):
 
 
 @dataclass(frozen=True, slots=True)
+class Notice(Message):
+    """What whoever watches should know of a job that goes on: who is missing, and why."""
+
+    kind: ClassVar[str] = "notice"
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
 class Progress(Message):
     """A training round is done.
 
@@ -120,3 +128,7 @@ class Progress(Message):
     loss: float
     seconds: float
     test_loss: float | None = None
+
+
+# What a client is told of a job.
+Event = StateChanged | Progress | Notice

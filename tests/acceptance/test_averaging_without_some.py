@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import threading
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from fedbus.messages import Assignment, PeerKeys, PeerShares
+from fedbus.messages import Assignment, Event, PeerKeys, PeerShares, StateChanged
 from parties.average import Member
 from parties.homomorphic import Encryption
 from parties.masked import Masking
@@ -46,6 +47,35 @@ def test_a_party_that_missed_the_shares_gets_new_ones(tmp_path: Path, monkeypatc
     assert report["missing"] == [0] * 4
 
 
+def test_too_few_parties_are_named_while_they_are_waited_for_and_at_the_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows, contribute = synthetic(tmp_path, deadline=0.5), Member._contribute
+    rows.limits = {"silence": 3, "resend": 1}
+    over = threading.Event()
+
+    def silent(self: Member, order: Assignment) -> None:
+        if order.task == "train" and order.number == 2 and self.session.party != "bob":
+            # Nothing is heard of it any more: a process that is held would do the same.
+            self.session._post._subscription.cancel()  # type: ignore[union-attr]
+            over.wait(60)
+        contribute(self, order)
+
+    def watch(event: Event) -> None:
+        if isinstance(event, StateChanged) and event.state == "failed":
+            over.set()
+
+    monkeypatch.setattr(Member, "_contribute", silent)
+    rows.watch = watch
+    report = rows.run()
+    assert rows.notices == ["waiting for alice, carol: a round takes 2 of the 3 parties"]
+    assert report["state"] == "failed"
+    assert "alice: gave no sign of life for 3 s (limits.silence); carol: gave no" in report["reason"]
+    # What was reached is told all the same.
+    assert report["rounds"] == len(report["loss"]) == 2
+    assert report["took_part"] == {"bob": 2, "alice": 2, "carol": 2}
+
+
 def test_another_party_deals_the_key(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     rows = synthetic(tmp_path, aggregation="paillier", key_bits=512, insecure_for_tests=True, deadline=0.5)
     deal = Encryption.deal
@@ -65,4 +95,6 @@ def test_training_goes_on_with_a_fraction_of_the_parties(tmp_path: Path) -> None
     assert report["state"] == "succeeded", report
     assert report["members"] == [3] * 6
     assert report["missing"] == [0] * 6
+    assert sum(report["took_part"].values()) == 3 * 6
+    assert rows.notices == []
     assert report["test_loss"][-1] < report["test_loss"][0]

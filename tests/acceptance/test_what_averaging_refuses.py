@@ -105,6 +105,9 @@ def test_a_network_that_diverges_at_one_party_leaves_that_party_out(
     assert report["state"] == "succeeded", report
     assert report["missing"] == [0, 0, 1, 0]
     assert report["left_out"] == {"carol": "training diverged: loss is not finite"}
+    assert report["took_part"] == {"bob": 4, "alice": 4, "carol": 3}
+    diverged = "round 3 and later ones are without carol: training diverged: loss is not finite"
+    assert rows.notices == [diverged, "carol takes part again"]
 
 
 def test_a_network_that_diverges_at_all_parties_ends_the_job(tmp_path: Path) -> None:
@@ -138,6 +141,9 @@ def test_shares_of_another_window(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     assert report["state"] == "succeeded", report
     assert report["members"] == [2] * 4
     assert "a secret of carol for bob is not" in report["left_out"]["bob"]
+    # Nobody who reads the report, or follows the job, takes it for a model of all rows.
+    assert report["took_part"] == {"bob": 0, "alice": 4, "carol": 4}
+    assert [text for text in rows.notices if "round 1 and later ones are without bob: what came as a secret of" in text]
 
 
 def test_what_the_coordinator_receives_of_one_party_is_uniform(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

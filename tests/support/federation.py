@@ -15,7 +15,7 @@ from fedbus.batching import batches
 from fedbus.broker.base import Broker
 from fedbus.crypto.engine import Engine
 from fedbus.jobs import JobSpec
-from fedbus.messages import Progress, StateChanged
+from fedbus.messages import Event
 from fedbus.settings import PartySettings, load_party
 from fedbus.store import Store
 from fedbus.store_records import Checkpoint
@@ -42,7 +42,7 @@ class Federation:
     test: str = ""
     params: dict[str, Any] = field(default_factory=dict)
     limits: dict[str, Any] = field(default_factory=dict)
-    events: list[StateChanged | Progress] = field(default_factory=list)
+    events: list[Event] = field(default_factory=list)
 
     @property
     def job_file(self) -> Path:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ import numpy as np
 from fedbus import codec, jobs, simulate
 from fedbus.identity import Identity
 from fedbus.jobs import AverageJob
-from fedbus.messages import Progress, StateChanged
+from fedbus.messages import Event, Notice
 from fedbus.settings import PartySettings, load_party
 from fedbus.store import Store
 from fedbus.weights import Weights
@@ -30,6 +31,8 @@ class Rows:
     Attributes:
         params, strategy, data: sections of the job file; values are written as TOML writes them.
         more: lines of the job file after these.
+        events: what a client was told of the job.
+        watch: called with each of them.
     """
 
     folder: Path
@@ -42,7 +45,12 @@ class Rows:
     data: dict[str, Any] = field(default_factory=dict)
     limits: dict[str, Any] = field(default_factory=dict)
     more: str = ""
-    events: list[StateChanged | Progress] = field(default_factory=list)
+    events: list[Event] = field(default_factory=list)
+    watch: Callable[[Event], object] | None = None
+
+    @property
+    def notices(self) -> list[str]:
+        return [event.text for event in self.events if isinstance(event, Notice)]
 
     @property
     def job_file(self) -> Path:
@@ -66,7 +74,13 @@ class Rows:
     def run(self, broker: str = "memory") -> dict[str, Any]:
         """The job's report."""
         self.write_job()
-        return simulate.run(self.job_file, self.files, broker, ROLES, self.events.append)
+
+        def watch(event: Event) -> None:
+            self.events.append(event)
+            if self.watch is not None:
+                self.watch(event)
+
+        return simulate.run(self.job_file, self.files, broker, ROLES, watch)
 
     def spec(self) -> AverageJob:
         spec = jobs.load(self.write_job())
