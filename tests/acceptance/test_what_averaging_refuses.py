@@ -17,7 +17,7 @@ from fedbus.identity import Identity
 from fedbus.messages import Assignment, MaskedUpdate
 from parties import channels, training
 from parties.masked import Masking
-from rows import Rows, boston, synthetic
+from rows import Rows, synthetic
 
 
 def failed(rows: Rows, *words: str) -> None:
@@ -44,12 +44,6 @@ def test_parties_that_differ_in_their_columns(tmp_path: Path) -> None:
 def test_labels_that_are_no_classes(tmp_path: Path) -> None:
     rows = synthetic(tmp_path, loss="bce")
     failed(rows, "labels are no class")
-
-
-def test_outputs_that_do_not_fit_the_loss(tmp_path: Path) -> None:
-    rows = boston(tmp_path, rounds=1)
-    rows.layers = "[{ linear = 3 }]"
-    failed(rows, "output")
 
 
 def test_an_aggregation_that_the_policy_does_not_allow(tmp_path: Path) -> None:
@@ -178,6 +172,9 @@ def test_a_job_that_contradicts_itself(tmp_path: Path) -> None:
         ({"aggregation": "plain"}, {"name": "krum"}, "takes at least 5 parties"),
         ({}, {"momentum": 0.5}, "belongs to fedavgm"),
         ({"loss": "msee"}, {}, "did you mean 'mse'?"),
+        ({"loss": "cross_entropy"}, {}, "job.toml: model.layers: 1 output and the loss is cross_entropy"),
+        ({"key_bits": 2048}, {}, "params.key_bits: belongs to aggregation 'paillier', this is 'masked'"),
+        ({"insecure_for_tests": True}, {}, "params.insecure_for_tests: belongs to aggregation 'paillier'"),
     ]
     for params, strategy, words in cases:
         rows = synthetic(tmp_path, **params)
@@ -192,7 +189,7 @@ def test_a_job_that_contradicts_itself(tmp_path: Path) -> None:
     ("change", "error", "words"),
     [
         ({"params": {"loss": "bce"}}, DataError, "labels are no class"),
-        ({"layers": "[{ linear = 2 }]"}, JobRefused, "2 outputs"),
+        ({"layers": "[{ linear = 2 }]"}, ConfigError, r"job\.toml: model\.layers: 2 outputs and the loss is mse"),
         ({"data": {"as_is": ["agee"]}}, JobRefused, "'agee'"),
         ({"more": "[privacy]\nnoise_multiplier = 1.0\nepsilon = 1.0\ndelta = 0.5\n"}, JobRefused, "privacy.delta"),
     ],
