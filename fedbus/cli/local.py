@@ -74,6 +74,7 @@ def check_policy(file: Path, party: PartySettings, own: Tables, spec: JobSpec) -
         policy.check_job(spec)
         if isinstance(spec, AverageJob):
             policy.check_average(spec)
+            policy.check_rows(rows)
             _check_average(party, own, spec)
         elif isinstance(spec, LinearJob):
             params = spec.params

@@ -17,7 +17,7 @@ from fedbus.identity import Identity
 from fedbus.messages import Assignment, MaskedUpdate
 from parties import channels, training
 from parties.masked import Masking
-from rows import Rows, synthetic
+from rows import Rows, synthetic, write_party
 
 
 def failed(rows: Rows, *words: str) -> None:
@@ -32,6 +32,17 @@ def test_a_party_without_rows(tmp_path: Path) -> None:
     file = tmp_path / "carol_rows.csv"
     file.write_text(file.read_text().splitlines()[0] + "\n")
     failed(rows, "carol", "no data rows")
+
+
+def test_a_party_with_fewer_rows_than_its_policy_asks_for(tmp_path: Path) -> None:
+    # Carol has the most rows, and fewer held-out ones than she asks of those that she trains on.
+    rows = synthetic(tmp_path, rounds=1)
+    write_party(tmp_path, "carol", extra="[policy]\nmin_rows = 32\n")
+    assert rows.run()["state"] == "succeeded"
+    write_party(tmp_path, "carol", extra="[policy]\nmin_rows = 33\n")
+    failed(rows, "carol: this party has 32 rows to train on", "(`min_rows`)")
+    with pytest.raises(JobRefused, match=r"carol\.toml: .* 33 \(`min_rows`\)"):
+        check(rows.write_job(), rows.files)
 
 
 def test_parties_that_differ_in_their_columns(tmp_path: Path) -> None:
