@@ -49,7 +49,10 @@ def test_parties_that_differ_in_their_columns(tmp_path: Path) -> None:
     rows = synthetic(tmp_path)
     file = tmp_path / "alice.toml"
     file.write_text(file.read_text().replace('id = "id"', 'id = "id"\ncolumns = ["b", "a", "c"]'))
-    failed(rows, "column 1 is 'a' at bob and 'b' at alice", "`columns` in the party files")
+    differs = "column 1 is 'a' at bob and carol, 'b' at alice; rename it, or choose .* by `columns` in the party files"
+    failed(rows, "column 1 is 'a' at bob and carol, 'b' at alice", "`columns` in the party files")
+    with pytest.raises(JobRefused, match=differs):
+        check(rows.write_job(), rows.files)
 
 
 def test_labels_that_are_no_classes(tmp_path: Path) -> None:
@@ -91,7 +94,7 @@ def test_a_party_that_is_not_on_the_roster(tmp_path: Path) -> None:
     rows.introduce()
     roster = tmp_path / "roster.toml"
     roster.write_text("\n".join(line for line in roster.read_text().splitlines() if not line.startswith("carol")))
-    failed(rows, "no key of carol")
+    failed(rows, "no key of carol, which takes part in the job")
 
 
 def test_a_network_that_diverges_at_one_party_leaves_that_party_out(
@@ -201,7 +204,11 @@ def test_a_job_that_contradicts_itself(tmp_path: Path) -> None:
     [
         ({"params": {"loss": "bce"}}, DataError, "labels are no class"),
         ({"layers": "[{ linear = 2 }]"}, ConfigError, r"job\.toml: model\.layers: 2 outputs and the loss is mse"),
-        ({"data": {"as_is": ["agee"]}}, JobRefused, "'agee'"),
+        (
+            {"data": {"as_is": ["aa"]}},
+            ConfigError,
+            r"job\.toml: data\.as_is: there is no column 'aa'; did you mean 'a'",
+        ),
         ({"more": "[privacy]\nnoise_multiplier = 1.0\nepsilon = 1.0\ndelta = 0.5\n"}, JobRefused, "privacy.delta"),
     ],
 )
@@ -220,5 +227,5 @@ def test_check_holds_the_identity_against_the_roster(tmp_path: Path) -> None:
     rows.introduce()
     check(rows.write_job(), rows.files)
     (tmp_path / "roster.toml").write_text(f'[parties]\nbob = "{Identity.load(tmp_path / "bob.key").public}"\n')
-    with pytest.raises(ConfigError, match="no key of alice, carol"):
+    with pytest.raises(ConfigError, match="no key of alice and carol, which take part in the job"):
         check(rows.write_job(), rows.files[:1])
