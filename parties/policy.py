@@ -23,8 +23,8 @@ class Policy(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
         models: "module:callable" of networks that a job may name as its factory; they run in this party's process.
         min_parties: of a job of federated averaging, and of each of its sums; where there are two, each can subtract
             itself from the sum.
-        min_rows: with fewer rows of its own to train on the party leaves a job of federated averaging: an update of a few
-            rows tells about each of them. Held-out rows are not counted.
+        min_rows: with fewer rows of its own to train on the party leaves a job of federated averaging: an update of a
+            few rows tells about each of them. Held-out rows are not counted.
         min_aligned_rows: with fewer rows in common the party leaves the job: a model of a few rows tells about each
             of them. Held-out rows too.
         min_batch_rows: with fewer rows in a batch the party leaves the job: a gradient is a sum over them.

@@ -128,7 +128,14 @@ def test_a_batch_has_more_rows_than_a_round_has_equations_whatever_the_policy() 
 
 
 @pytest.mark.parametrize(
-    "fields", [{"min_aligned_row": 5}, {"min_rows": 0}, {"min_aligned_rows": 0}, {"min_batch_rows": 0}, {"insecure_for_tests": "no"}]
+    "fields",
+    [
+        {"min_aligned_row": 5},
+        {"min_rows": 0},
+        {"min_aligned_rows": 0},
+        {"min_batch_rows": 0},
+        {"insecure_for_tests": "no"},
+    ],
 )
 def test_a_misspelt_or_senseless_setting_is_no_policy(fields: dict[str, object]) -> None:
     with pytest.raises(msgspec.ValidationError):
