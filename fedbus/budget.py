@@ -121,21 +121,21 @@ def spending(spec: AverageJob, rows: Mapping[str, int]) -> Spending:
     """
     assert spec.privacy is not None  # noqa: S101  # otherwise there is no budget
     params, privacy = spec.params, spec.privacy
-    budgets = {count: Budget(privacy, params.batch_size, [count], params.local_epochs) for count in set(rows.values())}
-    within = {count: budget.affordable(params.rounds) for count, budget in budgets.items()}
-    rounds = min(within.values())
+    whole = Budget(privacy, params.batch_size, list(rows.values()), params.local_epochs)
+    rounds = whole.affordable(params.rounds)
     # After one round more where there is one: that is what ends training.
     tried = min(rounds + 1, params.rounds)
-    party = max(rows, key=lambda name: budgets[rows[name]].epsilon_after(tried))
+    alone = {count: Budget(privacy, params.batch_size, [count], params.local_epochs) for count in rows.values()}
+    party = max(rows, key=lambda name: alone[rows[name]].epsilon_after(tried))
     if not rounds:
         count, passes = rows[party], f", {params.local_epochs} times over," if params.local_epochs > 1 else ""
         raise JobRefused(
             f"the privacy budget does not allow one round: {count} rows at {party} in batches of {params.batch_size}"
-            f"{passes} spend an epsilon of {budgets[count].epsilon_after(1):.3g} in the first, and privacy.epsilon is "
+            f"{passes} spend an epsilon of {whole.epsilon_after(1):.3g} in the first, and privacy.epsilon is "
             f"{privacy.epsilon:g}; raise privacy.noise_multiplier or privacy.epsilon, lower params.batch_size or "
             "params.local_epochs, or have more rows"
         )
-    return Spending(rounds, max(budget.epsilon_after(rounds) for budget in budgets.values()), party)
+    return Spending(rounds, whole.epsilon_after(rounds), party)
 
 
 def _courses(batch_size: int, rows: Sequence[int], local_epochs: int) -> list[tuple[float, int]]:

@@ -25,9 +25,14 @@ def rows(tmp_path: Path) -> Rows:
 
 
 def run(rows: Rows, command: str, *options: str, files: int = 3) -> Any:
-    """What a command prints; its error is raised."""
+    """What a command prints of a job and the files of its first parties; its error is raised."""
+    rows.write_job()
     named = [word for file in rows.files[:files] for word in ("--party", str(file))]
-    result = CliRunner().invoke(app, [command, str(rows.write_job()), *named, *options])
+    return invoke(command, str(rows.job_file), *named, *options)
+
+
+def invoke(*arguments: str) -> Any:
+    result = CliRunner().invoke(app, list(arguments))
     if result.exception is not None:
         raise result.exception
     return result
@@ -89,6 +94,18 @@ def test_a_file_without_identity_says_what_to_do(rows: Rows) -> None:
         assert f"run `fedbus identity {rows.files[0]}`" in noted
     rows.introduce()
     assert "identity" not in run(rows, "check").stderr
+
+
+@pytest.mark.parametrize("command", ["check", "submit"])
+def test_outputs_that_do_not_fit_the_loss_are_an_error_of_the_job_file(rows: Rows, command: str) -> None:
+    rows.params["loss"], rows.layers = "bce", "[{ linear = 2 }]"
+    with pytest.raises(ConfigError, match=r"model\.layers: 2 outputs and the loss is bce, which takes 1") as caught:
+        rows.spec()
+    # Before a party file is opened, or a broker asked for.
+    with pytest.raises(ConfigError) as told:
+        invoke(command, str(rows.job_file))
+    assert str(told.value) == str(caught.value)
+    assert str(told.value).startswith(str(rows.job_file))
 
 
 def test_the_same_party_twice(rows: Rows) -> None:
