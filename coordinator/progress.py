@@ -10,6 +10,7 @@ import numpy as np
 
 from fedbus import averaging
 from fedbus.averaging import Task
+from fedbus.columns import check_as_is, check_same
 from fedbus.errors import JobRefused
 from fedbus.jobs import AverageJob
 from fedbus.messages import Described
@@ -74,18 +75,14 @@ class Course:
         Raises:
             JobRefused: the parties differ in their columns, or one has no rows.
         """
-        first = spec.parties[0]
-        columns = described[first].columns
+        check_same({party: message.columns for party, message in described.items()})
+        columns = described[spec.parties[0]].columns
         for party, message in described.items():
-            if message.columns != columns:
-                raise JobRefused(_differ(first, columns, party, message.columns))
             if not (0 < message.rows <= _MOST_ROWS and 0 <= message.test_rows <= _MOST_ROWS):
                 raise JobRefused(f"{party} has no rows to train on, or more than there can be")
             if len(message.exponents) != len(columns) or not all(abs(each) <= _EXPONENT for each in message.exponents):
                 raise JobRefused(f"{party} describes columns with exponents that no double has")
-        unknown = [name for name in spec.data.as_is if name not in columns]
-        if unknown:
-            raise JobRefused(f"data.as_is: the parties have no column {unknown[0]!r}")
+        check_as_is(spec.data.as_is, columns)
         exponents = np.max([message.exponents for message in described.values()], axis=0)
         rows = {party: message.rows for party, message in described.items()}
         test_rows = {party: message.test_rows for party, message in described.items()}
@@ -176,11 +173,3 @@ class Course:
 
 def _percentiles(seconds: list[float]) -> dict[str, float]:
     return {"p50": float(np.percentile(seconds or [0.0], 50)), "p99": float(np.percentile(seconds or [0.0], 99))}
-
-
-def _differ(one: str, columns: tuple[str, ...], other: str, columns_of_other: tuple[str, ...]) -> str:
-    remedy = "choose the same ones in the same order by `columns` in the party files"
-    for number, (a, b) in enumerate(zip(columns, columns_of_other, strict=False), 1):
-        if a != b:
-            return f"column {number} is {a!r} at {one} and {b!r} at {other}; {remedy}"
-    return f"{one} has {len(columns)} columns and {other} {len(columns_of_other)}; {remedy}"

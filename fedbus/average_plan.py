@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from fedbus.averaging import Task, packs, plan
+from fedbus.budget import Spending, spending
 from fedbus.errors import ConfigError
 from fedbus.jobs.average import AverageJob, Layer
+from fedbus.schema import listed
 
 _OF_COORDINATOR = {
     "masked": "sums over the parties who answer, at least {least}: of updates, of losses, of columns' means and "
@@ -17,19 +20,24 @@ _OF_COORDINATOR = {
 _OF_PARTY = "the model of each round, and so the weighted average of all parties' updates"
 
 
-def average_plan(spec: AverageJob, columns: int, parameters: int | None = None) -> dict[str, Any]:
+def average_plan(
+    spec: AverageJob, columns: int, parameters: int | None = None, rows: Mapping[str, int] | None = None
+) -> dict[str, Any]:
     """The plan of a job whose parties have so many feature columns.
 
     Args:
         parameters: of the network; counted from the layers where None.
+        rows: that parties train on, as far as they are known; with [privacy] they say how much of it is spent.
 
     Returns:
         parameters, bits and fraction bits of entries; of a round messages and bytes to and from each party; what each
-        role learns; advice.
+        role learns; advice; with [privacy] and rows the rounds that keep within the budget (rounds_affordable), what
+        they spend (epsilon) and whose rows lose most (limited_by).
 
     Raises:
         ConfigError: the network is made by a factory, and nobody says how many parameters it has.
         FixedPointOverflow: clip_range and fraction_bits do not fit 64 bits.
+        JobRefused: the privacy budget does not allow one round.
     """
     if parameters is None:
         if spec.model.factory is not None:
@@ -41,6 +49,12 @@ def average_plan(spec: AverageJob, columns: int, parameters: int | None = None) 
         up = packs(shape, spec) * params.key_bits // 4
     masked = params.aggregation == "masked"
     learns = _OF_COORDINATOR[params.aggregation].format(threshold=spec.threshold, least=spec.min_clients)
+    spent: dict[str, Any] = {}
+    given = advice(spec)
+    if spec.privacy is not None and rows:
+        found = spending(spec, rows)
+        spent = {"rounds_affordable": found.rounds, "epsilon": found.epsilon, "limited_by": found.party}
+        given.append(budget_note(spec, rows, found))
     return {
         "name": spec.name,
         "algorithm": spec.algorithm,
@@ -59,7 +73,8 @@ def average_plan(spec: AverageJob, columns: int, parameters: int | None = None) 
         "bytes_from_party": up,
         "bytes": params.rounds * len(spec.parties) * (4 * parameters + up),
         "learns": {spec.coordinator: learns, "each party": _OF_PARTY},
-        "advice": advice(spec),
+        **spent,
+        "advice": given,
     }
 
 
@@ -73,6 +88,21 @@ def count_parameters(layers: tuple[Layer, ...], inputs: int) -> int:
         elif layer.layer_norm:
             total += 2 * width
     return total
+
+
+def budget_note(spec: AverageJob, rows: Mapping[str, int], found: Spending) -> str:
+    """What the rounds of a job spend of its privacy budget, in a sentence."""
+    assert spec.privacy is not None  # noqa: S101  # it was spent
+    of = f"{found.party} with {rows[found.party]:,} rows"
+    unknown = [party for party in spec.parties if party not in rows]
+    rest = f"; the rows of {listed(unknown)}, not given here, may allow fewer" if unknown else ""
+    budget, wanted = f"privacy.epsilon of {spec.privacy.epsilon:g}", spec.params.rounds
+    if found.rounds < wanted:
+        return (
+            f"the {budget} allows {found.rounds:,} of the {wanted:,} rounds, which spend {found.epsilon:.3g}; "
+            f"{of} sets the limit{rest}"
+        )
+    return f"the {wanted:,} rounds spend {found.epsilon:.3g} of the {budget}; {of} loses most{rest}"
 
 
 def advice(spec: AverageJob) -> list[str]:

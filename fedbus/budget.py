@@ -12,13 +12,14 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
 
 from fedbus.errors import JobRefused
-from fedbus.jobs.average import MAX_TRAINING_ROUNDS, Privacy
+from fedbus.jobs.average import MAX_TRAINING_ROUNDS, AverageJob, Privacy
 
 # Of the "prv" accountant: how far its epsilon may be above the least one. A grid of MAX_POINTS takes seconds and half a
 # gigabyte; where it would take more (an epsilon in the hundreds, steps by the ten million), "rdp" is a bound as well.
@@ -67,6 +68,12 @@ class Budget:
             self._last = self._find_last()
         return round_number <= self._last
 
+    def affordable(self, most: int) -> int:
+        """How many rounds, up to `most`, keep within the job's epsilon."""
+        if self.epsilon_after(most) <= self._privacy.epsilon:
+            return most
+        return min(most, self._find_last())
+
     def _find_last(self) -> int:
         """The last round that is within the budget: doubled until one is not, then halved."""
         within, beyond = 0, 1
@@ -89,6 +96,46 @@ class Budget:
             if privacy.accountant == "prv" and math.isfinite(bound):
                 return min(bound, _numerical(rate, privacy.noise_multiplier, steps, privacy.delta))
         return bound
+
+
+@dataclass(frozen=True, slots=True)
+class Spending:
+    """What the rounds of a job cost of its privacy budget.
+
+    Attributes:
+        rounds: that keep within the budget, up to those of the job.
+        epsilon: spent after them.
+        party: the one whose rows lose most, and so end training.
+    """
+
+    rounds: int
+    epsilon: float
+    party: str
+
+
+def spending(spec: AverageJob, rows: Mapping[str, int]) -> Spending:
+    """What a job with [privacy] costs parties that train on so many rows, all of them in each round.
+
+    Raises:
+        JobRefused: not one round keeps within the budget, or delta is no guarantee; names the party.
+    """
+    assert spec.privacy is not None  # noqa: S101  # otherwise there is no budget
+    params, privacy = spec.params, spec.privacy
+    whole = Budget(privacy, params.batch_size, list(rows.values()), params.local_epochs)
+    rounds = whole.affordable(params.rounds)
+    # After one round more where there is one: that is what ends training.
+    tried = min(rounds + 1, params.rounds)
+    alone = {count: Budget(privacy, params.batch_size, [count], params.local_epochs) for count in rows.values()}
+    party = max(rows, key=lambda name: alone[rows[name]].epsilon_after(tried))
+    if not rounds:
+        count, passes = rows[party], f", {params.local_epochs} times over," if params.local_epochs > 1 else ""
+        raise JobRefused(
+            f"the privacy budget does not allow one round: {count} rows at {party} in batches of {params.batch_size}"
+            f"{passes} spend an epsilon of {whole.epsilon_after(1):.3g} in the first, and privacy.epsilon is "
+            f"{privacy.epsilon:g}; raise privacy.noise_multiplier or privacy.epsilon, lower params.batch_size or "
+            "params.local_epochs, or have more rows"
+        )
+    return Spending(rounds, whole.epsilon_after(rounds), party)
 
 
 def _courses(batch_size: int, rows: Sequence[int], local_epochs: int) -> list[tuple[float, int]]:

@@ -139,7 +139,11 @@ class Roster:
         Raises:
             ConfigError: as `of`, or the file is missing or something else; names the file and the key.
         """
-        return cls(_keys(convert(read_toml(path), _RosterFile, str(path)).parties, str(path)))
+        fields = read_toml(path)
+        stray = [name for name, value in fields.items() if isinstance(value, str) and name != "parties"]
+        if stray:
+            raise ConfigError(f"{path}: {stray[0]}: the keys of parties go under [parties]; write that line above them")
+        return cls(_keys(convert(fields, _RosterFile, str(path)).parties, str(path)))
 
     @property
     def names(self) -> tuple[str, ...]:

@@ -111,7 +111,8 @@ class Post:
             self.mailbox.fail(error)
         elif isinstance(error, BrokerError):
             # The message is in the outbox: its recipient asks for it when it misses it.
-            self._log.warning("not delivered; will be sent again when asked for", kind=kind, to=to, error=str(error))
+            told = self._log.debug if kind == Alive.kind else self._log.warning
+            told("not delivered; will be sent again when asked for", kind=kind, to=to, error=str(error))
         elif error is not None:
             self.mailbox.fail(ProtocolError(f"publishing {kind} failed: {error}"))
 

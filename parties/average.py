@@ -66,13 +66,14 @@ def take_part(session: Session, engine: Engine, tables: Tables, policy: Policy, 
     """A party's part; see the module.
 
     Raises:
-        JobRefused: the party's policy does not allow it, or the network cannot be made.
+        JobRefused: the party's policy does not allow it, or asks for more rows; or the network cannot be made.
         ConfigError: no identity or no roster where the aggregation needs them.
         DataError: a label that does not fit the loss.
         ProtocolError: the coordinator or a party sent what the protocol does not allow.
     """
     spec = session.average
     policy.check_average(spec)
+    policy.check_rows(len(tables.train))
     member = Member(session, engine, tables, settings)
     if not session.resumed:
         session.send(session.coordinator, member.local.describe())

@@ -28,6 +28,7 @@ class Table:
         columns: (columns,) names of the features.
         features: (rows, columns) float64, finite.
         label: (rows,) float64, finite; None where the party has none.
+        file: what it was read from; None where its rows are no longer those of the file.
     """
 
     name: str
@@ -35,6 +36,7 @@ class Table:
     columns: tuple[str, ...]
     features: np.ndarray
     label: np.ndarray | None
+    file: Source | None = None
 
     def __post_init__(self) -> None:
         if self.features.shape != (len(self.ids), len(self.columns)):
@@ -44,6 +46,10 @@ class Table:
 
     def __len__(self) -> int:
         return len(self.ids)
+
+    def row(self, position: int) -> int:
+        """The row of data row `position` (from 0) as a spreadsheet shows the file; without one, as if it had one."""
+        return position + 2 if self.file is None else self.file.row(position)
 
     def take(self, positions: np.ndarray) -> Table:
         """The rows at `positions` (integers, (k,)), in that order; alignment uses it to order both sides alike."""
@@ -128,7 +134,7 @@ def load(
     values = file.numbers(wanted, len(ids))
     if len(values) != len(ids):
         raise DataError(f"{file.path.name}: changed while it was read; start again when it is complete")
-    _check_finite(file, wanted, values)
+    _check_finite(file, wanted, values, label)
     if label is not None and (np.abs(values[:, -1]) >= MAX_LABEL).any():
         where = f"column '{label}', row {file.row(int(np.argmax(np.abs(values[:, -1]) >= MAX_LABEL)))}"
         raise DataError(f"{file.path.name}: {where}: the label is not below {MAX_LABEL:.2g}; change its unit")
@@ -139,6 +145,7 @@ def load(
         columns=chosen,
         features=features,
         label=None if label is None else values[:, -1].copy(),
+        file=file,
     )
 
 
@@ -195,11 +202,12 @@ def _ids(file: Source, column: str, max_rows: int) -> tuple[str, ...]:
     return tuple(ids)
 
 
-def _check_finite(file: Source, columns: Sequence[str], values: np.ndarray) -> None:
+def _check_finite(file: Source, columns: Sequence[str], values: np.ndarray, label: str | None) -> None:
     """DataError for the first cell, row by row, that is no finite number."""
     finite = np.isfinite(values)
     if finite.all():
         return
     position, number = divmod(int(np.argmin(finite)), len(columns))
-    where = f"{file.path.name}: column '{columns[number]}', row {file.row(position)}"
-    raise DataError(f"{where}: the cell {file.fault(columns[number], position)}")
+    column = columns[number]
+    fault = file.fault(column, position, label=column == label)
+    raise DataError(f"{file.path.name}: column '{column}', row {file.row(position)}: the cell {fault}")

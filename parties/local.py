@@ -54,7 +54,7 @@ class Local:
         outputs = network.check_outputs(self.module, len(self.train.columns), spec.params.loss)
         for table in (self.train, self.test):
             if table is not None:
-                training.check_label(_label(table), spec.params.loss, outputs, table.name)
+                training.check_label(table, spec.params.loss, outputs)
         self.layout = network.layout(self.module)
         training.configure(threads_for(self.layout.parameters, processes))
         self._scaled: tuple[bytes, np.ndarray, np.ndarray | None] | None = None

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from fedbus.errors import JobRefused
-from fedbus.jobs.average import Layer, Model
+from fedbus.jobs.average import Layer, Model, outputs_fault
 from fedbus.weights import Layout, Shapes, Weights, check_shapes
 
 _RANDOM = Lock()
@@ -76,15 +76,8 @@ def check_outputs(module: nn.Module, inputs: int, loss: str) -> int:
         what = f"a tensor of shape {tuple(found.shape)}" if isinstance(found, Tensor) else type(found).__name__
         raise JobRefused(f"model: two rows give {what}; the network has to return a tensor of (rows, outputs)")
     outputs = found.shape[1]
-    if loss == "cross_entropy" and outputs < 2:
-        raise JobRefused(
-            f"model: {outputs} output and the loss is cross_entropy, which takes one output per class, 2 or more; "
-            'end the network with as many, or take params.loss = "bce"'
-        )
-    if loss != "cross_entropy" and outputs != 1:
-        raise JobRefused(
-            f"model: {outputs} outputs and the loss is {loss}, which takes 1; end the network with {{ linear = 1 }}"
-        )
+    if fault := outputs_fault(outputs, loss):
+        raise JobRefused(f"model: {fault}")
     return outputs
 
 

@@ -23,6 +23,8 @@ class Policy(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
         models: "module:callable" of networks that a job may name as its factory; they run in this party's process.
         min_parties: of a job of federated averaging, and of each of its sums; where there are two, each can subtract
             itself from the sum.
+        min_rows: with fewer rows of its own to train on the party leaves a job of federated averaging: an update of a
+            few rows tells about each of them. Held-out rows are not counted.
         min_aligned_rows: with fewer rows in common the party leaves the job: a model of a few rows tells about each
             of them. Held-out rows too.
         min_batch_rows: with fewer rows in a batch the party leaves the job: a gradient is a sum over them.
@@ -33,6 +35,7 @@ class Policy(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     aggregations: tuple[str, ...] = ("masked", "paillier")
     models: tuple[str, ...] = ()
     min_parties: Annotated[int, msgspec.Meta(ge=2)] = 2
+    min_rows: Annotated[int, msgspec.Meta(ge=1)] = 10
     min_aligned_rows: Annotated[int, msgspec.Meta(ge=1)] = 10
     min_batch_rows: Annotated[int, msgspec.Meta(ge=1)] = 10
     insecure_for_tests: bool = False
@@ -93,6 +96,14 @@ class Policy(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
             raise JobRefused(
                 f"the job's sums may be over {spec.min_clients} parties (params.min_clients), and this party's policy"
                 f" asks for {self.min_parties} (`min_parties`); raise params.min_clients"
+            )
+
+    def check_rows(self, rows: int) -> None:
+        """Hold the number of this party's rows for training against `min_rows`; raises JobRefused, which names both."""
+        if rows < self.min_rows:
+            raise JobRefused(
+                f"this party has {rows} {'row' if rows == 1 else 'rows'} to train on, and its policy asks for at least"
+                f" {self.min_rows} (`min_rows`); bring more rows, or ask its operator to lower it"
             )
 
     def check_alignment(self, rows: int, kind: str = "rows") -> None:

@@ -88,18 +88,30 @@ class Source:
             values[:, number] = ma.filled(column_cells.astype(np.float64), np.nan)
         return values
 
-    def fault(self, column: str, position: int) -> str:
-        """What is wrong with a cell that is no finite number, and the remedy; without its value."""
+    def fault(self, column: str, position: int, *, label: bool = False) -> str:
+        """What is wrong with a cell that is no finite number, and the remedy; without its value.
+
+        Args:
+            label: it is of the column to predict, which cannot be left out.
+        """
+        fill_in = "fill it in or remove the row"
+        if not label:
+            fill_in = "fill it in, remove the row, or leave the column out with `exclude`"
         text = f"CAST({self._name(column)} AS VARCHAR)"
         (cell,) = self._select([text], "LIMIT 1 OFFSET ?", position).fetchall()[0]
         if cell is None or not cell.strip():
-            return "is empty; fill it in, remove the row, or leave the column out with `exclude`"
+            return f"is empty; {fill_in}"
         try:
             finite = "_" in cell or isfinite(float(cell))
         except ValueError:
             finite = True
         if not finite:
-            return "is NaN, infinite or too large; fill it in, remove the row, or leave the column out with `exclude`"
+            return f"is NaN, infinite or too large; {fill_in}"
+        if label:
+            return (
+                "is not a number, and it is the label: number classes 0, 1, ..., and write other numbers with a point"
+                " and without thousands separators"
+            )
         return (
             "is not a number; write numbers with a point and without thousands separators,"
             " or leave the column out with `exclude`"
@@ -119,15 +131,20 @@ class Source:
                 return number
         raise DataError(f"{self.path.name}: changed while it was read; start again when it is complete")
 
-    def missing(self, column: str) -> str:
-        """The message for a column that the file does not have, with the nearest name.
+    def nearest(self, column: str) -> str | None:
+        """The nearest name to that of a column which the file does not have, for a message.
 
         It travels to all who take part or watch: what else the file has is for this party's own log.
         """
         log.warning("no such column", file=self.path.name, column=column, columns=list(self.names))
         lowered = {name.lower(): name for name in self.names}
-        near = [lowered[name] for name in get_close_matches(column.lower(), list(lowered), n=1)]
-        hint = f"; did you mean {near[0]!r}?" if near else "; this party's log names the columns that it has"
+        near = get_close_matches(column.lower(), list(lowered), n=1)
+        return lowered[near[0]] if near else None
+
+    def missing(self, column: str) -> str:
+        """The message for a column that the file does not have, with the nearest name."""
+        near = self.nearest(column)
+        hint = f"; did you mean {near!r}?" if near else "; this party's log names the columns that it has"
         if self.delimiter == "," and len(self.names) == 1 and any(mark in self.names[0] for mark in ";\t|"):
             hint = "; the columns are not separated by commas: save the file as comma-separated CSV"
         return f"{self.path.name}: no column '{column}'{hint}"

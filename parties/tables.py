@@ -7,10 +7,11 @@ from difflib import get_close_matches
 
 import structlog
 
-from fedbus.errors import JobRefused
+from fedbus.errors import DataError, JobRefused
 from fedbus.jobs import JobSpec
 from fedbus.settings import PartySettings
 from parties import data
+from parties.source import Source, open_source
 
 log = structlog.get_logger()
 
@@ -44,6 +45,8 @@ def _table(settings: PartySettings, name: str, label: str | None, like: data.Tab
         near = get_close_matches(name, settings.datasets, n=1)
         hint = f"did you mean {near[0]!r}?" if near else "its log names those that it has"
         raise JobRefused(f"{settings.name} has no data set {name!r} (section [datasets.{name}] of its file); {hint}")
+    if like is not None:
+        _check_like(open_source(settings.path(dataset.source)), like)
     return data.load(
         settings.path(dataset.source),
         id_column=dataset.id,
@@ -51,3 +54,15 @@ def _table(settings: PartySettings, name: str, label: str | None, like: data.Tab
         exclude=dataset.exclude if like is None else (),
         label=label,
     )
+
+
+def _check_like(file: Source, train: data.Table) -> None:
+    """DataError where held-out rows lack a column of the training rows: which of the two is wrong, nobody can tell."""
+    for column in train.columns:
+        if column not in file.names:
+            near = file.nearest(column)
+            instead = f", where the second has {near!r}" if near and near not in train.columns else ""
+            raise DataError(
+                f"{train.name} and {file.path.name} differ in their columns: only the first has {column!r}{instead}; "
+                "training rows and held-out rows need the same names"
+            )

@@ -22,6 +22,7 @@ from torch.nn import functional
 
 from fedbus.errors import DataError, JobRefused, TrainingDiverged
 from parties import network
+from parties.data import Table
 from parties.steps import Stepper
 
 if TYPE_CHECKING:
@@ -157,22 +158,25 @@ def predict(module: nn.Module, features: np.ndarray) -> np.ndarray:
     return np.concatenate([outputs.float().numpy() for outputs, _ in _outputs(module, features)])
 
 
-def check_label(label: np.ndarray, loss: str, outputs: int, name: str) -> None:
-    """Make sure that a label (rows,) can be learnt with this loss and so many outputs.
+def check_label(table: Table, loss: str, outputs: int) -> None:
+    """Make sure that the label of a table can be learnt with this loss and so many outputs.
 
     Raises:
-        DataError: names the data set; a value is no class, or there are no rows.
+        DataError: names the data set and the row; a value is no class, or there are no rows.
     """
+    label = table.label
+    assert label is not None  # noqa: S101  # every party of such a job has it
     if not len(label):
-        raise DataError(f"{name}: has no rows; a party trains on at least one")
+        raise DataError(f"{table.name}: has no rows; a party trains on at least one")
     if loss == "mse":
         return
     classes = outputs if loss == "cross_entropy" else 2
     wrong = ~((label >= 0) & (label < classes) & (label == np.rint(label)))
     if wrong.any():
         raise DataError(
-            f"{name}: {int(wrong.sum())} of {len(label)} labels are no class, the first in data row "
-            f"{int(np.argmax(wrong)) + 1}: with the loss {loss} and {outputs} outputs {_LABELS[loss]}"
+            f"{table.name}: {int(wrong.sum())} of {len(label)} labels are no class, the first in row "
+            f"{table.row(int(np.argmax(wrong)))}: with the loss {loss} and {outputs} "
+            f"{'output' if outputs == 1 else 'outputs'} {_LABELS[loss]}"
             f"{f' to {classes - 1}' if loss == 'cross_entropy' else ''}; number the classes so, or choose another loss"
         )
 

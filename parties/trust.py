@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from fedbus.errors import ConfigError, ProtocolError
 from fedbus.identity import Identity, Roster
+from fedbus.schema import listed
 from fedbus.settings import PartySettings
 
 _MASK_KEYS = "fedbus mask keys"
@@ -39,7 +40,8 @@ class Trust:
         roster = Roster.load(path)
         missing = [party for party in parties if party not in roster.names]
         if missing:
-            raise ConfigError(f"{path}: [parties] has no key of {', '.join(missing)}, who take part in the job")
+            take = "takes" if len(missing) == 1 else "take"
+            raise ConfigError(f"{path}: [parties] has no key of {listed(missing)}, which {take} part in the job")
         if roster.public(settings.name) != identity.public:
             raise ConfigError(f"{path}: parties.{settings.name}: is not the key in {settings.path(settings.identity)}")
         return cls(settings.name, identity, roster)

@@ -5,21 +5,19 @@ from __future__ import annotations
 import sys
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 from rich.console import Console
 
-from fedbus import batching, jobs, settings
+from fedbus import jobs, settings
+from fedbus.average_plan import budget_note
+from fedbus.budget import spending
 from fedbus.cli.app import JobFile, JsonFile, app, check_writable, finish
+from fedbus.cli.checks import hold, notes, print_notes
 from fedbus.display import Display
-from fedbus.errors import ConfigError, JobRefused
-from fedbus.jobs import AverageJob, JobSpec, LinearJob
-from fedbus.schema import nearest
-from fedbus.settings import PartySettings
-
-if TYPE_CHECKING:
-    from parties.tables import Tables
+from fedbus.errors import ConfigError
+from fedbus.jobs import AverageJob
 
 
 class BrokerKind(StrEnum):
@@ -34,74 +32,28 @@ def check(
     job_file: JobFile,
     party_files: Annotated[
         list[Path] | None,
-        typer.Option("--party", help="A party file to hold against the job: its policy and its data."),
+        typer.Option("--party", help="A party file to hold against the job; once for each party."),
     ] = None,
 ) -> None:
-    """Validate a job file, and the policy and the data of parties, without running anything."""
-    console = Console()
-    spec = jobs.load(job_file)
+    """Validate a job file, and the policies and the data of parties, without running anything.
+
+    With several party files it also compares what these parties have to have alike.
+    """
+    console, spec = Console(), jobs.load(job_file)
+    brought = hold(job_file, spec, party_files or ())
+    noted = notes(spec, brought)
+    if isinstance(spec, AverageJob) and spec.privacy and brought:
+        rows = {each.party.name: len(each.tables.train) for each in brought}
+        found = spending(spec, rows)
+        noted += [budget_note(spec, rows, found)] if found.rounds < spec.params.rounds else []
     names = ", ".join(spec.parties)
     console.print(f"{job_file}: {spec.algorithm} with {names}: sound", highlight=False, soft_wrap=True)
-    for file in party_files or ():
-        party, own = own_tables(file, spec)
-        check_policy(file, party, own, spec)
+    for each in brought:
+        own = each.tables
         held_out = f", {len(own.test):,} held out" if own.test else ""
-        found = f"{len(own.train):,} rows of {len(own.train.columns)} features{held_out}"
-        console.print(f"{file}: {found}: sound", highlight=False, soft_wrap=True)
-
-
-def own_tables(file: Path, spec: JobSpec) -> tuple[PartySettings, Tables]:
-    """A party of the job and its tables, which have what an aligned part of them needs."""
-    from parties import tables
-    from parties.data import Scaling
-
-    party = settings.load_party(file)
-    if party.name not in spec.parties:
-        raise ConfigError(f"{file}: name: {party.name!r} has no part in the job; {nearest(party.name, spec.parties)}")
-    own = tables.load(party, spec)
-    if isinstance(spec, LinearJob):
-        # What is constant in the whole table is so in any part of it.
-        Scaling.fit(own.train)
-    return party, own
-
-
-def check_policy(file: Path, party: PartySettings, own: Tables, spec: JobSpec) -> None:
-    """Hold a party's policy against a job, as far as its own rows tell: no more than these can be common."""
-    from parties.policy import Policy
-
-    policy, rows = Policy.of(party), len(own.train)
-    try:
-        policy.check_job(spec)
-        if isinstance(spec, AverageJob):
-            policy.check_average(spec)
-            _check_average(party, own, spec)
-        elif isinstance(spec, LinearJob):
-            params = spec.params
-            trained = spec.trained({party.name: len(own.train.columns)})
-            policy.check_alignment(rows)
-            policy.check_batches(rows // batching.count(rows, params.batch_size), trained, params.solver)
-    except JobRefused as error:
-        raise JobRefused(f"{file}: {error}") from error
-
-
-def _check_average(party: PartySettings, own: Tables, spec: AverageJob) -> None:
-    """Make the job's network for a party's rows, and hold its identity against its roster where it has both."""
-    from parties.local import Local
-    from parties.trust import Trust
-
-    Local(spec, own, party.name, party.processes).describe()
-    unknown = [name for name in spec.data.as_is if name not in own.train.columns]
-    if unknown:
-        raise JobRefused(f"data.as_is: there is no column {unknown[0]!r}")
-    if spec.params.aggregation == "plain":
-        return
-    if party.identity and party.roster:
-        Trust.of(party, spec.parties)
-    else:
-        Console(stderr=True).print(
-            f"{party.name} has no identity or no roster, which a simulation makes up and nothing else does",
-            style="yellow", markup=False, highlight=False, soft_wrap=True,
-        )  # fmt: skip
+        described = f"{len(own.train):,} rows of {len(own.train.columns)} features{held_out}"
+        console.print(f"{each.file}: {described}: sound", highlight=False, soft_wrap=True)
+    print_notes(noted)
 
 
 @app.command()

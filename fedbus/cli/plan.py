@@ -9,7 +9,7 @@ import typer
 
 from fedbus import batching, jobs
 from fedbus.cli.app import JobFile, JsonFile, app, check_writable, write
-from fedbus.cli.local import check_policy, own_tables
+from fedbus.cli.checks import hold, notes, print_notes
 from fedbus.display import print_average_plan, print_plan
 from fedbus.errors import ConfigError
 from fedbus.jobs import AverageJob, JobSpec, LinearJob
@@ -19,7 +19,10 @@ from fedbus.schema import nearest
 @app.command()
 def plan(
     job_file: JobFile,
-    rows: Annotated[int | None, typer.Option(min=1, help="Rows that all parties have in common.")] = None,
+    rows: Annotated[
+        int | None,
+        typer.Option(min=1, help="Rows that all parties have in common; with fedavg rows that each party trains on."),
+    ] = None,
     columns: Annotated[
         list[str] | None, typer.Option(help="PARTY=NUMBER: the party's features; once for each party.")
     ] = None,
@@ -27,32 +30,36 @@ def plan(
         list[Path] | None, typer.Option("--party", help="Party file, whose tables say rows and columns instead.")
     ] = None,
     rounds: Annotated[
-        int | None, typer.Option(min=1, help="Rounds of training; by default 12 of gram, 50 epochs of sgd.")
+        int | None,
+        typer.Option(
+            min=1, help="Rounds of a vertical job; by default 12 of gram, 50 epochs of sgd. A fedavg job names its own."
+        ),
     ] = None,
-    test_rows: Annotated[int, typer.Option(min=0, help="Held-out rows in common.")] = 0,
+    test_rows: Annotated[int, typer.Option(min=0, help="Held-out rows in common (vertical jobs).")] = 0,
     parameters: Annotated[int | None, typer.Option(min=1, help="Of a network that a factory makes (fedavg).")] = None,
     json_file: JsonFile = None,
 ) -> None:
-    """Say what a job takes of each role, and what each will learn, before any row is encrypted.
+    """Say what a job takes, and what each role will learn, before it runs.
 
-    Seconds are of this machine, on which it measures for about a second.
+    Of a vertical job: seconds, messages and bytes of each role. Seconds are of this machine, on which it measures for
+    about a second.
+
+    Of federated averaging (fedavg): bytes of a round, how many parties have to answer, the fixed point of updates; with
+    differential privacy, how many rounds the budget allows for the parties' rows and what they spend of it.
     """
     check_writable(json_file)
     spec = jobs.load(job_file)
-    sizes, lengths, held_out = _sizes(columns or [], spec), [], []
-    for file in party_files or ():
-        party, own = own_tables(file, spec)
-        check_policy(file, party, own, spec)
-        sizes[party.name] = len(own.train.columns)
-        lengths.append(len(own.train))
-        if own.test is not None:
-            held_out.append(len(own.test))
+    sizes, brought = _sizes(columns or [], spec), hold(job_file, spec, party_files or ())
+    print_notes(notes(spec, brought))
+    lengths = {each.party.name: len(each.tables.train) for each in brought}
+    held_out = [len(each.tables.test) for each in brought if each.tables.test is not None]
+    sizes |= {each.party.name: len(each.tables.train.columns) for each in brought}
     if isinstance(spec, LinearJob):
-        common = min([*lengths, *([rows] if rows else [])], default=None)
+        common = min([*lengths.values(), *([rows] if rows else [])], default=None)
         made = _linear(spec, sizes, common, rounds, min([*held_out, *([test_rows] if test_rows else [])], default=0))
         made |= {"rows_at_most": bool(party_files), "rounds_assumed": rounds is None}
     else:
-        made = _average(spec, sizes, parameters)
+        made = _average(spec, sizes, parameters, {**(dict.fromkeys(spec.parties, rows) if rows else {}), **lengths})
     if json_file is not None:
         write(made, json_file)
     if str(json_file) != "-":
@@ -78,7 +85,7 @@ def _linear(
     return make_plan(spec, rows, features, rounds, test_rows)
 
 
-def _average(spec: JobSpec, sizes: dict[str, int], parameters: int | None) -> dict[str, Any]:
+def _average(spec: JobSpec, sizes: dict[str, int], parameters: int | None, rows: dict[str, int]) -> dict[str, Any]:
     from fedbus.average_plan import average_plan
 
     assert isinstance(spec, AverageJob)  # noqa: S101  # there are these two
@@ -88,7 +95,7 @@ def _average(spec: JobSpec, sizes: dict[str, int], parameters: int | None) -> di
         raise ConfigError(
             "the parties have to have the same columns: " + ", ".join(f"{p} {n}" for p, n in sizes.items())
         )
-    return average_plan(spec, next(iter(sizes.values())), parameters)
+    return average_plan(spec, next(iter(sizes.values())), parameters, rows)
 
 
 def _sizes(columns: list[str], spec: JobSpec) -> dict[str, int]:

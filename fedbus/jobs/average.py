@@ -30,6 +30,8 @@ _OF_STRATEGY = {
     "trim": ("trimmed_mean",),
     "byzantine": ("krum",),
 }
+# Nothing else has a key.
+_OF_PAILLIER = ("key_bits", "insecure_for_tests")
 MAX_PARTIES = 100
 _LEAST_SUM = 2
 MAX_TRAINING_ROUNDS = 10_000
@@ -138,13 +140,13 @@ class AverageParams(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omi
         clip_range: of every entry of an update; beyond it entries are cut, and counted in the report (`clipped`).
         fraction_bits: of the fixed point of updates; None is as many as residues of 32 bits allow, of 64 bits for a
             small network.
-        key_bits: of the Paillier key.
+        key_bits: of the Paillier key; with "paillier" only.
         client_fraction: of the parties, drawn at random for each round.
         min_clients: without so many a round waits; None is the threshold, with "paillier" 2, with "plain" 1.
         threshold: parties without which nothing can be unmasked; None is more than half of all.
         deadline: seconds that a round waits for all its parties; then it goes on as soon as min_clients have answered.
         patience: rounds without a better loss after which training ends; None goes through all rounds.
-        insecure_for_tests: allows a key below 2048 bits. Never for real data.
+        insecure_for_tests: with "paillier", allows a key below 2048 bits. Never for real data.
     """
 
     rounds: Annotated[int, Meta(ge=1, le=MAX_TRAINING_ROUNDS)] = 100
@@ -220,6 +222,12 @@ class AverageJob(JobSpec, frozen=True, kw_only=True, forbid_unknown_fields=True,
         check_known("params.loss", params.loss, LOSSES, where)
         check_known("strategy.name", strategy.name, STRATEGIES, where)
         self._check_model(where)
+        foreign = [key for key in fields.get("params", {}) if key in _OF_PAILLIER]
+        if params.aggregation != "paillier" and foreign:
+            raise ConfigError(
+                f"{where}: params.{foreign[0]}: belongs to aggregation 'paillier', this is {params.aggregation!r}; "
+                "leave it out"
+            )
         for key in fields.get("strategy", {}):
             of = _OF_STRATEGY.get(key)
             if of is not None and strategy.name not in of:
@@ -274,3 +282,18 @@ class AverageJob(JobSpec, frozen=True, kw_only=True, forbid_unknown_fields=True,
                 check_known(f"model.layers[{number}].activation", layer.activation, ACTIVATIONS, where)
         if model.layers and not any(layer.linear for layer in model.layers):
             raise ConfigError(f"{where}: model.layers: has no linear layer, so there is nothing to train")
+        widths = [layer.linear for layer in model.layers if layer.linear]
+        if widths and (fault := outputs_fault(widths[-1], self.params.loss)):
+            raise ConfigError(f"{where}: model.layers: {fault}")
+
+
+def outputs_fault(outputs: int, loss: str) -> str:
+    """What is wrong with a network of so many outputs and this loss, and the remedy; "" where they fit."""
+    if loss == "cross_entropy" and outputs < 2:
+        return (
+            f"{outputs} output and the loss is cross_entropy, which takes one output per class, 2 or more; "
+            'end the network with as many, or take params.loss = "bce"'
+        )
+    if loss != "cross_entropy" and outputs != 1:
+        return f"{outputs} outputs and the loss is {loss}, which takes 1; end the network with {{ linear = 1 }}"
+    return ""

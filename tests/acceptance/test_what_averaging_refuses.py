@@ -17,7 +17,7 @@ from fedbus.identity import Identity
 from fedbus.messages import Assignment, MaskedUpdate
 from parties import channels, training
 from parties.masked import Masking
-from rows import Rows, boston, synthetic
+from rows import Rows, synthetic, write_party
 
 
 def failed(rows: Rows, *words: str) -> None:
@@ -34,22 +34,30 @@ def test_a_party_without_rows(tmp_path: Path) -> None:
     failed(rows, "carol", "no data rows")
 
 
+def test_a_party_with_fewer_rows_than_its_policy_asks_for(tmp_path: Path) -> None:
+    # Carol has the most rows, and fewer held-out ones than she asks of those that she trains on.
+    rows = synthetic(tmp_path, rounds=1)
+    write_party(tmp_path, "carol", extra="[policy]\nmin_rows = 32\n")
+    assert rows.run()["state"] == "succeeded"
+    write_party(tmp_path, "carol", extra="[policy]\nmin_rows = 33\n")
+    failed(rows, "carol: this party has 32 rows to train on", "(`min_rows`)")
+    with pytest.raises(JobRefused, match=r"carol\.toml: .* 33 \(`min_rows`\)"):
+        check(rows.write_job(), rows.files)
+
+
 def test_parties_that_differ_in_their_columns(tmp_path: Path) -> None:
     rows = synthetic(tmp_path)
     file = tmp_path / "alice.toml"
     file.write_text(file.read_text().replace('id = "id"', 'id = "id"\ncolumns = ["b", "a", "c"]'))
-    failed(rows, "column 1 is 'a' at bob and 'b' at alice", "`columns` in the party files")
+    differs = "column 1 is 'a' at bob and carol, 'b' at alice; rename it, or choose .* by `columns` in the party files"
+    failed(rows, "column 1 is 'a' at bob and carol, 'b' at alice", "`columns` in the party files")
+    with pytest.raises(JobRefused, match=differs):
+        check(rows.write_job(), rows.files)
 
 
 def test_labels_that_are_no_classes(tmp_path: Path) -> None:
     rows = synthetic(tmp_path, loss="bce")
     failed(rows, "labels are no class")
-
-
-def test_outputs_that_do_not_fit_the_loss(tmp_path: Path) -> None:
-    rows = boston(tmp_path, rounds=1)
-    rows.layers = "[{ linear = 3 }]"
-    failed(rows, "output")
 
 
 def test_an_aggregation_that_the_policy_does_not_allow(tmp_path: Path) -> None:
@@ -86,7 +94,7 @@ def test_a_party_that_is_not_on_the_roster(tmp_path: Path) -> None:
     rows.introduce()
     roster = tmp_path / "roster.toml"
     roster.write_text("\n".join(line for line in roster.read_text().splitlines() if not line.startswith("carol")))
-    failed(rows, "no key of carol")
+    failed(rows, "no key of carol, which takes part in the job")
 
 
 def test_a_network_that_diverges_at_one_party_leaves_that_party_out(
@@ -184,6 +192,9 @@ def test_a_job_that_contradicts_itself(tmp_path: Path) -> None:
         ({"aggregation": "plain"}, {"name": "krum"}, "takes at least 5 parties"),
         ({}, {"momentum": 0.5}, "belongs to fedavgm"),
         ({"loss": "msee"}, {}, "did you mean 'mse'?"),
+        ({"loss": "cross_entropy"}, {}, "job.toml: model.layers: 1 output and the loss is cross_entropy"),
+        ({"key_bits": 2048}, {}, "params.key_bits: belongs to aggregation 'paillier', this is 'masked'"),
+        ({"insecure_for_tests": True}, {}, "params.insecure_for_tests: belongs to aggregation 'paillier'"),
     ]
     for params, strategy, words in cases:
         rows = synthetic(tmp_path, **params)
@@ -198,8 +209,12 @@ def test_a_job_that_contradicts_itself(tmp_path: Path) -> None:
     ("change", "error", "words"),
     [
         ({"params": {"loss": "bce"}}, DataError, "labels are no class"),
-        ({"layers": "[{ linear = 2 }]"}, JobRefused, "2 outputs"),
-        ({"data": {"as_is": ["agee"]}}, JobRefused, "'agee'"),
+        ({"layers": "[{ linear = 2 }]"}, ConfigError, r"job\.toml: model\.layers: 2 outputs and the loss is mse"),
+        (
+            {"data": {"as_is": ["aa"]}},
+            ConfigError,
+            r"job\.toml: data\.as_is: there is no column 'aa'; did you mean 'a'",
+        ),
         ({"more": "[privacy]\nnoise_multiplier = 1.0\nepsilon = 1.0\ndelta = 0.5\n"}, JobRefused, "privacy.delta"),
     ],
 )
@@ -218,5 +233,5 @@ def test_check_holds_the_identity_against_the_roster(tmp_path: Path) -> None:
     rows.introduce()
     check(rows.write_job(), rows.files)
     (tmp_path / "roster.toml").write_text(f'[parties]\nbob = "{Identity.load(tmp_path / "bob.key").public}"\n')
-    with pytest.raises(ConfigError, match="no key of alice, carol"):
+    with pytest.raises(ConfigError, match="no key of alice and carol, which take part in the job"):
         check(rows.write_job(), rows.files[:1])

@@ -96,6 +96,13 @@ def test_no_round_or_all() -> None:
     assert Budget(privacy(noise=1000.0, epsilon=2.0), 32, [1000], 1).allows(10_000)
 
 
+def test_how_many_rounds_are_affordable() -> None:
+    epsilon = Budget(privacy(), 32, [1000], 1).epsilon_after(13) + 1e-6
+    budget = Budget(privacy(epsilon=epsilon), 32, [1000], 1)
+    assert [budget.affordable(most) for most in (1, 12, 13, 14, 10_000)] == [1, 12, 13, 13, 13]
+    assert Budget(privacy(epsilon=0.01), 32, [1000], 1).affordable(10) == 0
+
+
 def test_hardly_any_noise() -> None:
     # The numerical accountant's grid would not fit: the other's bound is taken, at once.
     settings = {"noise": 0.05, "delta": 1e-5}

@@ -15,6 +15,7 @@ import pytest
 from fedbus.errors import DataError
 from parties.data import Scaling, Table, load
 from parties.source import connect
+from parties.training import check_label
 
 # Stands for what must not be seen by a reader of a log.
 SECRET = "S3CR3T"
@@ -169,7 +170,19 @@ def test_a_cell_that_is_no_finite_number(write: Write, cell: str, words: str) ->
 
 
 def test_the_label_is_checked_like_a_feature(write: Write) -> None:
-    assert "column 'y', row 3" in fault(write(f"id,a,y\n1,2,3\n2,3,{SECRET}\n"), label="y")
+    message = fault(write(f"id,a,y\n1,2,3\n2,3,{SECRET}\n"), label="y")
+    assert "column 'y', row 3" in message
+    # The label cannot be left out; names of classes are what is most often there.
+    assert "number classes 0, 1, ..." in message
+    assert "`exclude`" not in message
+    assert fault(write("id,a,y\n1,2,3\n2,3,\n"), label="y").endswith("is empty; fill it in or remove the row")
+
+
+def test_a_row_is_that_of_a_spreadsheet(write: Write) -> None:
+    table = load(write("id,a,y\n1,2,0\n\n2,3,7\n"), id_column="id", label="y")
+    assert [table.row(0), table.row(1)] == [2, 4]
+    with pytest.raises(DataError, match=r"1 of 2 labels are no class, the first in row 4"):
+        check_label(table, "bce", 1)
 
 
 @pytest.mark.parametrize(

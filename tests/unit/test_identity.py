@@ -203,6 +203,9 @@ SECRET = "ed25519-private:" + base64.b64encode(bytes(range(32))).decode()
         (f'[parties]\nalice = "{SECRET}"', "parties.alice: a private key"),
         (f'[parties]\n"A b" = "{ALICE.public}"', "parties.A b: not a name"),
         (f'[parties]\nalice = "{ALICE.public}"\nbob = "{ALICE.public}"', "parties.bob: the same key as parties.alice"),
+        (f'alice = "{ALICE.public}"', "alice: the keys of parties go under [parties]"),
+        (f'alice = "{SECRET}"', "alice: the keys of parties go under [parties]"),
+        (f'bob = "{BOB.public}"\n[parties]\nalice = "{ALICE.public}"', "bob: the keys of parties go under [parties]"),
         ("parties", "not valid TOML"),
     ],
 )

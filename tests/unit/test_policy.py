@@ -90,6 +90,15 @@ def test_refusals_of_averaging_name_the_setting(policy: Policy, params: dict[str
         assert word in str(caught.value)
 
 
+def test_too_few_rows_of_its_own() -> None:
+    with pytest.raises(JobRefused, match=r"9 rows to train on, .* 10 \(`min_rows`\)"):
+        Policy().check_rows(9)
+    Policy().check_rows(10)
+    with pytest.raises(JobRefused, match=r"1 row to train on, .* 2 \(`min_rows`\)"):
+        Policy(min_rows=2).check_rows(1)
+    Policy(min_rows=1).check_rows(1)
+
+
 def test_too_few_aligned_rows() -> None:
     with pytest.raises(JobRefused, match=r"9 rows in common.* 10 \(`min_aligned_rows`\)"):
         Policy().check_alignment(9)
@@ -119,7 +128,14 @@ def test_a_batch_has_more_rows_than_a_round_has_equations_whatever_the_policy() 
 
 
 @pytest.mark.parametrize(
-    "fields", [{"min_aligned_row": 5}, {"min_aligned_rows": 0}, {"min_batch_rows": 0}, {"insecure_for_tests": "no"}]
+    "fields",
+    [
+        {"min_aligned_row": 5},
+        {"min_rows": 0},
+        {"min_aligned_rows": 0},
+        {"min_batch_rows": 0},
+        {"insecure_for_tests": "no"},
+    ],
 )
 def test_a_misspelt_or_senseless_setting_is_no_policy(fields: dict[str, object]) -> None:
     with pytest.raises(msgspec.ValidationError):

@@ -12,6 +12,7 @@ from fedbus.jobs import load
 from fedbus.settings import load_party
 from federation import Federation, synthetic
 from parties import tables
+from rows import Rows, write_party
 
 
 def refusal(federation: Federation, party: int) -> tuple[str, list[object]]:
@@ -57,3 +58,18 @@ def test_a_missing_column_names_only_the_nearest(tmp_path: Path, label: str, hin
     assert "hiv" not in text
     assert "salaries" not in text
     assert logged == [["id", "salary", "salaries", "hiv_status"]]
+
+
+@pytest.mark.parametrize(("name", "instead"), [("income", ", where the second has 'income'"), ("hiv_status", "")])
+def test_tables_that_differ_are_both_named(tmp_path: Path, name: str, instead: str) -> None:
+    write_party(tmp_path, "bob")
+    (tmp_path / "bob_rows.csv").write_text("id,incme,age,y\n1,2,3,4\n")
+    (tmp_path / "bob_held.csv").write_text(f"id,{name},age,y\n1,2,3,4\n")
+    spec = Rows(tmp_path, "y", ["bob", "alice"], tested=True).spec()
+    with capture_logs() as logs, pytest.raises(DataError) as caught:
+        tables.load(load_party(tmp_path / "bob.toml", {}), spec)
+    assert str(caught.value) == (
+        f"bob_rows.csv and bob_held.csv differ in their columns: only the first has 'incme'{instead}; "
+        "training rows and held-out rows need the same names"
+    )
+    assert logs[0]["columns"] == ["id", name, "age", "y"]

@@ -13,6 +13,7 @@ from torch import nn
 from fedbus.errors import DataError, JobRefused, TrainingDiverged
 from fedbus.jobs.average import AverageParams, Layer, Model, Strategy
 from parties import training
+from parties.data import Table
 from parties.network import build, weights
 from parties.steps import Stepper
 from parties.training import check_label, evaluate, predict, stream_of, train
@@ -230,21 +231,26 @@ def test_no_rows() -> None:
         evaluate(network(), FEATURES[:0], NUMBERS[:0], "mse")
 
 
+def labelled(label: list[float]) -> Table:
+    ids = [str(number) for number in range(len(label))]
+    return Table("products", ids, ("x",), np.zeros((len(label), 1)), np.array(label, dtype=np.float64))
+
+
 @pytest.mark.parametrize(
     ("label", "loss", "outputs", "message"),
     [
-        ([0, 1, 3, 2], "cross_entropy", 3, r"1 of 4 labels are no class, the first in data row 3: .* from 0 on to 2;"),
-        ([0, 0.5, -1], "cross_entropy", 3, r"2 of 3 labels are no class, the first in data row 2"),
-        ([0, 1, 2], "bce", 1, r"1 of 3 labels .* data row 3: .* classes are 0 and 1; number the classes so"),
+        ([0, 1, 3, 2], "cross_entropy", 3, r"1 of 4 labels are no class, the first in row 4: .* from 0 on to 2;"),
+        ([0, 0.5, -1], "cross_entropy", 3, r"2 of 3 labels are no class, the first in row 3"),
+        ([0, 1, 2], "bce", 1, r"1 of 3 labels .* row 4: .* 1 output classes are 0 and 1; number the classes so"),
         ([], "mse", 1, "products: has no rows"),
     ],
 )
 def test_labels_that_are_no_classes(label: list[float], loss: str, outputs: int, message: str) -> None:
     with pytest.raises(DataError, match=f"products: .*{message}" if label else message):
-        check_label(np.array(label), loss, outputs, "products")
+        check_label(labelled(label), loss, outputs)
 
 
 def test_labels_that_are() -> None:
-    check_label(np.array([0.0, 2.0, 1.0]), "cross_entropy", 3, "products")
-    check_label(np.array([0.0, 1.0]), "bce", 1, "products")
-    check_label(np.array([-1.5, 1e9]), "mse", 1, "products")
+    check_label(labelled([0.0, 2.0, 1.0]), "cross_entropy", 3)
+    check_label(labelled([0.0, 1.0]), "bce", 1)
+    check_label(labelled([-1.5, 1e9]), "mse", 1)
