@@ -35,6 +35,9 @@ from fedbus.store import Store
 
 log = structlog.get_logger()
 
+# Of the parties: that of this process is for a single one, and would give all one broker user and one port.
+ENVIRONMENT = {"FEDBUS_SIMULATION": "true"}
+
 _CLIENT = "client"
 _END_SECONDS = 10.0
 _ROSTER = "roster.toml"
@@ -102,8 +105,7 @@ def run(
 
 
 def _parties(spec: JobSpec, files: Sequence[Path]) -> list[PartySettings]:
-    # The environment is for a single process; here it would give all parties one broker user and one port.
-    parties = [settings.load_party(file, {"FEDBUS_SIMULATION": "true"}) for file in files]
+    parties = [settings.load_party(file, ENVIRONMENT) for file in files]
     given, wanted = sorted(party.name for party in parties), sorted(spec.parties)
     if given != wanted:
         raise ConfigError(f"the job needs a party file for {', '.join(wanted)}; given: {', '.join(given) or 'none'}")

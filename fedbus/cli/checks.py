@@ -1,8 +1,9 @@
-"""Party files held against a job, for `check` and `plan`: the policy and the data of each, and all of them together."""
+"""Party files held against a job, before it runs: the policy and the data of each, and all of them together."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import os
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -29,8 +30,13 @@ class Brought:
     tables: Tables
 
 
-def hold(job_file: Path, spec: JobSpec, files: Iterable[Path]) -> list[Brought]:
+def hold(
+    job_file: Path, spec: JobSpec, files: Iterable[Path], environ: Mapping[str, str] = os.environ
+) -> list[Brought]:
     """Hold party files against a job: what could not run is better said before it is submitted.
+
+    Args:
+        environ: of the parties.
 
     Raises:
         ConfigError: a file is wrong, its party has no part in the job, or the job names a column that nobody has.
@@ -39,7 +45,7 @@ def hold(job_file: Path, spec: JobSpec, files: Iterable[Path]) -> list[Brought]:
     """
     brought: list[Brought] = []
     for file in files:
-        found = _own_tables(file, spec)
+        found = _own_tables(file, spec, environ)
         for other in brought:
             if other.party.name == found.party.name:
                 raise ConfigError(f"{file}: name: {other.file} is the file of {found.party.name!r} already")
@@ -76,12 +82,12 @@ def print_notes(lines: Iterable[str]) -> None:
         console.print(f"note: {line}.", style="yellow", markup=False, highlight=False, soft_wrap=True)
 
 
-def _own_tables(file: Path, spec: JobSpec) -> Brought:
+def _own_tables(file: Path, spec: JobSpec, environ: Mapping[str, str]) -> Brought:
     """A party of the job and its tables, which have what an aligned part of them needs."""
     from parties import tables
     from parties.data import Scaling
 
-    party = settings.load_party(file)
+    party = settings.load_party(file, environ)
     if party.name not in spec.parties:
         raise ConfigError(f"{file}: name: {party.name!r} has no part in the job; {nearest(party.name, spec.parties)}")
     own = tables.load(party, spec)

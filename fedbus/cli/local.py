@@ -80,7 +80,10 @@ def simulate(
 
     check_writable(json_file)
     roles = simulation.Roles(coordinator=Service, party=Worker, compare=compare)
-    with Display(jobs.load(job_file).name) as display:
+    spec = jobs.load(job_file)
+    # What can be known before anything is started is told once then, instead of by every role.
+    hold(job_file, spec, party_files, simulation.ENVIRONMENT)
+    with Display(spec.name) as display:
         report = simulation.run(job_file, party_files, broker.value, roles, display.show, display.note)
     finish(report, json_file)
 
