@@ -122,7 +122,7 @@ class Source:
     def missing(self, column: str) -> str:
         """The message for a column that the file does not have, with the nearest name.
 
-        It travels to all who take part or watch: what else the file has is for this party's own log.
+        In a simulation it travels to all who take part or watch: what else the file has is for the log alone.
         """
         log.warning("no such column", file=self.path.name, column=column, columns=list(self.names))
         lowered = {name.lower(): name for name in self.names}

@@ -63,10 +63,10 @@ class Rows:
         self.job_file.write_text("\n".join(lines) + "\n" + self.more, "utf-8")
         return self.job_file
 
-    def run(self, broker: str = "memory") -> dict[str, Any]:
+    def run(self, broker: str = "memory", roles: simulate.Roles = ROLES) -> dict[str, Any]:
         """The job's report."""
         self.write_job()
-        return simulate.run(self.job_file, self.files, broker, ROLES, self.events.append)
+        return simulate.run(self.job_file, self.files, broker, roles, self.events.append)
 
     def spec(self) -> AverageJob:
         spec = jobs.load(self.write_job())
