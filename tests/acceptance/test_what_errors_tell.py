@@ -9,9 +9,11 @@ import msgspec
 import pytest
 from structlog.testing import capture_logs
 
+from coordinator import conductor
 from fedbus import simulate
 from fedbus.broker.base import Broker
 from fedbus.crypto.engine import Engine
+from fedbus.errors import StoreError
 from fedbus.settings import PartySettings
 from fedbus.store import Store
 from federation import ROLES, Federation
@@ -102,3 +104,12 @@ def test_a_policy_says_what_it_refuses(tmp_path: Path) -> None:
 
 def test_in_a_simulation_all_is_told(tmp_path: Path) -> None:
     assert "24 of 24 labels are no class" in rows(tmp_path, loss="bce").run()["reason"]
+
+
+def test_the_coordinator_keeps_its_paths_back_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def conduct(*_: object) -> dict[str, Any]:
+        raise StoreError(f"{tmp_path}/coordinator.db: the store cannot be written")
+
+    monkeypatch.setattr(conductor, "_coordinate", lambda _: conduct)
+    told, _ = told_and_logged(columns(tmp_path))
+    assert told == "coordinator: its store cannot be read or written; its log says more"
