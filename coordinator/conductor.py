@@ -81,7 +81,10 @@ class Conductor:
         except Cancelled as error:
             return JobState.CANCELLED, str(error)
         except FedbusError as error:
-            return JobState.FAILED, str(error)
+            if error.tells_text:
+                return JobState.FAILED, str(error)
+            log.error("the job cannot go on", job=session.job, reason=str(error))  # noqa: TRY400
+            return JobState.FAILED, f"{session.coordinator}: {error.told}"
         except Exception as error:  # whatever went wrong, the job must end with a reason on all sides
             log.exception("internal error", job=session.job)
             reason = f"internal error at the coordinator ({type(error).__name__}); its log says more"

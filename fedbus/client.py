@@ -20,7 +20,7 @@ from typing import Any
 
 from fedbus import codec, jobs, topology
 from fedbus.broker.base import Broker, Delivery, Outgoing
-from fedbus.errors import ConfigError, ConnectionLost, DecodeError, JobFailed, Unroutable
+from fedbus.errors import AccessRefused, ConfigError, ConnectionLost, DecodeError, JobFailed, Unroutable
 from fedbus.jobs import COORDINATOR, UNKNOWN, JobSpec, JobState
 from fedbus.messages import Cancel, Envelope, Event, Query, StateChanged, Submit
 
@@ -37,6 +37,9 @@ class Client:
     Args:
         coordinator: its name, as messages address it.
         verify_sender: ignore events whose publisher is not the sender that they name.
+
+    Raises:
+        AccessRefused: the connection's user is no client's.
     """
 
     def __init__(self, broker: Broker, coordinator: str = COORDINATOR, *, verify_sender: bool = True) -> None:
@@ -49,7 +52,13 @@ class Client:
         self._changed = threading.Condition()
         # Events of all jobs from now on: a job's first events must not be missed between submitting and watching.
         watch = topology.watch_queue(broker.user, secrets.token_hex(8))
-        broker.declare([watch])
+        try:
+            broker.declare([watch])
+        except AccessRefused as error:
+            raise AccessRefused(
+                f"the broker's user {broker.user} may not watch jobs: they are submitted, watched and cancelled as a"
+                f" client's user, not as a party or the coordinator ({error})"
+            ) from error
         self._subscription = broker.consume(watch.name, self._receive)
 
     def __enter__(self) -> Client:

@@ -3,6 +3,7 @@
     FedbusError
     ├── ConfigError            a job file, a party file or an environment variable is wrong
     ├── DataError              a data source is wrong; names file, column and row
+    │   └── NoSuchLabel        it has no column of the label's name
     ├── JobError
     │   ├── JobRefused         the coordinator or a party does not accept the job
     │   └── JobFailed          the job ended without a model; says why
@@ -25,34 +26,57 @@
     └── StoreError
         └── StoreInUse         another process works on the same store
 
-The class says what an operator can do about it, and the exit status of the command line.
+The class says what an operator can do about it, the exit status of the command line, and what other participants are
+told: the text where `tells_text`, as it is about the job or the protocol, and otherwise the kind of trouble only. A
+text may name files and hold what follows from cells, and a job's submitter could ask for it as often as he likes.
 """
 
 from __future__ import annotations
 
 
 class FedbusError(Exception):
-    """Base of all errors of fedbus."""
+    """Base of all errors of fedbus.
+
+    Attributes:
+        tells_text: whether the text may leave the process.
+        kind: what others are told in its place.
+    """
 
     exit_status = 1
+    tells_text = False
+    kind = "an error"
+
+    @property
+    def told(self) -> str:
+        """What other participants are told; the process's own log has the text."""
+        return str(self) if self.tells_text else f"{self.kind}; its log says more"
 
 
 class ConfigError(FedbusError):
     """A job file, a party file or an environment variable is wrong; the message names the setting."""
 
     exit_status = 2
+    kind = "its configuration does not allow the job"
 
 
 class DataError(FedbusError):
     """A data source is missing or wrong; the message names file, column and row, never the value of a cell."""
 
     exit_status = 3
+    kind = "its data do not fit the job"
+
+
+class NoSuchLabel(DataError):
+    """The data source has no column of the name that the job gives as the label."""
+
+    kind = "its data have no column of the label's name"
 
 
 class JobError(FedbusError):
-    """A job cannot be run or did not end well."""
+    """A job cannot be run or did not end well; the message holds nothing of a party's data."""
 
     exit_status = 4
+    tells_text = True
 
 
 class JobRefused(JobError):
@@ -68,9 +92,10 @@ class TrainingDiverged(JobFailed):
 
 
 class ProtocolError(FedbusError):
-    """A peer did what the protocol does not allow."""
+    """A peer did what the protocol does not allow; the message is about what the peer sent."""
 
     exit_status = 5
+    tells_text = True
 
 
 class DecodeError(ProtocolError):
@@ -98,11 +123,16 @@ class PeerSilent(ProtocolError):
 
 
 class CryptoError(FedbusError):
-    """Arithmetic that cannot be done safely."""
+    """Arithmetic that cannot be done safely; the message is about keys, shares and ciphertexts."""
+
+    tells_text = True
 
 
 class FixedPointOverflow(CryptoError):
-    """A value is outside the range of its fixed-point encoding."""
+    """A value is outside the range of its fixed-point encoding; the message may count a party's values."""
+
+    tells_text = False
+    kind = "a value is outside the range of the job's fixed point"
 
 
 class InvalidCiphertext(CryptoError):
@@ -117,6 +147,7 @@ class BrokerError(FedbusError):
     """The message broker did not do what was asked."""
 
     exit_status = 6
+    kind = "its broker did not do what it asked"
 
 
 class ConnectionLost(BrokerError):
@@ -143,6 +174,7 @@ class StoreError(FedbusError):
     """The local store cannot be read or written."""
 
     exit_status = 7
+    kind = "its store cannot be read or written"
 
 
 class StoreInUse(StoreError):

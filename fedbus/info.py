@@ -9,7 +9,7 @@ from importlib.metadata import version
 from fedbus import __version__
 from fedbus.crypto import tier
 
-_LIBRARIES = ("gmpy2", "numpy", "phe", "pika", "rbcl")
+_LIBRARIES = ("gmpy2", "numpy", "opacus", "phe", "pika", "rbcl", "safetensors", "torch")
 
 
 def describe() -> dict[str, str]:

@@ -114,7 +114,8 @@ class Post:
             told = self._log.debug if kind == Alive.kind else self._log.warning
             told("not delivered; will be sent again when asked for", kind=kind, to=to, error=str(error))
         elif error is not None:
-            self.mailbox.fail(ProtocolError(f"publishing {kind} failed: {error}"))
+            self._log.error("not delivered", kind=kind, to=to, exc_info=error)
+            self.mailbox.fail(ProtocolError(f"publishing {kind} failed ({type(error).__name__}); the log says more"))
 
     def _receive(self, delivery: Delivery) -> None:
         try:

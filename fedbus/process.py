@@ -81,7 +81,7 @@ def run(config: S, factory: Factory[S], *, until_end_of_input: bool = False) -> 
         until_end_of_input: stop too when standard input ends, so that no process outlives the one that started it.
 
     Raises:
-        ConfigError: no broker URL.
+        ConfigError: no broker URL, or one of another user than the name.
         StoreError, BrokerError: they cannot be opened; BrokerError also where its thread ended by an error.
     """
     if not config.broker.url:
@@ -116,6 +116,12 @@ def _start(config: S, factory: Factory[S], stack: contextlib.ExitStack, on_end: 
     service = factory(config, broker, store, engine, page.url)
     for close in (service.join, engine.close, broker.close):
         stack.callback(close)
+    if config.broker.verify_sender and broker.user != config.name:
+        # Its queues would refuse it, and the others its messages.
+        raise ConfigError(
+            f"name: {config.name!r}, but the broker's URL is of user {broker.user!r}; the two have to be the same"
+            " (or broker.verify_sender = false at all participants, where they share one user)"
+        )
     # For as long as it takes: a broker that is down may come back, a wrong password raises at once.
     broker.connect(timeout=None)
     stack.callback(service.stop)

@@ -11,7 +11,7 @@ Environment variables win over the file:
     FEDBUS_TIER              "portable" or "native" arithmetic; the faster that the machine has where it is not set
     FEDBUS_VERIFY_SENDER     "false" where all participants share one user of the broker
     FEDBUS_SIMULATION        "true" where all parties are one operator's: a party file that does not say
-                             policy.insecure_for_tests then allows it
+                             policy.insecure_for_tests then allows it, and errors tell all that they say
     FEDBUS_LOG               debug, info, warning or error; add ",json" for JSON lines
 """
 
@@ -74,6 +74,7 @@ class PartySettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         policy: what the party consents to; see parties/policy.py.
         identity: the file of its private key, which `fedbus identity` makes; for federated averaging.
         roster: the file with the public keys of all parties of the federation.
+        simulation: whether all parties are one operator's, as FEDBUS_SIMULATION says; not a key of the file.
     """
 
     name: Name
@@ -85,6 +86,7 @@ class PartySettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     datasets: dict[str, DatasetSettings] = {}
     policy: dict[str, Any] = {}
     processes: Annotated[int, Meta(ge=0, le=1024)] | None = None
+    simulation: bool = False
     folder: str = "."
 
     def path(self, relative: str) -> Path:
@@ -127,8 +129,11 @@ def load_party(path: Path, environment: Mapping[str, str] | None = None) -> Part
     for key in ("identity", "roster"):
         if file := environment.get(f"FEDBUS_{key.upper()}"):
             fields[key] = str(Path(file).resolve())
+    if "simulation" in fields:
+        raise ConfigError(f"{path}: unknown key 'simulation'; only the environment says so, by FEDBUS_SIMULATION")
     policy = fields.setdefault("policy", {})
-    if environment.get("FEDBUS_SIMULATION", "").lower() == "true" and isinstance(policy, dict):
+    fields["simulation"] = environment.get("FEDBUS_SIMULATION", "").lower() == "true"
+    if fields["simulation"] and isinstance(policy, dict):
         policy.setdefault("insecure_for_tests", True)
     return convert(fields, PartySettings, str(path))
 

@@ -202,7 +202,7 @@ class Member:
                 shape, vector = self.local.vector(order, model, session.random("privacy").read)
         except TrainingDiverged as error:
             log.warning("this party abstains", job=session.job, round=order.number, reason=str(error))
-            session.send(lead, Abstained(str(error)))
+            session.send(lead, Abstained(error.told))
             return
         seconds = time.monotonic() - began
         with session.phase("hide"):

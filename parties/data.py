@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from fedbus.errors import DataError
+from fedbus.errors import DataError, NoSuchLabel
 from parties.source import Source, open_source
 
 # Beyond this a label does not fit the fixed point of the protocol, whatever its scale.
@@ -155,7 +155,7 @@ def _features(
     """The columns that become features, all of them known to be there."""
     for name in (id_column, *(columns or ()), *exclude, *(() if label is None else (label,))):
         if name not in file.names:
-            raise DataError(file.missing(name))
+            raise (NoSuchLabel if name == label else DataError)(file.missing(name))
     if label == id_column:
         raise DataError(f"{file.path.name}: column '{label}' cannot be both the id and the label; name another label")
     if label in exclude:

@@ -134,7 +134,7 @@ class Source:
     def nearest(self, column: str) -> str | None:
         """The nearest name to that of a column which the file does not have, for a message.
 
-        It travels to all who take part or watch: what else the file has is for this party's own log.
+        In a simulation it travels to all who take part or watch: what else the file has is for the log alone.
         """
         log.warning("no such column", file=self.path.name, column=column, columns=list(self.names))
         lowered = {name.lower(): name for name in self.names}

@@ -126,7 +126,7 @@ class Worker:
                     raise DecodeError(f"{envelope.kind} message on the control queue")
         except (ProtocolError, JobRefused) as error:
             log.warning("control message refused; it is in the dead-letter queue", reason=str(error))
-            delivery.dead_letter(str(error))
+            delivery.dead_letter(error.told)
             return
         except StoreError as error:
             log.error("control message cannot be journalled; trying again", error=str(error))  # noqa: TRY400
@@ -147,6 +147,7 @@ class Worker:
         try:
             spec = jobs.parse(message.spec)
         except ConfigError as error:
+            # The text is about the job alone, which its submitter wrote.
             self._refuse(job, sender, f"this party's version of fedbus refuses the job: {error}")
             return
         if sender != spec.coordinator or self.name not in spec.parties:
@@ -233,10 +234,11 @@ class Worker:
             self._take_part(session)
         except Exception as error:  # whatever went wrong, the job must end with a reason on all sides
             if not run.outcome.done() and not self._stopping.is_set():
-                reason = _reason(error)
-                told = "cannot go on; the coordinator is told"
-                log.error(told, job=session.job, reason=reason, exc_info=_unexpected(error))  # noqa: TRY400
-                session.report_failure(Failed(reason))
+                unexpected = not isinstance(error, FedbusError)
+                log.error(  # noqa: TRY400
+                    "cannot go on; the coordinator is told", job=session.job, reason=str(error), exc_info=unexpected
+                )
+                session.report_failure(Failed(self._told(error)))
         return self._outcome(run)
 
     def _take_part(self, session: Session) -> None:
@@ -279,11 +281,8 @@ class Worker:
         except CancelledError:
             return None
 
-
-def _unexpected(error: Exception) -> bool:
-    return not isinstance(error, FedbusError)
-
-
-def _reason(error: Exception) -> str:
-    """What other participants are told; an unexpected error's text might hold data."""
-    return f"internal error ({type(error).__name__}); its log says more" if _unexpected(error) else str(error)
+    def _told(self, error: Exception) -> str:
+        """What other participants are told; in a simulation all of it, for they are one person."""
+        if not isinstance(error, FedbusError):
+            return f"internal error ({type(error).__name__}); its log says more"
+        return str(error) if self._settings.simulation else error.told

@@ -19,10 +19,10 @@ from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, Self
-from urllib.parse import quote
 
 from fedbus import topology
 from fedbus.broker import node_supervisor
+from fedbus.broker.accounts import amqp_url, new_password, write_private
 from fedbus.broker.node_definitions import definitions, user_definitions
 from fedbus.broker.node_server import HOST, accepts, find_server, free_ports, tool_environment
 from fedbus.errors import BrokerError
@@ -116,7 +116,7 @@ class Node:
         """
         if user not in self.users:
             raise BrokerError(f"the node has no user {user}; it has {', '.join(self.users)}")
-        return f"amqp://{quote(user, safe='')}:{self._state['passwords'][user]}@{HOST}:{self.port}/%2F"
+        return amqp_url(user, self._state["passwords"][user], f"amqp://{HOST}:{self.port}")
 
     def add_user(self, user: str, role: str) -> None:
         """Add a user to the running node, with its permissions and, for a party, its control queue.
@@ -131,7 +131,7 @@ class Node:
         everything = definitions(self.users, self._state["passwords"])
         own = {**everything, **user_definitions({user: role}, self._state["passwords"])}
         file = self._directory / "add_user.json"
-        _write_private(file, json.dumps(own))
+        write_private(file, json.dumps(own))
         try:
             self.rabbitmqctl("import_definitions", str(file))
         finally:
@@ -232,16 +232,16 @@ class Node:
     def _write_files(self) -> None:
         passwords = self._state["passwords"]
         for user in self.users:
-            passwords.setdefault(user, secrets.token_urlsafe(18))
+            passwords.setdefault(user, new_password())
         folder = self._directory
         home = folder / "home"
         home.mkdir(mode=0o700, exist_ok=True)
-        _write_private(folder / "node.json", json.dumps(self._state))
-        _write_private(home / ".erlang.cookie", self._state["cookie"])
-        _write_private(folder / "definitions.json", json.dumps(definitions(self.users, passwords)))
-        _write_private(folder / "enabled_plugins", "[].\n")
-        _write_private(folder / "advanced.config", "[].\n")
-        _write_private(folder / "rabbitmq.conf", self._configuration())
+        write_private(folder / "node.json", json.dumps(self._state))
+        write_private(home / ".erlang.cookie", self._state["cookie"])
+        write_private(folder / "definitions.json", json.dumps(definitions(self.users, passwords)))
+        write_private(folder / "enabled_plugins", "[].\n")
+        write_private(folder / "advanced.config", "[].\n")
+        write_private(folder / "rabbitmq.conf", self._configuration())
 
     def _configuration(self) -> str:
         lines = [
@@ -289,9 +289,3 @@ class Node:
             with suppress(OSError):
                 text += [line for line in file.read_text("utf-8", "replace").splitlines() if line.strip()]
         return "\n".join(text[-lines:])
-
-
-def _write_private(path: Path, text: str) -> None:
-    path.unlink(missing_ok=True)
-    with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as file:  # noqa: PTH123
-        file.write(text)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,12 +30,12 @@ class Brought:
 
 
 def hold(
-    job_file: Path, spec: JobSpec, files: Iterable[Path], environ: Mapping[str, str] = os.environ
+    job_file: Path, spec: JobSpec, files: Iterable[Path], environment: Mapping[str, str] | None = None
 ) -> list[Brought]:
     """Hold party files against a job: what could not run is better said before it is submitted.
 
     Args:
-        environ: of the parties.
+        environment: of the parties; None is that of this process.
 
     Raises:
         ConfigError: a file is wrong, its party has no part in the job, or the job names a column that nobody has.
@@ -45,7 +44,7 @@ def hold(
     """
     brought: list[Brought] = []
     for file in files:
-        found = _own_tables(file, spec, environ)
+        found = _own_tables(file, spec, environment)
         for other in brought:
             if other.party.name == found.party.name:
                 raise ConfigError(f"{file}: name: {other.file} is the file of {found.party.name!r} already")
@@ -82,12 +81,12 @@ def print_notes(lines: Iterable[str]) -> None:
         console.print(f"note: {line}.", style="yellow", markup=False, highlight=False, soft_wrap=True)
 
 
-def _own_tables(file: Path, spec: JobSpec, environ: Mapping[str, str]) -> Brought:
+def _own_tables(file: Path, spec: JobSpec, environment: Mapping[str, str] | None) -> Brought:
     """A party of the job and its tables, which have what an aligned part of them needs."""
     from parties import tables
     from parties.data import Scaling
 
-    party = settings.load_party(file, environ)
+    party = settings.load_party(file, environment)
     if party.name not in spec.parties:
         raise ConfigError(f"{file}: name: {party.name!r} has no part in the job; {nearest(party.name, spec.parties)}")
     own = tables.load(party, spec)

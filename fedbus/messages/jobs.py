@@ -64,7 +64,7 @@ class Accepted(Message):
 
 @dataclass(frozen=True, slots=True)
 class Failed(Message):
-    """Party to coordinator: it cannot go on. The reason names no value of any cell."""
+    """Party to coordinator: it cannot go on. The reason is what its error tells others: see fedbus.errors."""
 
     kind: ClassVar[str] = "failed"
     reason: str

@@ -10,14 +10,13 @@ from __future__ import annotations
 
 import json
 import os
-import secrets
 import sys
 from pathlib import Path
-from urllib.parse import quote
 
+from fedbus.broker.accounts import amqp_url, new_password
 from fedbus.broker.node_definitions import definitions
 
-BROKER = "rabbitmq:5672"
+BROKER = "amqp://rabbitmq:5672"
 READER = 10001  # the image's user
 
 
@@ -27,10 +26,9 @@ def main(folder: Path, users: dict[str, str]) -> None:
     if target.exists():
         print(f"setup: {target} is there; nothing to do")
         return
-    passwords = {user: secrets.token_urlsafe(24) for user in users}
+    passwords = {user: new_password() for user in users}
     for user, password in passwords.items():
-        url = f"amqp://{quote(user, safe='')}:{password}@{BROKER}/%2F"
-        write(folder / user / "amqp_url", url, 0o400, READER)
+        write(folder / user / "amqp_url", amqp_url(user, password, BROKER), 0o400, READER)
     write(target, json.dumps(definitions(users, passwords), indent=1), 0o444, os.geteuid())
     print(f"setup: made users {', '.join(users)}")
 

@@ -71,7 +71,7 @@ class Rows:
         self.job_file.write_text("\n".join(lines) + "\n" + self.more, "utf-8")
         return self.job_file
 
-    def run(self, broker: str = "memory") -> dict[str, Any]:
+    def run(self, broker: str = "memory", roles: simulate.Roles = ROLES) -> dict[str, Any]:
         """The job's report."""
         self.write_job()
 
@@ -80,7 +80,7 @@ class Rows:
             if self.watch is not None:
                 self.watch(event)
 
-        return simulate.run(self.job_file, self.files, broker, ROLES, watch)
+        return simulate.run(self.job_file, self.files, broker, roles, watch)
 
     def spec(self) -> AverageJob:
         spec = jobs.load(self.write_job())

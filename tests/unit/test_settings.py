@@ -53,6 +53,8 @@ def test_only_a_simulation_allows_short_keys_where_a_file_is_silent(party: Path)
     simulation = {"FEDBUS_SIMULATION": "true"}
     assert "insecure_for_tests" not in settings.load_party(party, {}).policy
     assert settings.load_party(party, simulation).policy["insecure_for_tests"] is True
+    assert settings.load_party(party, simulation).simulation
+    assert not settings.load_party(party, {}).simulation
     party.write_text(PARTY + "[policy]\ninsecure_for_tests = false\n")
     assert settings.load_party(party, simulation).policy["insecure_for_tests"] is False
 
@@ -76,6 +78,7 @@ def test_a_wrong_url_is_refused_without_repeating_it(party: Path, url: str) -> N
         (PARTY + "heartbeat = 0\n", "broker.heartbeat"),
         (PARTY.replace("amqp:", "ampq:"), "broker.url: not a broker URL"),
         ('folder = "/"\n' + PARTY, "unknown key 'folder'"),
+        ("simulation = true\n" + PARTY, "unknown key 'simulation'"),
         ('name = "j"\nalgorithm = "vertical-linear"\n', "this is a job file"),
     ],
 )

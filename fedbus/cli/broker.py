@@ -1,0 +1,73 @@
+"""The command `broker-definitions`: users, permissions and topology for the broker's administrator."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated
+from urllib.parse import urlsplit
+
+import typer
+from rich.console import Console
+
+from fedbus import settings
+from fedbus.broker.accounts import write_urls
+from fedbus.broker.node_definitions import definitions
+from fedbus.cli.app import app
+from fedbus.codec import NAME
+from fedbus.errors import ConfigError
+
+
+@app.command()
+def broker_definitions(
+    urls: Annotated[
+        Path,
+        typer.Option(
+            help="Folder for a file NAME.url of each user, mode 0600, that its FEDBUS_AMQP_URL_FILE names. "
+            "A user whose file is there keeps its password.",
+            show_default=False,
+        ),
+    ],
+    coordinator: Annotated[str | None, typer.Option(help="The coordinator's name.", show_default=False)] = None,
+    parties: Annotated[
+        list[str] | None, typer.Option("--party", help="A party's name; once for each.", show_default=False)
+    ] = None,
+    clients: Annotated[
+        list[str] | None,
+        typer.Option("--client", help="A user who submits, watches and cancels; once for each.", show_default=False),
+    ] = None,
+    address: Annotated[
+        str, typer.Option(help="The broker as the users reach it: amqp://HOST:PORT, or amqps:// for TLS.")
+    ] = "amqp://localhost:5672",
+) -> None:
+    """Print what RabbitMQ has to know of a federation: exchanges, queues, users and what each may do.
+
+    Load it with `rabbitmqctl import_definitions FILE`, which leaves what else the broker has as it is. Passwords are
+    random: the definitions hold salted hashes of them, the URL files hold them, and nothing prints them.
+    """
+    users = _users({"coordinator": [coordinator] if coordinator else [], "party": parties, "client": clients})
+    parts = urlsplit(settings.check_url(address, "--address"))
+    if "@" in parts.netloc or parts.path.strip("/") or parts.query or parts.fragment:
+        raise ConfigError("--address: takes scheme, host and port only, as in amqps://broker.example:5671")
+    passwords = write_urls(urls, users, address)
+    sys.stdout.write(json.dumps(definitions(users, passwords), indent=2) + "\n")
+    Console(stderr=True).print(
+        f"{urls}: the URL of each user: {', '.join(f'{user}.url' for user in users)}",
+        markup=False, highlight=False, soft_wrap=True,
+    )  # fmt: skip
+
+
+def _users(named: dict[str, list[str] | None]) -> dict[str, str]:
+    """Roles by name; ConfigError for a name that is none, or has two roles."""
+    users: dict[str, str] = {}
+    for role, names in named.items():
+        for name in names or ():
+            if not NAME.fullmatch(name):
+                raise ConfigError(f"--{role} {name}: a name has small letters, digits, _ and -, 64 at most")
+            if name in users:
+                raise ConfigError(f"--{role} {name}: is named already, as a {users[name]}; each user has one role")
+            users[name] = role
+    if not users:
+        raise ConfigError("name a user: --coordinator, --party or --client")
+    return users
