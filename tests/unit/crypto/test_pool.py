@@ -142,25 +142,22 @@ def test_a_result_that_cannot_travel_is_an_error_and_the_child_lives_on(pool: Po
     assert pool.run(divmod, [(7, 2)])[0] == [(3, 1)]
 
 
-class Untransportable(Exception):
-    def __reduce__(self) -> str:
-        raise TypeError("cannot travel")
-
-
-def fail(kind: type[BaseException]) -> None:
-    raise kind("of the task")
-
-
 @pytest.mark.parametrize(
-    ("kind", "raised"), [(SystemExit, SystemExit), (EOFError, EOFError), (Untransportable, CryptoError)]
+    ("code", "raised"),
+    [
+        ("raise SystemExit('of the task')", SystemExit),
+        ("raise EOFError('of the task')", EOFError),
+        ("class Local(Exception): pass\nraise Local('of the task')", CryptoError),
+    ],
+    ids=["exit", "end of file", "of a class that cannot travel"],
 )
 def test_whatever_a_task_raises_reaches_its_caller_and_the_child_lives_on(
-    pool: Pool, kind: type[BaseException], raised: type[BaseException]
+    pool: Pool, code: str, raised: type[BaseException]
 ) -> None:
     pool.warm_up()
     children = [child.process for child in pool._children]
     with pytest.raises(raised, match="of the task"):
-        pool.run(fail, [(kind,)])
+        pool.run(exec, [(code,)])
     assert [child.process for child in pool._children] == children
 
 
