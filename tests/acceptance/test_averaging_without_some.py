@@ -50,8 +50,8 @@ def test_a_party_that_missed_the_shares_gets_new_ones(tmp_path: Path, monkeypatc
 def test_too_few_parties_are_named_while_they_are_waited_for_and_at_the_end(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    rows, contribute = synthetic(tmp_path, deadline=0.5), Member._contribute
-    rows.limits = {"silence": 3, "resend": 1}
+    rows, contribute = synthetic(tmp_path, deadline=2.0), Member._contribute
+    rows.limits = {"silence": 6, "resend": 1}
     over = threading.Event()
 
     def silent(self: Member, order: Assignment) -> None:
@@ -70,7 +70,7 @@ def test_too_few_parties_are_named_while_they_are_waited_for_and_at_the_end(
     report = rows.run()
     assert rows.notices == ["waiting for alice, carol: a round takes 2 of the 3 parties"]
     assert report["state"] == "failed"
-    assert "alice: gave no sign of life for 3 s (limits.silence); carol: gave no" in report["reason"]
+    assert "alice: gave no sign of life for 6 s (limits.silence); carol: gave no" in report["reason"]
     # What was reached is told all the same.
     assert report["rounds"] == len(report["loss"]) == 2
     assert report["took_part"] == {"bob": 2, "alice": 2, "carol": 2}
