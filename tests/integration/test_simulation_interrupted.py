@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -20,6 +21,15 @@ from parties.worker import Worker
 from processes import small
 
 
+@pytest.fixture
+def heeded() -> Iterator[None]:
+    """SIGINT by a process of this test, also where a shell started the tests in the background, to ignore it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("heeded")
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_its_job_is_cancelled_in_the_stores_of_the_parties(tmp_path: Path, number: signal.Signals) -> None:
     federation = small(tmp_path, max_epochs=100_000)
