@@ -28,7 +28,8 @@ from vanishing import Vanishing
 
 # Networks on so many columns, by about how many parameters they have.
 COLUMNS = 100
-WIDTHS = {10_000: (60, 60), 1_000_000: (1_000, 900), 25_000_000: (5_000, 4_900)}
+WIDTHS = {1_000_000: (1_000, 900), 25_000_000: (5_000, 4_900)}
+TINY = (60, 60)
 ROLES = simulate.Roles(coordinator=Service, party=Worker, compare=lambda *_: {})
 MASKED = 4_000_000
 DEMO = '{ linear = 32 }, { activation = "relu" }, { linear = 24 }, { activation = "relu" }, { linear = 16 }, '
@@ -73,13 +74,13 @@ def _sizes(folder: Path, arguments: argparse.Namespace) -> dict[str, object]:
     """Bytes and memory by size of the network; what a tiny one takes is the libraries'."""
     figures: dict[str, Any] = {"memory_ratio_by_parameters": {}, "seconds_per_round_by_parameters": {}}
     rounds, idle = 3, 0
-    for about in (10_000, *arguments.parameters):
-        first, second = WIDTHS[about]
+    for about in (0, *dict.fromkeys(arguments.parameters)):
+        first, second = WIDTHS.get(about, TINY)
         layers = f'{{ linear = {first} }}, {{ activation = "relu" }}, {{ linear = {second} }}, {{ linear = 1 }}'
         report = _job(folder / str(about), arguments.broker, layers, COLUMNS, rows=40, rounds=rounds, batch_size=40)
         parameters = (COLUMNS + 1) * first + (first + 1) * second + second + 1
         memory = max(report["peak_memory_bytes"].values())
-        if about == 10_000:
+        if not about:
             idle = memory
             continue
         raw = 4 * parameters
