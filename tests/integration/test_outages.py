@@ -38,7 +38,8 @@ def test_an_outage_is_a_delay_and_sigterm_ends_a_process_meanwhile(
 
     def outage() -> None:
         # Not killed: a quorum queue that is half a second old does not survive that in RabbitMQ 3.10.
-        own_node.rabbitmqctl("stop_app")
+        with running.held("shop"):
+            own_node.rabbitmqctl("stop_app")
         ended.update(running.end_all("bank", "coordinator"))
         own_node.rabbitmqctl("start_app")
         running.start("bank", "coordinator")

@@ -112,7 +112,8 @@ def test_cut_connections_are_made_again(tmp_path: Path, processes: Start, client
     running.start_all()
 
     def cut() -> None:
-        node.rabbitmqctl("close_all_connections", "--vhost", "/", "test")
+        with running.held("shop"):
+            node.rabbitmqctl("close_all_connections", "--vhost", "/", "test")
 
     report = follow(client, client.submit(federation.spec()), {3: cut, 15: cut})
     assert report["state"] == "succeeded", report

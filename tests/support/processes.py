@@ -7,7 +7,7 @@ import os
 import signal
 import subprocess
 import urllib.request
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import IO, Any
 
@@ -88,6 +88,15 @@ class Processes:
             raise AssertionError(f"{name} did not end: {self.log(name)}") from error
         self._kill(name)
         return status
+
+    @contextlib.contextmanager
+    def held(self, name: str) -> Iterator[None]:
+        """Stop a process meanwhile: a job that needs it does not come to its end while something is prepared."""
+        self.running[name].send_signal(signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            self.running[name].send_signal(signal.SIGCONT)
 
     def kill_all(self) -> None:
         """End what still runs, however the test ended: nothing may serve the next test's queues."""
