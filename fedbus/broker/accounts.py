@@ -49,10 +49,16 @@ def write_urls(folder: Path, users: Iterable[str], address: str) -> dict[str, st
 
 
 def write_private(path: Path, text: str) -> None:
-    """Write a file, mode 0600, in place of what is there: at no time can another user read it."""
-    path.unlink(missing_ok=True)
-    with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as file:  # noqa: PTH123
+    """Write a file, mode 0600, in place of what is there.
+
+    At no time can another user read it, and what was there stays until all of the new text is written: a URL file has
+    the only copy of a password.
+    """
+    new = path.with_name(f"{path.name}.new")
+    new.unlink(missing_ok=True)
+    with open(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as file:  # noqa: PTH123
         file.write(text)
+    new.replace(path)
 
 
 def _kept(user: str, file: Path) -> str:

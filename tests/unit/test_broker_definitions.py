@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 import pytest
 from typer.testing import CliRunner, Result
 
+from fedbus.broker.accounts import write_private
 from fedbus.broker.node_definitions import definitions
 from fedbus.cli import app
 from fedbus.errors import ConfigError
@@ -102,3 +103,14 @@ def test_a_file_that_it_did_not_write_so_is_left(tmp_path: Path, text: str, mode
     with pytest.raises(ConfigError, match=error):
         run(tmp_path, "--party", "north")
     assert file.read_text() == text
+
+
+def test_a_file_that_cannot_be_written_to_its_end_stays_as_it_was(tmp_path: Path) -> None:
+    file = tmp_path / "north.url"
+    write_private(file, "first")
+    with pytest.raises(UnicodeEncodeError):
+        write_private(file, "second \udc80")
+    assert file.read_text() == "first"
+    write_private(file, "third")
+    assert [(each.name, each.read_text()) for each in tmp_path.iterdir()] == [("north.url", "third")]
+    assert file.stat().st_mode & 0o777 == 0o600
