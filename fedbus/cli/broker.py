@@ -3,23 +3,26 @@
 from __future__ import annotations
 
 import json
-import sys
 from pathlib import Path
 from typing import Annotated
 from urllib.parse import urlsplit
 
 import typer
-from rich.console import Console
 
-from fedbus import settings
+from fedbus import settings, terminal
 from fedbus.broker.accounts import write_urls
 from fedbus.broker.node_definitions import definitions
-from fedbus.cli.app import app
+from fedbus.cli.app import app, example
 from fedbus.codec import NAME
 from fedbus.errors import ConfigError
 
 
-@app.command()
+@app.command(
+    epilog=example(
+        "fedbus broker-definitions --coordinator coordinator --party shop --party bank --client olga --urls urls "
+        "> definitions.json"
+    )
+)
 def broker_definitions(
     urls: Annotated[
         Path,
@@ -51,11 +54,8 @@ def broker_definitions(
     if "@" in parts.netloc or parts.path.strip("/") or parts.query or parts.fragment:
         raise ConfigError("--address: takes scheme, host and port only, as in amqps://broker.example:5671")
     passwords = write_urls(urls, users, address)
-    sys.stdout.write(json.dumps(definitions(users, passwords), indent=2) + "\n")
-    Console(stderr=True).print(
-        f"{urls}: the URL of each user: {', '.join(f'{user}.url' for user in users)}",
-        markup=False, highlight=False, soft_wrap=True,
-    )  # fmt: skip
+    terminal.write(json.dumps(definitions(users, passwords), indent=2) + "\n")
+    terminal.tell(f"{urls}: the URL of each user: {', '.join(f'{user}.url' for user in users)}")
 
 
 def _users(named: dict[str, list[str] | None]) -> dict[str, str]:
