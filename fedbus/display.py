@@ -126,7 +126,7 @@ def print_plan(plan: dict[str, Any]) -> None:
         )
         for role, cost in plan["roles"].items()
     ]
-    for line in terminal.table(header, rows, numbers=4):
+    for line in terminal.table([header, *rows], numbers=4):
         terminal.say(line)
     for role, cost in plan["roles"].items():
         terminal.say(f"{role} learns {cost['learns']}.")

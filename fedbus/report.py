@@ -10,7 +10,13 @@ _CURVE_WIDTH = 60
 
 
 def print_report(report: dict[str, Any]) -> None:
-    """A job's report on standard output; raises OutputError."""
+    """A job's report on standard output; its `warnings`, sentences that say why it may be no success, come first.
+
+    Raises:
+        OutputError: it cannot be written.
+    """
+    for sentence in report.get("warnings", []):
+        terminal.say(f"warning: {sentence}")
     print_facts(_FACTS[report["algorithm"]](report))
     if "coefficients" in report:
         terminal.say("coefficients of standardised columns")
@@ -72,7 +78,7 @@ def _coefficients(report: dict[str, Any]) -> list[str]:
         )
         for party, column, pair in [*rows, ("", "intercept", report["intercept"])]
     ]
-    return terminal.table(("party", "column", "federated", "pooled", "difference"), cells, numbers=3)
+    return terminal.table([("party", "column", "federated", "pooled", "difference"), *cells], numbers=3)
 
 
 def _average_facts(report: dict[str, Any]) -> list[tuple[str, str]]:

@@ -108,18 +108,18 @@ def shows(text: str, stream: TextIO | None) -> bool:
     return True
 
 
-def table(header: Sequence[str], rows: Sequence[Sequence[Any]], numbers: int) -> list[str]:
-    """The lines of a table with two blanks between columns.
+def table(rows: Sequence[Sequence[Any]], numbers: int = 0) -> list[str]:
+    """The lines of a table, with two blanks between columns.
 
     Args:
         numbers: how many of the last columns are aligned to the right.
     """
-    cells = [[printable(str(cell)) for cell in row] for row in (header, *rows)]
+    cells = [[printable(str(cell)) for cell in row] for row in rows]
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
-    first_number = len(header) - numbers
+    texts = len(widths) - numbers
     return [
         "  ".join(
-            cell.rjust(width) if place >= first_number else cell.ljust(width)
+            cell.ljust(width) if place < texts else cell.rjust(width)
             for place, (cell, width) in enumerate(zip(row, widths, strict=True))
         ).rstrip()
         for row in cells
