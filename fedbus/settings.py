@@ -28,7 +28,7 @@ from msgspec import Meta
 
 from fedbus.errors import ConfigError
 from fedbus.jobs import Name
-from fedbus.schema import convert, read_text, read_toml
+from fedbus.schema import check_table, convert, read_text, read_toml
 
 
 class BrokerSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -131,9 +131,9 @@ def load_party(path: Path, environment: Mapping[str, str] | None = None) -> Part
             fields[key] = str(Path(file).resolve())
     if "simulation" in fields:
         raise ConfigError(f"{path}: unknown key 'simulation'; only the environment says so, by FEDBUS_SIMULATION")
-    policy = fields.setdefault("policy", {})
+    policy = _table(fields, "policy", str(path))
     fields["simulation"] = environment.get("FEDBUS_SIMULATION", "").lower() == "true"
-    if fields["simulation"] and isinstance(policy, dict):
+    if fields["simulation"]:
         policy.setdefault("insecure_for_tests", True)
     return convert(fields, PartySettings, str(path))
 
@@ -212,17 +212,22 @@ def _merged(path: Path | None, environment: Mapping[str, str]) -> dict[str, Any]
     if "folder" in fields:
         raise ConfigError(f"{path}: unknown key 'folder'; paths are relative to the file")
     fields["folder"] = str(path.resolve().parent) if path else str(Path.cwd())
-    broker = fields.setdefault("broker", {})
+    broker, metrics = (_table(fields, key, str(path)) for key in ("broker", "metrics"))
     if url := broker_url(environment):
         broker["url"] = url
-    elif isinstance(broker, dict) and isinstance(broker.get("url"), str) and broker["url"]:
+    elif isinstance(broker.get("url"), str) and broker["url"]:
         check_url(broker["url"], f"{path}: broker.url")
     if address := environment.get("FEDBUS_METRICS_ADDRESS"):
-        fields.setdefault("metrics", {})["address"] = address
+        metrics["address"] = address
     if environment.get("FEDBUS_VERIFY_SENDER"):
         broker["verify_sender"] = verify_sender(environment)
     if processes := environment.get("FEDBUS_PROCESSES"):
-        if not processes.isdigit():
+        if not (processes.isascii() and processes.isdigit() and len(processes) < 5):
             raise ConfigError("FEDBUS_PROCESSES: expected a whole number")
         fields["processes"] = int(processes)
     return fields
+
+
+def _table(fields: dict[str, Any], key: str, where: str) -> dict[str, Any]:
+    """The table of a key, which is made where it is missing, for the environment to write into."""
+    return check_table(fields.setdefault(key, {}), where, key)
