@@ -4,6 +4,7 @@ Environment variables win over the file:
 
     FEDBUS_AMQP_URL          the broker's URL, with user and password
     FEDBUS_AMQP_URL_FILE     a file that holds it, as secret stores hand it over
+    FEDBUS_STATE             the file of a participant's store
     FEDBUS_IDENTITY          a party's private key file, made by `fedbus identity`
     FEDBUS_ROSTER            the file with the public keys of all parties
     FEDBUS_METRICS_ADDRESS   host:port of the /metrics page
@@ -217,6 +218,8 @@ def _merged(path: Path | None, environment: Mapping[str, str]) -> dict[str, Any]
         broker["url"] = url
     elif isinstance(broker.get("url"), str) and broker["url"]:
         check_url(broker["url"], f"{path}: broker.url")
+    if state := environment.get("FEDBUS_STATE"):
+        fields["state"] = str(Path(state).resolve())
     if address := environment.get("FEDBUS_METRICS_ADDRESS"):
         metrics["address"] = address
     if environment.get("FEDBUS_VERIFY_SENDER"):
