@@ -110,6 +110,8 @@ def run(
             if any(rounds < report["rounds"] for rounds in report.get("took_part", {}).values()):
                 # Plain averaging of all parties is another course then.
                 report.pop("max_weight_difference", None)
+        # Nothing serves these pages any more.
+        report.pop("metrics", None)
         if keep is not None:
             write_report(report, place.folder / "report.json")
     return report
