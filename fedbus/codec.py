@@ -21,7 +21,8 @@ from fedbus.messages import KINDS, VERSION, Envelope, Message
 CHUNK_BYTES = 1024 * 1024
 MAX_BODY_BYTES = 4 * CHUNK_BYTES
 # What becomes part of a report, which has all parties' words in one message, and what errors in a report may repeat.
-_SMALL = {"accepted": 16_384, "failed": 16_384, "finished": 16_384, "submit": 65_536, "start": 65_536}
+_SMALL = {"accepted": 16_384, "failed": 16_384, "finished": 16_384, "submit": 65_536, "start": 65_536,
+          "list_jobs": 1024, "show_job": 1024}  # fmt: skip
 MAX_CHUNKS = 1_000_000
 # Far above what a job needs and within what the store can count.
 MAX_ROUND = 2**31 - 1
@@ -172,6 +173,8 @@ def _pack_extension(value: Any) -> msgpack.ExtType:
         return msgpack.ExtType(_ARRAY, msgpack.packb([array.dtype.str, list(array.shape), array.tobytes()]))
     if isinstance(value, np.generic):
         return value.item()
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
     raise TypeError(f"{type(value).__name__} is not sent")
 
 
