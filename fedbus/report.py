@@ -13,8 +13,10 @@ _CURVE_WIDTH = 60
 
 
 def print_report(report: dict[str, Any]) -> None:
-    """A job's report on standard output."""
+    """A job's report on standard output; first of all what it warns of, `report["warnings"]`."""
     console = Console()
+    for sentence in report.get("warnings", ()):
+        console.print(Text.assemble(("warning", "bold red"), f"  {sentence}."), highlight=False, soft_wrap=True)
     print_facts(console, _FACTS[report["algorithm"]](report))
     if "coefficients" in report:
         console.print(_coefficients(report))
@@ -36,7 +38,7 @@ def _linear_facts(report: dict[str, Any]) -> list[tuple[str, str]]:
         ("job", f"{report['job']} {report['state']} after {report['seconds']:.1f} s"),
         ("rows", f"{rows}; in common {report['aligned_rows']:,}"),
         ("training", f"{report['rounds']} rounds, {report['epochs']} epochs, {_ending(report)}"),
-        ("loss", f"{report['loss'][0]:.6g} at first, {report['final_loss']:.6g} at the end  {curve(report['loss'])}"),
+        ("loss", _course(report)),
         ("train", _score(report["train"])),
     ]
     for key, name in (("test", "test"), ("pooled_train", "pooled, train"), ("pooled_test", "pooled, test")):
@@ -63,8 +65,20 @@ def _ending(report: dict[str, Any]) -> str:
     return "converged" if report["converged"] else "not converged: params.max_epochs reached"
 
 
-def _score(metrics: dict[str, float]) -> str:
-    return f"MSE {metrics['mse']:.5g}, RMSE {metrics['rmse']:.5g}, R2 {metrics['r2']:.5f}"
+def _course(report: dict[str, Any]) -> str:
+    # A label without variation needs no round.
+    losses = [loss for loss in report["loss"] if loss is not None]
+    first = f"{losses[0]:.6g} at first, " if losses else ""
+    return f"{first}{report['final_loss']:.6g} at the end  {curve(losses)}".rstrip()
+
+
+def _score(metrics: dict[str, Any]) -> str:
+    score = _number(metrics["r2"], ".5f")
+    return f"MSE {metrics['mse']:.5g}, RMSE {metrics['rmse']:.5g}, R2 {score}"
+
+
+def _number(value: float | None, form: str = ".5g") -> str:
+    return "undefined" if value is None else f"{value:{form}}"
 
 
 def _coefficients(report: dict[str, Any]) -> Table:
@@ -96,7 +110,7 @@ def _average_facts(report: dict[str, Any]) -> list[tuple[str, str]]:
         facts.append(("accuracy, test", f"{first:.5g} at first, {last:.5g} at the end"))
     for key, name in (("test", "test"), ("pooled_test", "pooled, test")):
         if key in report:
-            facts.append((name, ", ".join(f"{label} {value:.5g}" for label, value in report[key].items())))
+            facts.append((name, ", ".join(f"{label} {_number(value)}" for label, value in report[key].items())))
     if "max_weight_difference" in report:
         difference = f"{report['max_weight_difference']:.2e} at most between weights"
         facts.append(("difference", f"{difference}, from federated averaging in one process"))
@@ -118,7 +132,9 @@ _FACTS = {"vertical-linear": _linear_facts, "fedavg": _average_facts}
 
 
 def curve(losses: list[float]) -> str:
-    """The losses as a line of bars, on at most _CURVE_WIDTH columns."""
+    """The losses as a line of bars, on at most _CURVE_WIDTH columns; empty for none."""
+    if not losses:
+        return ""
     step = max(1, -(-len(losses) // _CURVE_WIDTH))
     shown = losses[::step]
     low, high = min(shown), max(shown)
