@@ -62,8 +62,8 @@ def test_a_tensor_is_one_blob_with_one_scale() -> None:
         ({"kind": "gossip"}, "unknown kind 'gossip'"),
         ({"payload": {"scores": 5}}, "payload has fields that forward does not have"),
         ({"kind": "verdict"}, "id does not fit"),
-        ({"payload": {}}, "malformed forward message"),
-        ({"payload": {"tensor": 5}}, "malformed forward message"),
+        ({"payload": {}}, "malformed forward message of bank: .*missing required field `tensor`"),
+        ({"payload": {"tensor": 5}}, "malformed forward message of bank: tensor: Expected `object`, got `int`"),
         ({"chunk": 1}, "chunk is not within chunks"),
         ({"chunks": 10**9}, "chunk is not within chunks"),
         ({"round": -1}, "negative round"),
@@ -120,7 +120,7 @@ def test_an_oversized_message_is_refused_before_it_is_read() -> None:
 )
 def test_what_a_report_repeats_is_small(payload: Message) -> None:
     body = codec.encode(envelope(payload=payload))
-    with pytest.raises(DecodeError, match=f"malformed {payload.kind} message: .* over the limit of"):
+    with pytest.raises(DecodeError, match=f"{payload.kind} message of .* over the limit of"):
         codec.decode(body)
 
 
