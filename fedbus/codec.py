@@ -22,7 +22,8 @@ from fedbus.messages.fields import MAX_BATCH, MAX_CHUNKS, MAX_ROUND, NAME_PATTER
 CHUNK_BYTES = 1024 * 1024
 MAX_BODY_BYTES = 4 * CHUNK_BYTES
 # What becomes part of a report, which has all parties' words in one message, and what errors in a report may repeat.
-_SMALL = {"accepted": 16_384, "failed": 16_384, "finished": 16_384, "submit": 65_536, "start": 65_536}
+_SMALL = {"accepted": 16_384, "failed": 16_384, "finished": 16_384, "submit": 65_536, "start": 65_536,
+          "list_jobs": 1024, "show_job": 1024}  # fmt: skip
 NAME = re.compile(NAME_PATTERN)
 JOB_ID = re.compile(r"[a-z0-9][a-z0-9_-]{0,95}")
 
@@ -182,6 +183,8 @@ def _pack_extension(value: Any) -> msgpack.ExtType:
         return msgpack.ExtType(_ARRAY, msgpack.packb([array.dtype.str, list(array.shape), array.tobytes()]))
     if isinstance(value, np.generic):
         return value.item()
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
     raise TypeError(f"{type(value).__name__} is not sent")
 
 

@@ -218,6 +218,13 @@ def publish_event(broker: Broker, envelope: Envelope) -> None:
     broker.publish(outgoing, wait=False)
 
 
+def publish_reply(broker: Broker, envelope: Envelope) -> None:
+    """Publish what one client asked for, to that client alone; it may have gone meanwhile."""
+    key = topology.reply_key(envelope.recipient, envelope.job, envelope.kind)
+    outgoing = Outgoing(topology.REPLIES, key, codec.encode(envelope), envelope.id, mandatory=False)
+    broker.publish(outgoing, wait=False)
+
+
 def _stored(envelope: Envelope, peer: str, body: bytes) -> StoredMessage:
     place = (envelope.round, envelope.batch, envelope.chunk)
     return StoredMessage(envelope.id, envelope.job, peer, envelope.kind, *place, body)

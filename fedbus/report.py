@@ -13,8 +13,10 @@ _CURVE_WIDTH = 60
 
 
 def print_report(report: dict[str, Any]) -> None:
-    """A job's report on standard output."""
+    """A job's report on standard output; its `warnings`, sentences that say why it may be no success, come first."""
     console = Console()
+    for sentence in report.get("warnings", []):
+        console.print(f"warning: {sentence}", style="yellow", markup=False, highlight=False, soft_wrap=True)
     print_facts(console, _FACTS[report["algorithm"]](report))
     if "coefficients" in report:
         console.print(_coefficients(report))

@@ -228,7 +228,6 @@ class Member:
         """Keep the last model, and the best one where that is another."""
         session, lead = self.session, self.session.coordinator
         model: dict[str, Any] = {
-            "role": "party",
             "columns": list(self.local.train.columns),
             "mean": order.mean,
             "scale": order.scale,
@@ -238,7 +237,7 @@ class Member:
         if order.best >= 0:
             model |= {"best": bytes(self._received(BestWeights).blob), "best_rounds": order.best}
         log.info("model kept", job=session.job, rounds=order.number, coordinator=lead)
-        return Result(codec.pack(model), {"clipped": self.local.clipped})
+        return Result(model, {"clipped": self.local.clipped})
 
     def _model(self, order: Assignment) -> Weights:
         """The model that an order is on; ProtocolError where it is not of this network's shape."""

@@ -14,7 +14,7 @@ from concurrent.futures import CancelledError, Future
 
 import structlog
 
-from fedbus import codec, jobs, metrics, topology
+from fedbus import codec, jobs, metrics, models, topology
 from fedbus.broker.base import Broker, Delivery, Outgoing, Subscription
 from fedbus.crypto.engine import Engine
 from fedbus.errors import (
@@ -251,7 +251,7 @@ class Worker:
         if not session.resumed:
             session.send(session.coordinator, Accepted(rows, len(own.train.columns), self._metrics_url))
         result = self._carry_out(session, own)
-        self._store.save_model(session.job, result.model)
+        self._store.save_model(session.job, models.pack(spec, session.job, self.name, result.model))
         session.at(session.round + 1)
         figures = {**nulled(result.figures), "bytes_sent": session.bytes_sent, "peak_memory_bytes": peak_memory()}
         session.send(session.coordinator, Finished(figures))

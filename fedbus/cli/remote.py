@@ -32,7 +32,7 @@ def submit(
     """
     check_writable(json_file)
     spec = jobs.load(job_file)
-    with _client(spec.coordinator) as client:
+    with connected_client(spec.coordinator) as client:
         job = client.submit(spec)
         Console(stderr=watch).print(job, highlight=False)
         if watch or json_file:
@@ -43,14 +43,14 @@ def submit(
 def watch(job: JobId, json_file: JsonFile = None) -> None:
     """Follow a job until it has ended, then show its report."""
     check_writable(json_file)
-    with _client() as client:
+    with connected_client() as client:
         _watch(client, job, json_file)
 
 
 @app.command()
 def cancel(job: JobId) -> None:
     """End a job on all sides; for who submitted it, and for the coordinator's operators."""
-    with _client() as client:
+    with connected_client() as client:
         client.cancel(job)
         for event in client.watch(job, timeout=CONFIRM_SECONDS):
             if not isinstance(event, StateChanged) or event.state == JobState.CANCELLING:
@@ -62,7 +62,8 @@ def cancel(job: JobId) -> None:
 
 
 @contextlib.contextmanager
-def _client(name: str = jobs.COORDINATOR) -> Iterator[Client]:
+def connected_client(name: str = jobs.COORDINATOR) -> Iterator[Client]:
+    """A client at the broker in FEDBUS_AMQP_URL; ConfigError where it is not set."""
     url = settings.broker_url()
     if not url:
         raise ConfigError("FEDBUS_AMQP_URL: not set; it is the broker's URL, amqp://user:password@host:5672/")

@@ -93,6 +93,11 @@ class JobSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
         return (*self.parties, self.coordinator)
 
     @property
+    def length(self) -> tuple[int, str]:
+        """How far the job goes at most, and in what: "round" or "epoch"."""
+        raise NotImplementedError
+
+    @property
     def key_bits(self) -> int | None:
         """Of the job's Paillier key, None where it has none."""
         raise NotImplementedError
