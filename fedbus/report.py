@@ -4,31 +4,31 @@ from __future__ import annotations
 
 from typing import Any
 
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
+from fedbus import terminal
 
-_BARS = "▁▂▃▄▅▆▇█"
 _CURVE_WIDTH = 60
 
 
 def print_report(report: dict[str, Any]) -> None:
-    """A job's report on standard output; its `warnings`, sentences that say why it may be no success, come first."""
-    console = Console()
+    """A job's report on standard output; its `warnings`, sentences that say why it may be no success, come first.
+
+    Raises:
+        OutputError: it cannot be written.
+    """
     for sentence in report.get("warnings", []):
-        console.print(f"warning: {sentence}", style="yellow", markup=False, highlight=False, soft_wrap=True)
-    print_facts(console, _FACTS[report["algorithm"]](report))
+        terminal.say(f"warning: {sentence}")
+    print_facts(_FACTS[report["algorithm"]](report))
     if "coefficients" in report:
-        console.print(_coefficients(report))
+        terminal.say("coefficients of standardised columns")
+        for line in _coefficients(report):
+            terminal.say(f"  {line}")
 
 
-def print_facts(console: Console, facts: list[tuple[str, str]]) -> None:
-    """Names and values, a line each."""
-    # Lines, not a table: where output is no terminal, a table would break them at 80 columns.
+def print_facts(facts: list[tuple[str, str]]) -> None:
+    """Names and values, a line each, on standard output; raises OutputError."""
     width = max(len(name) for name, _ in facts)
     for name, value in facts:
-        line = Text.assemble((f"{name:{width}}", "bold"), f"  {value}")
-        console.print(line, highlight=False, soft_wrap=True)
+        terminal.say(f"{name:{width}}  {value}")
 
 
 def _linear_facts(report: dict[str, Any]) -> list[tuple[str, str]]:
@@ -69,13 +69,16 @@ def _score(metrics: dict[str, float]) -> str:
     return f"MSE {metrics['mse']:.5g}, RMSE {metrics['rmse']:.5g}, R2 {metrics['r2']:.5f}"
 
 
-def _coefficients(report: dict[str, Any]) -> Table:
-    table = Table("party", "column", "federated", "pooled", "difference", title="Coefficients of standardised columns")
+def _coefficients(report: dict[str, Any]) -> list[str]:
     rows = [(party, column, pair) for party, pairs in report["coefficients"].items() for column, pair in pairs.items()]
-    for party, column, pair in [*rows, ("", "intercept", report["intercept"])]:
-        difference = abs(pair["federated"] - pair["pooled"])
-        table.add_row(party, column, f"{pair['federated']:.6f}", f"{pair['pooled']:.6f}", f"{difference:.1e}")
-    return table
+    cells = [
+        (
+            *(party, column, f"{pair['federated']:.6f}", f"{pair['pooled']:.6f}"),
+            f"{abs(pair['federated'] - pair['pooled']):.1e}",
+        )
+        for party, column, pair in [*rows, ("", "intercept", report["intercept"])]
+    ]
+    return terminal.table([("party", "column", "federated", "pooled", "difference"), *cells], numbers=3)
 
 
 def _average_facts(report: dict[str, Any]) -> list[tuple[str, str]]:
@@ -119,10 +122,15 @@ def _average_facts(report: dict[str, Any]) -> list[tuple[str, str]]:
 _FACTS = {"vertical-linear": _linear_facts, "fedavg": _average_facts}
 
 
-def curve(losses: list[float]) -> str:
-    """The losses as a line of bars, on at most _CURVE_WIDTH columns."""
+def curve(losses: list[float], bars: str | None = None) -> str:
+    """The losses as a line of bars, on at most _CURVE_WIDTH columns.
+
+    Args:
+        bars: of rising height; those that standard output shows where absent.
+    """
+    bars = bars or terminal.bars()
     step = max(1, -(-len(losses) // _CURVE_WIDTH))
     shown = losses[::step]
     low, high = min(shown), max(shown)
     span = high - low or 1.0
-    return "".join(_BARS[int((loss - low) / span * (len(_BARS) - 1))] for loss in shown)
+    return "".join(bars[int((loss - low) / span * (len(bars) - 1))] for loss in shown)

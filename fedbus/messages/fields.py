@@ -35,8 +35,6 @@ Word = Annotated[str, Meta(max_length=64)]
 Words = Annotated[tuple[Word, ...], Meta(max_length=16)]
 # The values of fedbus.averaging.Task.
 TaskName = Annotated[str, Meta(pattern=r"\A(mean|variance|initialise|train|evaluate|conclude)\Z")]
-# As a submitter wrote them, in the ledger.
-JobNames = Annotated[list[Annotated[str, Meta(max_length=64)]], Meta(max_length=MAX_PARTIES)]
 Text = Annotated[str, Meta(max_length=MAX_TEXT)]
 Address = Annotated[str, Meta(max_length=MAX_ADDRESS)]
 Count = Annotated[int, Meta(ge=0, le=2**53)]

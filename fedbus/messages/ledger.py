@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
+
+from msgspec import Meta
 
 from fedbus.messages.envelope import Message
-from fedbus.messages.fields import Count, JobNames, Seconds, Text, Word, check_plain
+from fedbus.messages.fields import Address, Count, Finite, Names, Text, Word, check_plain
+
+# A line is a few hundred bytes, and an answer is one message.
+MAX_LINES = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,18 +45,21 @@ class JobLine:
             nothing was heard of its rounds since the coordinator was started.
     """
 
-    job: Text
-    name: Text
-    algorithm: Text
-    parties: JobNames
-    owner: Text
+    job: Address
+    name: Address
+    algorithm: Word
+    parties: Names
+    owner: Address
     state: Word
     reason: Text
-    submitted: Seconds
-    since: Seconds
+    submitted: Finite
+    since: Finite
     done: Count | None
     most: Count | None
     unit: Word
+
+
+JobLines = Annotated[list[JobLine], Meta(max_length=MAX_LINES)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +71,7 @@ class JobList(Message):
     """
 
     kind: ClassVar[str] = "job_list"
-    jobs: list[JobLine]
+    jobs: JobLines
     more: bool
 
 
@@ -73,7 +81,10 @@ class StateLine:
 
     state: Word
     reason: Text
-    at: Seconds
+    at: Finite
+
+
+StateLines = Annotated[list[StateLine], Meta(max_length=MAX_LINES)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +102,7 @@ class JobShown(Message):
     refusal: Text = ""
     line: JobLine | None = None
     spec: dict[str, Any] | None = None
-    states: list[StateLine] | None = None
+    states: StateLines | None = None
     report: dict[str, Any] | None = None
 
     def check(self) -> None:

@@ -9,10 +9,11 @@ from typing import Any
 import numpy as np
 
 from fedbus.crypto.tensor import CipherTensor
-from fedbus.messages import KINDS
+from fedbus.messages import KINDS, JobLine, StateLine
 
 TENSOR = CipherTensor(b"k" * 16, 40, 4, b"abcdefgh")
 KEY = bytes(32)
+LINE = JobLine("job-1", "test", "fedavg", ("bank",), "olga", "running", "", 1.0e9, 1.1e9, 3, None, "round")
 
 # By the name of a kind's field; whatever is not here comes from _BY_TYPE.
 _OWN: dict[str, Any] = {
@@ -29,9 +30,6 @@ _BY_TYPE: dict[str, Any] = {
     "Address": "http://127.0.0.1:9464/metrics",
     "Count": 3,
     "Round": 2,
-    "list[JobLine]": [],
-    "JobLine | None": None,
-    "list[StateLine] | None": None,
     "Batch": 1,
     "Exponent": 40,
     "Columns": 4,
@@ -51,6 +49,9 @@ _BY_TYPE: dict[str, Any] = {
     "dict[str, Any]": {"name": "test"},
     "dict[str, Any] | None": {"loss": [0.5, 0.25]},
     "float | None": 0.5,
+    "JobLines": [LINE],
+    "JobLine | None": LINE,
+    "StateLines | None": [StateLine("running", "", 1.0e9)],
     "np.ndarray": np.array([0.5, 2.0]),
 }
 

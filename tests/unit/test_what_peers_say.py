@@ -24,9 +24,6 @@ ACCEPTED: dict[str, set[str]] = {
     "TaskName": set(),
     "Count": set(),
     "Round": {"minus"},
-    "list[JobLine]": {"empty list"},
-    "JobLine | None": {"none"},
-    "list[StateLine] | None": {"none", "empty list"},
     "Batch": set(),
     "Exponent": {"minus"},
     "Columns": set(),
@@ -48,6 +45,9 @@ ACCEPTED: dict[str, set[str]] = {
     "np.ndarray": set(),
     "dict[str, Any]": set(),
     "dict[str, Any] | None": {"map", "empty map", "nested", "nan in a map", "none"},
+    "JobLines": {"empty list"},
+    "JobLine | None": {"none"},
+    "StateLines | None": {"empty list", "none"},
 }
 CASES = [(kind, field) for kind in sorted(KINDS) for field in types(kind)]
 
