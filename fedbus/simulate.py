@@ -97,7 +97,9 @@ def run(
             _give_up(job, parties)
             raise
     if report["state"] == "succeeded":
-        report.update(roles.compare(spec, report["job"], parties))
+        compared = roles.compare(spec, report["job"], parties)
+        warnings = [*report.get("warnings", []), *compared.pop("warnings", [])]
+        report.update(compared, **({"warnings": warnings} if warnings else {}))
         if any(rounds < report["rounds"] for rounds in report.get("took_part", {}).values()):
             # Plain averaging of all parties is another course then.
             report.pop("max_weight_difference", None)

@@ -9,7 +9,7 @@ from typing import ClassVar, TypeVar
 
 from fedbus.crypto.tensor import CipherTensor
 
-VERSION = 1
+VERSION = 2
 
 
 @dataclass(frozen=True, slots=True)
