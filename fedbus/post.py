@@ -119,6 +119,9 @@ class Post:
 
     def _receive(self, delivery: Delivery) -> None:
         try:
+            if self._verify_sender and delivery.user not in self._participants:
+                # Nobody in the job spends time on reading it.
+                raise DecodeError(f"message by {delivery.user}, who is not in the job")  # noqa: TRY301
             envelope = codec.decode(delivery.body)
             self._check_address(envelope, delivery)
         except DecodeError as error:
