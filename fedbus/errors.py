@@ -24,7 +24,9 @@
     │   ├── Unroutable         no queue takes the message
     │   └── AccessRefused      the broker does not allow it
     └── StoreError
-        └── StoreInUse         another process works on the same store
+        ├── StoreInUse         another process works on the same store
+        ├── StoreFull          its disk is full; may pass
+        └── StoreLost          it was deleted, moved or replaced
 
 The class says what an operator can do about it, the exit status of the command line, and what other participants are
 told: the text where `tells_text`, as it is about the job or the protocol, and otherwise the kind of trouble only. A
@@ -179,3 +181,15 @@ class StoreError(FedbusError):
 
 class StoreInUse(StoreError):
     """Another process works on the same store."""
+
+
+class StoreFull(StoreError):
+    """The disk of the store is full; this may pass."""
+
+    kind = "its disk is full"
+
+
+class StoreLost(StoreError):
+    """The store was deleted, moved or replaced while the process works on it."""
+
+    kind = "its store was lost or replaced"

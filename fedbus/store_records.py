@@ -18,6 +18,7 @@ class JobRecord:
     Attributes:
         secret: of the job's randomness; empty once the job's end has been seen through.
         owner: the broker's user who submitted it, at the coordinator.
+        started_at: when its work began; None where it has not. Times are seconds since 1970.
     """
 
     job: str
@@ -28,6 +29,7 @@ class JobRecord:
     secret: bytes
     owner: str
     created_at: float
+    started_at: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,12 +61,18 @@ class Checkpoint:
 
 
 def to_row(message: StoredMessage) -> tuple[Any, ...]:
-    """A message as a row of the inbox or the outbox."""
+    """A message as the values of a record of the inbox or the outbox."""
     place = (message.round, message.batch, message.chunk)
     return (message.id, message.job, message.peer, message.kind, *place, message.body)
 
 
 def to_record(row: Sequence[Any]) -> JobRecord:
-    """A row of the ledger as a record."""
-    job, spec, state, reason, report, secret, owner, created_at, _ = row
-    return JobRecord(job, spec, JobState(state), reason, report, secret, owner, created_at)
+    """The values of a record of the ledger."""
+    job, spec, state, reason, report, secret, owner, created_at, _, started_at = row
+    return JobRecord(job, spec, JobState(state), reason, report, secret, owner, created_at, started_at)
+
+
+def to_entry(record: JobRecord, updated_at: float) -> tuple[Any, ...]:
+    """A job as the values of a record of the ledger."""
+    told = (record.job, record.spec, record.state.value, record.reason, record.report, record.secret, record.owner)
+    return (*told, record.created_at, updated_at, record.started_at)
