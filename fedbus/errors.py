@@ -28,12 +28,19 @@
         ├── StoreFull          its disk is full; may pass
         └── StoreLost          it was deleted, moved or replaced
 
+    ├── StoreError
+    │   └── StoreInUse         another process works on the same store
+    └── OutputError            what was done cannot be shown, or not written to the file that was named for it
+        └── ReaderGone         whoever read standard output wants no more
+
 The class says what an operator can do about it, the exit status of the command line, and what other participants are
 told: the text where `tells_text`, as it is about the job or the protocol, and otherwise the kind of trouble only. A
 text may name files and hold what follows from cells, and a job's submitter could ask for it as often as he likes.
 """
 
 from __future__ import annotations
+
+from typing import Any
 
 
 class FedbusError(Exception):
@@ -105,11 +112,13 @@ class DecodeError(ProtocolError):
 
     Attributes:
         raw: the bytes, for the dead-letter queue.
+        about: the message's envelope without its payload, where so much could be read; None elsewhere.
     """
 
     def __init__(self, reason: str, raw: bytes = b"") -> None:
         super().__init__(reason)
         self.raw = raw
+        self.about: Any = None
 
 
 class WrongKey(ProtocolError):
@@ -193,3 +202,16 @@ class StoreLost(StoreError):
     """The store was deleted, moved or replaced while the process works on it."""
 
     kind = "its store was lost or replaced"
+
+
+class OutputError(FedbusError):
+    """All was done, but its result cannot be shown, or not written to the file that was named for it."""
+
+    exit_status = 8
+    kind = "its output cannot be written"
+
+
+class ReaderGone(OutputError):
+    """Whoever read standard output wants no more, as `head` does; the status is the one that shells give for it."""
+
+    exit_status = 141

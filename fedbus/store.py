@@ -23,7 +23,7 @@ from fedbus.errors import StoreError
 from fedbus.jobs import JobState
 from fedbus.store_checks import opened, sealed
 from fedbus.store_database import Database
-from fedbus.store_records import Checkpoint, JobRecord, StoredMessage, to_entry, to_record, to_row
+from fedbus.store_records import Checkpoint, JobRecord, StateRecord, StoredMessage, to_entry, to_record, to_row
 
 SECRET_BYTES = 32
 
@@ -68,10 +68,12 @@ class Store:
     def add_job(self, job: str, spec: bytes, state: JobState, reason: str = "", owner: str = "") -> bool:
         """Enter a job with a new secret; False where it is in the ledger already."""
         now = time.time()
-        record = JobRecord(job, spec, state, reason, None, secrets.token_bytes(SECRET_BYTES), owner, now)
+        record = JobRecord(job, spec, state, reason, None, secrets.token_bytes(SECRET_BYTES), owner, now, now)
         with self._database.writing() as cursor:
-            cursor.execute(t.ADD_JOB, sealed(t.jobs.name, to_entry(record, now)))
-            return cursor.rowcount == 1
+            cursor.execute(t.ADD_JOB, sealed(t.jobs.name, to_entry(record)))
+            if entered := cursor.rowcount == 1:
+                _enter_state(cursor, record)
+        return entered
 
     def set_state(self, job: str, state: JobState, reason: str = "", report: bytes | None = None) -> bool:
         """Move a job to a state; False where it has ended, or is to be cancelled and this is no end."""
@@ -79,9 +81,10 @@ class Store:
             record = self.job(job)
             if record is None or record.state.final or (record.state is JobState.CANCELLING and not state.final):
                 return False
-            self._put(
-                cursor, replace(record, state=state, reason=reason, report=record.report if report is None else report)
-            )
+            report = record.report if report is None else report
+            moved = replace(record, state=state, reason=reason, report=report, updated_at=time.time())
+            _put(cursor, moved)
+            _enter_state(cursor, moved)
         return True
 
     def begin(self, job: str) -> float:
@@ -93,7 +96,7 @@ class Store:
             if record.started_at is not None:
                 return record.started_at
             now = time.time()
-            self._put(cursor, replace(record, started_at=now))
+            _put(cursor, replace(record, started_at=now))
         return now
 
     def purge(self, *jobs: str) -> None:
@@ -104,11 +107,8 @@ class Store:
                     cursor.execute(statement, (job,))
                 record = self.job(job)
                 if record is not None:
-                    self._put(cursor, replace(record, secret=b""))
+                    _put(cursor, replace(record, secret=b""))
         self._database.empty_log()
-
-    def _put(self, cursor: sqlite3.Cursor, record: JobRecord) -> None:
-        cursor.execute(t.PUT_JOB, sealed(t.jobs.name, to_entry(record, time.time())))
 
     def job(self, job: str) -> JobRecord | None:
         """A job of the ledger; raises StoreError where its record is damaged."""
@@ -119,6 +119,23 @@ class Store:
         """All jobs whose records are sound, oldest first."""
         return [record for record in self._ledger() if isinstance(record, JobRecord)]
 
+    def newest(self, limit: int, *, owner: str | None = None, unfinished: bool = False) -> list[JobRecord]:
+        """The newest jobs first, without their reports; of one owner only, or only those that have not ended."""
+        found: list[JobRecord] = []
+        for record in self._ledger(t.NEWEST):
+            if len(found) == limit:
+                break
+            if not isinstance(record, JobRecord) or (unfinished and record.state.final):
+                continue
+            if owner is None or record.owner == owner:
+                found.append(replace(record, report=None))
+        return found
+
+    def history(self, job: str) -> list[StateRecord]:
+        """The states that a job came to, in order; a state that was entered again is there again."""
+        rows = self._database.rows(t.history, t.HISTORY, job, job=job)
+        return [StateRecord(JobState(state), reason, at) for _, state, reason, at in rows]
+
     def unfinished(self) -> list[JobRecord]:
         """The jobs that were not purged, oldest first: interrupted, or ended without all that the end entails."""
         return [record for record in self.jobs() if record.secret]
@@ -127,8 +144,8 @@ class Store:
         """The jobs whose records in the ledger are damaged, and what a reader of each is told."""
         return {str(found[0]): found[1] for found in self._ledger() if isinstance(found, tuple)}
 
-    def _ledger(self) -> Iterator[JobRecord | tuple[str, StoreError]]:
-        for row in self._database.values(t.JOBS):
+    def _ledger(self, statement: str = t.JOBS) -> Iterator[JobRecord | tuple[str, StoreError]]:
+        for row in self._database.stream(statement):
             try:
                 yield to_record(opened(self.path, t.jobs.name, row, row[0]))
             except StoreError as error:
@@ -147,9 +164,10 @@ class Store:
         owner = owner if isinstance(owner, str) else ""
         created_at = created_at if isinstance(created_at, float) else now
         # A secret of its own length says that the end is still to be seen through; it is of no use to anybody.
-        record = JobRecord(job, spec, JobState.FAILED, reason, None, bytes(SECRET_BYTES), owner, created_at)
+        record = JobRecord(job, spec, JobState.FAILED, reason, None, bytes(SECRET_BYTES), owner, created_at, now)
         with self._database.writing() as cursor:
-            self._put(cursor, record)
+            _put(cursor, record)
+            _enter_state(cursor, record)
         return record
 
     def count_jobs(self) -> dict[JobState, int]:
@@ -274,3 +292,12 @@ class Store:
         """This party's share of the model that a job trained."""
         row = self._database.row(t.models, t.MODEL, job, job=job)
         return row[1] if row else None
+
+
+def _put(cursor: sqlite3.Cursor, record: JobRecord) -> None:
+    cursor.execute(t.PUT_JOB, sealed(t.jobs.name, to_entry(record)))
+
+
+def _enter_state(cursor: sqlite3.Cursor, record: JobRecord) -> None:
+    values = (record.job, record.state.value, record.reason, record.updated_at)
+    cursor.execute(t.ADD_STATE, sealed(t.history.name, values))

@@ -132,10 +132,13 @@ class Database:
         Raises:
             StoreError: one is damaged; names the job.
         """
+        for row in self.stream(statement, *values):
+            yield opened(self.path, table.name, row, job)
+
+    def stream(self, statement: str, *values: Any) -> Iterator[Any]:
+        """What a statement finds as it is, a few rows in memory at a time."""
         with self.reading() as connection:
-            found = connection.execution_options(yield_per=_FEW).exec_driver_sql(statement, values)
-            for row in found:
-                yield opened(self.path, table.name, row, job)
+            yield from connection.execution_options(yield_per=_FEW).exec_driver_sql(statement, values)
 
     def row(self, table: sa.Table, statement: str, *values: Any, job: str) -> tuple[Any, ...] | None:
         """The first record of a statement; raises as `rows`."""

@@ -18,7 +18,8 @@ class JobRecord:
     Attributes:
         secret: of the job's randomness; empty once the job's end has been seen through.
         owner: the broker's user who submitted it, at the coordinator.
-        started_at: when its work began; None where it has not. Times are seconds since 1970.
+        created_at, updated_at: when it was entered, and when it came to its state; seconds since 1970.
+        started_at: when its work began; None where it has not.
     """
 
     job: str
@@ -29,7 +30,17 @@ class JobRecord:
     secret: bytes
     owner: str
     created_at: float
+    updated_at: float
     started_at: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class StateRecord:
+    """A state that a job came to; `at` is in seconds since 1970."""
+
+    state: JobState
+    reason: str
+    at: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,11 +79,11 @@ def to_row(message: StoredMessage) -> tuple[Any, ...]:
 
 def to_record(row: Sequence[Any]) -> JobRecord:
     """The values of a record of the ledger."""
-    job, spec, state, reason, report, secret, owner, created_at, _, started_at = row
-    return JobRecord(job, spec, JobState(state), reason, report, secret, owner, created_at, started_at)
+    job, spec, state, reason, report, secret, owner, *times = row
+    return JobRecord(job, spec, JobState(state), reason, report, secret, owner, *times)
 
 
-def to_entry(record: JobRecord, updated_at: float) -> tuple[Any, ...]:
+def to_entry(record: JobRecord) -> tuple[Any, ...]:
     """A job as the values of a record of the ledger."""
     told = (record.job, record.spec, record.state.value, record.reason, record.report, record.secret, record.owner)
-    return (*told, record.created_at, updated_at, record.started_at)
+    return (*told, record.created_at, record.updated_at, record.started_at)

@@ -45,6 +45,18 @@ jobs = sa.Table(
 )
 
 
+history = sa.Table(
+    "history",
+    tables,
+    sa.Column("number", sa.Integer, primary_key=True),
+    sa.Column("job", sa.Text, nullable=False, index=True),
+    sa.Column("state", sa.Text, nullable=False),
+    sa.Column("reason", sa.Text, nullable=False),
+    sa.Column("at", sa.Float, nullable=False),
+    _digest(),
+)
+
+
 def _messages(name: str, peer: str) -> sa.Table:
     return sa.Table(
         name,
@@ -125,6 +137,13 @@ PUT_JOB = _replace(jobs)
 JOB = _text(_chosen(jobs, "job"))
 JOBS = _text(sa.select(jobs).order_by(jobs.c.created_at))
 JOB_IDS = _text(sa.select(jobs.c.job))
+NEWEST = _text(sa.select(jobs).order_by(jobs.c.created_at.desc()))
+ADD_STATE = _text(insert(history).values(dict.fromkeys(("job", "state", "reason", "at", "digest"))))
+HISTORY = _text(
+    sa.select(*(column for column in history.c if column.name != "number"))
+    .where(history.c.job == _p("job"))
+    .order_by(history.c.number)
+)
 STATES = _text(sa.select(jobs.c.state, sa.func.count()).group_by(jobs.c.state))
 DROP_ALL_OF_JOB = tuple(_dropped(table, "job") for table in (inbox, outbox, checkpoints, arrays))
 

@@ -60,6 +60,7 @@ def contents(store: Store, job: str) -> dict[str, Any]:
         "checkpoint": store.last_checkpoint(job),
         "blob": store.blob(job, "network"),
         "model": store.model(job),
+        "history": store.history(job),
     }
 
 
