@@ -12,6 +12,7 @@ import structlog
 from pika.exceptions import ChannelClosedByBroker, ChannelClosedByClient  # type: ignore[import-untyped]
 
 from fedbus.broker.amqp_loop import IoThread
+from fedbus.broker.amqp_probe import is_probe
 from fedbus.broker.base import Handler, Outgoing
 from fedbus.broker.delivery import DeliveryThread, dead_copy
 from fedbus.errors import AccessRefused, BrokerError, ConnectionLost, Unroutable
@@ -216,6 +217,9 @@ class AmqpSubscription:
         acks = Acks(self._consumers.io, channel)
 
         def received(_: Any, method: Any, properties: Any, body: bytes) -> None:
+            if is_probe(properties, body):
+                acks.ack(method.delivery_tag)
+                return
             delivery = AmqpDelivery(self, acks, method, properties, body)
             # To wake another thread takes as long as a quick handler.
             self.thread.put(self._handler, delivery, quick=self._quick and len(body) <= _SHORT_BYTES)
