@@ -1,10 +1,15 @@
-"""How a job's report looks on a terminal."""
+"""How a job's report looks on a terminal, and as JSON."""
 
 from __future__ import annotations
 
+import json
+import math
+from pathlib import Path
 from typing import Any
 
 from fedbus import terminal
+from fedbus.errors import OutputError
+from fedbus.files import write_whole
 
 _CURVE_WIDTH = 60
 
@@ -38,7 +43,7 @@ def _linear_facts(report: dict[str, Any]) -> list[tuple[str, str]]:
         ("job", f"{report['job']} {report['state']} after {report['seconds']:.1f} s"),
         ("rows", f"{rows}; in common {report['aligned_rows']:,}"),
         ("training", f"{report['rounds']} rounds, {report['epochs']} epochs, {_ending(report)}"),
-        ("loss", f"{report['loss'][0]:.6g} at first, {report['final_loss']:.6g} at the end  {curve(report['loss'])}"),
+        ("loss", _course(report)),
         ("train", _score(report["train"])),
     ]
     for key, name in (("test", "test"), ("pooled_train", "pooled, train"), ("pooled_test", "pooled, test")):
@@ -65,8 +70,20 @@ def _ending(report: dict[str, Any]) -> str:
     return "converged" if report["converged"] else "not converged: params.max_epochs reached"
 
 
-def _score(metrics: dict[str, float]) -> str:
-    return f"MSE {metrics['mse']:.5g}, RMSE {metrics['rmse']:.5g}, R2 {metrics['r2']:.5f}"
+def _course(report: dict[str, Any]) -> str:
+    # A label without variation needs no round.
+    losses = [loss for loss in report["loss"] if loss is not None]
+    first = f"{losses[0]:.6g} at first, " if losses else ""
+    return f"{first}{report['final_loss']:.6g} at the end  {curve(losses)}".rstrip()
+
+
+def _score(metrics: dict[str, Any]) -> str:
+    score = _number(metrics["r2"], ".5f")
+    return f"MSE {metrics['mse']:.5g}, RMSE {metrics['rmse']:.5g}, R2 {score}"
+
+
+def _number(value: float | None, form: str = ".5g") -> str:
+    return "undefined" if value is None else f"{value:{form}}"
 
 
 def _coefficients(report: dict[str, Any]) -> list[str]:
@@ -101,7 +118,7 @@ def _average_facts(report: dict[str, Any]) -> list[tuple[str, str]]:
         facts.append(("accuracy, test", f"{first:.5g} at first, {last:.5g} at the end"))
     for key, name in (("test", "test"), ("pooled_test", "pooled, test")):
         if key in report:
-            facts.append((name, ", ".join(f"{label} {value:.5g}" for label, value in report[key].items())))
+            facts.append((name, ", ".join(f"{label} {_number(value)}" for label, value in report[key].items())))
     if "max_weight_difference" in report:
         difference = f"{report['max_weight_difference']:.2e} at most between weights"
         facts.append(("difference", f"{difference}, from federated averaging in one process"))
@@ -123,14 +140,41 @@ _FACTS = {"vertical-linear": _linear_facts, "fedavg": _average_facts}
 
 
 def curve(losses: list[float], bars: str | None = None) -> str:
-    """The losses as a line of bars, on at most _CURVE_WIDTH columns.
+    """The losses as a line of bars, on at most _CURVE_WIDTH columns; empty for none.
 
     Args:
         bars: of rising height; those that standard output shows where absent.
     """
+    if not losses:
+        return ""
     bars = bars or terminal.bars()
     step = max(1, -(-len(losses) // _CURVE_WIDTH))
     shown = losses[::step]
     low, high = min(shown), max(shown)
     span = high - low or 1.0
     return "".join(bars[int((loss - low) / span * (len(bars) - 1))] for loss in shown)
+
+
+def write_report(report: dict[str, Any], path: Path) -> None:
+    """Write a report as JSON.
+
+    Raises:
+        OutputError: it cannot be written; a file that was there is as it was.
+    """
+    try:
+        write_whole(path, to_json(report) + "\n")
+    except OSError as error:
+        raise OutputError(f"{path} cannot be written: {error.strerror}") from error
+
+
+def to_json(value: Any) -> str:
+    """JSON as its standard has it: what is no finite number is null."""
+    return json.dumps(_finite(value), indent=2, allow_nan=False)
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _finite(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(inner) for inner in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
