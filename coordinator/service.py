@@ -12,13 +12,15 @@ from typing import Any
 import structlog
 
 from coordinator.conductor import Cancelled, Conductor
+from coordinator.ledger import Ledger
 from fedbus import codec, jobs, metrics, topology
 from fedbus.broker.base import Broker, Delivery, Subscription
 from fedbus.crypto.engine import Engine
 from fedbus.errors import ConfigError, DecodeError, JobFailed
 from fedbus.jobs import JobState
-from fedbus.messages import Cancel, Envelope, Query, StateChanged, Submit
-from fedbus.post import publish_event
+from fedbus.messages import Cancel, Envelope, ListJobs, Message, Progress, Query, ShowJob, StateChanged, Submit
+from fedbus.messages.fields import shortened
+from fedbus.post import publish_event, publish_reply
 from fedbus.process import GRACE_SECONDS
 from fedbus.session import Session
 from fedbus.settings import CoordinatorSettings
@@ -45,6 +47,7 @@ class Service:
         self._announcing = threading.Lock()
         self._conductor = Conductor(broker, store, engine, metrics_url, self.announce, self._stopping)
         self._sessions: dict[str, Session] = {}
+        self._ledger = Ledger(store, self._is_operator, self._latest)
         self._threads: dict[str, threading.Thread] = {}
         self._beginning = threading.Lock()
         self._subscription: Subscription | None = None
@@ -99,6 +102,10 @@ class Service:
                     self.announce(envelope.job)
                 case Cancel():
                     self._cancel(envelope.job, envelope.sender)
+                case ListJobs() as wanted:
+                    self._reply(envelope, self._ledger.list(envelope.sender, wanted))
+                case ShowJob():
+                    self._reply(envelope, self._ledger.show(envelope.sender, envelope.job))
                 case _:
                     raise DecodeError(f"{envelope.kind} message on the job queue")  # noqa: TRY301
         except DecodeError as error:
@@ -120,7 +127,7 @@ class Service:
             if spec.coordinator != self.name:
                 raise ConfigError(f"job: coordinator: {spec.coordinator!r} is named, this is {self.name!r}")  # noqa: TRY301
         except ConfigError as error:
-            state, reason = JobState.FAILED, str(error)
+            state, reason = JobState.FAILED, shortened(str(error))
         if not self._store.add_job(job, codec.pack(fields), state, reason, owner):
             return
         if state.final:
@@ -134,8 +141,8 @@ class Service:
 
     def _cancel(self, job: str, user: str) -> None:
         record = self._store.job(job)
-        allowed = not self._settings.broker.verify_sender or user in self._settings.operators
-        if record is not None and not record.state.final and not allowed and user != record.owner:
+        allowed = record is not None and (user == record.owner or self._is_operator(user))
+        if record is not None and not record.state.final and not allowed:
             log.warning("cancellation refused", job=job, user=user, owner=record.owner)
             refused = f"{user} may not cancel this job: only {record.owner} and the coordinator's `operators` may"
             self._publish(job, StateChanged(record.state.value, refused))
@@ -147,6 +154,17 @@ class Service:
         self.announce(job)
         if session := self._sessions.get(job):
             session.fail(Cancelled(f"cancelled by {user}"))
+
+    def _is_operator(self, user: str) -> bool:
+        """Where all participants share one user of the broker, anybody is."""
+        return not self._settings.broker.verify_sender or user in self._settings.operators
+
+    def _latest(self, job: str) -> Progress | None:
+        session = self._sessions.get(job)
+        return None if session is None else session.latest
+
+    def _reply(self, request: Envelope, message: Message) -> None:
+        publish_reply(self._broker, Envelope(request.job, self.name, request.sender, message))
 
     def announce(self, job: str) -> None:
         """Publish the job's state as the ledger has it; /metrics has it before anybody hears of it."""

@@ -20,11 +20,25 @@ from typing import Any
 
 from fedbus import codec, jobs, topology
 from fedbus.broker.base import Broker, Delivery, Outgoing
-from fedbus.errors import AccessRefused, ConfigError, ConnectionLost, DecodeError, JobFailed, Unroutable
+from fedbus.errors import AccessRefused, ConfigError, ConnectionLost, DecodeError, JobFailed, JobRefused, Unroutable
 from fedbus.jobs import COORDINATOR, UNKNOWN, JobSpec, JobState
-from fedbus.messages import Cancel, Envelope, Event, Query, StateChanged, Submit
+from fedbus.messages import (
+    Cancel,
+    Envelope,
+    Event,
+    JobList,
+    JobShown,
+    ListJobs,
+    M,
+    Message,
+    Query,
+    ShowJob,
+    StateChanged,
+    Submit,
+)
 
 CONFIRM_SECONDS = 30.0
+REPLY_SECONDS = 15.0
 _CHECK_SECONDS = 1.0
 _ASK_AGAIN_SECONDS = 15.0
 
@@ -49,6 +63,7 @@ class Client:
         self._events: queue.SimpleQueue[Envelope] = queue.SimpleQueue()
         self._followed: set[str] = set()
         self._ended: set[tuple[str, str]] = set()
+        self._replies: dict[str, queue.SimpleQueue[Message]] = {}
         self._changed = threading.Condition()
         # Events of all jobs from now on: a job's first events must not be missed between submitting and watching.
         watch = topology.watch_queue(broker.user, secrets.token_hex(8))
@@ -88,6 +103,26 @@ class Client:
     def cancel(self, job: str) -> None:
         """Ask the coordinator to end a job; raises as `submit`."""
         self._request(topology.CANCEL, Envelope(job, self._broker.user, self._coordinator, Cancel()))
+
+    def jobs(self, limit: int = 100, *, unfinished: bool = False, timeout: float = REPLY_SECONDS) -> JobList:
+        """The newest jobs in the coordinator's ledger: this user's, or all for one of its `operators`.
+
+        Raises:
+            ConnectionLost: no coordinator answered within the timeout (seconds).
+        """
+        return self._ask(f"list-{secrets.token_hex(8)}", ListJobs(limit, unfinished), JobList, timeout)
+
+    def show(self, job: str, timeout: float = REPLY_SECONDS) -> JobShown:
+        """All that the coordinator's ledger has of a job.
+
+        Raises:
+            JobRefused: it has no such job, or this user may not see it.
+            ConnectionLost: no coordinator answered within the timeout (seconds).
+        """
+        shown = self._ask(job, ShowJob(), JobShown, timeout)
+        if shown.line is None:
+            raise JobRefused(shown.refusal)
+        return shown
 
     def watch(
         self, job: str, timeout: float | None = None, check: Callable[[], object] | None = None
@@ -145,6 +180,23 @@ class Client:
             self._changed.wait_for(lambda: wanted <= self._ended, timeout)
             return sorted(party for _, party in wanted - self._ended)
 
+    def _ask(self, about: str, question: Message, answer: type[M], timeout: float) -> M:
+        """What the coordinator tells this client alone."""
+        replies = self._replies.setdefault(about, queue.SimpleQueue())
+        deadline = time.monotonic() + timeout
+        try:
+            self._request(topology.QUERY, Envelope(about, self._broker.user, self._coordinator, question))
+            while True:
+                reply = replies.get(timeout=max(deadline - time.monotonic(), 0.001))
+                if isinstance(reply, answer):
+                    return reply
+        except queue.Empty:
+            raise ConnectionLost(
+                f"no coordinator answered within {timeout:g} s: check that fedbus-coordinator runs"
+            ) from None
+        finally:
+            self._replies.pop(about, None)
+
     def _request(self, key: str, envelope: Envelope) -> None:
         if not codec.JOB_ID.fullmatch(envelope.job):
             raise ConfigError(f"{envelope.job!r} is no job id; `fedbus submit` prints one")
@@ -179,6 +231,11 @@ class Client:
 
     def _sort(self, envelope: Envelope) -> None:
         event = envelope.payload
+        if isinstance(event, JobList | JobShown):
+            reply = self._replies.get(envelope.job)
+            if reply is not None and envelope.sender == self._coordinator and envelope.recipient == self._broker.user:
+                reply.put(event)
+            return
         if envelope.job not in self._followed or (isinstance(event, StateChanged) and event.state not in _STATES):
             return
         if envelope.sender == self._coordinator:

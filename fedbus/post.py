@@ -126,7 +126,7 @@ class Post:
             self._log.error("message refused; it is in the dead-letter queue", reason=str(error), user=delivery.user)
             # Only a participant's mistake ends the job: an outsider's message must not be able to.
             if delivery.user in self._participants or not self._verify_sender:
-                self.mailbox.fail(ProtocolError(f"{self._party} received from {delivery.user}: {error}"))
+                self.mailbox.peer_erred(delivery.user or "", f"{self._party} received from {delivery.user}: {error}")
             return
         metrics.messages.labels(envelope.kind, "received").inc()
         metrics.message_bytes.labels(envelope.kind, "received").inc(len(delivery.body))
@@ -215,6 +215,13 @@ def publish_event(broker: Broker, envelope: Envelope) -> None:
     key = topology.event_key(envelope.sender, envelope.job, envelope.kind)
     outgoing = Outgoing(topology.EVENTS, key, codec.encode(envelope), envelope.id, mandatory=False)
     # A watcher that misses an event asks; the delivery thread, which publishes some, must not wait.
+    broker.publish(outgoing, wait=False)
+
+
+def publish_reply(broker: Broker, envelope: Envelope) -> None:
+    """Publish what one client asked for, to that client alone; it may have gone meanwhile."""
+    key = topology.reply_key(envelope.recipient, envelope.job, envelope.kind)
+    outgoing = Outgoing(topology.REPLIES, key, codec.encode(envelope), envelope.id, mandatory=False)
     broker.publish(outgoing, wait=False)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import difflib
 import re
 import tomllib
@@ -15,6 +16,10 @@ from fedbus.errors import ConfigError
 
 S = TypeVar("S", bound=msgspec.Struct)
 
+# A file of settings that is larger is something else.
+_MAX_BYTES = 16 * 1024**2
+_UTF_16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
+
 
 def read_toml(path: Path) -> dict[str, Any]:
     """The map in a TOML file.
@@ -23,13 +28,37 @@ def read_toml(path: Path) -> dict[str, Any]:
         ConfigError: no such file, or not TOML; names the file and the line.
     """
     try:
-        return tomllib.loads(path.read_text("utf-8"))
-    except FileNotFoundError:
-        raise ConfigError(f"{path}: no such file") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path}: cannot be read: {error}") from error
+        return tomllib.loads(read_text(path))
     except tomllib.TOMLDecodeError as error:
         raise ConfigError(f"{path}: not valid TOML: {error}") from error
+    except RecursionError:
+        raise ConfigError(f"{path}: not valid TOML: it is nested too deeply") from None
+
+
+def read_text(path: Path) -> str:
+    """The text of a file of settings: UTF-8, or what an editor on Windows marked with a byte order mark.
+
+    Raises:
+        ConfigError: no such file, no text, or too large; names the file, and the remedy where it is the encoding.
+    """
+    try:
+        with path.open("rb") as file:
+            data = file.read(_MAX_BYTES + 1)
+    except FileNotFoundError:
+        raise ConfigError(f"{path}: no such file") from None
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be read: {error.strerror}") from None
+    if len(data) > _MAX_BYTES:
+        raise ConfigError(f"{path}: is larger than {_MAX_BYTES // 1024**2} MiB; a file of settings is not")
+    found = "is UTF-16 without its mark, or no text"
+    try:
+        text = data.decode("utf-16" if data.startswith(_UTF_16) else "utf-8-sig")
+        if "\0" not in text:
+            return text
+    except UnicodeDecodeError as error:
+        found = f"is not UTF-8 text (byte {error.start + 1})"
+    # Raised outside the handler, whose error holds all bytes of the file: there may be a password among them.
+    raise ConfigError(f"{path}: {found}; save it as UTF-8")
 
 
 def convert(fields: Any, struct: type[S], where: str, prefix: str = "") -> S:

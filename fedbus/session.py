@@ -22,7 +22,7 @@ from fedbus.broker.base import Broker
 from fedbus.crypto.masking import SecretStream
 from fedbus.errors import PeerSilent, ProtocolError, StoreError
 from fedbus.jobs import AverageJob, LinearJob
-from fedbus.messages import Envelope, Failed, M, Message, Resend
+from fedbus.messages import Envelope, Failed, M, Message, Progress, Resend
 from fedbus.post import Post, publish_event
 from fedbus.store import Store
 from fedbus.store_records import Buffer, Checkpoint
@@ -44,6 +44,7 @@ class Session:
 
     Attributes:
         attendance: who is there and what has come, for roles that can do without a participant.
+        latest: what was last told of a training round, None before the first one of this process.
     """
 
     def __init__(self, job: str, party: str, *, store: Store, broker: Broker, verify_sender: bool = True) -> None:
@@ -61,6 +62,7 @@ class Session:
         self._post = Post(job, spec, party, store, broker, verify_sender=verify_sender)
         self._place = Place()
         self._deadline = math.inf
+        self.latest: Progress | None = None
         self._posted_before = -1
         self.attendance = Attendance(self._post, lambda: self._place, spec.limits)
         self._log = log.bind(job=job, party=party)
@@ -235,6 +237,8 @@ class Session:
 
     def publish_event(self, message: Message, key: int = 0) -> None:
         """Tell whoever watches; `key` tells events of one kind apart."""
+        if isinstance(message, Progress):
+            self.latest = message
         publish_event(self._broker, Envelope(self.job, self.party, self.party, message, round=key))
 
     def fail(self, error: Exception) -> None:

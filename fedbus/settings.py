@@ -28,7 +28,7 @@ from msgspec import Meta
 
 from fedbus.errors import ConfigError
 from fedbus.jobs import Name
-from fedbus.schema import convert, read_toml
+from fedbus.schema import convert, read_text, read_toml
 
 
 class BrokerSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -166,9 +166,9 @@ def broker_url(environment: Mapping[str, str] | None = None) -> str:
     if not url and file:
         source = f"FEDBUS_AMQP_URL_FILE: {file}"
         try:
-            url = Path(file).read_text("utf-8").strip()
-        except OSError as error:
-            raise ConfigError(f"{source}: cannot be read: {error.strerror}") from error
+            url = read_text(Path(file)).strip()
+        except ConfigError as error:
+            raise ConfigError(f"FEDBUS_AMQP_URL_FILE: {error}") from None
     return check_url(url, source) if url else ""
 
 

@@ -23,7 +23,7 @@ from fedbus import store_tables as t
 from fedbus.errors import StoreError
 from fedbus.jobs import JobState
 from fedbus.store_files import configure, lock, make_private
-from fedbus.store_records import Checkpoint, JobRecord, StoredMessage, to_record, to_row
+from fedbus.store_records import Checkpoint, JobRecord, StateRecord, StoredMessage, to_record, to_row
 
 SECRET_BYTES = 32
 
@@ -102,13 +102,15 @@ class Store:
         now = time.time()
         row = {"job": job, "spec": spec, "state": state.value, "created_at": now, "updated_at": now}
         row |= {"reason": reason, "owner": owner, "secret": secrets.token_bytes(SECRET_BYTES)}
-        statement = insert(t.jobs).values(**row).on_conflict_do_nothing()
         with self._writing() as connection:
-            return connection.execute(statement).rowcount == 1
+            if entered := connection.execute(insert(t.jobs).values(**row).on_conflict_do_nothing()).rowcount == 1:
+                connection.execute(t.history.insert().values(job=job, state=state.value, reason=reason, at=now))
+        return entered
 
     def set_state(self, job: str, state: JobState, reason: str = "", report: bytes | None = None) -> bool:
         """Move a job to a state; False where it has ended, or is to be cancelled and this is no end."""
-        values: dict[str, Any] = {"state": state.value, "reason": reason, "updated_at": time.time()}
+        now = time.time()
+        values: dict[str, Any] = {"state": state.value, "reason": reason, "updated_at": now}
         if report is not None:
             values["report"] = report
         closed = [other.value for other in JobState if other.final]
@@ -116,7 +118,9 @@ class Store:
             closed.append(JobState.CANCELLING.value)
         with self._writing() as connection:
             where = (t.jobs.c.job == job, t.jobs.c.state.not_in(closed))
-            return connection.execute(t.jobs.update().where(*where).values(**values)).rowcount == 1
+            if moved := connection.execute(t.jobs.update().where(*where).values(**values)).rowcount == 1:
+                connection.execute(t.history.insert().values(job=job, state=state.value, reason=reason, at=now))
+        return moved
 
     def purge(self, *jobs: str) -> None:
         """Overwrite all that jobs needed only to go on: messages, checkpoints, secrets. Their ends are seen through."""
@@ -146,6 +150,24 @@ class Store:
         """All jobs, oldest first."""
         with self._engine.connect() as connection:
             return [to_record(row) for row in connection.execute(sa.select(t.jobs).order_by(t.jobs.c.created_at))]
+
+    def newest(self, limit: int, *, owner: str | None = None, unfinished: bool = False) -> list[JobRecord]:
+        """The newest jobs first, without their reports; of one owner only, or only those that have not ended."""
+        statement = sa.select(*(sa.null() if column is t.jobs.c.report else column for column in t.jobs.c))
+        statement = statement.order_by(t.jobs.c.created_at.desc()).limit(limit)
+        if owner is not None:
+            statement = statement.where(t.jobs.c.owner == owner)
+        if unfinished:
+            statement = statement.where(t.jobs.c.state.not_in([state.value for state in JobState if state.final]))
+        with self._engine.connect() as connection:
+            return [to_record(row) for row in connection.execute(statement)]
+
+    def history(self, job: str) -> list[StateRecord]:
+        """The states that a job came to, in order; a state that was entered again is there again."""
+        column = t.history.c
+        statement = sa.select(column.state, column.reason, column.at).where(column.job == job).order_by(column.number)
+        with self._engine.connect() as connection:
+            return [StateRecord(JobState(state), reason, at) for state, reason, at in connection.execute(statement)]
 
     def unfinished(self) -> list[JobRecord]:
         """The jobs that were not purged, oldest first: interrupted, or ended without all that the end entails."""

@@ -18,6 +18,7 @@ class JobRecord:
     Attributes:
         secret: of the job's randomness; empty once the job's end has been seen through.
         owner: the broker's user who submitted it, at the coordinator.
+        created_at, updated_at: when it was entered, and when it came to its state; seconds since the epoch.
     """
 
     job: str
@@ -28,6 +29,16 @@ class JobRecord:
     secret: bytes
     owner: str
     created_at: float
+    updated_at: float
+
+
+@dataclass(frozen=True, slots=True)
+class StateRecord:
+    """A state that a job came to; `at` is in seconds since the epoch."""
+
+    state: JobState
+    reason: str
+    at: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,5 +77,5 @@ def to_row(message: StoredMessage) -> tuple[Any, ...]:
 
 def to_record(row: Sequence[Any]) -> JobRecord:
     """A row of the ledger as a record."""
-    job, spec, state, reason, report, secret, owner, created_at, _ = row
-    return JobRecord(job, spec, JobState(state), reason, report, secret, owner, created_at)
+    job, spec, state, reason, report, secret, owner, *times = row
+    return JobRecord(job, spec, JobState(state), reason, report, secret, owner, *times)

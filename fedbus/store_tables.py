@@ -22,6 +22,17 @@ jobs = sa.Table(
 )
 
 
+history = sa.Table(
+    "history",
+    tables,
+    sa.Column("number", sa.Integer, primary_key=True),
+    sa.Column("job", sa.Text, nullable=False, index=True),
+    sa.Column("state", sa.Text, nullable=False),
+    sa.Column("reason", sa.Text, nullable=False),
+    sa.Column("at", sa.Float, nullable=False),
+)
+
+
 def _messages(name: str, peer: str) -> sa.Table:
     return sa.Table(
         name,

@@ -13,8 +13,9 @@ JOBS = "fedbus.jobs"
 CONTROL = "fedbus.control"
 DATA = "fedbus.data"
 EVENTS = "fedbus.events"
+REPLIES = "fedbus.replies"
 DEAD = "fedbus.dead"
-EXCHANGES = (JOBS, CONTROL, DATA, EVENTS, DEAD)
+EXCHANGES = (JOBS, CONTROL, DATA, EVENTS, REPLIES, DEAD)
 # Not the name of the exchange, which permissions cannot tell apart: who may publish there could bind the queue, too.
 JOBS_QUEUE = "fedbus.jobs.requests"
 PARTY_QUEUES = r"^fedbus\.party\..*$"
@@ -79,9 +80,10 @@ def job_queue(party: str, job: str) -> Queue:
 
 
 def watch_queue(user: str, token: str, job: str = "*") -> Queue:
-    """A watcher's own view of events; it goes when the watcher's connection goes."""
+    """A watcher's own view of events, and what it alone is told; it goes when the watcher's connection goes."""
     arguments = {"x-max-length": WATCH_MAX_LENGTH, "x-overflow": "drop-head"}
-    return Queue(f"fedbus.watch.{user}.{token}", ((EVENTS, f"*.{job}.*"),), arguments, exclusive=True)
+    bindings = ((EVENTS, f"*.{job}.*"), (REPLIES, f"{user}.*.*"))
+    return Queue(f"fedbus.watch.{user}.{token}", bindings, arguments, exclusive=True)
 
 
 def policies() -> list[dict[str, Any]]:
@@ -109,6 +111,11 @@ def event_key(sender: str, job: str, kind: str) -> str:
     return f"{sender}.{job}.{kind}"
 
 
+def reply_key(user: str, job: str, kind: str) -> str:
+    """Routing key on REPLIES."""
+    return f"{user}.{job}.{kind}"
+
+
 def permissions(user: str, role: str) -> dict[str, str]:
     """RabbitMQ permissions (configure, write, read) of a user whose role is coordinator, party or client.
 
@@ -129,14 +136,22 @@ def permissions(user: str, role: str) -> dict[str, str]:
             return {
                 "configure": f"^{own}$",
                 "write": f"^({exchange[JOBS]}|{own})$",
-                "read": f"^({exchange[EVENTS]}|{own})$",
+                "read": f"^({exchange[EVENTS]}|{exchange[REPLIES]}|{own})$",
             }
         case _:
             raise ValueError(f"no such role: {role}")
 
 
 def topic_permissions(user: str, role: str) -> list[dict[str, str]]:
-    """RabbitMQ topic permissions: a party writes to DATA and EVENTS only under its own name."""
-    if role != "party":
-        return []
-    return [{"exchange": name, "write": rf"^{user}\..*$", "read": "^$"} for name in (DATA, EVENTS)]
+    """RabbitMQ topic permissions.
+
+    A party writes to DATA and EVENTS only under its own name; a client binds its queue to its own replies only.
+    """
+    own = rf"^{user}\..*$"
+    match role:
+        case "party":
+            return [{"exchange": name, "write": own, "read": "^$"} for name in (DATA, EVENTS)]
+        case "client":
+            return [{"exchange": REPLIES, "write": "^$", "read": own}]
+        case _:
+            return []

@@ -42,6 +42,7 @@ from fedbus.messages import (
     PlainUpdate,
     RevealRequest,
 )
+from fedbus.messages.fields import shortened
 from fedbus.session import Session
 from fedbus.settings import PartySettings
 from fedbus.weights import Weights
@@ -202,7 +203,7 @@ class Member:
                 shape, vector = self.local.vector(order, model, session.random("privacy").read)
         except TrainingDiverged as error:
             log.warning("this party abstains", job=session.job, round=order.number, reason=str(error))
-            session.send(lead, Abstained(error.told))
+            session.send(lead, Abstained(shortened(error.told)))
             return
         seconds = time.monotonic() - began
         with session.phase("hide"):
@@ -227,7 +228,6 @@ class Member:
         """Keep the last model, and the best one where that is another."""
         session, lead = self.session, self.session.coordinator
         model: dict[str, Any] = {
-            "role": "party",
             "columns": list(self.local.train.columns),
             "mean": order.mean,
             "scale": order.scale,
@@ -239,7 +239,7 @@ class Member:
         if order.best >= 0:
             model |= {"best": bytes(self._received(BestWeights).blob), "best_rounds": order.best}
         log.info("model kept", job=session.job, rounds=order.number, coordinator=lead)
-        return Result(codec.pack(model), {"clipped": self.local.clipped})
+        return Result(model, {"clipped": self.local.clipped})
 
     def _model(self, order: Assignment) -> Weights:
         """The model that an order is on; ProtocolError where it is not of this network's shape."""

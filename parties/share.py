@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from fedbus import codec, messages
+from fedbus import messages
 from fedbus.batching import batches
 from fedbus.crypto import fixedpoint
 from fedbus.crypto.engine import Engine
@@ -42,11 +42,11 @@ class Result:
     """What a party has at the end.
 
     Attributes:
-        model: its share, for its own store.
+        model: what the algorithm keeps of it in the party's store, beside what fedbus.models says of every model.
         figures: for the report.
     """
 
-    model: bytes
+    model: dict[str, Any]
     figures: dict[str, Any]
 
 
@@ -109,17 +109,16 @@ class Prepared:
     test_features: np.ndarray | None
     test_label: np.ndarray
 
-    def model(self, share: Share, role: str) -> bytes:
+    def model(self, share: Share, role: str) -> dict[str, Any]:
         """What is needed to predict with a trained share, for the store."""
-        model = {
-            "role": role,
+        return {
             "columns": list(self.columns),
             "mean": self.scaling.mean,
             "scale": self.scaling.scale,
             "weights": share.weights[: len(self.columns)],
             "intercept": float(share.weights[-1]) if role == "guest" else None,
+            "rounds": share.trained,
         }
-        return codec.pack(model)
 
 
 def prepare(session: Session, engine: Engine, align: Align, tables: Tables, policy: Policy) -> Prepared:

@@ -24,7 +24,7 @@ from fedbus import topology
 from fedbus.broker import node_supervisor
 from fedbus.broker.accounts import amqp_url, new_password, write_private
 from fedbus.broker.node_definitions import definitions, user_definitions
-from fedbus.broker.node_server import HOST, accepts, find_server, free_ports, tool_environment
+from fedbus.broker.node_server import HOST, accepts, find_server, free_ports, is_free, tool_environment
 from fedbus.errors import BrokerError
 
 __all__ = ["Node", "definitions", "find_server"]
@@ -44,6 +44,8 @@ class Node:
     Args:
         directory: keeps its data, passwords and ports; a temporary folder, removed by `stop`, where absent.
         users: role (coordinator, party or client) by name; see fedbus.topology.permissions.
+        loads: definitions that it loads in place of the topology and these users.
+        port: where it listens for AMQP connections; a free one where absent.
         consumer_timeout_ms: how long the server waits for an acknowledgement before it closes the channel.
         heartbeat: seconds, the server's proposal.
 
@@ -57,6 +59,8 @@ class Node:
         directory: Path | None = None,
         users: Mapping[str, str] | None = None,
         *,
+        loads: Mapping[str, Any] | None = None,
+        port: int | None = None,
         consumer_timeout_ms: int | None = None,
         heartbeat: int | None = None,
     ) -> None:
@@ -65,6 +69,8 @@ class Node:
         self._own = directory is None
         self._directory = Path(tempfile.mkdtemp(prefix="fedbus-node-")) if directory is None else directory.resolve()
         self._supervisor: subprocess.Popen[bytes] | None = None
+        self._loads = loads
+        self._fixed_port = port
         self._consumer_timeout_ms = consumer_timeout_ms
         self._heartbeat = heartbeat
         self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -86,6 +92,8 @@ class Node:
         server = find_server()
         if server is None:
             raise BrokerError(f"no RabbitMQ server on this machine: {_REMEDY}")
+        if self._fixed_port is not None and not is_free(self._fixed_port):
+            raise BrokerError(f"port {self._fixed_port} of {HOST} is in use; end what listens there, or take another")
         new = not (self._directory / "mnesia").exists()
         for attempt in range(3):
             self._write_files()
@@ -109,6 +117,12 @@ class Node:
     def kill(self) -> None:
         """End it by SIGKILL, as a crash would; `start` brings it back with the same data on the same port."""
         self._end()
+
+    def join(self) -> None:
+        """Wait until the server ends by itself; raises BrokerError with the end of its log."""
+        if self._supervisor is not None:
+            self._supervisor.wait()
+            raise BrokerError(f"the RabbitMQ node ended:\n{self._log_tail(15)}")
 
     def url(self, user: str) -> str:
         """The AMQP URL with which a user connects.
@@ -223,13 +237,18 @@ class Node:
         for folder in ("mnesia", "log"):
             shutil.rmtree(self._directory / folder, ignore_errors=True)
         (self._directory / "console.log").unlink(missing_ok=True)
-        self._state["ports"] = free_ports()
+        self._state["ports"] = self._ports()
+
+    def _ports(self) -> list[int]:
+        port, *others = free_ports()
+        return [self._fixed_port or port, *others]
 
     def _load(self) -> dict[str, Any]:
         with suppress(FileNotFoundError):
             state: dict[str, Any] = json.loads((self._directory / "node.json").read_text("utf-8"))
+            state["ports"][0] = self._fixed_port or state["ports"][0]
             return state
-        return {"ports": free_ports(), "passwords": {}, "cookie": secrets.token_hex(16)}
+        return {"ports": self._ports(), "passwords": {}, "cookie": secrets.token_hex(16)}
 
     def _write_files(self) -> None:
         passwords = self._state["passwords"]
@@ -240,7 +259,8 @@ class Node:
         home.mkdir(mode=0o700, exist_ok=True)
         write_private(folder / "node.json", json.dumps(self._state))
         write_private(home / ".erlang.cookie", self._state["cookie"])
-        write_private(folder / "definitions.json", json.dumps(definitions(self.users, passwords)))
+        loaded = definitions(self.users, passwords) if self._loads is None else self._loads
+        write_private(folder / "definitions.json", json.dumps(loaded))
         write_private(folder / "enabled_plugins", "[].\n")
         write_private(folder / "advanced.config", "[].\n")
         write_private(folder / "rabbitmq.conf", self._configuration())

@@ -81,6 +81,17 @@ def free_ports() -> list[int]:
     return found
 
 
+def is_free(port: int) -> bool:
+    """Whether nobody listens on a port of 127.0.0.1; connections that end there do not count."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((HOST, port))
+        except OSError:
+            return False
+    return True
+
+
 def accepts(port: int) -> bool:
     """Whether a server answers the protocol header with its first method, Connection.Start."""
     with suppress(OSError), socket.create_connection((HOST, port), 1.0) as connection:

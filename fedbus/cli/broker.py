@@ -1,25 +1,29 @@
-"""The command `broker-definitions`: users, permissions and topology for the broker's administrator."""
+"""For the broker's administrator: `broker-definitions`, its users and topology, and `broker`, a private node."""
 
 from __future__ import annotations
 
 import json
-import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 from urllib.parse import urlsplit
 
 import typer
-from rich.console import Console
 
-from fedbus import settings
+from fedbus import settings, terminal
 from fedbus.broker.accounts import write_urls
+from fedbus.broker.node import Node
 from fedbus.broker.node_definitions import definitions
-from fedbus.cli.app import app
+from fedbus.cli.app import app, example
 from fedbus.codec import NAME
 from fedbus.errors import ConfigError
 
 
-@app.command()
+@app.command(
+    epilog=example(
+        "fedbus broker-definitions --coordinator coordinator --party shop --party bank --client olga --urls urls "
+        "> definitions.json"
+    )
+)
 def broker_definitions(
     urls: Annotated[
         Path,
@@ -51,11 +55,44 @@ def broker_definitions(
     if "@" in parts.netloc or parts.path.strip("/") or parts.query or parts.fragment:
         raise ConfigError("--address: takes scheme, host and port only, as in amqps://broker.example:5671")
     passwords = write_urls(urls, users, address)
-    sys.stdout.write(json.dumps(definitions(users, passwords), indent=2) + "\n")
-    Console(stderr=True).print(
-        f"{urls}: the URL of each user: {', '.join(f'{user}.url' for user in users)}",
-        markup=False, highlight=False, soft_wrap=True,
-    )  # fmt: skip
+    terminal.write(json.dumps(definitions(users, passwords), indent=2) + "\n")
+    terminal.tell(f"{urls}: the URL of each user: {', '.join(f'{user}.url' for user in users)}")
+
+
+@app.command(epilog=example("fedbus broker node --definitions definitions.json"))
+def broker(
+    folder: Annotated[Path, typer.Argument(help="Keeps its data from one start to the next.", show_default=False)],
+    definitions_file: Annotated[
+        Path,
+        typer.Option("--definitions", help="What `fedbus broker-definitions` printed.", show_default=False),
+    ],
+    port: Annotated[int, typer.Option(min=1, max=65535, help="Of 127.0.0.1, where it listens.")] = 5672,
+) -> None:
+    """Run the RabbitMQ that `ops/install` unpacked, or the system's, in the foreground: for trials on one machine.
+
+    It needs no right, listens on 127.0.0.1 only, loads the definitions at each start, and ends on SIGTERM or Ctrl-C.
+    """
+    try:
+        with Node(folder, loads=_read_definitions(definitions_file), port=port) as node:
+            terminal.say(f"RabbitMQ serves amqp://127.0.0.1:{port}; its log is {folder / 'log' / 'rabbit.log'}")
+            node.join()
+    except OSError as error:
+        raise ConfigError(f"{folder}: cannot be the broker's folder: {error.strerror}") from error
+    except KeyboardInterrupt:
+        return
+
+
+def _read_definitions(file: Path) -> dict[str, Any]:
+    """Definitions for RabbitMQ; ConfigError where the file has none."""
+    try:
+        loaded = json.loads(file.read_text("utf-8"))
+    except OSError as error:
+        raise ConfigError(f"--definitions: {file}: cannot be read: {error.strerror}") from error
+    except ValueError as error:
+        raise ConfigError(f"--definitions: {file}: is not JSON: {error}") from error
+    if not isinstance(loaded, dict) or not isinstance(loaded.get("users"), list):
+        raise ConfigError(f"--definitions: {file}: has no users; `fedbus broker-definitions` prints what is wanted")
+    return loaded
 
 
 def _users(named: dict[str, list[str] | None]) -> dict[str, str]:

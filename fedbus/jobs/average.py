@@ -196,6 +196,10 @@ class AverageJob(JobSpec, frozen=True, kw_only=True, forbid_unknown_fields=True,
         return self.members
 
     @property
+    def length(self) -> tuple[int, str]:
+        return self.params.rounds, "round"
+
+    @property
     def key_bits(self) -> int | None:
         return self.params.key_bits if self.params.aggregation == "paillier" else None
 

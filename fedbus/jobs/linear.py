@@ -81,6 +81,10 @@ class LinearJob(JobSpec, frozen=True, kw_only=True, forbid_unknown_fields=True, 
         return (self.guest, *self.hosts)
 
     @property
+    def length(self) -> tuple[int, str]:
+        return self.params.max_epochs, "epoch"
+
+    @property
     def key_bits(self) -> int:
         return self.params.key_bits
 

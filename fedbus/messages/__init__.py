@@ -55,6 +55,7 @@ from fedbus.messages.jobs import (
     StateChanged,
     Submit,
 )
+from fedbus.messages.ledger import JobLine, JobList, JobShown, ListJobs, ShowJob, StateLine
 from fedbus.messages.linear import (
     EncryptedLoss,
     Forward,
@@ -97,6 +98,10 @@ __all__ = [
     "Finished",
     "Forward",
     "GlobalWeights",
+    "JobLine",
+    "JobList",
+    "JobShown",
+    "ListJobs",
     "LossShare",
     "M",
     "MaskKeys",
@@ -123,8 +128,10 @@ __all__ = [
     "RightSide",
     "ScalarShare",
     "SealedShares",
+    "ShowJob",
     "Start",
     "StateChanged",
+    "StateLine",
     "Step",
     "Submit",
     "T",
@@ -138,6 +145,7 @@ KINDS: dict[str, type[Message]] = {
     for cls in (
         *(Submit, Query, Cancel, Start, Outcome, Accepted, Failed, Finished, Resend, Alive),
         *(StateChanged, Progress, Notice),
+        *(ListJobs, ShowJob, JobList, JobShown),
         *(AlignmentOffer, BlindedIds, DoublyBlindedIds, CommonRows, Aligned),
         *(PackedRows, MaskedBlock, BlockRows, BlockColumns, Block, RightSide, CrossProduct),
         *(ScalarShare, EncryptedScalars, Step, Turn),

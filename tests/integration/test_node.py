@@ -283,3 +283,15 @@ def test_a_server_that_ends_shows_the_end_of_its_log(tmp_path: Path, monkeypatch
     assert "run ops/install" in str(failed.value)
     broken.stop()
     assert not broken._directory.exists()
+
+
+def test_a_client_cannot_bind_its_queue_to_the_replies_to_others(node: Node) -> None:
+    connection = connect(node.url("client"))
+    channel = connection.channel()
+    own = channel.queue_declare("fedbus.watch.client.t", exclusive=True).method.queue
+    channel.queue_bind(own, topology.REPLIES, "client.*.*")
+    for key in ("#", "client2.*.*", "*.*.*"):
+        with pytest.raises(ChannelClosedByBroker) as refused:
+            connection.channel().queue_bind(own, topology.REPLIES, key)
+        assert refused.value.reply_code == 403
+    connection.close()

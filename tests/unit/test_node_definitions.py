@@ -53,7 +53,16 @@ def test_a_party_configures_nothing_and_writes_under_its_own_name_only() -> None
     assert {(entry["user"], entry["exchange"], entry["write"]) for entry in made["topic_permissions"]} == {
         ("bank", "fedbus.data", r"^bank\..*$"),
         ("bank", "fedbus.events", r"^bank\..*$"),
+        ("client", "fedbus.replies", "^$"),
     }
+
+
+def test_a_client_hears_its_own_replies_only() -> None:
+    made = definitions(USERS, PASSWORDS)
+    ((pattern, exchange),) = [(e["read"], e["exchange"]) for e in made["topic_permissions"] if e["user"] == "client"]
+    own = [key for name, key in topology.watch_queue("client", "t").bindings if name == exchange]
+    assert all(re.search(pattern, key) for key in own)
+    assert not any(re.search(pattern, key) for key in ("#", "*.j.job_list", topology.reply_key("client2", "j", "x")))
 
 
 def test_nobody_reads_another_participants_queue() -> None:

@@ -10,12 +10,12 @@ from pathlib import Path
 import pytest
 
 from coordinator.service import Service
-from fedbus import codec, topology
+from fedbus import codec, jobs, topology
 from fedbus.broker.base import Broker, Delivery, Outgoing
 from fedbus.broker.memory import MemoryHub
 from fedbus.client import Client
 from fedbus.crypto.engine import Engine
-from fedbus.errors import StoreError
+from fedbus.errors import ConnectionLost, JobRefused, StoreError
 from fedbus.jobs import JobSpec, JobState
 from fedbus.messages import Cancel, Envelope, Message, Outcome, Query, Start, StateChanged, Submit
 from fedbus.settings import CoordinatorSettings
@@ -176,3 +176,24 @@ def test_a_store_that_cannot_be_written_delays_the_end_only(bench: Bench, monkey
         alice.cancel(job)
         assert states(alice, job)[-1].state == "cancelled"
     assert next(failures, None) is None
+
+
+def test_clients_find_their_jobs_again(bench: Bench) -> None:
+    with bench.serving(operators=("olga",)), contextlib.ExitStack() as stack:
+        alice, bert, olga = (stack.enter_context(watching(bench, name)) for name in ("alice", "bert", "olga"))
+        job = alice.submit(bench.spec)
+        alice.cancel(job)
+        assert states(alice, job)[-1].state == "cancelled"
+        assert [line.job for line in alice.jobs().jobs] == [line.job for line in olga.jobs().jobs] == [job]
+        assert bert.jobs().jobs == []
+        assert alice.jobs(unfinished=True).jobs == []
+        shown = alice.show(job)
+        assert jobs.parse(shown.spec or {}) == bench.spec
+        assert next(each.state for each in shown.states or ()) == "submitted"
+        with pytest.raises(JobRefused, match="only alice"):
+            bert.show(job)
+
+
+def test_without_a_coordinator_the_ledger_is_not_waited_for_in_vain(bench: Bench) -> None:
+    with watching(bench, "alice") as alice, pytest.raises(ConnectionLost, match="no coordinator answered"):
+        alice.jobs(timeout=0.05)

@@ -1,0 +1,86 @@
+"""What clients are told of the ledger: which jobs there are, how far each is, and all that is known of one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from fedbus import codec, jobs
+from fedbus.errors import ConfigError
+from fedbus.messages import JobLine, JobList, JobShown, ListJobs, Progress, StateLine
+from fedbus.messages.fields import shortened
+from fedbus.messages.ledger import MAX_LINES
+from fedbus.store import Store
+from fedbus.store_records import JobRecord
+
+_MAX_REASON = 1000
+
+
+class Ledger:
+    """Answers clients from the store.
+
+    Args:
+        sees_all: whether a user is told of everybody's jobs.
+        latest: gives what was last told of a job's rounds in this process, None where nothing was.
+    """
+
+    def __init__(self, store: Store, sees_all: Callable[[str], bool], latest: Callable[[str], Progress | None]) -> None:
+        self._store = store
+        self._sees_all = sees_all
+        self._latest = latest
+
+    def list(self, user: str, wanted: ListJobs) -> JobList:
+        """The newest jobs that a user may see."""
+        limit = min(max(wanted.limit, 1), MAX_LINES)
+        owner = None if self._sees_all(user) else user
+        records = self._store.newest(limit + 1, owner=owner, unfinished=wanted.unfinished)
+        return JobList([self._line(record) for record in records[:limit]], len(records) > limit)
+
+    def show(self, user: str, job: str) -> JobShown:
+        """A job, to who submitted it and to operators."""
+        record = self._store.job(job)
+        if record is None:
+            return JobShown(refusal=f"this coordinator has no job {job}; `fedbus jobs` lists those that it has")
+        if user != record.owner and not self._sees_all(user):
+            return JobShown(
+                refusal=f"{user} may not see job {job}: only {record.owner} and the coordinator's `operators` may"
+            )
+        report = codec.unpack(record.report) if record.report else None
+        states = [
+            StateLine(each.state.value, shortened(each.reason), each.at)
+            for each in self._store.history(job)[-MAX_LINES:]
+        ]
+        return JobShown("", self._line(record, report), codec.unpack(record.spec), states, report)
+
+    def _line(self, record: JobRecord, report: dict[str, Any] | None = None) -> JobLine:
+        fields = codec.unpack(record.spec)
+        try:
+            spec = jobs.parse(fields)
+            name, algorithm, parties = spec.name, spec.algorithm, spec.parties
+            most, unit = spec.length
+        except ConfigError:
+            # It was refused for this, or another version of the program took it.
+            name, algorithm, parties, most, unit = "", str(fields.get("algorithm", ""))[:64], (), None, "round"
+        return JobLine(
+            job=record.job,
+            name=name,
+            algorithm=algorithm,
+            parties=parties,
+            owner=record.owner,
+            state=record.state.value,
+            reason=shortened(record.reason, _MAX_REASON),
+            submitted=record.created_at,
+            since=record.updated_at,
+            done=self._done(record, report, unit),
+            most=most,
+            unit=unit,
+        )
+
+    def _done(self, record: JobRecord, report: dict[str, Any] | None, unit: str) -> int | None:
+        if record.state.final:
+            done = (report or {}).get(f"{unit}s")
+            return done if isinstance(done, int) else None
+        latest = self._latest(record.job)
+        if latest is None:
+            return None
+        return latest.epoch if unit == "epoch" else latest.round

@@ -1,0 +1,110 @@
+"""What a client asks of the coordinator's ledger, and what it alone is told."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated, Any, ClassVar
+
+from msgspec import Meta
+
+from fedbus.messages.envelope import Message
+from fedbus.messages.fields import Address, Count, Finite, Names, Text, Word, check_plain
+
+# A line is a few hundred bytes, and an answer is one message.
+MAX_LINES = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class ListJobs(Message):
+    """Client to coordinator: which jobs are there? An operator is told all of them, anybody else their own.
+
+    Attributes:
+        limit: of the newest so many.
+        unfinished: only those that have not ended.
+    """
+
+    kind: ClassVar[str] = "list_jobs"
+    limit: Count
+    unfinished: bool
+
+
+@dataclass(frozen=True, slots=True)
+class ShowJob(Message):
+    """Client to coordinator: what does the ledger have of this job?"""
+
+    kind: ClassVar[str] = "show_job"
+
+
+@dataclass(frozen=True, slots=True)
+class JobLine:
+    """A job of the ledger, in short. Times are in seconds since the epoch.
+
+    Attributes:
+        since: when it came to its state.
+        done, most: how far it has come, and how far it goes at most, in `unit` ("round" or "epoch"); done is None where
+            nothing was heard of its rounds since the coordinator was started.
+    """
+
+    job: Address
+    name: Address
+    algorithm: Word
+    parties: Names
+    owner: Address
+    state: Word
+    reason: Text
+    submitted: Finite
+    since: Finite
+    done: Count | None
+    most: Count | None
+    unit: Word
+
+
+JobLines = Annotated[list[JobLine], Meta(max_length=MAX_LINES)]
+
+
+@dataclass(frozen=True, slots=True)
+class JobList(Message):
+    """Coordinator to one client: the jobs it asked for, newest first.
+
+    Attributes:
+        more: there are older ones.
+    """
+
+    kind: ClassVar[str] = "job_list"
+    jobs: JobLines
+    more: bool
+
+
+@dataclass(frozen=True, slots=True)
+class StateLine:
+    """A state that a job came to, and when, in seconds since the epoch."""
+
+    state: Word
+    reason: Text
+    at: Finite
+
+
+StateLines = Annotated[list[StateLine], Meta(max_length=MAX_LINES)]
+
+
+@dataclass(frozen=True, slots=True)
+class JobShown(Message):
+    """Coordinator to one client: a job of the ledger.
+
+    Attributes:
+        refusal: why it is not shown; the rest is empty then.
+        spec: the job file as it was submitted.
+        states: all that the job came to, in order.
+        report: as far as there is one.
+    """
+
+    kind: ClassVar[str] = "job_shown"
+    refusal: Text = ""
+    line: JobLine | None = None
+    spec: dict[str, Any] | None = None
+    states: StateLines | None = None
+    report: dict[str, Any] | None = None
+
+    def check(self) -> None:
+        check_plain(self.spec, "spec", finite=False)
+        check_plain(self.report, "report", finite=False)

@@ -1,0 +1,77 @@
+"""Files of settings, as editors of several systems write them."""
+
+from __future__ import annotations
+
+import contextlib
+import traceback
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fedbus import jobs, settings
+from fedbus.errors import ConfigError
+from fedbus.identity import Roster
+from fedbus.schema import read_text, read_toml
+
+TEXT = 'name = "zürich"\r\nstate = "z.db"\r\n'
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
+def test_what_editors_on_windows_write_is_read(tmp_path: Path, encoding: str) -> None:
+    file = tmp_path / "party.toml"
+    file.write_bytes(TEXT.encode(encoding))
+    assert read_toml(file) == {"name": "zürich", "state": "z.db"}
+
+
+@pytest.mark.parametrize("order", ["utf-16-le", "utf-16-be"])
+def test_both_orders_of_utf_16_are_read(tmp_path: Path, order: str) -> None:
+    file = tmp_path / "party.toml"
+    file.write_bytes(("\ufeff" + TEXT).encode(order))
+    assert read_toml(file)["name"] == "zürich"
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
+def test_a_file_with_the_broker_s_url_may_have_a_mark(tmp_path: Path, encoding: str) -> None:
+    file = tmp_path / "shop.url"
+    file.write_bytes("amqp://shop:pw@rabbit/\r\n".encode(encoding))
+    assert settings.broker_url({"FEDBUS_AMQP_URL_FILE": str(file)}) == "amqp://shop:pw@rabbit/"
+
+
+@pytest.mark.parametrize(
+    ("data", "words"),
+    [
+        (TEXT.encode("latin-1"), "is not UTF-8 text (byte 10); save it as UTF-8"),
+        ("name".encode("utf-16-le"), "is UTF-16 without its mark, or no text; save it as UTF-8"),
+        ("\ufeffname".encode("utf-32-le"), "save it as UTF-8"),
+        (b"\xff\xfen", "save it as UTF-8"),
+        (b"a = " + b"[" * 100_000, "not valid TOML"),
+        (b"#" * (16 * 1024**2 + 1), "is larger than 16 MiB"),
+    ],
+)
+def test_what_is_no_such_text_gets_a_sentence(tmp_path: Path, data: bytes, words: str) -> None:
+    file = tmp_path / "party.toml"
+    file.write_bytes(data)
+    with pytest.raises(ConfigError) as caught:
+        read_toml(file)
+    assert str(caught.value).startswith(f"{file}: ")
+    assert words in str(caught.value)
+
+
+def test_an_error_shows_nothing_of_a_file_with_a_password(tmp_path: Path) -> None:
+    file = tmp_path / "shop.url"
+    file.write_bytes("amqp://shop:S3CR3T\xe9@rabbit/".encode("latin-1"))
+    with pytest.raises(ConfigError) as caught:
+        settings.broker_url({"FEDBUS_AMQP_URL_FILE": str(file)})
+    assert "FEDBUS_AMQP_URL_FILE" in str(caught.value)
+    assert "S3CR3T" not in "".join(traceback.format_exception(caught.value))
+
+
+@given(st.binary(max_size=60) | st.text(max_size=60).map(lambda text: text.encode("utf-16")))
+def test_any_bytes_give_settings_or_a_sentence(tmp_path_factory: pytest.TempPathFactory, data: bytes) -> None:
+    file = tmp_path_factory.getbasetemp() / "any.toml"
+    file.write_bytes(data)
+    for read in (read_text, read_toml, jobs.load, lambda path: settings.load_party(path, {}), Roster.load):
+        with contextlib.suppress(ConfigError):
+            read(file)
