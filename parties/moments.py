@@ -14,6 +14,7 @@ from fractions import Fraction
 import numpy as np
 
 from fedbus.averaging import exponent_of
+from fedbus.moments import IMMENSE
 
 
 def means(values: np.ndarray) -> list[Fraction]:
@@ -34,11 +35,8 @@ def squares(values: np.ndarray, mean: np.ndarray, exponents: np.ndarray) -> np.n
 
 
 def fit(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Mean and standard deviation of the columns of (rows, columns) float64; infinite where a column has one value.
-
-    Divided by an infinite deviation a column is 0, whatever other rows have in it.
-    """
+    """Mean and standard deviation of the columns of (rows, columns) float64; IMMENSE where a column has one value."""
     mean = np.array([float(each) for each in means(values)])
     exponents = np.array([exponent_of(float(each)) for each in np.abs(values).max(axis=0)])
     scale = np.ldexp(np.sqrt(squares(values, mean, exponents)), exponents)
-    return mean, np.where((values == values[0]).all(axis=0), np.inf, scale)
+    return mean, np.where((values == values[0]).all(axis=0), IMMENSE, scale)

@@ -17,6 +17,7 @@ from fedbus import averaging, codec
 from fedbus.errors import TrainingDiverged
 from fedbus.jobs import AverageJob
 from fedbus.jobs.average import Strategy
+from fedbus.moments import IMMENSE
 from fedbus.settings import PartySettings
 from fedbus.store import Store
 from fedbus.weights import Weights
@@ -91,7 +92,7 @@ def standardisation(train: Sequence[Table], spec: AverageJob) -> Scale:
     values = [np.column_stack([table.features, label_of(table)]) for table in train]
     mean, scale = moments.fit(np.concatenate(values))
     mean, scale = np.where(chosen, mean, 0.0), np.where(chosen, scale, 1.0)
-    return Scale(mean[:-1], scale[:-1], float(mean[-1]), float(scale[-1]) if scale[-1] < np.inf else 1.0)
+    return Scale(mean[:-1], scale[:-1], float(mean[-1]), float(scale[-1]) if scale[-1] < IMMENSE else 1.0)
 
 
 def federated_averaging(spec: AverageJob, train: Sequence[tuple[np.ndarray, np.ndarray]], rounds: int) -> Weights:
