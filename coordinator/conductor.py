@@ -13,6 +13,7 @@ import structlog
 from coordinator import average, gram, linear
 from fedbus import codec, topology
 from fedbus.broker.base import Broker, Outgoing
+from fedbus.cautions import caution
 from fedbus.crypto.engine import Engine
 from fedbus.errors import BrokerError, FedbusError, JobError, JobRefused, PeerSilent, StoreError
 from fedbus.jobs import AverageJob, JobSpec, JobState, LinearJob
@@ -110,6 +111,7 @@ class Conductor:
             "peak_memory_bytes": {**memory, session.party: peak_memory()},
             "seconds": time.time() - began,
         }
+        caution(report)
 
     def _joined(self, session: Session) -> dict[str, Any]:
         """Have all parties join; what they said of themselves."""

@@ -23,6 +23,7 @@ from fedbus import jobs, metrics, process, settings
 from fedbus.broker.amqp import AmqpBroker
 from fedbus.broker.memory import MemoryHub
 from fedbus.broker.node import Node
+from fedbus.cautions import caution
 from fedbus.client import Client
 from fedbus.crypto.engine import Engine
 from fedbus.errors import ConfigError, FedbusError, JobFailed
@@ -106,10 +107,13 @@ def run(
             report.setdefault("warnings", []).extend(place.hand_out(report["job"], named))
             note("comparing with the same model on the pooled data")
             own = [msgspec.structs.replace(party, state=str(place.store(party.name))) for party in parties]
-            report.update(roles.compare(spec, report["job"], own))
+            compared = roles.compare(spec, report["job"], own)
+            report["warnings"] += compared.pop("warnings", [])
+            report.update(compared)
             if any(rounds < report["rounds"] for rounds in report.get("took_part", {}).values()):
                 # Plain averaging of all parties is another course then.
                 report.pop("max_weight_difference", None)
+            caution(report)
         # Nothing serves these pages any more.
         report.pop("metrics", None)
         if keep is not None:
