@@ -27,7 +27,13 @@ def compare(spec: LinearJob, job: str, parties: Sequence[PartySettings]) -> dict
     by_name = {party.name: party for party in parties}
     ordered = [by_name[name] for name in spec.parties]
     loaded = [tables.load(party, spec) for party in ordered]
-    train = common_rows([own.train for own in loaded])
+    common = common_rows([own.train for own in loaded])
+    recodings = [own.fit(table) for own, table in zip(loaded, common, strict=True)]
+
+    def recoded(rows: Sequence[Table]) -> list[Table]:
+        return [recoding.apply(table) for recoding, table in zip(recodings, rows, strict=True)]
+
+    train = recoded(common)
     scalings = [Scaling.fit(table) for table in train]
     weights, intercept = pooled.least_squares(_features(train, scalings), _label(train), l2=spec.params.l2)
 
@@ -50,7 +56,7 @@ def compare(spec: LinearJob, job: str, parties: Sequence[PartySettings]) -> dict
     }
     tests = [own.test for own in loaded if own.test is not None]
     if tests:
-        figures["pooled_test"] = metrics(common_rows(tests))
+        figures["pooled_test"] = metrics(recoded(common_rows(tests)))
     return figures
 
 

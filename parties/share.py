@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 
-from fedbus import messages
+from fedbus import codec, messages
 from fedbus.batching import batches
 from fedbus.crypto import fixedpoint
 from fedbus.crypto.engine import Engine
@@ -21,6 +21,7 @@ from fedbus.messages import Aligned
 from fedbus.session import Session
 from parties.data import Scaling, Table
 from parties.policy import Policy
+from parties.recoding import Recoding, filled
 from parties.tables import Tables
 
 Align = Callable[[Session, Engine, Sequence[str]], np.ndarray]
@@ -99,6 +100,9 @@ class Prepared:
         features: (rows, columns) float64; at the guest with a last column of ones for the intercept.
         label: (rows,) float64 at the guest, empty at a host.
         test_features, test_label: the same for held-out rows, standardised as the training rows are.
+        test_ids: of the held-out rows, for the guest's own file of predictions.
+        recoding: what was made of the table's columns.
+        missing: missing cells of the rows to train on, by column.
     """
 
     share: Share
@@ -108,6 +112,9 @@ class Prepared:
     label: np.ndarray
     test_features: np.ndarray | None
     test_label: np.ndarray
+    test_ids: Sequence[str]
+    recoding: Recoding
+    missing: Mapping[str, int]
 
     def model(self, share: Share, role: str) -> dict[str, Any]:
         """What is needed to predict with a trained share, for the store."""
@@ -118,6 +125,7 @@ class Prepared:
             "weights": share.weights[: len(self.columns)],
             "intercept": float(share.weights[-1]) if role == "guest" else None,
             "rounds": share.trained,
+            "recoding": self.recoding.to_map(),
         }
 
 
@@ -136,6 +144,9 @@ def prepare(session: Session, engine: Engine, align: Align, tables: Tables, poli
     test = None
     if tables.test is not None and share.test_positions is not None:
         test = _unchanged(tables.test, share.test_positions, share.test_digest)
+    recoding = tables.fit(train)
+    missing = filled(train)
+    train, test = recoding.apply(train), None if test is None else recoding.apply(test)
     scaling = Scaling.fit(train)
     prepared = Prepared(
         share=share,
@@ -145,6 +156,9 @@ def prepare(session: Session, engine: Engine, align: Align, tables: Tables, poli
         label=_label(train),
         test_features=None if test is None else _design(scaling.apply(test.features), intercept=intercept),
         test_label=_label(test),
+        test_ids=() if test is None else test.ids,
+        recoding=recoding,
+        missing=missing,
     )
     if state is None:
         session.checkpoint(share.to_map())
@@ -162,8 +176,8 @@ def _begin(session: Session, engine: Engine, align: Align, tables: Tables, polic
         session.at(ALIGNMENT_ROUND)
         policy.check_alignment(len(test_positions), "held-out rows")
         test_digest = _digest(tables.test.take(test_positions))
-    columns = len(tables.train.columns) + (session.party == session.guest)
     train = tables.train.take(positions)
+    columns = len(tables.fit(train).columns) + (session.party == session.guest)
     own_bits = 0
     if train.label is not None:
         # Solver `gram` works on the label around its mean.
@@ -227,4 +241,6 @@ def _digest(table: Table) -> bytes:
     digest = hashlib.blake2b(np.ascontiguousarray(table.features).tobytes(), digest_size=16)
     if table.label is not None:
         digest.update(table.label.tobytes())
+    for name, levels in table.levels.items():
+        digest.update(codec.pack([name, *levels]))
     return digest.digest()

@@ -246,6 +246,8 @@ class Worker:
         session.open()
         self._policy.check_job(spec)
         own = tables.load(self._settings, spec)
+        for note in own.notes:
+            log.warning("a table is not taken as it is", job=session.job, note=note)
         rows = {"train": len(own.train), "test": len(own.test) if own.test else 0}
         if not session.resumed:
             session.send(session.coordinator, Accepted(rows, len(own.train.columns), self._metrics_url))

@@ -28,6 +28,11 @@ class Brought:
     party: PartySettings
     tables: Tables
 
+    @property
+    def columns(self) -> int:
+        """How many columns of this party a model trains, as far as all of its rows tell."""
+        return len(self.tables.fit(self.tables.train).columns)
+
 
 def hold(
     job_file: Path, spec: JobSpec, files: Iterable[Path], environment: Mapping[str, str] | None = None
@@ -92,7 +97,7 @@ def _own_tables(file: Path, spec: JobSpec, environment: Mapping[str, str] | None
     own = tables.load(party, spec)
     if isinstance(spec, LinearJob):
         # What is constant in the whole table is so in any part of it.
-        Scaling.fit(own.train)
+        Scaling.fit(own.fit(own.train).apply(own.train))
     return Brought(file, party, own)
 
 
@@ -110,7 +115,7 @@ def _check_policy(brought: Brought, spec: JobSpec) -> None:
             _check_average(party, own, spec)
         elif isinstance(spec, LinearJob):
             params = spec.params
-            trained = spec.trained({party.name: len(own.train.columns)})
+            trained = spec.trained({party.name: brought.columns})
             policy.check_alignment(rows)
             policy.check_batches(rows // batching.count(rows, params.batch_size), trained, params.solver)
     except JobRefused as error:

@@ -51,7 +51,7 @@ def check(
     for each in brought:
         own = each.tables
         held_out = f", {len(own.test):,} held out" if own.test else ""
-        described = f"{len(own.train):,} rows of {len(own.train.columns)} features{held_out}"
+        described = f"{len(own.train):,} rows of {each.columns} features{held_out}"
         console.print(f"{each.file}: {described}: sound", highlight=False, soft_wrap=True)
     print_notes(noted)
 
