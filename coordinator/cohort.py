@@ -13,6 +13,7 @@ from fedbus.averaging import in_order
 from fedbus.errors import JobFailed
 from fedbus.jobs import AverageJob
 from fedbus.messages import Abstained, EncryptedSum, Message, Notice, RevealRequest
+from fedbus.messages.fields import shortened
 from fedbus.session import Session
 
 log = structlog.get_logger()
@@ -54,7 +55,7 @@ class Cohort:
     def tell(self, event: str, text: str, **fields: Any) -> None:
         """Tell the log, and whoever watches the job."""
         log.warning(event, job=self.session.job, **fields)
-        self.session.publish_event(Notice(text))
+        self.session.publish_event(Notice(shortened(text)))
 
     def wait_for(self, least: int) -> tuple[str, ...]:
         """The present parties, once they are so many.

@@ -13,10 +13,12 @@ import structlog
 from coordinator import average, gram, linear
 from fedbus import codec, topology
 from fedbus.broker.base import Broker, Outgoing
+from fedbus.cautions import caution
 from fedbus.crypto.engine import Engine
 from fedbus.errors import BrokerError, FedbusError, JobError, JobRefused, PeerSilent, StoreError
 from fedbus.jobs import AverageJob, JobSpec, JobState, LinearJob
 from fedbus.messages import Accepted, Envelope, Finished, Message, Outcome, Start
+from fedbus.messages.fields import shortened
 from fedbus.process import peak_memory
 from fedbus.retry import delay
 from fedbus.session import Session
@@ -109,6 +111,7 @@ class Conductor:
             "peak_memory_bytes": {**memory, session.party: peak_memory()},
             "seconds": time.time() - began,
         }
+        caution(report)
 
     def _joined(self, session: Session) -> dict[str, Any]:
         """Have all parties join; what they said of themselves."""
@@ -142,6 +145,7 @@ class Conductor:
 
     def _enter_end(self, session: Session, state: JobState, reason: str, report: dict[str, Any]) -> bool:
         """Enter the end in the ledger, however long its disk is full; False where the process stops before that."""
+        reason = shortened(reason)
         report |= {"state": state.value, **({"reason": reason} if reason else {})}
         attempt = 0
         while not self._stopping.is_set():

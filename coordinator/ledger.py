@@ -8,11 +8,11 @@ from typing import Any
 from fedbus import codec, jobs
 from fedbus.errors import ConfigError
 from fedbus.messages import JobLine, JobList, JobShown, ListJobs, Progress, StateLine
+from fedbus.messages.fields import shortened
+from fedbus.messages.ledger import MAX_LINES
 from fedbus.store import Store
 from fedbus.store_records import JobRecord
 
-# A line is a few hundred bytes, and an answer is one message.
-MAX_LINES = 1000
 _MAX_REASON = 1000
 
 
@@ -46,18 +46,21 @@ class Ledger:
                 refusal=f"{user} may not see job {job}: only {record.owner} and the coordinator's `operators` may"
             )
         report = codec.unpack(record.report) if record.report else None
-        states = [StateLine(each.state.value, each.reason, each.at) for each in self._store.history(job)]
+        states = [
+            StateLine(each.state.value, shortened(each.reason), each.at)
+            for each in self._store.history(job)[-MAX_LINES:]
+        ]
         return JobShown("", self._line(record, report), codec.unpack(record.spec), states, report)
 
     def _line(self, record: JobRecord, report: dict[str, Any] | None = None) -> JobLine:
         fields = codec.unpack(record.spec)
         try:
             spec = jobs.parse(fields)
-            name, algorithm, parties = spec.name, spec.algorithm, list(spec.parties)
+            name, algorithm, parties = spec.name, spec.algorithm, spec.parties
             most, unit = spec.length
         except ConfigError:
             # It was refused for this, or another version of the program took it.
-            name, algorithm, parties, most, unit = "", str(fields.get("algorithm", ""))[:64], [], None, "round"
+            name, algorithm, parties, most, unit = "", str(fields.get("algorithm", ""))[:64], (), None, "round"
         return JobLine(
             job=record.job,
             name=name,
@@ -65,7 +68,7 @@ class Ledger:
             parties=parties,
             owner=record.owner,
             state=record.state.value,
-            reason=record.reason[:_MAX_REASON],
+            reason=shortened(record.reason, _MAX_REASON),
             submitted=record.created_at,
             since=record.updated_at,
             done=self._done(record, report, unit),

@@ -19,6 +19,7 @@ from fedbus.crypto.engine import Engine
 from fedbus.errors import ConfigError, DecodeError, JobFailed
 from fedbus.jobs import JobState
 from fedbus.messages import Cancel, Envelope, ListJobs, Message, Progress, Query, ShowJob, StateChanged, Submit
+from fedbus.messages.fields import shortened
 from fedbus.post import publish_event, publish_reply
 from fedbus.process import GRACE_SECONDS
 from fedbus.session import Session
@@ -126,7 +127,7 @@ class Service:
             if spec.coordinator != self.name:
                 raise ConfigError(f"job: coordinator: {spec.coordinator!r} is named, this is {self.name!r}")  # noqa: TRY301
         except ConfigError as error:
-            state, reason = JobState.FAILED, str(error)
+            state, reason = JobState.FAILED, shortened(str(error))
         if not self._store.add_job(job, codec.pack(fields), state, reason, owner):
             return
         if state.final:

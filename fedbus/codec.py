@@ -17,17 +17,14 @@ import numpy as np
 from fedbus.crypto.tensor import CipherTensor
 from fedbus.errors import DecodeError
 from fedbus.messages import KINDS, VERSION, Envelope, Message
+from fedbus.messages.fields import MAX_BATCH, MAX_CHUNKS, MAX_ROUND, NAME_PATTERN, Finite
 
 CHUNK_BYTES = 1024 * 1024
 MAX_BODY_BYTES = 4 * CHUNK_BYTES
 # What becomes part of a report, which has all parties' words in one message, and what errors in a report may repeat.
 _SMALL = {"accepted": 16_384, "failed": 16_384, "finished": 16_384, "submit": 65_536, "start": 65_536,
           "list_jobs": 1024, "show_job": 1024}  # fmt: skip
-MAX_CHUNKS = 1_000_000
-# Far above what a job needs and within what the store can count.
-MAX_ROUND = 2**31 - 1
-MAX_BATCH = 4095
-NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
+NAME = re.compile(NAME_PATTERN)
 JOB_ID = re.compile(r"[a-z0-9][a-z0-9_-]{0,95}")
 
 _DTYPES = {"<f8", "<f4", "<i8", "<i4", "|u1", "|b1"}
@@ -83,9 +80,9 @@ def _envelope(fields: Any, size: int) -> Envelope:
     if size > limit:
         raise DecodeError(f"{kind.kind} message of {size} bytes is over the limit of {limit}")
     header = msgspec.convert({k: v for k, v in fields.items() if k not in ("kind", "payload", "id")}, _Header)
-    payload = _payload(fields["payload"], kind)
+    _check_places(header)
+    payload = _payload(fields["payload"], kind, header.sender)
     envelope = Envelope(payload=payload, **{f: getattr(header, f) for f in header.__struct_fields__})
-    _check_places(envelope)
     if envelope.id != fields["id"]:
         raise DecodeError("malformed message: its id does not fit its fields")
     return envelope
@@ -101,14 +98,27 @@ class _Header(msgspec.Struct, frozen=True):
     chunk: int
     chunks: int
     checkpoint: int
-    sent_at: float
+    sent_at: Finite
 
 
-def _payload(fields: Any, kind: type[Message]) -> Message:
-    names = {f.name for f in dataclasses.fields(kind)}
-    if not isinstance(fields, dict) or not set(fields) <= names:
+def _payload(fields: Any, kind: type[Message], sender: str) -> Message:
+    types = {f.name: str(f.type) for f in dataclasses.fields(kind)}
+    if not isinstance(fields, dict) or not set(fields) <= set(types):
         raise DecodeError(f"malformed message: its payload has fields that {kind.kind} does not have")
-    return msgspec.convert(fields, kind, dec_hook=_hook)
+    try:
+        for name, value in fields.items():
+            # msgspec would take one for a map or a list.
+            if isinstance(value, np.ndarray) and "ndarray" not in types[name]:
+                raise TypeError(f"{name}: an array where none is due")  # noqa: TRY301  # as any other wrong type
+        # Bytes are bytes: text would be taken for base64 otherwise.
+        payload = msgspec.convert(fields, kind, dec_hook=_hook, builtin_types=(bytes,))
+        payload.check()
+    except (ValueError, TypeError) as error:
+        reason, _, place = str(error).partition(" - at ")
+        field = place.strip("`").removeprefix("$.").replace("key` in `$.", "a key of ")
+        what = f"{field}: {reason}" if field else reason
+        raise DecodeError(f"malformed {kind.kind} message of {sender}: {what}") from error
+    return payload
 
 
 def _hook(expected: type, value: Any) -> Any:
@@ -117,7 +127,7 @@ def _hook(expected: type, value: Any) -> Any:
     raise ValueError(f"expected {expected.__name__}")
 
 
-def _check_places(envelope: Envelope) -> None:
+def _check_places(envelope: _Header) -> None:
     if not JOB_ID.fullmatch(envelope.job):
         raise DecodeError("malformed message: no valid job id")
     if not NAME.fullmatch(envelope.sender) or not NAME.fullmatch(envelope.recipient):

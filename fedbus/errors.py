@@ -23,8 +23,10 @@
     │   ├── Congested          too many messages wait for the broker already; may pass
     │   ├── Unroutable         no queue takes the message
     │   └── AccessRefused      the broker does not allow it
-    └── StoreError
-        └── StoreInUse         another process works on the same store
+    ├── StoreError
+    │   └── StoreInUse         another process works on the same store
+    └── OutputError            what was done cannot be shown, or not written to the file that was named for it
+        └── ReaderGone         whoever read standard output wants no more
 
 The class says what an operator can do about it, the exit status of the command line, and what other participants are
 told: the text where `tells_text`, as it is about the job or the protocol, and otherwise the kind of trouble only. A
@@ -179,3 +181,16 @@ class StoreError(FedbusError):
 
 class StoreInUse(StoreError):
     """Another process works on the same store."""
+
+
+class OutputError(FedbusError):
+    """All was done, but its result cannot be shown, or not written to the file that was named for it."""
+
+    exit_status = 8
+    kind = "its output cannot be written"
+
+
+class ReaderGone(OutputError):
+    """Whoever read standard output wants no more, as `head` does; the status is the one that shells give for it."""
+
+    exit_status = 141

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from fedbus.errors import PeerFailed, ProtocolError
 from fedbus.messages import Envelope, Failed
+from fedbus.messages.fields import MAX_ASKED_FOR
 
 Place = tuple[str, str, int, int]
 
@@ -19,8 +20,6 @@ Place = tuple[str, str, int, int]
 AHEAD = 3
 # Bytes of messages held in memory; what comes above it is read from the journal when it is wanted.
 HELD_BYTES = 8 * 1024**2
-# Chunks that are asked for at once: the request has to fit one message.
-_ASKED_FOR = 10_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,6 +127,13 @@ class Mailbox:
             self._failures[sender] = reason
             self._changed.notify_all()
 
+    def peer_erred(self, sender: str, reason: str) -> None:
+        """A participant sent what is no message; who can do without it counts it as failed."""
+        if self._tolerant and sender:
+            self.peer_failed(sender, reason)
+        else:
+            self.fail(ProtocolError(reason))
+
     @property
     def failures(self) -> dict[str, str]:
         """Participants that cannot go on, and why; only of a tolerant mailbox."""
@@ -201,7 +207,7 @@ class Mailbox:
                 return []
             total = next(iter(came.values())).chunks
             wanted = (chunk for chunk in range(first, total) if chunk not in came)
-            return list(itertools.islice(wanted, _ASKED_FOR))
+            return list(itertools.islice(wanted, MAX_ASKED_FOR))
 
     def drop_until(self, round_: int) -> None:
         """Forget messages of rounds up to this one, which a checkpoint covers."""

@@ -126,7 +126,7 @@ class Post:
             self._log.error("message refused; it is in the dead-letter queue", reason=str(error), user=delivery.user)
             # Only a participant's mistake ends the job: an outsider's message must not be able to.
             if delivery.user in self._participants or not self._verify_sender:
-                self.mailbox.fail(ProtocolError(f"{self._party} received from {delivery.user}: {error}"))
+                self.mailbox.peer_erred(delivery.user or "", f"{self._party} received from {delivery.user}: {error}")
             return
         metrics.messages.labels(envelope.kind, "received").inc()
         metrics.message_bytes.labels(envelope.kind, "received").inc(len(delivery.body))

@@ -13,16 +13,15 @@ import threading
 from collections.abc import Callable
 from concurrent.futures import Future
 from pathlib import Path
-from types import FrameType
-from typing import Protocol, TypeVar
+from typing import Protocol, TextIO, TypeVar, cast
 
 import structlog
 
-from fedbus import metrics, settings
+from fedbus import metrics, settings, signals, terminal
 from fedbus.broker.amqp import AmqpBroker
 from fedbus.broker.base import Broker
 from fedbus.crypto.engine import Engine
-from fedbus.errors import BrokerError, ConfigError
+from fedbus.errors import BrokerError, ConfigError, OutputError
 from fedbus.settings import CoordinatorSettings, PartySettings
 from fedbus.store import Store
 
@@ -67,7 +66,7 @@ def configure_logging(default: str = "info") -> None:
             renderer,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(getattr(logging, level.upper())),
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        logger_factory=structlog.PrintLoggerFactory(cast(TextIO, terminal.LogStream())),
     )
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s [%(levelname)s] %(name)s: %(message)s")
     # pika reports each lost connection as an error; the broker layer says what it means for the operator.
@@ -75,7 +74,7 @@ def configure_logging(default: str = "info") -> None:
 
 
 def run(config: S, factory: Factory[S], *, until_end_of_input: bool = False) -> None:
-    """Run a service until SIGTERM or SIGINT; prints one line when it is ready.
+    """Run a service until SIGTERM, SIGINT or SIGHUP; prints one line when it is ready.
 
     Args:
         until_end_of_input: stop too when standard input ends, so that no process outlives the one that started it.
@@ -89,18 +88,28 @@ def run(config: S, factory: Factory[S], *, until_end_of_input: bool = False) -> 
     sys.setswitchinterval(_SWITCH_SECONDS)
     _return_large_buffers()
     with contextlib.ExitStack() as stack:
-        _stop_on_signals()
+        signals.end_on_signals(heed=(signal.SIGTERM, signal.SIGINT))
+        # An operator who asks why a process hangs gets the answer in the log.
+        faulthandler.register(signal.SIGUSR1)
         broken: Future[None] = Future()
         try:
             if until_end_of_input:
                 threading.Thread(target=_terminate_at_end_of_input, daemon=True).start()
             url = _start(config, factory, stack, broken.set_exception)
-            print(f"{config.name}: serving; metrics at {url}", flush=True)  # noqa: T201  # for who started it
+            _say_serving(f"{config.name}: serving; metrics at {url}")
             broken.result()
         except KeyboardInterrupt:
             structlog.get_logger().info("stopping; unfinished jobs go on at the next start")
-            for number in (signal.SIGTERM, signal.SIGINT):
+            for number in signals.ENDING:
                 signal.signal(number, signal.SIG_IGN)
+
+
+def _say_serving(line: str) -> None:
+    """For who started it; that nobody reads it is no reason not to serve."""
+    try:
+        terminal.say(line)
+    except OutputError as error:
+        structlog.get_logger().warning("the line that it serves could not be written", line=line, reason=str(error))
 
 
 def _start(config: S, factory: Factory[S], stack: contextlib.ExitStack, on_end: Callable[[BrokerError], None]) -> str:
@@ -148,16 +157,6 @@ def peak_memory() -> int:
         if line.startswith("VmHWM:"):
             return int(line.split()[1]) * 1024
     raise OSError("/proc/self/status has no VmHWM")
-
-
-def _stop_on_signals() -> None:
-    def stop(_: int, __: FrameType | None) -> None:
-        raise KeyboardInterrupt
-
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, stop)
-    # An operator who asks why a process hangs gets the answer in the log.
-    faulthandler.register(signal.SIGUSR1)
 
 
 def _terminate_at_end_of_input() -> None:

@@ -4,31 +4,31 @@ from __future__ import annotations
 
 from typing import Any
 
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
+from fedbus import terminal
 
-_BARS = "▁▂▃▄▅▆▇█"
 _CURVE_WIDTH = 60
 
 
 def print_report(report: dict[str, Any]) -> None:
-    """A job's report on standard output; its `warnings`, sentences that say why it may be no success, come first."""
-    console = Console()
+    """A job's report on standard output; its `warnings`, sentences that say why it may be no success, come first.
+
+    Raises:
+        OutputError: it cannot be written.
+    """
     for sentence in report.get("warnings", []):
-        console.print(f"warning: {sentence}", style="yellow", markup=False, highlight=False, soft_wrap=True)
-    print_facts(console, _FACTS[report["algorithm"]](report))
+        terminal.say(f"warning: {sentence}")
+    print_facts(_FACTS[report["algorithm"]](report))
     if "coefficients" in report:
-        console.print(_coefficients(report))
+        terminal.say("coefficients of standardised columns")
+        for line in _coefficients(report):
+            terminal.say(f"  {line}")
 
 
-def print_facts(console: Console, facts: list[tuple[str, str]]) -> None:
-    """Names and values, a line each."""
-    # Lines, not a table: where output is no terminal, a table would break them at 80 columns.
+def print_facts(facts: list[tuple[str, str]]) -> None:
+    """Names and values, a line each, on standard output; raises OutputError."""
     width = max(len(name) for name, _ in facts)
     for name, value in facts:
-        line = Text.assemble((f"{name:{width}}", "bold"), f"  {value}")
-        console.print(line, highlight=False, soft_wrap=True)
+        terminal.say(f"{name:{width}}  {value}")
 
 
 def _linear_facts(report: dict[str, Any]) -> list[tuple[str, str]]:
@@ -38,7 +38,7 @@ def _linear_facts(report: dict[str, Any]) -> list[tuple[str, str]]:
         ("job", f"{report['job']} {report['state']} after {report['seconds']:.1f} s"),
         ("rows", f"{rows}; in common {report['aligned_rows']:,}"),
         ("training", f"{report['rounds']} rounds, {report['epochs']} epochs, {_ending(report)}"),
-        ("loss", f"{report['loss'][0]:.6g} at first, {report['final_loss']:.6g} at the end  {curve(report['loss'])}"),
+        ("loss", _course(report)),
         ("train", _score(report["train"])),
     ]
     for key, name in (("test", "test"), ("pooled_train", "pooled, train"), ("pooled_test", "pooled, test")):
@@ -65,17 +65,32 @@ def _ending(report: dict[str, Any]) -> str:
     return "converged" if report["converged"] else "not converged: params.max_epochs reached"
 
 
-def _score(metrics: dict[str, float]) -> str:
-    return f"MSE {metrics['mse']:.5g}, RMSE {metrics['rmse']:.5g}, R2 {metrics['r2']:.5f}"
+def _course(report: dict[str, Any]) -> str:
+    # A label without variation needs no round.
+    losses = [loss for loss in report["loss"] if loss is not None]
+    first = f"{losses[0]:.6g} at first, " if losses else ""
+    return f"{first}{report['final_loss']:.6g} at the end  {curve(losses)}".rstrip()
 
 
-def _coefficients(report: dict[str, Any]) -> Table:
-    table = Table("party", "column", "federated", "pooled", "difference", title="Coefficients of standardised columns")
+def _score(metrics: dict[str, Any]) -> str:
+    score = _number(metrics["r2"], ".5f")
+    return f"MSE {metrics['mse']:.5g}, RMSE {metrics['rmse']:.5g}, R2 {score}"
+
+
+def _number(value: float | None, form: str = ".5g") -> str:
+    return "undefined" if value is None else f"{value:{form}}"
+
+
+def _coefficients(report: dict[str, Any]) -> list[str]:
     rows = [(party, column, pair) for party, pairs in report["coefficients"].items() for column, pair in pairs.items()]
-    for party, column, pair in [*rows, ("", "intercept", report["intercept"])]:
-        difference = abs(pair["federated"] - pair["pooled"])
-        table.add_row(party, column, f"{pair['federated']:.6f}", f"{pair['pooled']:.6f}", f"{difference:.1e}")
-    return table
+    cells = [
+        (
+            *(party, column, f"{pair['federated']:.6f}", f"{pair['pooled']:.6f}"),
+            f"{abs(pair['federated'] - pair['pooled']):.1e}",
+        )
+        for party, column, pair in [*rows, ("", "intercept", report["intercept"])]
+    ]
+    return terminal.table([("party", "column", "federated", "pooled", "difference"), *cells], numbers=3)
 
 
 def _average_facts(report: dict[str, Any]) -> list[tuple[str, str]]:
@@ -98,7 +113,7 @@ def _average_facts(report: dict[str, Any]) -> list[tuple[str, str]]:
         facts.append(("accuracy, test", f"{first:.5g} at first, {last:.5g} at the end"))
     for key, name in (("test", "test"), ("pooled_test", "pooled, test")):
         if key in report:
-            facts.append((name, ", ".join(f"{label} {value:.5g}" for label, value in report[key].items())))
+            facts.append((name, ", ".join(f"{label} {_number(value)}" for label, value in report[key].items())))
     if "max_weight_difference" in report:
         difference = f"{report['max_weight_difference']:.2e} at most between weights"
         facts.append(("difference", f"{difference}, from federated averaging in one process"))
@@ -119,10 +134,17 @@ def _average_facts(report: dict[str, Any]) -> list[tuple[str, str]]:
 _FACTS = {"vertical-linear": _linear_facts, "fedavg": _average_facts}
 
 
-def curve(losses: list[float]) -> str:
-    """The losses as a line of bars, on at most _CURVE_WIDTH columns."""
+def curve(losses: list[float], bars: str | None = None) -> str:
+    """The losses as a line of bars, on at most _CURVE_WIDTH columns; empty for none.
+
+    Args:
+        bars: of rising height; those that standard output shows where absent.
+    """
+    if not losses:
+        return ""
+    bars = bars or terminal.bars()
     step = max(1, -(-len(losses) // _CURVE_WIDTH))
     shown = losses[::step]
     low, high = min(shown), max(shown)
     span = high - low or 1.0
-    return "".join(_BARS[int((loss - low) / span * (len(_BARS) - 1))] for loss in shown)
+    return "".join(bars[int((loss - low) / span * (len(bars) - 1))] for loss in shown)

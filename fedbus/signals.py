@@ -6,15 +6,17 @@ import contextlib
 import signal
 import socket
 import threading
+from collections.abc import Collection
 from types import FrameType
 
-_ENDING = (signal.SIGTERM, signal.SIGINT)
+# A terminal that is closed says so by SIGHUP, and the one at the keyboard would have pressed Ctrl-C instead.
+ENDING = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 # Does nothing to a process that does not ask for it.
 _WAKE = signal.SIGURG
 
 
 def wake_main_thread() -> None:
-    """Let SIGTERM and SIGINT interrupt the main thread, whichever thread receives them; called in the main thread.
+    """Let signals that end a process interrupt the main thread, which calls this, whichever thread receives them.
 
     Python's handlers run in the main thread only, but the kernel may hand a signal to any thread, and a main thread
     that waits for a lock then goes on waiting: its process would never hear of the signal. So a thread of its own
@@ -30,15 +32,30 @@ def wake_main_thread() -> None:
     threading.Thread(target=_listen, args=(heard, written, main), name="signals", daemon=True).start()
 
 
-def end_on_sigterm() -> None:
-    """Let SIGTERM end a command as Ctrl-C does, with all that it started; from the main thread."""
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+def end_on_signals(*, heed: Collection[signal.Signals] = (signal.SIGTERM,)) -> None:
+    """Let the signals of ENDING raise KeyboardInterrupt in the main thread, which calls this.
+
+    Of a terminal that is closed the kernel and the shell both tell, so that SIGHUP does nothing a second time.
+
+    Args:
+        heed: those that are heeded even where the process was started to ignore them, as `nohup` has it ignore SIGHUP,
+            and a shell's `&` SIGINT.
+    """
+
+    def end(number: int, _: FrameType | None) -> None:
+        if number == signal.SIGHUP:
+            signal.signal(number, signal.SIG_IGN)
+        raise KeyboardInterrupt
+
+    for number in ENDING:
+        if number in heed or signal.getsignal(number) != signal.SIG_IGN:
+            signal.signal(number, end)
 
 
 def _listen(heard: socket.socket, _: socket.socket, main: int) -> None:
     """Holds on to both ends of the pair, which must not be closed while the interpreter writes to one."""
     while numbers := heard.recv(64):
-        if any(number in numbers for number in _ENDING):
+        if any(number in numbers for number in ENDING):
             # The main thread may have ended meanwhile, and the process with it.
             with contextlib.suppress(ProcessLookupError):
                 signal.pthread_kill(main, _WAKE)

@@ -23,6 +23,7 @@ from fedbus import jobs, metrics, process, settings
 from fedbus.broker.amqp import AmqpBroker
 from fedbus.broker.memory import MemoryHub
 from fedbus.broker.node import Node
+from fedbus.cautions import caution
 from fedbus.client import Client
 from fedbus.crypto.engine import Engine
 from fedbus.errors import ConfigError, FedbusError, JobFailed, StoreError
@@ -101,6 +102,7 @@ def run(
         if any(rounds < report["rounds"] for rounds in report.get("took_part", {}).values()):
             # Plain averaging of all parties is another course then.
             report.pop("max_weight_difference", None)
+        caution(report)
     return report
 
 

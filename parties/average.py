@@ -42,6 +42,7 @@ from fedbus.messages import (
     PlainUpdate,
     RevealRequest,
 )
+from fedbus.messages.fields import shortened
 from fedbus.session import Session
 from fedbus.settings import PartySettings
 from fedbus.weights import Weights
@@ -202,7 +203,7 @@ class Member:
                 shape, vector = self.local.vector(order, model, session.random("privacy").read)
         except TrainingDiverged as error:
             log.warning("this party abstains", job=session.job, round=order.number, reason=str(error))
-            session.send(lead, Abstained(error.told))
+            session.send(lead, Abstained(shortened(error.told)))
             return
         seconds = time.monotonic() - began
         with session.phase("hide"):

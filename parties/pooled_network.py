@@ -111,15 +111,15 @@ def _pooled(spec: AverageJob, train: Sequence[tuple[np.ndarray, np.ndarray]], ro
     return network.weights(module)
 
 
-def scores(outputs: np.ndarray, label: np.ndarray, loss: str) -> dict[str, float]:
-    """How good predictions are: outputs (rows, outputs) of a network against labels (rows,)."""
+def scores(outputs: np.ndarray, label: np.ndarray, loss: str) -> dict[str, float | None]:
+    """How good predictions are: outputs (rows, outputs) of a network against labels (rows,); None is undefined."""
     if loss == "mse":
         found = pooled.regression_metrics(label, outputs[:, 0].astype(np.float64))
         return {"mse": found["mse"], "rmse": found["rmse"], "r2": found["r2"]}
     from sklearn.metrics import roc_auc_score
 
     chosen = outputs[:, 0] > 0 if loss == "bce" else outputs.argmax(axis=1)
-    measured = {"accuracy": float(np.mean(chosen == label))}
+    measured: dict[str, float | None] = {"accuracy": float(np.mean(chosen == label))}
     if loss == "bce" or outputs.shape[1] == 2:
         measured["auc"] = float(roc_auc_score(label, outputs[:, 0] if loss == "bce" else outputs[:, 1] - outputs[:, 0]))
     return measured

@@ -29,6 +29,7 @@ from fedbus.errors import (
 )
 from fedbus.jobs import JobState, LinearJob
 from fedbus.messages import Accepted, Envelope, Failed, Finished, Outcome, Start, StateChanged
+from fedbus.messages.fields import nulled, shortened
 from fedbus.post import publish_event
 from fedbus.process import GRACE_SECONDS, peak_memory
 from fedbus.session import Session
@@ -159,7 +160,7 @@ class Worker:
     def _refuse(self, job: str, coordinator: str, reason: str) -> None:
         """Tell the coordinator why this party does not begin; unheard, it says that the party did not join."""
         log.warning("job refused", job=job, reason=reason)
-        envelope = Envelope(job, self.name, coordinator, Failed(reason))
+        envelope = Envelope(job, self.name, coordinator, Failed(shortened(reason)))
         key = topology.data_key(self.name, coordinator, job)
         self._broker.publish(Outgoing(topology.DATA, key, codec.encode(envelope), envelope.id), wait=False)
 
@@ -238,7 +239,7 @@ class Worker:
                 log.error(  # noqa: TRY400
                     "cannot go on; the coordinator is told", job=session.job, reason=str(error), exc_info=unexpected
                 )
-                session.report_failure(Failed(self._told(error)))
+                session.report_failure(Failed(shortened(self._told(error))))
         return self._outcome(run)
 
     def _take_part(self, session: Session) -> None:
@@ -254,7 +255,7 @@ class Worker:
         result = self._carry_out(session, own)
         self._store.save_model(session.job, models.pack(spec, session.job, self.name, result.model))
         session.at(session.round + 1)
-        figures = {**result.figures, "bytes_sent": session.bytes_sent, "peak_memory_bytes": peak_memory()}
+        figures = {**nulled(result.figures), "bytes_sent": session.bytes_sent, "peak_memory_bytes": peak_memory()}
         session.send(session.coordinator, Finished(figures))
 
     def _carry_out(self, session: Session, own: tables.Tables) -> Result:

@@ -1,81 +1,87 @@
-"""What all commands share: the application, its options, how errors and reports leave."""
+"""What all commands share: the application, its options, how errors and their exit statuses leave."""
 
 from __future__ import annotations
 
-import json
-import os
 import sys
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
-from rich.console import Console
 
-from fedbus import __version__, process, signals
-from fedbus.errors import ConfigError, FedbusError, JobFailed
-from fedbus.jobs import JobState
-from fedbus.report import print_report
+from fedbus import __version__, process, signals, terminal
+from fedbus.errors import FedbusError, ReaderGone
+
+INTERRUPTED = 130
 
 app = typer.Typer(
     name="fedbus",
     help="Train one model on the data of several organisations without pooling it. See `fedbus COMMAND --help`.",
-    no_args_is_help=True,
     rich_markup_mode="markdown",
     pretty_exceptions_enable=False,
 )
 
 JobFile = Annotated[Path, typer.Argument(help="Job file (TOML).", show_default=False)]
 JobId = Annotated[str, typer.Argument(help="Job id, as `fedbus submit` printed it.", show_default=False)]
-JsonFile = Annotated[Path | None, typer.Option("--json", help="Write the report to this file; - for standard output.")]
+JsonFile = Annotated[
+    Path | None,
+    typer.Option("--json", help="Write the report to this file; - for standard output.", show_default=False),
+]
 
 
 @app.callback(invoke_without_command=True)
-def _version(version: Annotated[bool, typer.Option("--version", help="Print the version and exit.")] = False) -> None:
+def _without_command(
+    context: typer.Context,
+    version: Annotated[bool, typer.Option("--version", help="Print the version and exit.")] = False,
+) -> None:
     if version:
-        Console().print(__version__)
+        terminal.say(__version__)
         raise typer.Exit
+    if context.invoked_subcommand is None:
+        context.get_help()
+        raise typer.Exit(2)
+
+
+def example(*lines: str) -> str:
+    """The end of a command's help: how it is typed."""
+    return "Example:\n\n" + "\n\n".join(f"`{line}`" for line in lines)
 
 
 def run(command: typer.Typer, log_level: str = "info") -> None:
-    """Run a command; an error of fedbus becomes a line and its exit status."""
+    """Run a command as this process; an error becomes a line on standard error and its exit status."""
+    terminal.prepare()
     try:
-        signals.wake_main_thread()
-        signals.end_on_sigterm()
         process.configure_logging(log_level)
-        command()
-    except FedbusError as error:
-        Console(stderr=True).print(f"error: {error}", style="red", markup=False, highlight=False, soft_wrap=True)
-        sys.exit(error.exit_status)
+        signals.wake_main_thread()
+        signals.end_on_signals()
+        status = invoke(command)
     except KeyboardInterrupt:
-        sys.exit(130)
+        status = INTERRUPTED
+    except FedbusError as error:
+        # The log's own settings are wrong.
+        status = _failed(error)
+    sys.exit(status)
 
 
-def check_writable(json_file: Path | None) -> None:
-    """Before the work, not after it: a report that cannot be written would be lost."""
-    if json_file is None or str(json_file) == "-":
-        return
-    target = json_file if json_file.exists() else json_file.absolute().parent
-    if json_file.is_dir() or not os.access(target, os.W_OK):
-        raise ConfigError(f"--json: {json_file} cannot be written; does its folder exist?")
-
-
-def finish(report: dict[str, Any], json_file: Path | None) -> None:
-    """Show a report and write it; a job that did not succeed is an error."""
-    if json_file is not None:
-        write(report, json_file)
-    if report["state"] != JobState.SUCCEEDED:
-        raise JobFailed(f"job {report['job']} {report['state']}: {report.get('reason', '')}")
-    if str(json_file) != "-":
-        print_report(report)
-
-
-def write(report: dict[str, Any], json_file: Path) -> None:
-    """Write a report as JSON; - is standard output. Raises ConfigError."""
-    text = json.dumps(report, indent=2) + "\n"
-    if str(json_file) == "-":
-        sys.stdout.write(text)
-        return
+def invoke(command: typer.Typer, arguments: Sequence[str] | None = None) -> int:
+    """Run a command with these arguments (None: the process's own); returns its exit status."""
     try:
-        json_file.write_text(text, "utf-8")
-    except OSError as error:
-        raise ConfigError(f"--json: {json_file} cannot be written: {error.strerror}") from error
+        status = typer.main.get_command(command)(
+            args=None if arguments is None else list(arguments), standalone_mode=False
+        )
+        terminal.flush()
+    except typer.TyperException as error:
+        # A wrong command line; the context says of which command.
+        context = getattr(error, "ctx", None)
+        see = f"; see {context.command_path} --help" if context else ""
+        terminal.tell(f"error: {error.format_message().rstrip('.')}{see}", "red")
+        return error.exit_code
+    except FedbusError as error:
+        return _failed(error)
+    return status if isinstance(status, int) else 0
+
+
+def _failed(error: FedbusError) -> int:
+    if not isinstance(error, ReaderGone):
+        terminal.tell(f"error: {error}", "red")
+    return error.exit_status

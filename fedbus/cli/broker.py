@@ -3,24 +3,27 @@
 from __future__ import annotations
 
 import json
-import sys
 from pathlib import Path
 from typing import Annotated, Any
 from urllib.parse import urlsplit
 
 import typer
-from rich.console import Console
 
-from fedbus import settings
+from fedbus import settings, terminal
 from fedbus.broker.accounts import write_urls
 from fedbus.broker.node import Node
 from fedbus.broker.node_definitions import definitions
-from fedbus.cli.app import app
+from fedbus.cli.app import app, example
 from fedbus.codec import NAME
 from fedbus.errors import ConfigError
 
 
-@app.command()
+@app.command(
+    epilog=example(
+        "fedbus broker-definitions --coordinator coordinator --party shop --party bank --client olga --urls urls "
+        "> definitions.json"
+    )
+)
 def broker_definitions(
     urls: Annotated[
         Path,
@@ -52,14 +55,11 @@ def broker_definitions(
     if "@" in parts.netloc or parts.path.strip("/") or parts.query or parts.fragment:
         raise ConfigError("--address: takes scheme, host and port only, as in amqps://broker.example:5671")
     passwords = write_urls(urls, users, address)
-    sys.stdout.write(json.dumps(definitions(users, passwords), indent=2) + "\n")
-    Console(stderr=True).print(
-        f"{urls}: the URL of each user: {', '.join(f'{user}.url' for user in users)}",
-        markup=False, highlight=False, soft_wrap=True,
-    )  # fmt: skip
+    terminal.write(json.dumps(definitions(users, passwords), indent=2) + "\n")
+    terminal.tell(f"{urls}: the URL of each user: {', '.join(f'{user}.url' for user in users)}")
 
 
-@app.command()
+@app.command(epilog=example("fedbus broker node --definitions definitions.json"))
 def broker(
     folder: Annotated[Path, typer.Argument(help="Keeps its data from one start to the next.", show_default=False)],
     definitions_file: Annotated[
@@ -71,13 +71,10 @@ def broker(
     """Run the RabbitMQ that `ops/install` unpacked, or the system's, in the foreground: for trials on one machine.
 
     It needs no right, listens on 127.0.0.1 only, loads the definitions at each start, and ends on SIGTERM or Ctrl-C.
-
-    Example: `fedbus broker node --definitions definitions.json`
     """
     try:
         with Node(folder, loads=_read_definitions(definitions_file), port=port) as node:
-            sys.stdout.write(f"RabbitMQ serves amqp://127.0.0.1:{port}; its log is {folder / 'log' / 'rabbit.log'}\n")
-            sys.stdout.flush()
+            terminal.say(f"RabbitMQ serves amqp://127.0.0.1:{port}; its log is {folder / 'log' / 'rabbit.log'}")
             node.join()
     except OSError as error:
         raise ConfigError(f"{folder}: cannot be the broker's folder: {error.strerror}") from error

@@ -7,8 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rich.console import Console
-
 from fedbus import batching, settings
 from fedbus.columns import check_as_is, check_same
 from fedbus.errors import ConfigError, JobRefused
@@ -77,13 +75,6 @@ def notes(spec: JobSpec, brought: Sequence[Brought]) -> list[str]:
                 f"name both in the file, run `fedbus identity {each.file}`, and write the roster"
             )
     return lacks
-
-
-def print_notes(lines: Iterable[str]) -> None:
-    """Print notes on standard error: standard output is for what was asked for."""
-    console = Console(stderr=True)
-    for line in lines:
-        console.print(f"note: {line}.", style="yellow", markup=False, highlight=False, soft_wrap=True)
 
 
 def _own_tables(file: Path, spec: JobSpec, environment: Mapping[str, str] | None) -> Brought:

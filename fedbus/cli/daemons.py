@@ -9,13 +9,13 @@ from typing import Annotated
 import typer
 
 from fedbus import process, settings
-from fedbus.cli.app import run
+from fedbus.cli.app import example, run
 
 Config = Annotated[
     Path | None,
     typer.Option(
         "--config",
-        help="Coordinator file (TOML): name, state, parties, \\[broker]. Without one: defaults and environment.",
+        help="Coordinator file (TOML): name, state, parties, [broker]. Without one: defaults and environment.",
         show_default=False,
     ),
 ]
@@ -24,12 +24,12 @@ UntilEnd = Annotated[bool, typer.Option("--until-end-of-input", help="Stop when 
 
 def party() -> None:
     """The command `fedbus-party`."""
-    run(_single(_party))
+    run(_single(_party, "fedbus-party --config bank.toml"))
 
 
 def coordinator() -> None:
     """The command `fedbus-coordinator`."""
-    run(_single(_coordinator))
+    run(_single(_coordinator, "fedbus-coordinator --config coordinator.toml"))
 
 
 def _party(
@@ -49,7 +49,7 @@ def _coordinator(config: Config = None, until_end_of_input: UntilEnd = False) ->
     process.run(settings.load_coordinator(config), Service, until_end_of_input=until_end_of_input)
 
 
-def _single(command: Callable[..., None]) -> typer.Typer:
-    single = typer.Typer(pretty_exceptions_enable=False)
-    single.command()(command)
+def _single(command: Callable[..., None], typed: str) -> typer.Typer:
+    single = typer.Typer(pretty_exceptions_enable=False, rich_markup_mode="markdown", add_completion=False)
+    single.command(epilog=example(typed))(command)
     return single

@@ -3,23 +3,23 @@
 from __future__ import annotations
 
 import dataclasses
-import sys
-from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Annotated, Any
 
 import tomli_w
 import typer
 
-from fedbus.cli.app import JobId, JsonFile, app, check_writable, write
+from fedbus import terminal
+from fedbus.cli.app import JobId, JsonFile, app, example
 from fedbus.cli.remote import connected_client
+from fedbus.cli.reports import check_writable, write
 from fedbus.messages import JobLine, JobShown
 from fedbus.report import print_report
 
 _HEADINGS = ("job", "state", "how far", "since", "by")
 
 
-@app.command("jobs")
+@app.command("jobs", epilog=example("fedbus jobs --unfinished"))
 def list_jobs(
     unfinished: Annotated[bool, typer.Option("--unfinished", help="Only jobs that have not ended.")] = False,
     limit: Annotated[int, typer.Option(min=1, max=1000, help="The newest so many.")] = 50,
@@ -28,38 +28,33 @@ def list_jobs(
     """List the jobs in the coordinator's ledger, newest first: your own, or all if you are one of its operators.
 
     A lost job id is found here; `fedbus show JOB` tells more of one.
-
-    Example: `fedbus jobs --unfinished`
     """
     check_writable(json_file)
     with connected_client() as client:
         found = client.jobs(limit, unfinished=unfinished)
+    if str(json_file) != "-":
+        rows = [(line.job, line.state, _how_far(line), _local(line.since), line.owner) for line in found.jobs]
+        for row in terminal.table([_HEADINGS, *rows]) if rows else ["no jobs"]:
+            terminal.say(row)
+        if found.more:
+            terminal.say(f"there are older ones: --limit takes more than {limit}")
     if json_file is not None:
         write({"jobs": [_as_map(line) for line in found.jobs], "more": found.more}, json_file)
-    if str(json_file) == "-":
-        return
-    rows = [(line.job, line.state, _how_far(line), _local(line.since), line.owner) for line in found.jobs]
-    for row in _aligned([_HEADINGS, *rows]) if rows else ["no jobs"]:
-        sys.stdout.write(f"{row}\n")
-    if found.more:
-        sys.stdout.write(f"there are older ones: --limit takes more than {limit}\n")
 
 
-@app.command()
+@app.command(epilog=example("fedbus show house-prices-7b892ac7faa846dc"))
 def show(job: JobId, json_file: JsonFile = None) -> None:
     """Show what the coordinator's ledger has of a job: its file, its states with their times, its report.
 
     For who submitted it, and for the coordinator's operators.
-
-    Example: `fedbus show house-prices-7b892ac7faa846dc`
     """
     check_writable(json_file)
     with connected_client() as client:
         shown = client.show(job)
-    if json_file is not None:
-        write(_document(shown), json_file)
     if str(json_file) != "-":
         _print(shown)
+    if json_file is not None:
+        write(_document(shown), json_file)
 
 
 def _document(shown: JobShown) -> dict[str, Any]:
@@ -71,14 +66,17 @@ def _document(shown: JobShown) -> dict[str, Any]:
 def _print(shown: JobShown) -> None:
     line = shown.line
     assert line is not None  # noqa: S101  # Client.show raises where there is none
-    out = sys.stdout.write
-    out(f"{line.job}: {line.state}{f', {_how_far(line)}' if _how_far(line) else ''}; submitted by {line.owner}\n\n")
-    for row in _aligned([(_local(each.at), each.state, each.reason) for each in shown.states or ()]):
-        out(f"{row}\n")
-    out(f"\n# The job file as it was submitted.\n{tomli_w.dumps(shown.spec or {})}")
+    how_far = f", {_how_far(line)}" if _how_far(line) else ""
+    terminal.say(f"{line.job}: {line.state}{how_far}; submitted by {line.owner}")
+    terminal.say("")
+    for row in terminal.table([(_local(each.at), each.state, each.reason) for each in shown.states or ()]):
+        terminal.say(row)
+    terminal.say("")
+    terminal.say("# The job file as it was submitted.")
+    # TOML itself writes control characters as escapes.
+    terminal.write(tomli_w.dumps(shown.spec or {}))
     if line.state == "succeeded" and shown.report is not None:
-        out("\n")
-        sys.stdout.flush()
+        terminal.say("")
         print_report(shown.report)
 
 
@@ -99,9 +97,3 @@ def _utc(seconds: float) -> str:
 
 def _local(seconds: float) -> str:
     return datetime.fromtimestamp(seconds, UTC).astimezone().isoformat(" ", "seconds")
-
-
-def _aligned(rows: Sequence[Sequence[str]]) -> list[str]:
-    """Rows of as many cells each, in columns; never wrapped, so that a script can read them."""
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))] if rows else []
-    return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import sys
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
-from fedbus import jobs, settings
+from fedbus import jobs, settings, terminal
 from fedbus.average_plan import budget_note
 from fedbus.budget import spending
-from fedbus.cli.app import JobFile, JsonFile, app, check_writable, finish
-from fedbus.cli.checks import hold, notes, print_notes
+from fedbus.cli.app import JobFile, JsonFile, app, example
+from fedbus.cli.checks import hold, notes
+from fedbus.cli.reports import check_writable, finish
 from fedbus.display import Display
 from fedbus.errors import ConfigError
 from fedbus.jobs import AverageJob
@@ -27,7 +26,7 @@ class BrokerKind(StrEnum):
     AMQP = "amqp"
 
 
-@app.command()
+@app.command(epilog=example("fedbus check job.toml --party bank.toml"))
 def check(
     job_file: JobFile,
     party_files: Annotated[
@@ -39,7 +38,7 @@ def check(
 
     With several party files it also compares what these parties have to have alike.
     """
-    console, spec = Console(), jobs.load(job_file)
+    spec = jobs.load(job_file)
     brought = hold(job_file, spec, party_files or ())
     noted = notes(spec, brought)
     if isinstance(spec, AverageJob) and spec.privacy and brought:
@@ -47,16 +46,17 @@ def check(
         found = spending(spec, rows)
         noted += [budget_note(spec, rows, found)] if found.rounds < spec.params.rounds else []
     names = ", ".join(spec.parties)
-    console.print(f"{job_file}: {spec.algorithm} with {names}: sound", highlight=False, soft_wrap=True)
+    terminal.say(f"{job_file}: {spec.algorithm} with {names}: sound")
     for each in brought:
         own = each.tables
         held_out = f", {len(own.test):,} held out" if own.test else ""
         described = f"{len(own.train):,} rows of {each.columns} features{held_out}"
-        console.print(f"{each.file}: {described}: sound", highlight=False, soft_wrap=True)
-    print_notes(noted)
+        terminal.say(f"{each.file}: {described}: sound")
+    for line in noted:
+        terminal.note(line)
 
 
-@app.command()
+@app.command(epilog=example("fedbus simulate job.toml --party shop.toml --party bank.toml"))
 def simulate(
     job_file: JobFile,
     party_files: Annotated[list[Path], typer.Option("--party", help="A party file; once for each party of the job.")],
@@ -88,7 +88,7 @@ def simulate(
     finish(report, json_file)
 
 
-@app.command()
+@app.command(epilog=example("fedbus identity bank.toml >> roster.toml"))
 def identity(
     party_file: Annotated[Path, typer.Argument(help="Party file (TOML), whose `identity` says where the key belongs.")],
 ) -> None:
@@ -107,13 +107,13 @@ def identity(
         )
     path = party.path(party.identity)
     own = Identity.load(path) if path.exists() else Identity.create(path)
-    sys.stdout.write(f'{party.name} = "{own.public}"\n')
+    terminal.say(f'{party.name} = "{own.public}"')
 
 
-@app.command()
+@app.command(epilog=example("fedbus info"))
 def info() -> None:
     """Say what is installed, and which arithmetic this machine gets and why."""
     from fedbus.info import describe
 
     for name, fact in describe().items():
-        Console().print(f"{name:12}{fact}", highlight=False, soft_wrap=True)
+        terminal.say(f"{name:12}{fact}")

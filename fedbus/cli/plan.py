@@ -7,16 +7,22 @@ from typing import Annotated, Any
 
 import typer
 
-from fedbus import batching, jobs
-from fedbus.cli.app import JobFile, JsonFile, app, check_writable, write
-from fedbus.cli.checks import hold, notes, print_notes
+from fedbus import batching, jobs, terminal
+from fedbus.cli.app import JobFile, JsonFile, app, example
+from fedbus.cli.checks import hold, notes
+from fedbus.cli.reports import check_writable, write
 from fedbus.display import print_average_plan, print_plan
 from fedbus.errors import ConfigError
 from fedbus.jobs import AverageJob, JobSpec, LinearJob
 from fedbus.schema import nearest
 
 
-@app.command()
+@app.command(
+    epilog=example(
+        "fedbus plan job.toml --rows 100000 --columns shop=30 --columns bank=300",
+        "fedbus plan job.toml --party shop.toml --party bank.toml --json plan.json",
+    )
+)
 def plan(
     job_file: JobFile,
     rows: Annotated[
@@ -50,7 +56,8 @@ def plan(
     check_writable(json_file)
     spec = jobs.load(job_file)
     sizes, brought = _sizes(columns or [], spec), hold(job_file, spec, party_files or ())
-    print_notes(notes(spec, brought))
+    for line in notes(spec, brought):
+        terminal.note(line)
     lengths = {each.party.name: len(each.tables.train) for each in brought}
     held_out = [len(each.tables.test) for each in brought if each.tables.test is not None]
     sizes |= {each.party.name: each.columns for each in brought}
@@ -60,10 +67,10 @@ def plan(
         made |= {"rows_at_most": bool(party_files), "rounds_assumed": rounds is None}
     else:
         made = _average(spec, sizes, parameters, {**(dict.fromkeys(spec.parties, rows) if rows else {}), **lengths})
-    if json_file is not None:
-        write(made, json_file)
     if str(json_file) != "-":
         (print_plan if isinstance(spec, LinearJob) else print_average_plan)(made)
+    if json_file is not None:
+        write(made, json_file)
 
 
 def _linear(

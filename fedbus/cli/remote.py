@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
 
-from fedbus import jobs, settings
+from fedbus import jobs, settings, terminal
 from fedbus.broker.amqp import AmqpBroker
-from fedbus.cli.app import JobFile, JobId, JsonFile, app, check_writable, finish
+from fedbus.cli.app import JobFile, JobId, JsonFile, app, example
+from fedbus.cli.reports import check_writable, finish
 from fedbus.client import CONFIRM_SECONDS, Client
 from fedbus.display import Display
 from fedbus.errors import ConfigError, JobRefused
@@ -20,7 +20,7 @@ from fedbus.jobs import UNKNOWN, JobState
 from fedbus.messages import StateChanged
 
 
-@app.command()
+@app.command(epilog=example("JOB=$(fedbus submit job.toml)", "fedbus submit job.toml --watch --json report.json"))
 def submit(
     job_file: JobFile,
     watch: Annotated[bool, typer.Option("--watch", help="Stay until the job has ended, and show its report.")] = False,
@@ -34,12 +34,12 @@ def submit(
     spec = jobs.load(job_file)
     with connected_client(spec.coordinator) as client:
         job = client.submit(spec)
-        Console(stderr=watch).print(job, highlight=False)
+        (terminal.tell if watch else terminal.say)(job)
         if watch or json_file:
             _watch(client, job, json_file)
 
 
-@app.command()
+@app.command(epilog=example("fedbus watch $JOB --json report.json"))
 def watch(job: JobId, json_file: JsonFile = None) -> None:
     """Follow a job until it has ended, then show its report."""
     check_writable(json_file)
@@ -47,7 +47,7 @@ def watch(job: JobId, json_file: JsonFile = None) -> None:
         _watch(client, job, json_file)
 
 
-@app.command()
+@app.command(epilog=example("fedbus cancel $JOB"))
 def cancel(job: JobId) -> None:
     """End a job on all sides; for who submitted it, and for the coordinator's operators."""
     with connected_client() as client:
@@ -56,7 +56,7 @@ def cancel(job: JobId) -> None:
             if not isinstance(event, StateChanged) or event.state == JobState.CANCELLING:
                 continue
             if event.state == JobState.CANCELLED:
-                Console().print(f"{job}: cancelled", highlight=False)
+                terminal.say(f"{job}: cancelled")
             elif event.reason or event.state == UNKNOWN or JobState(event.state).final:
                 raise JobRefused(f"job {job} is {event.state}; not cancelled: {event.reason or 'it has ended'}")
 
@@ -80,4 +80,4 @@ def _watch(client: Client, job: str, json_file: Path | None) -> None:
             display.show(event)
             if isinstance(event, StateChanged):
                 report = event.report or {"job": job, "state": event.state, "reason": event.reason}
-    finish(report, json_file)
+    finish(report, json_file, f"`fedbus watch {job} --json FILE` has it again")

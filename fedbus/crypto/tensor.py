@@ -29,6 +29,9 @@ class CipherTensor:
     blob: bytes
 
     def __post_init__(self) -> None:
+        # What was received may be anything, and what is computed relies on it.
+        if not (isinstance(self.fingerprint, bytes) and isinstance(self.blob, bytes)):
+            raise ValueError("a cipher tensor's fingerprint or blob is not bytes")  # noqa: TRY004  # as malformed as others
         if len(self.fingerprint) != FINGERPRINT_BYTES or self.width <= 0 or len(self.blob) % self.width:
             raise ValueError("a cipher tensor's blob is not a whole number of ciphertexts")
 

@@ -11,9 +11,9 @@ from fedbus.jobs.spec import (
     JobSpec,
     JobState,
     Limits,
-    Name,
     Part,
 )
+from fedbus.messages.fields import Name
 
 __all__ = [
     "ALGORITHMS",

@@ -8,8 +8,8 @@ from typing import Annotated, Any, ClassVar
 import msgspec
 from msgspec import Meta
 
-from fedbus.codec import NAME
 from fedbus.errors import ConfigError
+from fedbus.messages.fields import Name
 from fedbus.schema import nearest
 
 COORDINATOR = "coordinator"
@@ -21,7 +21,6 @@ MAX_KEY_BITS = 8192
 # The report has the loss of each round, and has to fit one message.
 MAX_ROUNDS = 100_000
 
-Name = Annotated[str, Meta(pattern=rf"^{NAME.pattern}$")]
 Positive = Annotated[float, Meta(gt=0)]
 NotNegative = Annotated[float, Meta(ge=0)]
 KeyBits = Annotated[int, Meta(ge=MIN_TEST_KEY_BITS, le=MAX_KEY_BITS, multiple_of=2)]

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from fedbus.messages.envelope import Message
+from fedbus.messages.fields import Columns, Count, Exponent, Word, Words
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,8 +19,8 @@ class AlignmentOffer(Message):
     """
 
     kind: ClassVar[str] = "alignment_offer"
-    groups: tuple[str, ...]
-    rows: int
+    groups: Words
+    rows: Count
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +28,7 @@ class BlindedIds(Message):
     """Ids hashed to the group and raised to the sender's secret exponent, shuffled; 32 bytes each."""
 
     kind: ClassVar[str] = "blinded_ids"
-    group: str
+    group: Word
     points: bytes
 
 
@@ -55,7 +56,7 @@ class Aligned(Message):
     """Party to coordinator: rows in common, its columns with the guest's intercept, fraction bits of scores or 0."""
 
     kind: ClassVar[str] = "aligned"
-    rows: int
-    test_rows: int
-    columns: int
-    score_bits: int
+    rows: Count
+    test_rows: Count
+    columns: Columns
+    score_bits: Exponent

@@ -11,6 +11,18 @@ from typing import ClassVar
 import numpy as np
 
 from fedbus.messages.envelope import Message, TensorMessage
+from fedbus.messages.fields import (
+    ColumnNames,
+    Count,
+    Exponents,
+    Names,
+    Parts,
+    Round,
+    Seconds,
+    TaskName,
+    Text,
+    check_finite,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,10 +34,10 @@ class Described(Message):
     """
 
     kind: ClassVar[str] = "described"
-    rows: int
-    test_rows: int
-    columns: tuple[str, ...]
-    exponents: tuple[int, ...]
+    rows: Count
+    test_rows: Count
+    columns: ColumnNames
+    exponents: Exponents
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,8 +45,8 @@ class Advertise(Message):
     """Order: make keys for so many sums."""
 
     kind: ClassVar[str] = "advertise"
-    window: int
-    sums: int
+    window: Count
+    sums: Count
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,10 +70,10 @@ class PeerKeys(Message):
     """Order: deal secrets to these parties, whose keys these are; see MaskKeys."""
 
     kind: ClassVar[str] = "peer_keys"
-    names: tuple[str, ...]
-    channels: tuple[bytes, ...]
-    keys: tuple[bytes, ...]
-    signatures: tuple[bytes, ...]
+    names: Names
+    channels: Parts
+    keys: Parts
+    signatures: Parts
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +81,7 @@ class SealedShares(Message):
     """Party to coordinator: for each party of PeerKeys what only it can open; nothing for the sender itself."""
 
     kind: ClassVar[str] = "sealed_shares"
-    sealed: tuple[bytes, ...]
+    sealed: Parts
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,8 +89,8 @@ class PeerShares(Message):
     """Order: keep what these parties sealed for the recipient; they alone belong to the window."""
 
     kind: ClassVar[str] = "peer_shares"
-    names: tuple[str, ...]
-    sealed: tuple[bytes, ...]
+    names: Names
+    sealed: Parts
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,18 +110,22 @@ class Assignment(Message):
     """
 
     kind: ClassVar[str] = "assignment"
-    task: str
-    number: int
-    window: int
-    slot: int
-    members: tuple[str, ...]
-    rows: int
-    test_rows: int
-    exponents: tuple[int, ...]
+    task: TaskName
+    number: Count
+    window: Round
+    slot: Count
+    members: Names
+    rows: Count
+    test_rows: Count
+    exponents: Exponents
     mean: np.ndarray
     scale: np.ndarray
     model: bytes = b""
-    best: int = -1
+    best: Round = -1
+
+    def check(self) -> None:
+        check_finite(self.mean, "mean")
+        check_finite(self.scale, "scale", len(self.mean))
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,7 +154,7 @@ class MaskedUpdate(Message):
 
     kind: ClassVar[str] = "masked_update"
     residues: bytes
-    seconds: float
+    seconds: Seconds
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,7 +162,7 @@ class EncryptedUpdate(TensorMessage):
     """Party to coordinator: a piece of its vector, packed, under the key that the parties hold."""
 
     kind: ClassVar[str] = "encrypted_update"
-    seconds: float
+    seconds: Seconds
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,7 +171,7 @@ class PlainUpdate(Message):
 
     kind: ClassVar[str] = "plain_update"
     residues: bytes
-    seconds: float
+    seconds: Seconds
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,7 +183,7 @@ class Abstained(Message):
     """
 
     kind: ClassVar[str] = "abstained"
-    reason: str
+    reason: Text
     keyless: bool = False
 
 
@@ -176,10 +192,10 @@ class RevealRequest(Message):
     """Order: reveal shares, of the self masks of those whose vectors are summed, of the keys of the other members."""
 
     kind: ClassVar[str] = "reveal_request"
-    window: int
-    slot: int
-    members: tuple[str, ...]
-    survivors: tuple[str, ...]
+    window: Count
+    slot: Count
+    members: Names
+    survivors: Names
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,8 +203,8 @@ class RevealedShares(Message):
     """Party to coordinator: its shares of what RevealRequest names, in the order of the members there."""
 
     kind: ClassVar[str] = "revealed_shares"
-    self_masks: tuple[bytes, ...]
-    mask_keys: tuple[bytes, ...]
+    self_masks: Parts
+    mask_keys: Parts
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,8 +217,8 @@ class EncryptedSum(TensorMessage):
     """
 
     kind: ClassVar[str] = "encrypted_sum"
-    numbers: int
-    survivors: tuple[str, ...]
+    numbers: Count
+    survivors: Names
 
 
 @dataclass(frozen=True, slots=True)

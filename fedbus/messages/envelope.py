@@ -10,6 +10,8 @@ from typing import ClassVar, TypeVar
 from fedbus.crypto.tensor import CipherTensor
 
 VERSION = 1
+# Fraction bits of a cipher tensor that is sent.
+MAX_SCALE = 4096
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,6 +19,13 @@ class Message:
     """Base of all kinds."""
 
     kind: ClassVar[str]
+
+    def check(self) -> None:  # most kinds have nothing that their fields' types do not say
+        """Hold a message that was received against what the types of its fields do not say.
+
+        Raises:
+            TypeError, ValueError: names the field.
+        """
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +73,10 @@ class TensorMessage(Message):
     """Base of the kinds that carry one encrypted vector."""
 
     tensor: CipherTensor
+
+    def check(self) -> None:
+        if not 0 <= self.tensor.scale <= MAX_SCALE:
+            raise ValueError(f"tensor: {self.tensor.scale} fraction bits, where 0 to {MAX_SCALE} can be")
 
 
 M = TypeVar("M", bound=Message)

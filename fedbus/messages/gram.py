@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from fedbus.messages.envelope import Message, TensorMessage
+from fedbus.messages.fields import Finite
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +77,7 @@ class Step(Message):
     """Coordinator to parties: how far to go in the direction of this round."""
 
     kind: ClassVar[str] = "step"
-    length: float
+    length: Finite
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +85,7 @@ class Turn(Message):
     """Coordinator to parties: what part of the old direction the new one keeps, and what a verdict says."""
 
     kind: ClassVar[str] = "turn"
-    factor: float
-    loss: float
+    factor: Finite
+    loss: Finite
     stop: bool
     converged: bool

@@ -3,9 +3,27 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from types import NoneType
 from typing import Any, ClassVar
 
 from fedbus.messages.envelope import Message
+from fedbus.messages.fields import (
+    Address,
+    Batch,
+    Chunks,
+    Columns,
+    Count,
+    Round,
+    Seconds,
+    Text,
+    Word,
+    check_map,
+    check_plain,
+)
+
+# Of a party's figures: what the report adds up, and how good its predictions are.
+_COUNTS = ("bytes_sent", "peak_memory_bytes", "clipped", "columns")
+_SCORES = ("train", "test")
 
 
 @dataclass(frozen=True, slots=True)
@@ -14,6 +32,10 @@ class Submit(Message):
 
     kind: ClassVar[str] = "submit"
     spec: dict[str, Any]
+
+    def check(self) -> None:
+        # The rest is the job's own to say, with the key's name.
+        check_plain(self.spec, "spec", finite=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,14 +59,17 @@ class Start(Message):
     kind: ClassVar[str] = "start"
     spec: dict[str, Any]
 
+    def check(self) -> None:
+        check_plain(self.spec, "spec", finite=False)
+
 
 @dataclass(frozen=True, slots=True)
 class Outcome(Message):
     """Coordinator to a party: how the job ended."""
 
     kind: ClassVar[str] = "outcome"
-    state: str
-    reason: str
+    state: Word
+    reason: Text
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,9 +82,13 @@ class Accepted(Message):
     """
 
     kind: ClassVar[str] = "accepted"
-    rows: dict[str, int]
-    columns: int
-    metrics: str
+    rows: dict[str, Count]
+    columns: Columns
+    metrics: Address
+
+    def check(self) -> None:
+        check_plain(self.rows, "rows")
+        check_map(self.rows, "rows", of=int, needed=("train", "test"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +96,7 @@ class Failed(Message):
     """Party to coordinator: it cannot go on. The reason is what its error tells others: see fedbus.errors."""
 
     kind: ClassVar[str] = "failed"
-    reason: str
+    reason: Text
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,16 +106,24 @@ class Finished(Message):
     kind: ClassVar[str] = "finished"
     figures: dict[str, Any]
 
+    def check(self) -> None:
+        check_plain(self.figures, "figures")
+        counts = {key: self.figures[key] for key in _COUNTS if key in self.figures}
+        check_map(counts, "figures", of=int, needed=("bytes_sent", "peak_memory_bytes"))
+        for key in _SCORES:
+            if key in self.figures:
+                check_map(self.figures[key], f"figures.{key}", of=(int, float, NoneType))
+
 
 @dataclass(frozen=True, slots=True)
 class Resend(Message):
     """To a peer whose message is missing: publish it again from the outbox."""
 
     kind: ClassVar[str] = "resend"
-    wanted: str
-    round: int
-    batch: int
-    missing: list[int]
+    wanted: Word
+    round: Round
+    batch: Batch
+    missing: Chunks
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,9 +138,13 @@ class StateChanged(Message):
     """The job's state, with the report once it has ended."""
 
     kind: ClassVar[str] = "state"
-    state: str
-    reason: str = ""
+    state: Word
+    reason: Text = ""
     report: dict[str, Any] | None = None
+
+    def check(self) -> None:
+        # A report that cannot be shown in full is worth more than none.
+        check_plain(self.report, "report", finite=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +152,7 @@ class Notice(Message):
     """What whoever watches should know of a job that goes on: who is missing, and why."""
 
     kind: ClassVar[str] = "notice"
-    text: str
+    text: Text
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,10 +164,10 @@ class Progress(Message):
     """
 
     kind: ClassVar[str] = "progress"
-    round: int
-    epoch: int
+    round: Count
+    epoch: Count
     loss: float
-    seconds: float
+    seconds: Seconds
     test_loss: float | None = None
 
 

@@ -3,9 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
+
+from msgspec import Meta
 
 from fedbus.messages.envelope import Message
+from fedbus.messages.fields import Address, Count, Finite, Names, Text, Word, check_plain
+
+# A line is a few hundred bytes, and an answer is one message.
+MAX_LINES = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,7 +24,7 @@ class ListJobs(Message):
     """
 
     kind: ClassVar[str] = "list_jobs"
-    limit: int
+    limit: Count
     unfinished: bool
 
 
@@ -39,18 +45,21 @@ class JobLine:
             nothing was heard of its rounds since the coordinator was started.
     """
 
-    job: str
-    name: str
-    algorithm: str
-    parties: list[str]
-    owner: str
-    state: str
-    reason: str
-    submitted: float
-    since: float
-    done: int | None
-    most: int | None
-    unit: str
+    job: Address
+    name: Address
+    algorithm: Word
+    parties: Names
+    owner: Address
+    state: Word
+    reason: Text
+    submitted: Finite
+    since: Finite
+    done: Count | None
+    most: Count | None
+    unit: Word
+
+
+JobLines = Annotated[list[JobLine], Meta(max_length=MAX_LINES)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +71,7 @@ class JobList(Message):
     """
 
     kind: ClassVar[str] = "job_list"
-    jobs: list[JobLine]
+    jobs: JobLines
     more: bool
 
 
@@ -70,9 +79,12 @@ class JobList(Message):
 class StateLine:
     """A state that a job came to, and when, in seconds since the epoch."""
 
-    state: str
-    reason: str
-    at: float
+    state: Word
+    reason: Text
+    at: Finite
+
+
+StateLines = Annotated[list[StateLine], Meta(max_length=MAX_LINES)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,8 +99,12 @@ class JobShown(Message):
     """
 
     kind: ClassVar[str] = "job_shown"
-    refusal: str = ""
+    refusal: Text = ""
     line: JobLine | None = None
     spec: dict[str, Any] | None = None
-    states: list[StateLine] | None = None
+    states: StateLines | None = None
     report: dict[str, Any] | None = None
+
+    def check(self) -> None:
+        check_plain(self.spec, "spec", finite=False)
+        check_plain(self.report, "report", finite=False)

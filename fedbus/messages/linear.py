@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from fedbus.messages.envelope import Message, TensorMessage
+from fedbus.messages.fields import ColumnsByParty, Exponent, Finite, Width
 
 
 @dataclass(frozen=True, slots=True)
@@ -14,8 +15,8 @@ class PublicKey(Message):
 
     kind: ClassVar[str] = "public_key"
     key: bytes
-    columns: dict[str, int]
-    score_bits: int
+    columns: ColumnsByParty
+    score_bits: Exponent
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +66,7 @@ class Opened(Message):
     """Coordinator to the party that masked them: decrypted residues modulo n, big-endian, `width` bytes each."""
 
     kind: ClassVar[str] = "opened"
-    width: int
+    width: Width
     residues: bytes
 
 
@@ -74,6 +75,6 @@ class Verdict(Message):
     """Coordinator to parties: the loss of this round, and whether training ends with it."""
 
     kind: ClassVar[str] = "verdict"
-    loss: float
+    loss: Finite
     stop: bool
     converged: bool

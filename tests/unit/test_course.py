@@ -20,11 +20,11 @@ def test_a_report_of_the_longest_job_of_all_parties_is_one_message() -> None:
     said: dict[str, Any] = {}
     for number in range(65):
         party = f"{number:064}"
-        accepted = Accepted({"train": 10**7, "test": 10**7}, 10**5, "http://" + "m" * 16_000)
+        accepted = Accepted({"train": 10**7, "test": 10**7}, 10**5, "http://" + "m" * 290)
         codec.decode(codec.encode(Envelope("j", party, "c", accepted)))
         said[party] = {"rows": accepted.rows, "columns": accepted.columns, "metrics": accepted.metrics}
-    report = {"reason": "x" * 16_384, "parties": said, **course.figures(Verdict(0.5, stop=True, converged=False))}
-    body = codec.encode(Envelope("j", "c", "c", StateChanged("succeeded", "x" * 16_384, report)))
+    report = {"reason": "x" * 8_192, "parties": said, **course.figures(Verdict(0.5, stop=True, converged=False))}
+    body = codec.encode(Envelope("j", "c", "c", StateChanged("succeeded", "x" * 8_192, report)))
     assert len(body) > 8 * jobs.MAX_ROUNDS
 
 

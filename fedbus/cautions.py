@@ -1,0 +1,44 @@
+"""What a report says first: sentences about a model that is worth less than the state `succeeded` suggests."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+# Of R2: below the mean's own by no more than this is rounding.
+_ROUNDING = 1e-9
+
+_ROWS = {"train": "training", "test": "held-out"}
+
+
+def caution(report: dict[str, Any]) -> None:
+    """Add to a report's `warnings` what its figures warn of; those that are there already stay, each once.
+
+    Whoever has more to say of a job enters its own sentences in `warnings` before.
+    """
+    found = [*report.get("warnings", ()), *_worse_than_the_mean(report), *_grown(report)]
+    report["warnings"] = list(dict.fromkeys(found))
+
+
+def _worse_than_the_mean(report: dict[str, Any]) -> list[str]:
+    found = []
+    for key, rows in _ROWS.items():
+        score = report.get(key, {}).get("r2")
+        if score is not None and score < -_ROUNDING:
+            found.append(
+                f"The model predicts the {rows} rows worse than the mean of their label does (R2 {score:.4g}): "
+                "do not use it."
+            )
+    return found
+
+
+def _grown(report: dict[str, Any]) -> list[str]:
+    losses = [loss for loss in report.get("loss", ()) if loss is not None]
+    if not losses:
+        return []
+    first, last = losses[0], report.get("final_loss", losses[-1])
+    if last <= first * (1 + _ROUNDING) and math.isfinite(last):
+        return []
+    return [
+        f"The loss grew in training, from {first:.6g} to {last:.6g}: the model is worse than the one it began with."
+    ]

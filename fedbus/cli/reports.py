@@ -1,0 +1,100 @@
+"""How a report leaves a command: shown on the terminal and written for machines, and neither is lost by the other."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from fedbus import terminal
+from fedbus.errors import ConfigError, JobFailed, OutputError
+from fedbus.files import write_whole
+from fedbus.jobs import JobState
+from fedbus.report import print_report
+
+_STDOUT = "-"
+
+
+def check_writable(json_file: Path | None) -> None:
+    """Before the work, not after it: a file that cannot be written is known then."""
+    if json_file is None or str(json_file) == _STDOUT:
+        return
+    target = json_file if json_file.exists() else json_file.absolute().parent
+    if json_file.is_dir() or not os.access(target, os.W_OK):
+        raise ConfigError(f"--json: {json_file} cannot be written; does its folder exist?")
+
+
+def finish(report: dict[str, Any], json_file: Path | None, again: str = "") -> None:
+    """Show a report and write it.
+
+    Args:
+        again: the command that has the report once more; where there is none, a report that cannot be written to its
+            file is written to another.
+
+    Raises:
+        JobFailed: the job did not succeed.
+        OutputError: the report could not be shown, or not written; the other was done.
+    """
+    troubles = []
+    succeeded = report["state"] == JobState.SUCCEEDED
+    try:
+        if succeeded and str(json_file) != _STDOUT:
+            print_report(report)
+    except OutputError as error:
+        troubles.append(error)
+    try:
+        if json_file is not None:
+            write(report, json_file)
+    except OutputError as error:
+        troubles.append(OutputError(f"{error}; {again or _elsewhere(report)}"))
+    if not succeeded:
+        for trouble in troubles:
+            terminal.tell(f"error: {trouble}", "red")
+        raise JobFailed(f"job {report['job']} {report['state']}: {report.get('reason', '')}")
+    for trouble in reversed(troubles):
+        raise trouble
+
+
+def write(report: dict[str, Any], json_file: Path) -> None:
+    """Write a report as JSON; - is standard output.
+
+    Raises:
+        OutputError: it cannot be written; a file that was there is as it was.
+    """
+    text = to_json(report) + "\n"
+    if str(json_file) == _STDOUT:
+        terminal.write(text)
+        return
+    try:
+        write_whole(json_file, text)
+    except OSError as error:
+        raise OutputError(f"--json: {json_file} cannot be written: {error.strerror}") from error
+
+
+def to_json(value: Any) -> str:
+    """JSON as its standard has it: what is no finite number is null."""
+    return json.dumps(_finite(value), indent=2, allow_nan=False)
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _finite(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(inner) for inner in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _elsewhere(report: dict[str, Any]) -> str:
+    """Write a report that no command could have again to a new file; says where it is."""
+    path = Path(tempfile.gettempdir())
+    try:
+        number, name = tempfile.mkstemp(prefix=f"fedbus-report-{report['job']}-", suffix=".json", dir=path)
+        path = Path(name)
+        with open(number, "w", encoding="utf-8") as file:  # noqa: PTH123  # a descriptor
+            file.write(to_json(report) + "\n")
+    except OSError as error:
+        return f"nor could {path}: {error.strerror}"
+    return f"the report is in {path}"
