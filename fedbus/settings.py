@@ -94,6 +94,16 @@ class DatasetSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         )
 
 
+class OutputSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What a party that holds the label keeps of a job beside its model.
+
+    Attributes:
+        folder: gets a file of predictions of held-out rows for each job; none where empty.
+    """
+
+    folder: str = ""
+
+
 class PartySettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A party file.
 
@@ -101,6 +111,7 @@ class PartySettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         state: the SQLite file of its store: journal, checkpoints, models.
         processes: child processes for arithmetic; absent takes one a core.
         policy: what the party consents to; see parties/policy.py.
+        outputs: what it keeps of jobs beside models.
         identity: the file of its private key, which `fedbus identity` makes; for federated averaging.
         roster: the file with the public keys of all parties of the federation.
         simulation: whether all parties are one operator's, as FEDBUS_SIMULATION says; not a key of the file.
@@ -114,6 +125,7 @@ class PartySettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     metrics: MetricsSettings = MetricsSettings()
     datasets: dict[str, DatasetSettings] = {}
     policy: dict[str, Any] = {}
+    outputs: OutputSettings = OutputSettings()
     processes: Annotated[int, Meta(ge=0, le=1024)] | None = None
     simulation: bool = False
     folder: str = "."

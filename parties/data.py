@@ -31,6 +31,7 @@ class Table:
         file: what it was read from; None where its rows are no longer those of the file.
         levels: of each column of text, as the whole file has them.
         notes: what its operator should know of how it was read.
+        left_out: rows of the file that are not here as cells are missing.
     """
 
     name: str
@@ -41,6 +42,7 @@ class Table:
     file: Source | None = None
     levels: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    left_out: int = 0
 
     def __post_init__(self) -> None:
         if self.features.shape != (len(self.ids), len(self.columns)):

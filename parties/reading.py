@@ -50,6 +50,7 @@ def load(
     if any(len(column.values) != len(rows) for column in read):
         raise DataError(f"{file.path.name}: changed while it was read; start again when it is complete")
     _check(file, wanted, read, label, how.missing)
+    there = len(rows)
     if how.missing == "drop":
         file, rows, read, note = _dropped(file, rows, read)
         notes += note
@@ -66,6 +67,7 @@ def load(
         file=file,
         levels={column.name: column.levels for column in read if column.levels is not None},
         notes=tuple(notes),
+        left_out=there - len(rows),
     )
 
 

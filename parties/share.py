@@ -20,6 +20,7 @@ from fedbus.gram import LABEL_BITS
 from fedbus.messages import Aligned
 from fedbus.session import Session
 from parties.data import Scaling, Table
+from parties.outputs import Predictions
 from parties.policy import Policy
 from parties.recoding import Recoding, filled
 from parties.tables import Tables
@@ -45,10 +46,14 @@ class Result:
     Attributes:
         model: what the algorithm keeps of it in the party's store, beside what fedbus.models says of every model.
         figures: for the report.
+        missing: cells that were filled in the rows to train on, by column.
+        predictions: of held-out rows, where the party holds their label.
     """
 
     model: dict[str, Any]
     figures: dict[str, Any]
+    missing: Mapping[str, int] = field(default_factory=dict)
+    predictions: Predictions | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +120,10 @@ class Prepared:
     test_ids: Sequence[str]
     recoding: Recoding
     missing: Mapping[str, int]
+
+    def predictions(self, predicted: np.ndarray) -> Predictions:
+        """The guest's predictions of held-out rows, for a file of its own."""
+        return Predictions(self.test_ids, self.test_label, predicted)
 
     def model(self, share: Share, role: str) -> dict[str, Any]:
         """What is needed to predict with a trained share, for the store."""

@@ -43,6 +43,18 @@ class Tables:
         """What the party's operator should know of how the tables were read."""
         return self.train.notes + (self.test.notes if self.test else ())
 
+    def counts(self, missing: Mapping[str, int]) -> dict[str, int]:
+        """What the report tells of missing cells: numbers alone. Their columns are for the party's own log.
+
+        Args:
+            missing: cells that were filled in the rows to train on, by column.
+        """
+        if missing:
+            log.info("missing cells are filled", file=self.train.name, columns=dict(missing))
+        left_out = self.train.left_out + (self.test.left_out if self.test else 0)
+        counts = {"missing_cells": sum(missing.values()), "left_out_rows": left_out}
+        return {name: count for name, count in counts.items() if count}
+
     def fit(self, train: data.Table) -> Recoding:
         """What becomes of the columns, from the rows in common; nothing more where that is done already."""
         return Recoding.fit(train, self.how if self.recoding is None else _AS_IT_IS)

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import csv
+import stat
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -51,6 +54,7 @@ def federation(tmp_path: Path) -> Federation:
         ("bank", 'missing = "indicator"\ndates = ["since"]\n'),
     ):
         text = f'name = "{party}"\nstate = "{party}.db"\nprocesses = 0\n'
+        text += '[outputs]\nfolder = "private/predictions"\n'
         text += f'[datasets.rows]\nsource = "{party}_rows.csv"\nid = "id"\n{keys}'
         text += f'[datasets.held]\nsource = "{party}_held.csv"\nid = "id"\n'
         (tmp_path / f"{party}.toml").write_text(text)
@@ -71,7 +75,24 @@ def test_the_model_is_that_of_columns_made_by_hand(federation: Federation, tmp_p
     assert list(report["coefficients"]["shop"]) == ["age", "city=Köln", "city=Trier"]
     assert list(report["coefficients"]["bank"]) == ["since", "income", "income__missing"]
     assert report["missing_cells"] == {"shop": int(train["gap"].sum()), "bank": int(train["hole"].sum())}
+    # One row at each side has no id, and one of the shop is in no other table.
+    assert "left_out_rows" not in report
     with Store(tmp_path / "bank.db") as store:
         kept = codec.unpack(store.model(report["job"]) or b"")
     assert [column["name"] for column in kept["recoding"]] == ["since", "income"]
     assert kept["recoding"][1]["fill"] == pytest.approx(train["income"][~train["hole"]].mean())
+    check_predictions(tmp_path, report, test)
+
+
+def check_predictions(folder: Path, report: dict[str, Any], test: dict[str, np.ndarray]) -> None:
+    """The guest alone wrote a file, and what it says gives the error of the report."""
+    (file,) = folder.rglob(f"*{report['job']}.csv")
+    assert file.parent == folder / "private" / "predictions"
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
+    rows = list(csv.DictReader(file.read_text().splitlines()))
+    assert list(rows[0]) == ["id", "label", "score"]
+    assert sorted(row["id"] for row in rows) == sorted(f"k{row}" for row in range(HELD_OUT))
+    labels = {f"k{row}": label for row, label in enumerate(test["label"])}
+    assert {row["id"]: float(row["label"]) for row in rows} == labels
+    errors = [float(row["label"]) - float(row["score"]) for row in rows]
+    assert np.mean(np.square(errors)) == pytest.approx(report["test"]["mse"], rel=1e-9)
