@@ -35,6 +35,8 @@ text may name files and hold what follows from cells, and a job's submitter coul
 
 from __future__ import annotations
 
+from typing import Any
+
 
 class FedbusError(Exception):
     """Base of all errors of fedbus.
@@ -105,11 +107,13 @@ class DecodeError(ProtocolError):
 
     Attributes:
         raw: the bytes, for the dead-letter queue.
+        about: the message's envelope without its payload, where so much could be read; None elsewhere.
     """
 
     def __init__(self, reason: str, raw: bytes = b"") -> None:
         super().__init__(reason)
         self.raw = raw
+        self.about: Any = None
 
 
 class WrongKey(ProtocolError):

@@ -1,10 +1,15 @@
-"""How a job's report looks on a terminal."""
+"""How a job's report looks on a terminal, and as JSON."""
 
 from __future__ import annotations
 
+import json
+import math
+from pathlib import Path
 from typing import Any
 
 from fedbus import terminal
+from fedbus.errors import OutputError
+from fedbus.files import write_whole
 
 _CURVE_WIDTH = 60
 
@@ -148,3 +153,28 @@ def curve(losses: list[float], bars: str | None = None) -> str:
     low, high = min(shown), max(shown)
     span = high - low or 1.0
     return "".join(bars[int((loss - low) / span * (len(bars) - 1))] for loss in shown)
+
+
+def write_report(report: dict[str, Any], path: Path) -> None:
+    """Write a report as JSON.
+
+    Raises:
+        OutputError: it cannot be written; a file that was there is as it was.
+    """
+    try:
+        write_whole(path, to_json(report) + "\n")
+    except OSError as error:
+        raise OutputError(f"{path} cannot be written: {error.strerror}") from error
+
+
+def to_json(value: Any) -> str:
+    """JSON as its standard has it: what is no finite number is null."""
+    return json.dumps(_finite(value), indent=2, allow_nan=False)
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _finite(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(inner) for inner in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -4,6 +4,7 @@ Environment variables win over the file:
 
     FEDBUS_AMQP_URL          the broker's URL, with user and password
     FEDBUS_AMQP_URL_FILE     a file that holds it, as secret stores hand it over
+    FEDBUS_STATE             the file of a participant's store
     FEDBUS_IDENTITY          a party's private key file, made by `fedbus identity`
     FEDBUS_ROSTER            the file with the public keys of all parties
     FEDBUS_METRICS_ADDRESS   host:port of the /metrics page
@@ -28,7 +29,7 @@ from msgspec import Meta
 
 from fedbus.errors import ConfigError
 from fedbus.jobs import Name
-from fedbus.schema import convert, read_text, read_toml
+from fedbus.schema import check_table, convert, read_text, read_toml
 
 
 class BrokerSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -172,9 +173,9 @@ def load_party(path: Path, environment: Mapping[str, str] | None = None) -> Part
             fields[key] = str(Path(file).resolve())
     if "simulation" in fields:
         raise ConfigError(f"{path}: unknown key 'simulation'; only the environment says so, by FEDBUS_SIMULATION")
-    policy = fields.setdefault("policy", {})
+    policy = _table(fields, "policy", str(path))
     fields["simulation"] = environment.get("FEDBUS_SIMULATION", "").lower() == "true"
-    if fields["simulation"] and isinstance(policy, dict):
+    if fields["simulation"]:
         policy.setdefault("insecure_for_tests", True)
     return convert(fields, PartySettings, str(path))
 
@@ -253,17 +254,24 @@ def _merged(path: Path | None, environment: Mapping[str, str]) -> dict[str, Any]
     if "folder" in fields:
         raise ConfigError(f"{path}: unknown key 'folder'; paths are relative to the file")
     fields["folder"] = str(path.resolve().parent) if path else str(Path.cwd())
-    broker = fields.setdefault("broker", {})
+    broker, metrics = (_table(fields, key, str(path)) for key in ("broker", "metrics"))
     if url := broker_url(environment):
         broker["url"] = url
-    elif isinstance(broker, dict) and isinstance(broker.get("url"), str) and broker["url"]:
+    elif isinstance(broker.get("url"), str) and broker["url"]:
         check_url(broker["url"], f"{path}: broker.url")
+    if state := environment.get("FEDBUS_STATE"):
+        fields["state"] = str(Path(state).resolve())
     if address := environment.get("FEDBUS_METRICS_ADDRESS"):
-        fields.setdefault("metrics", {})["address"] = address
+        metrics["address"] = address
     if environment.get("FEDBUS_VERIFY_SENDER"):
         broker["verify_sender"] = verify_sender(environment)
     if processes := environment.get("FEDBUS_PROCESSES"):
-        if not processes.isdigit():
+        if not (processes.isascii() and processes.isdigit() and len(processes) < 5):
             raise ConfigError("FEDBUS_PROCESSES: expected a whole number")
         fields["processes"] = int(processes)
     return fields
+
+
+def _table(fields: dict[str, Any], key: str, where: str) -> dict[str, Any]:
+    """The table of a key, which is made where it is missing, for the environment to write into."""
+    return check_table(fields.setdefault(key, {}), where, key)

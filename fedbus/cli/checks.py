@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -33,12 +33,17 @@ class Brought:
 
 
 def hold(
-    job_file: Path, spec: JobSpec, files: Iterable[Path], environment: Mapping[str, str] | None = None
+    job_file: Path,
+    spec: JobSpec,
+    files: Iterable[Path],
+    environment: Mapping[str, str] | None = None,
+    note: Callable[[str], object] = lambda _: None,
 ) -> list[Brought]:
     """Hold party files against a job: what could not run is better said before it is submitted.
 
     Args:
         environment: of the parties; None is that of this process.
+        note: called with what is under way.
 
     Raises:
         ConfigError: a file is wrong, its party has no part in the job, or the job names a column that nobody has.
@@ -47,6 +52,7 @@ def hold(
     """
     brought: list[Brought] = []
     for file in files:
+        note(f"reading the tables of {file}")
         found = _own_tables(file, spec, environment)
         for other in brought:
             if other.party.name == found.party.name:

@@ -56,7 +56,7 @@ def check(
         terminal.note(line)
 
 
-@app.command(epilog=example("fedbus simulate job.toml --party shop.toml --party bank.toml"))
+@app.command(epilog=example("fedbus simulate job.toml --party shop.toml --party bank.toml --json report.json"))
 def simulate(
     job_file: JobFile,
     party_files: Annotated[list[Path], typer.Option("--party", help="A party file; once for each party of the job.")],
@@ -68,10 +68,15 @@ def simulate(
         ),
     ] = BrokerKind.MEMORY,
     json_file: JsonFile = None,
+    keep: Annotated[
+        Path | None,
+        typer.Option(help="A new folder for the simulation's stores, logs and report, to look at.", show_default=False),
+    ] = None,
 ) -> None:
     """Run any job on this machine, with every party's file, and compare with the same model on the pooled data.
 
-    Stores stay where the party files say; the broker in a party file is not used.
+    It works in stores of its own. Each party's model of a job that succeeds is copied into the store that the party's
+    file names. The broker in a party file is not used.
     """
     from coordinator.service import Service
     from fedbus import simulate as simulation
@@ -82,9 +87,9 @@ def simulate(
     roles = simulation.Roles(coordinator=Service, party=Worker, compare=compare)
     spec = jobs.load(job_file)
     # What can be known before anything is started is told once then, instead of by every role.
-    hold(job_file, spec, party_files, simulation.ENVIRONMENT)
     with Display(spec.name) as display:
-        report = simulation.run(job_file, party_files, broker.value, roles, display.show, display.note)
+        hold(job_file, spec, party_files, simulation.ENVIRONMENT, display.note)
+        report = simulation.run(job_file, party_files, broker.value, roles, display.show, display.note, keep)
     finish(report, json_file)
 
 
