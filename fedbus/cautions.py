@@ -16,8 +16,26 @@ def caution(report: dict[str, Any]) -> None:
 
     Whoever has more to say of a job enters its own sentences in `warnings` before.
     """
-    found = [*report.get("warnings", ()), *_worse_than_the_mean(report), *_grown(report)]
+    found = [*report.get("warnings", ()), *_written_differently(report), *_worse_than_the_mean(report), *_grown(report)]
     report["warnings"] = list(dict.fromkeys(found))
+
+
+def alike(rows: int, folded: int, kind: str = "rows") -> str:
+    """That more rows would be in common if ids were written alike.
+
+    Args:
+        rows: in common.
+        folded: in common if case, blanks, leading zeros and `.0` did not count.
+    """
+    return (
+        f"{folded - rows:,} more {kind} would be in common, {folded:,} in place of {rows:,}, if case, blanks, leading "
+        "zeros and a `.0` at the end of ids did not count: write the ids alike in all tables"
+    )
+
+
+def _written_differently(report: dict[str, Any]) -> list[str]:
+    found = report.get("ids")
+    return [f"{alike(found['common'], found['folded'])}."] if found else []
 
 
 def _worse_than_the_mean(report: dict[str, Any]) -> list[str]:

@@ -74,8 +74,11 @@ def read(file: Source, column: str, max_rows: int) -> tuple[Source, tuple[str, .
 
 def folded(text: str) -> str:
     """An id without what most often differs between two spellings of one: case, blanks, leading zeros and `.0`."""
-    wide = unicodedata.normalize("NFKC", text).casefold()
-    bare = "".join(c for c in wide if not c.isspace() and unicodedata.category(c) != "Cf")
+    if text.isascii():
+        bare = "".join(text.lower().split())
+    else:
+        wide = unicodedata.normalize("NFKC", text).casefold()
+        bare = "".join(c for c in wide if not c.isspace() and unicodedata.category(c) != "Cf")
     whole = _WHOLE.fullmatch(bare)
     bare = whole[1] if whole else bare
     return bare.lstrip("0") or "0"
@@ -86,10 +89,12 @@ def in_common(tables: Sequence[Sequence[str]]) -> tuple[int, int]:
 
     A folded id that a table has more than once counts for nothing: it does not say who is meant.
     """
-    exact = set(tables[0]).intersection(*tables[1:])
+    exact = len(set(tables[0]).intersection(*tables[1:]))
+    if exact == min(map(len, tables)):
+        return exact, exact
     counts = [Counter(map(folded, ids)) for ids in tables]
     single = [{value for value, count in each.items() if count == 1} for each in counts]
-    return len(exact), max(len(exact), len(single[0].intersection(*single[1:])))
+    return exact, max(exact, len(single[0].intersection(*single[1:])))
 
 
 def forms(ids: Sequence[str]) -> str:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
+import structlog
 
 from fedbus import codec, messages
 from fedbus.batching import batches
@@ -19,11 +20,14 @@ from fedbus.errors import DataError, ProtocolError, WrongKey
 from fedbus.gram import LABEL_BITS
 from fedbus.messages import Aligned
 from fedbus.session import Session
+from parties import ids
 from parties.data import Scaling, Table
 from parties.outputs import Predictions
 from parties.policy import Policy
 from parties.recoding import Recoding, filled
 from parties.tables import Tables
+
+log = structlog.get_logger()
 
 Align = Callable[[Session, Engine, Sequence[str]], np.ndarray]
 
@@ -176,7 +180,17 @@ def prepare(session: Session, engine: Engine, align: Align, tables: Tables, poli
 
 def _begin(session: Session, engine: Engine, align: Align, tables: Tables, policy: Policy) -> Share:
     session.at(ALIGNMENT_ROUND)
+    # Of the other tables nothing is known here: operators who miss rows compare what their logs say.
+    log.info("ids", job=session.job, file=tables.train.name, form=ids.forms(tables.train.ids))
     positions = align(session, engine, tables.train.ids)
+    if 2 * len(positions) < len(tables.train):
+        log.warning(
+            "few rows are in common: are ids written alike at all parties?",
+            job=session.job,
+            common=len(positions),
+            rows=len(tables.train),
+            form=ids.forms(tables.train.ids),
+        )
     policy.check_alignment(len(positions))
     test_positions, test_digest = None, b""
     if tables.test is not None:
