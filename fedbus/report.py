@@ -59,6 +59,16 @@ def _linear_facts(report: dict[str, Any]) -> list[tuple[str, str]]:
     return facts
 
 
+def _missing(report: dict[str, Any]) -> list[tuple[str, str]]:
+    """What parties did about missing cells, where there were any."""
+    filled = [f"{party} {count:,} cells filled" for party, count in report.get("missing_cells", {}).items()]
+    left_out = [f"{party} {count:,} rows left out" for party, count in report.get("left_out_rows", {}).items()]
+    facts = [("missing cells", ", ".join(filled + left_out))] if filled or left_out else []
+    by_column = report.get("missing_by_column", {})
+    named = [f"{party} {name} {count:,}" for party, counts in by_column.items() for name, count in counts.items()]
+    return facts + ([("by column", ", ".join(named))] if named else [])
+
+
 def _pages(urls: dict[str, str]) -> str:
     """The addresses of /metrics; in one process all roles share one."""
     if len(set(urls.values())) == 1:

@@ -20,6 +20,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -84,7 +85,8 @@ def take_part(session: Session, engine: Engine, tables: Tables, policy: Policy, 
         session.at(round_)
         result = member.follow(kind)
         if result is not None:
-            return result
+            recoding = [] if tables.recoding is None else tables.recoding.to_map()
+            return replace(result, model={**result.model, "recoding": recoding}, missing=tables.missing)
 
 
 class Member:
