@@ -64,7 +64,7 @@ def test_the_sums_of_three_parties_are_those_of_the_pooled_rows(values: np.ndarr
     # As near as a double comes to it, beside what the deviation makes of no account.
     assert abs(found_mean - mean) <= np.spacing(abs(float(mean))) / 2 + 1e-12 * deviation
     # Around a mean that is rounded to a double the squares are larger by the square of that.
-    assert found == pytest.approx(math.hypot(deviation, float(found_mean - mean)), rel=1e-9)
+    assert found == pytest.approx(math.hypot(deviation, float(Fraction(found_mean) - mean)), rel=1e-9)
     pooled_mean, pooled = moments.fit(values[:, None])
     assert (pooled_mean[0], pooled[0]) == pytest.approx((found_mean, found), rel=1e-12)
 
