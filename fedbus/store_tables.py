@@ -138,7 +138,7 @@ PUT_JOB = _replace(jobs)
 JOB = _text(_chosen(jobs, "job"))
 JOBS = _text(sa.select(jobs).order_by(jobs.c.created_at))
 JOB_IDS = _text(sa.select(jobs.c.job))
-_ENDED = [sa.literal_column(f"'{state}'") for state in JobState if state.final]
+_ENDED: list[sa.ColumnElement[str]] = [sa.literal_column(f"'{state}'") for state in JobState if state.final]
 # Of everybody's jobs or one owner's, ended ones among them or not.
 _newest = (
     sa.select(jobs)
