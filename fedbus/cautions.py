@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from typing import Any
 
+from fedbus.jobs import AverageJob
+
 # Of R2: below the mean's own by no more than this is rounding.
 _ROUNDING = 1e-9
 
@@ -14,10 +16,31 @@ _ROWS = {"train": "training", "test": "held-out"}
 def caution(report: dict[str, Any]) -> None:
     """Add to a report's `warnings` what its figures warn of; those that are there already stay, each once.
 
-    Whoever has more to say of a job enters its own sentences in `warnings` before.
+    Whoever has more to say of a job enters its own sentences in `warnings` before. Of federated averaging, all is said
+    there: its coordinator knows what a constant prediction would have reached.
     """
-    found = [*report.get("warnings", ()), *_worse_than_the_mean(report), *_grown(report)]
+    found = list(report.get("warnings", ()))
+    if report.get("algorithm") != AverageJob.ALGORITHM:
+        found += [*_written_differently(report), *_worse_than_the_mean(report), *_grown(report)]
     report["warnings"] = list(dict.fromkeys(found))
+
+
+def alike(rows: int, folded: int, kind: str = "rows") -> str:
+    """That more rows would be in common if ids were written alike.
+
+    Args:
+        rows: in common.
+        folded: in common if case, blanks, leading zeros and `.0` did not count.
+    """
+    return (
+        f"{folded - rows:,} more {kind} would be in common, {folded:,} in place of {rows:,}, if case, blanks, leading "
+        "zeros and a `.0` at the end of ids did not count: write the ids alike in all tables"
+    )
+
+
+def _written_differently(report: dict[str, Any]) -> list[str]:
+    found = report.get("ids")
+    return [f"{alike(found['common'], found['folded'])}."] if found else []
 
 
 def _worse_than_the_mean(report: dict[str, Any]) -> list[str]:
