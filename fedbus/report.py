@@ -22,7 +22,7 @@ def print_report(report: dict[str, Any]) -> None:
     """
     for sentence in report.get("warnings", []):
         terminal.say(f"warning: {sentence}")
-    print_facts(_FACTS[report["algorithm"]](report))
+    print_facts([*_FACTS[report["algorithm"]](report), *_missing(report)])
     if "coefficients" in report:
         terminal.say("coefficients of standardised columns")
         for line in _coefficients(report):
@@ -123,12 +123,7 @@ def _average_facts(report: dict[str, Any]) -> list[tuple[str, str]]:
             facts.append((name, f"{losses[0]:.6g} at first, {losses[-1]:.6g} at the end  {curve(losses)}"))
     if report.get("epsilon"):
         facts.append(("privacy", f"epsilon {report['epsilon'][-1]:.4g} spent"))
-    if report.get("test_correct") and "test" not in report:
-        first, last = report["test_correct"][0], report["test_correct"][-1]
-        facts.append(("accuracy, test", f"{first:.5g} at first, {last:.5g} at the end"))
-    for key, name in (("test", "test"), ("pooled_test", "pooled, test")):
-        if key in report:
-            facts.append((name, ", ".join(f"{label} {_number(value)}" for label, value in report[key].items())))
+    facts += _average_scores(report)
     if "max_weight_difference" in report:
         difference = f"{report['max_weight_difference']:.2e} at most between weights"
         facts.append(("difference", f"{difference}, from federated averaging in one process"))
@@ -137,6 +132,8 @@ def _average_facts(report: dict[str, Any]) -> list[tuple[str, str]]:
     facts += [("left out", f"{party}, last because: {reason}") for party, reason in report["left_out"].items()]
     if clipped := sum(report["clipped"].values()):
         facts.append(("clipped", f"{clipped:,} entries of updates (params.clip_range)"))
+    if constant := report.get("constant_columns"):
+        facts.append(("constant", f"{', '.join(constant)}: one value in all rows of all parties, which is taken for 0"))
     facts += [
         ("round", f"p50 {latency['p50'] * 1e3:.1f} ms, p99 {latency['p99'] * 1e3:.1f} ms"),
         ("overhead", f"p50 {overhead['p50'] * 1e3:.1f} ms of it, p99 {overhead['p99'] * 1e3:.1f} ms"),
@@ -144,6 +141,38 @@ def _average_facts(report: dict[str, Any]) -> list[tuple[str, str]]:
         ("metrics", _pages(report["metrics"])),
     ]
     return facts
+
+
+def _average_scores(report: dict[str, Any]) -> list[tuple[str, str]]:
+    """How good the models that were kept are on held-out rows, the best one first where it is another than the last."""
+    facts, rounds, best = [], report["rounds"], report.get("best_model")
+    losses, correct = report.get("test_loss", []), report.get("test_correct")
+    another = best is not None and best != rounds and len(losses) == rounds + 1
+    for key, name, number in (("best_test", "best", best if another else None), ("test", "last", rounds)):
+        place = f"test, {name} model (after round {number})" if another else "test"
+        if number is None:
+            continue
+        if key in report:
+            facts.append((place, _scores(report[key])))
+        elif len(losses) == rounds + 1:
+            accuracy = f", accuracy {correct[number]:.5g}" if correct else ""
+            facts.append((place, f"loss {losses[number]:.6g}{accuracy}"))
+    if "pooled_test" in report:
+        facts.append(("pooled, test", _scores(report["pooled_test"])))
+    if "test_baseline" in report:
+        what, measure = ("most frequent class", "accuracy") if correct else ("mean of the label", "mse")
+        facts.append(("without a model", f"{measure} {report['test_baseline']:.5g}, the {what} for every held-out row"))
+    return facts
+
+
+def _scores(scores: dict[str, Any]) -> str:
+    undefined = scores.get("undefined", {})
+    told = [
+        f"{name} undefined ({undefined[name]})" if value is None else f"{name} {value:.5g}"
+        for name, value in scores.items()
+        if name != "undefined"
+    ]
+    return ", ".join(told)
 
 
 _FACTS = {"vertical-linear": _linear_facts, "fedavg": _average_facts}

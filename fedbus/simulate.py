@@ -107,7 +107,9 @@ def run(
             report.setdefault("warnings", []).extend(place.hand_out(report["job"], named))
             note("comparing with the same model on the pooled data")
             own = [msgspec.structs.replace(party, state=str(place.store(party.name))) for party in parties]
-            report.update(roles.compare(spec, report["job"], own))
+            compared = roles.compare(spec, report["job"], own)
+            report["warnings"] += compared.pop("warnings", [])
+            report.update(compared)
             if any(rounds < report["rounds"] for rounds in report.get("took_part", {}).values()):
                 # Plain averaging of all parties is another course then.
                 report.pop("max_weight_difference", None)

@@ -3,9 +3,9 @@
 The coordinator gives orders, each in a session round of its own; a party answers the one it can, and one that was away
 goes on with the next. With w the global model and n_u the rows of party u of n in all:
 
-    1. party -> coordinator   rows, columns, and the exponent of each column
+    1. party -> coordinator   rows, columns, and exponents of columns and label
     2. (masked, paillier)     keys, see parties/channels.py
-    3. coordinator -> all     sum the columns' means, then their variances: each party's times n_u / n
+    3. coordinator -> all     sum the means of columns and label, then their variances: each party's times n_u / n
     4. coordinator -> one     make the first model; party -> coordinator: it, as safetensors
     5. coordinator -> all     w; party: trains it on its rows to w_u
        party -> coordinator   (w_u - w) n_u / n and the losses, behind masks or encrypted
@@ -30,6 +30,7 @@ from fedbus import codec
 from fedbus.averaging import Plan, Task
 from fedbus.crypto.engine import Engine
 from fedbus.errors import ProtocolError, TrainingDiverged
+from fedbus.jobs import AverageJob
 from fedbus.messages import (
     Abstained,
     Advertise,
@@ -52,6 +53,7 @@ from parties.homomorphic import Encryption
 from parties.local import Local
 from parties.masked import Masking
 from parties.policy import Policy
+from parties.scoring import Scale, predictions
 from parties.share import Result
 from parties.tables import Tables
 from parties.trust import Trust
@@ -85,8 +87,21 @@ def take_part(session: Session, engine: Engine, tables: Tables, policy: Policy, 
         session.at(round_)
         result = member.follow(kind)
         if result is not None:
-            recoding = [] if tables.recoding is None else tables.recoding.to_map()
-            return replace(result, model={**result.model, "recoding": recoding}, missing=tables.missing)
+            return _with_own(result, spec, tables)
+
+
+def _with_own(result: Result, spec: AverageJob, tables: Tables) -> Result:
+    """A result with what follows from this party's tables: how they were recoded, and predictions of held-out rows.
+
+    These are of the best model where one was kept.
+    """
+    model, told = result.model, None
+    if tables.test is not None and len(tables.test):
+        scale = Scale(model["mean"], model["scale"], model["label_mean"], model["label_scale"])
+        weights = Weights.parse(bytearray(model.get("best", model["last"])))
+        told = predictions(spec, weights, scale, tables.test)
+    recoding = [] if tables.recoding is None else tables.recoding.to_map()
+    return replace(result, model={**model, "recoding": recoding}, missing=tables.missing, predictions=told)
 
 
 class Member:
@@ -233,6 +248,8 @@ class Member:
             "columns": list(self.local.train.columns),
             "mean": order.mean,
             "scale": order.scale,
+            "label_mean": order.label_mean,
+            "label_scale": order.label_scale,
             "rounds": order.number,
             "last": bytes(self._model(order).blob),
         }

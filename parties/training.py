@@ -205,9 +205,7 @@ def check_finite(module: nn.Module, loss: float) -> None:
 
 
 def _diverged(what: str) -> TrainingDiverged:
-    return TrainingDiverged(
-        f"training diverged: {what} is not finite; lower params.learning_rate, or standardise the columns"
-    )
+    return TrainingDiverged(f"training diverged: {what} is not finite")
 
 
 def _draws(module: nn.Module) -> bool:

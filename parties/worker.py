@@ -116,6 +116,8 @@ class Worker:
 
     def _control(self, delivery: Delivery) -> None:
         try:
+            if self._settings.broker.verify_sender and delivery.user is None:
+                raise DecodeError("control message by nobody: it does not say which user published it")
             envelope = codec.decode(delivery.body)
             self._check_address(envelope, delivery)
             match envelope.payload:
