@@ -22,7 +22,7 @@ def print_report(report: dict[str, Any]) -> None:
     """
     for sentence in report.get("warnings", []):
         terminal.say(f"warning: {sentence}")
-    print_facts(_FACTS[report["algorithm"]](report))
+    print_facts([*_FACTS[report["algorithm"]](report), *_missing(report)])
     if "coefficients" in report:
         terminal.say("coefficients of standardised columns")
         for line in _coefficients(report):
