@@ -105,9 +105,12 @@ class Conductor:
         results = _finished(session)
         sent = {party: figures_of["bytes_sent"] for party, figures_of in results.items()}
         memory = {party: figures_of["peak_memory_bytes"] for party, figures_of in results.items()}
+        # One that was started again since it joined may serve its page elsewhere.
+        pages = {party: figures_of["metrics"] for party, figures_of in results.items() if "metrics" in figures_of}
         report |= {
             **_told(spec, results),
             **_counted(results),
+            "metrics": {**report["metrics"], **pages, session.party: self._metrics_url},
             "bytes_sent": {**sent, session.party: session.bytes_sent},
             "peak_memory_bytes": {**memory, session.party: peak_memory()},
             "seconds": time.time() - began,

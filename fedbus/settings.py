@@ -7,7 +7,7 @@ Environment variables win over the file:
     FEDBUS_STATE             the file of a participant's store
     FEDBUS_IDENTITY          a party's private key file, made by `fedbus identity`
     FEDBUS_ROSTER            the file with the public keys of all parties
-    FEDBUS_METRICS_ADDRESS   host:port of the /metrics page
+    FEDBUS_METRICS_ADDRESS   host:port of the /metrics page, or its port alone
     FEDBUS_PROCESSES         child processes for arithmetic; 0 computes in the process itself
     FEDBUS_TIER              "portable" or "native" arithmetic; the faster that the machine has where it is not set
     FEDBUS_VERIFY_SENDER     "false" where all participants share one user of the broker
@@ -46,9 +46,14 @@ class BrokerSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class MetricsSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The /metrics page; port 0 takes any free one."""
+    """The /metrics page.
 
-    address: str = "127.0.0.1:0"
+    Attributes:
+        address: "host:port", "[::1]:port" or a port alone, port 0 for any free one; 127.0.0.1:9464, or the next port
+            that is free, where it is left out.
+    """
+
+    address: str | int = ""
 
 
 class DatasetSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

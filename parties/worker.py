@@ -264,6 +264,7 @@ class Worker:
             **own.counts(result.missing),
             "bytes_sent": session.bytes_sent,
             "peak_memory_bytes": peak_memory(),
+            "metrics": self._metrics_url,
         }
         session.send(session.coordinator, Finished(figures))
 
