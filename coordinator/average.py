@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import structlog
 
-from coordinator import robust
+from coordinator import judgement, robust
 from coordinator.cohort import Cohort
 from coordinator.homomorphic import EncryptedSums
 from coordinator.masked import MaskedSums
@@ -21,8 +21,8 @@ from coordinator.plain import PlainSums
 from coordinator.progress import Course
 from coordinator.strategy import Server
 from coordinator.sums import Sum, Sums
-from fedbus import metrics
-from fedbus.averaging import Task, plan
+from fedbus import metrics, moments
+from fedbus.averaging import CLIPPED, Task, plan
 from fedbus.budget import Budget
 from fedbus.codec import CHUNK_BYTES, chunk_ranges
 from fedbus.crypto.engine import Engine
@@ -58,6 +58,8 @@ def coordinate(session: Session, engine: Engine, figures: dict[str, Any]) -> Non
         figures.update(lead.course.figures(lead.spec), left_out=lead.cohort.reasons)
         if lead.watches:
             figures["best_model"] = lead.course.best_model
+        parameters = len(lead.weights or ())
+        figures["warnings"] = judgement.warnings(lead.course, lead.spec, parameters, best=lead.watches)
 
 
 class Lead:
@@ -120,7 +122,7 @@ class Lead:
         members, found = self._sum(task, self._members())
         blobs: dict[str, Any] = {}
         if task in (Task.MEAN, Task.VARIANCE):
-            self._enter_statistics(task, found)
+            self.course.enter_moments(self.spec, task, moments.decode(found.total), found.survivors)
         else:
             blobs = self._enter_round(task, found)
         if task is Task.TRAIN:
@@ -182,6 +184,8 @@ class Lead:
             exponents=tuple(course.exponents) if task in (Task.MEAN, Task.VARIANCE) else (),
             mean=course.mean,
             scale=course.scale,
+            label_mean=course.label_mean,
+            label_scale=course.label_scale,
             model=bytes(model.blob) if model is not None and short else b"",
             best=course.best_model if task is Task.CONCLUDE and self._best_is_another() else -1,
         )
@@ -195,33 +199,24 @@ class Lead:
     def _sum(self, task: Task, members: tuple[str, ...]) -> tuple[tuple[str, ...], Sum]:
         """Have a task's vectors made by these and summed; who was asked, and the sum."""
         session, params = self.session, self.spec.params
-        shape = plan(self.spec, task, len(self.course.columns), len(self.weights or ()))
+        course = self.course
+        shape = plan(self.spec, task, len(course.exponents), len(self.weights or ()), course.outputs)
         with session.phase(task.value):
             self._assign(task, members)
             found = self.sums.sum(shape, members)
         log.debug("summed", job=session.job, task=task.value, members=len(members), aggregation=params.aggregation)
         return members, found
 
-    def _enter_statistics(self, task: Task, found: Sum) -> None:
-        """The mean of each column, or what its deviation is divided by, from a sum in units of the column's power."""
-        course = self.course
-        parts = np.concatenate([part for _, part in found.values(course.weight(found.survivors))])
-        units = np.ldexp(1.0, course.exponents)
-        as_is = np.isin(course.columns, self.spec.data.as_is)
-        if task is Task.MEAN:
-            course.mean = np.where(as_is, 0.0, parts * units)
-        else:
-            deviation = np.sqrt(np.maximum(parts, 0.0)) * units
-            course.scale = np.where(as_is | (deviation == 0.0), 1.0, deviation)
-        course.done.append(task)
-
     def _enter_round(self, task: Task, found: Sum) -> dict[str, Any]:
         """Measure the model that the round began with, and make the next one; the blobs that changed."""
         assert self.weights is not None  # noqa: S101  # they come before
         assert self.server is not None  # noqa: S101
         course, blobs = self.course, dict[str, Any]()
-        loss, test = course.measured(found.metrics(), found.survivors)
+        measured = found.metrics()
+        loss, test = course.measured(self.spec.params.loss, measured, found.survivors)
         if task is Task.TRAIN:
+            course.clipped.append(measured[CLIPPED] / course.weight(found.survivors))
+            judgement.check_clipped(course, self.spec)
             course.loss.append(float("nan") if self.spec.privacy else loss)
         watched = test if test is not None else loss
         # Of the last model only whether it is the best: training has ended already.

@@ -13,6 +13,7 @@ import structlog
 from coordinator import average, gram, linear
 from fedbus import codec, topology
 from fedbus.broker.base import Broker, Outgoing
+from fedbus.cautions import caution
 from fedbus.crypto.engine import Engine
 from fedbus.errors import BrokerError, FedbusError, JobError, JobRefused, PeerSilent, StoreError
 from fedbus.jobs import AverageJob, JobSpec, JobState, LinearJob
@@ -106,10 +107,12 @@ class Conductor:
         memory = {party: figures_of["peak_memory_bytes"] for party, figures_of in results.items()}
         report |= {
             **_told(spec, results),
+            **_counted(results),
             "bytes_sent": {**sent, session.party: session.bytes_sent},
             "peak_memory_bytes": {**memory, session.party: peak_memory()},
             "seconds": time.time() - began,
         }
+        caution(report)
 
     def _joined(self, session: Session) -> dict[str, Any]:
         """Have all parties join; what they said of themselves."""
@@ -198,6 +201,15 @@ def _told(spec: JobSpec, results: dict[str, dict[str, Any]]) -> dict[str, Any]:
         guest = results[spec.guest.party]
         return {key: guest[key] for key in ("train", "test") if key in guest}
     return {"clipped": {party: figures.get("clipped", 0) for party, figures in results.items()}}
+
+
+def _counted(results: dict[str, dict[str, Any]]) -> dict[str, dict[str, int]]:
+    """Cells that parties filled and rows that they left out for missing ones, where there are any."""
+    found = {}
+    for name in ("missing_cells", "left_out_rows"):
+        if counts := {party: figures[name] for party, figures in results.items() if figures.get(name)}:
+            found[name] = counts
+    return found
 
 
 def _finished(session: Session) -> dict[str, dict[str, Any]]:

@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from fractions import Fraction
 from typing import Any
 
 import numpy as np
 
 from fedbus import averaging
-from fedbus.averaging import Task
+from fedbus.averaging import METRICS, Task
 from fedbus.columns import check_as_is, check_same
 from fedbus.errors import JobRefused
 from fedbus.jobs import AverageJob
 from fedbus.messages import Described
+from fedbus.moments import IMMENSE
 
 _MOST_ROWS = 2**40
-_EXPONENT = 1100
+_ROUNDING = 1e-9
+_EXPONENTS = range(-1100, 501)
 
 
 @dataclass(slots=True)
@@ -25,15 +29,23 @@ class Course:
 
     Attributes:
         columns: of all parties, in this order.
-        exponents: of each column at all parties: no value exceeds the power of two.
+        exponents: of what is standardised at all parties, columns and label: no value exceeds the power of two.
         rows, test_rows: of each party.
-        mean, scale: of each column; what a column is divided by is 1 where it is left as it is or has one value only.
+        outputs: of the network.
+        mean, scale: of each column; 0 and 1 where it is left as it is.
+        label_mean, label_scale: the same of the label.
+        constant: columns that have one value in all rows of all parties, the label too; the scale of such a column is
+            IMMENSE, so that it is 0 whatever rows come.
         done: sums done before training, by name of the task.
         trained: training rounds done.
         evaluated: the last model is measured.
-        loss: of each training round: mean over the rows during training; nan where privacy keeps it back.
+        loss: of each training round: mean over the rows during training; nan where privacy keeps it back. With "mse"
+            it is in the label's unit, squared, and so is test_loss.
         test_loss, test_correct: of each model from the first one on: mean over held-out rows, and part classified
             rightly; empty without held-out rows.
+        baseline: what a prediction that is always the same comes to on held-out rows: with "mse" the mean squared error
+            of their mean, otherwise the part of them that is of the most frequent class; None where it is not known.
+        clipped: of each training round: part of the entries of the parties' updates that clip_range cut.
         seconds, overhead: of each training round: all of it, and what is left without the slowest party's computation.
         members, missing: of each training round: who was asked, and how many of them did not answer.
         best: the lowest loss that was watched, and the model that had it, counted in training rounds.
@@ -48,14 +60,20 @@ class Course:
     exponents: list[int]
     rows: dict[str, int]
     test_rows: dict[str, int]
+    outputs: int
     mean: np.ndarray
     scale: np.ndarray
+    label_mean: float = 0.0
+    label_scale: float = 1.0
+    constant: list[str] = field(default_factory=list)
     done: list[str] = field(default_factory=list)
     trained: int = 0
     evaluated: bool = False
     loss: list[float] = field(default_factory=list)
     test_loss: list[float] = field(default_factory=list)
     test_correct: list[float] = field(default_factory=list)
+    baseline: float | None = None
+    clipped: list[float] = field(default_factory=list)
     seconds: list[float] = field(default_factory=list)
     overhead: list[float] = field(default_factory=list)
     members: list[int] = field(default_factory=list)
@@ -76,18 +94,24 @@ class Course:
             JobRefused: the parties differ in their columns, or one has no rows.
         """
         check_same({party: message.columns for party, message in described.items()})
-        columns = described[spec.parties[0]].columns
+        columns, outputs = described[spec.parties[0]].columns, described[spec.parties[0]].outputs
+        check_as_is(spec.data.as_is, columns)
+        wanted = int(averaging.standardised(spec, columns).sum())
         for party, message in described.items():
             if not (0 < message.rows <= _MOST_ROWS and 0 <= message.test_rows <= _MOST_ROWS):
                 raise JobRefused(f"{party} has no rows to train on, or more than there can be")
-            if len(message.exponents) != len(columns) or not all(abs(each) <= _EXPONENT for each in message.exponents):
-                raise JobRefused(f"{party} describes columns with exponents that no double has")
-        check_as_is(spec.data.as_is, columns)
+            if len(message.exponents) != wanted or not all(each in _EXPONENTS for each in message.exponents):
+                raise JobRefused(f"{party} describes columns with exponents that no column of this job has")
+            if message.outputs != outputs:
+                raise JobRefused(
+                    f"the network has {outputs} outputs at {spec.parties[0]} and {message.outputs} at {party}; all "
+                    "parties need the same version of model.factory"
+                )
         exponents = np.max([message.exponents for message in described.values()], axis=0)
         rows = {party: message.rows for party, message in described.items()}
         test_rows = {party: message.test_rows for party, message in described.items()}
         zeros, ones = np.zeros(len(columns)), np.ones(len(columns))
-        course = cls(columns, [int(exponent) for exponent in exponents], rows, test_rows, zeros, ones)
+        course = cls(columns, [int(exponent) for exponent in exponents], rows, test_rows, outputs, zeros, ones)
         course.took_part = dict.fromkeys(spec.parties, 0)
         return course
 
@@ -106,7 +130,7 @@ class Course:
 
     def next_task(self, spec: AverageJob) -> Task:
         """What is to be done next."""
-        if spec.data.standardize:
+        if self.exponents:
             for task in (Task.MEAN, Task.VARIANCE):
                 if task not in self.done:
                     return task
@@ -118,26 +142,54 @@ class Course:
 
     def sums_left(self, spec: AverageJob) -> int:
         """How many sums are still to come at most."""
-        return 2 * (not self.done) + spec.params.rounds - self.trained + self.has_tests
+        return 2 * (not self.trained) + spec.params.rounds - self.trained + self.has_tests
 
     def weight(self, survivors: tuple[str, ...]) -> float:
         """What part of all rows these parties have."""
         shares = averaging.shares(self.rows)
         return sum(shares[party] for party in survivors)
 
-    def measured(self, metrics: list[float], survivors: tuple[str, ...]) -> tuple[float, float | None]:
+    def enter_moments(self, spec: AverageJob, task: Task, sums: Sequence[Fraction], survivors: Sequence[str]) -> None:
+        """Enter means, or deviations, of what is standardised from sums in units of each one's power of two."""
+        weight = Fraction(sum(self.rows[party] for party in survivors), sum(self.rows.values()))
+        chosen = averaging.standardised(spec, self.columns)
+        units = [Fraction(2) ** exponent for exponent in self.exponents]
+        mean, scale = np.append(self.mean, self.label_mean), np.append(self.scale, self.label_scale)
+        if task is Task.MEAN:
+            mean[chosen] = [float(each / weight * unit) for each, unit in zip(sums, units, strict=True)]
+        else:
+            deviations = [
+                math.sqrt(max(each / weight, Fraction(0))) * unit for each, unit in zip(sums, units, strict=True)
+            ]
+            scale[chosen] = [float(each) or IMMENSE for each in deviations]
+            self.constant = [name for name, each in zip(self.columns, scale[:-1], strict=True) if each == IMMENSE]
+            self.constant += [spec.label] if scale[-1] == IMMENSE else []
+        self.mean, self.scale, self.label_mean = mean[:-1], scale[:-1], float(mean[-1])
+        self.label_scale = float(scale[-1]) if scale[-1] < IMMENSE else 1.0
+        self.done.append(task)
+
+    def measured(self, loss_name: str, metrics: list[float], survivors: tuple[str, ...]) -> tuple[float, float | None]:
         """Enter what a sum measured of the model that it began with; the mean loss of training, and on held-out rows.
 
         Args:
-            metrics: sums of the parties' shares: loss of training, loss and right classes on held-out rows.
+            loss_name: of params.loss.
+            metrics: sums of the parties' shares, see averaging.METRICS.
         """
-        loss = metrics[0] / self.weight(survivors)
+        unit = self.label_scale**2
+        loss = metrics[0] / self.weight(survivors) * unit
         tests = averaging.shares(self.test_rows)
         weight = sum(tests[party] for party in survivors)
         if not weight:
             return loss, None
-        self.test_loss.append(metrics[1] / weight)
+        self.test_loss.append(metrics[1] / weight * unit)
         self.test_correct.append(metrics[2] / weight)
+        if of_label := [each / weight for each in metrics[METRICS:]]:
+            self.baseline = max(of_label)
+            if loss_name == "mse":
+                positive, negative, square = of_label
+                variance = square - (positive - negative) ** 2
+                # What is left of a large mean may be rounding only.
+                self.baseline = variance * unit if variance > _ROUNDING * square else None
         return loss, self.test_loss[-1]
 
     def watch(self, loss: float, patience: int | None) -> bool:
@@ -166,6 +218,10 @@ class Course:
             found["test_loss"] = self.test_loss
         if self.has_tests and spec.params.loss != "mse":
             found["test_correct"] = self.test_correct
+        if self.baseline is not None:
+            found["test_baseline"] = self.baseline
+        if self.constant:
+            found["constant_columns"] = self.constant
         if self.epsilon:
             found["epsilon"] = self.epsilon
         return found

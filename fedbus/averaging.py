@@ -7,20 +7,27 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from fedbus import metric_limbs
+import numpy as np
+
+from fedbus import metric_limbs, moments
 from fedbus.codec import chunk_ranges
 from fedbus.crypto.packing import Slots
 from fedbus.crypto.residues import FixedRing
 from fedbus.jobs import AverageJob
 
-# Of columns that are divided by a power of two, so that a deviation of 2^-30 of the largest value is told from none.
-_STATISTICS_BITS = 60
 # Entries that are computed with at a time, in numbers of 64 bits that stay in the processor's cache.
 _BLOCK = 32_768
 # Of a window of keys: sums that its two round trips of preparation serve.
 WINDOW_SUMS = 64
-# Loss of training, loss on held-out rows, part of the held-out rows that is classified rightly.
-METRICS = 3
+# Loss of training, loss on held-out rows, part of the held-out rows that is classified rightly, part of the entries of
+# an update that clip_range cut.
+METRICS = 4
+CLIPPED = 3
+# Of the label of held-out rows, for what always predicting its mean would come to: the means of its positive part, of
+# its negative part and of its square.
+_LABEL_METRICS = 3
+# Above this nobody counts them.
+_MOST_CLASSES = 1000
 # Parameters of a network whose updates are short, however many bits an entry takes.
 _SMALL = 65_536
 _MOST_BITS = 50
@@ -31,8 +38,8 @@ _LEAST_BITS = 32
 class Task(enum.StrEnum):
     """What is summed.
 
-    MEAN and VARIANCE are of columns, TRAIN is a training round, EVALUATE only measures a model; INITIALISE and CONCLUDE
-    sum nothing: one party makes the first weights, and all keep the last.
+    MEAN and VARIANCE are of columns and of the label, TRAIN is a training round, EVALUATE only measures a model;
+    INITIALISE and CONCLUDE sum nothing: one party makes the first weights, and all keep the last.
     """
 
     MEAN = "mean"
@@ -48,17 +55,18 @@ class Plan:
     """The shape of one sum.
 
     Attributes:
-        numbers: how many entries are in fixed point; METRICS metrics in limbs follow where the task measures.
+        numbers: how many entries are in fixed point, or limbs of fedbus/moments.py.
+        metrics: how many numbers follow them in limbs of fedbus/metric_limbs.py.
         ring: of all entries.
     """
 
     numbers: int
-    measures: bool
+    metrics: int
     ring: FixedRing
 
     @property
     def length(self) -> int:
-        return self.numbers + (METRICS * metric_limbs.LIMBS if self.measures else 0)
+        return self.numbers + self.metrics * metric_limbs.LIMBS
 
     @property
     def spans(self) -> list[tuple[int, int]]:
@@ -71,21 +79,41 @@ def block_ranges(start: int, stop: int) -> list[tuple[int, int]]:
     return [(first, min(first + _BLOCK, stop)) for first in range(start, stop, _BLOCK)]
 
 
-def plan(spec: AverageJob, task: str, columns: int, parameters: int) -> Plan:
-    """The shape of a task's sum in a job with so many columns and parameters of its network.
+def plan(spec: AverageJob, task: str, columns: int, parameters: int, outputs: int = 1) -> Plan:
+    """The shape of a task's sum.
+
+    Args:
+        columns: whose means and deviations are wanted, the label among them: see `standardised`.
+        parameters, outputs: of the network.
 
     Raises:
         FixedPointOverflow: clip_range and fraction_bits do not fit 64 bits.
     """
     parties = len(spec.parties)
-    if task == Task.MEAN:
-        return Plan(columns, measures=False, ring=FixedRing.plan(1.0, _STATISTICS_BITS, parties))
-    if task == Task.VARIANCE:
-        # Of a value and a mean that are both below 1.
-        return Plan(columns, measures=False, ring=FixedRing.plan(4.0, _STATISTICS_BITS, parties))
+    if task in (Task.MEAN, Task.VARIANCE):
+        return Plan(columns * moments.LIMBS, 0, FixedRing.plan(moments.LARGEST_LIMB, 0, parties, weighted=False))
     ring = FixedRing.plan(spec.params.clip_range, _fraction_bits(spec, parameters), parties)
     ring = FixedRing(max(ring.bits, _LEAST_BITS), ring.fraction_bits, ring.limit)
-    return Plan(parameters if task == Task.TRAIN else 0, measures=True, ring=ring)
+    if task == Task.TRAIN:
+        return Plan(parameters, METRICS, ring)
+    return Plan(0, METRICS + baseline_metrics(spec, outputs), ring)
+
+
+def baseline_metrics(spec: AverageJob, outputs: int) -> int:
+    """How many numbers tell what a prediction that is always the same comes to on held-out rows.
+
+    Of classes it is how often each occurs.
+    """
+    if spec.params.loss == "mse":
+        return _LABEL_METRICS
+    classes = max(2, outputs)
+    return classes if classes <= _MOST_CLASSES else 0
+
+
+def standardised(spec: AverageJob, columns: Sequence[str]) -> np.ndarray:
+    """Which columns, and last of all whether the label, are standardised: (columns + 1,) bool."""
+    as_is = np.isin(columns, spec.data.as_is)
+    return np.append(spec.data.standardize & ~as_is, spec.scales_label)
 
 
 def _fraction_bits(spec: AverageJob, parameters: int) -> int:

@@ -12,10 +12,11 @@ import numpy as np
 
 from fedbus.errors import FixedPointOverflow
 
-LIMBS = 5
+LIMBS = 10
 LIMB_BITS = 16
-FRACTION_BITS = 24
-RANGE_BITS = 56
+# The loss of a label of 1e-9 is 1e-18, that of one just within what a table may have 2^84.
+FRACTION_BITS = 72
+RANGE_BITS = 88
 MAX_PARTIES = 32_767
 
 _LARGEST_LIMB = (1 << LIMB_BITS) - 1

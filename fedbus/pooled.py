@@ -22,13 +22,13 @@ class Stepper(Protocol):
 class Metrics(TypedDict):
     """Quality of a regression.
 
-    mse is in squared units of the label and rmse in its unit; r2 is 1 - mse / variance of the label, and 0 where the
-    label does not vary.
+    mse is in squared units of the label and rmse in its unit; r2 is 1 - mse / variance of the label, and None where the
+    label does not vary, for then nothing is there to be explained.
     """
 
     mse: float
     rmse: float
-    r2: float
+    r2: float | None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -55,8 +55,9 @@ def regression_metrics(label: np.ndarray, prediction: np.ndarray) -> Metrics:
 
 def error_metrics(label: np.ndarray, mse: float) -> Metrics:
     """What a mean squared error amounts to for labels, (rows,)."""
-    variance = float(np.var(label))
-    return Metrics(mse=mse, rmse=mse**0.5, r2=1.0 - mse / variance if variance else 0.0)
+    # Compared as they are: the variance of a constant that is no exact binary fraction is not quite zero.
+    variance = float(np.var(label)) if (label != label[0]).any() else 0.0
+    return Metrics(mse=mse, rmse=mse**0.5, r2=1.0 - mse / variance if variance else None)
 
 
 def least_squares(features: np.ndarray, label: np.ndarray, l2: float = 0.0) -> tuple[np.ndarray, float]:

@@ -10,7 +10,7 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from pathlib import Path
 from typing import Protocol, TextIO, TypeVar, cast
@@ -71,6 +71,41 @@ def configure_logging(default: str = "info") -> None:
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s [%(levelname)s] %(name)s: %(message)s")
     # pika reports each lost connection as an error; the broker layer says what it means for the operator.
     logging.getLogger("pika").setLevel(logging.CRITICAL)
+
+
+@contextlib.contextmanager
+def kept_log(path: Path) -> Iterator[None]:
+    """Write log lines to a file too, from "info" on; standard error has those that it has anyway."""
+    before = structlog.get_config()
+    level = getattr(logging, settings.log_format(default="warning")[0].upper())
+    with path.open("a", encoding="utf-8", errors="backslashreplace") as file:
+        structlog.configure(
+            wrapper_class=structlog.make_filtering_bound_logger(min(level, logging.INFO)),
+            logger_factory=lambda *_: _TwoLogs(file, level),
+        )
+        try:
+            yield
+        finally:
+            structlog.configure(**before)
+
+
+class _TwoLogs:
+    """A logger of structlog that writes all lines to a file, and those of a level to standard error."""
+
+    def __init__(self, file: TextIO, level: int) -> None:
+        self._file, self._shown, self._level = file, terminal.LogStream(), level
+
+    def __getattr__(self, name: str) -> Callable[[str], None]:
+        shown = logging.getLevelNamesMapping().get(name.upper(), logging.CRITICAL) >= self._level
+
+        def write(line: str) -> None:
+            with contextlib.suppress(OSError):
+                self._file.write(line + "\n")
+                self._file.flush()
+            if shown:
+                self._shown.write(line + "\n")
+
+        return write
 
 
 def run(config: S, factory: Factory[S], *, until_end_of_input: bool = False) -> None:

@@ -1,10 +1,15 @@
-"""How a job's report looks on a terminal."""
+"""How a job's report looks on a terminal, and as JSON."""
 
 from __future__ import annotations
 
+import json
+import math
+from pathlib import Path
 from typing import Any
 
 from fedbus import terminal
+from fedbus.errors import OutputError
+from fedbus.files import write_whole
 
 _CURVE_WIDTH = 60
 
@@ -38,7 +43,7 @@ def _linear_facts(report: dict[str, Any]) -> list[tuple[str, str]]:
         ("job", f"{report['job']} {report['state']} after {report['seconds']:.1f} s"),
         ("rows", f"{rows}; in common {report['aligned_rows']:,}"),
         ("training", f"{report['rounds']} rounds, {report['epochs']} epochs, {_ending(report)}"),
-        ("loss", f"{report['loss'][0]:.6g} at first, {report['final_loss']:.6g} at the end  {curve(report['loss'])}"),
+        ("loss", _course(report)),
         ("train", _score(report["train"])),
     ]
     for key, name in (("test", "test"), ("pooled_train", "pooled, train"), ("pooled_test", "pooled, test")):
@@ -54,6 +59,16 @@ def _linear_facts(report: dict[str, Any]) -> list[tuple[str, str]]:
     return facts
 
 
+def _missing(report: dict[str, Any]) -> list[tuple[str, str]]:
+    """What parties did about missing cells, where there were any."""
+    filled = [f"{party} {count:,} cells filled" for party, count in report.get("missing_cells", {}).items()]
+    left_out = [f"{party} {count:,} rows left out" for party, count in report.get("left_out_rows", {}).items()]
+    facts = [("missing cells", ", ".join(filled + left_out))] if filled or left_out else []
+    by_column = report.get("missing_by_column", {})
+    named = [f"{party} {name} {count:,}" for party, counts in by_column.items() for name, count in counts.items()]
+    return facts + ([("by column", ", ".join(named))] if named else [])
+
+
 def _pages(urls: dict[str, str]) -> str:
     """The addresses of /metrics; in one process all roles share one."""
     if len(set(urls.values())) == 1:
@@ -65,8 +80,20 @@ def _ending(report: dict[str, Any]) -> str:
     return "converged" if report["converged"] else "not converged: params.max_epochs reached"
 
 
-def _score(metrics: dict[str, float]) -> str:
-    return f"MSE {metrics['mse']:.5g}, RMSE {metrics['rmse']:.5g}, R2 {metrics['r2']:.5f}"
+def _course(report: dict[str, Any]) -> str:
+    # A label without variation needs no round.
+    losses = [loss for loss in report["loss"] if loss is not None]
+    first = f"{losses[0]:.6g} at first, " if losses else ""
+    return f"{first}{report['final_loss']:.6g} at the end  {curve(losses)}".rstrip()
+
+
+def _score(metrics: dict[str, Any]) -> str:
+    score = _number(metrics["r2"], ".5f")
+    return f"MSE {metrics['mse']:.5g}, RMSE {metrics['rmse']:.5g}, R2 {score}"
+
+
+def _number(value: float | None, form: str = ".5g") -> str:
+    return "undefined" if value is None else f"{value:{form}}"
 
 
 def _coefficients(report: dict[str, Any]) -> list[str]:
@@ -96,12 +123,7 @@ def _average_facts(report: dict[str, Any]) -> list[tuple[str, str]]:
             facts.append((name, f"{losses[0]:.6g} at first, {losses[-1]:.6g} at the end  {curve(losses)}"))
     if report.get("epsilon"):
         facts.append(("privacy", f"epsilon {report['epsilon'][-1]:.4g} spent"))
-    if report.get("test_correct") and "test" not in report:
-        first, last = report["test_correct"][0], report["test_correct"][-1]
-        facts.append(("accuracy, test", f"{first:.5g} at first, {last:.5g} at the end"))
-    for key, name in (("test", "test"), ("pooled_test", "pooled, test")):
-        if key in report:
-            facts.append((name, ", ".join(f"{label} {value:.5g}" for label, value in report[key].items())))
+    facts += _average_scores(report)
     if "max_weight_difference" in report:
         difference = f"{report['max_weight_difference']:.2e} at most between weights"
         facts.append(("difference", f"{difference}, from federated averaging in one process"))
@@ -110,6 +132,8 @@ def _average_facts(report: dict[str, Any]) -> list[tuple[str, str]]:
     facts += [("left out", f"{party}, last because: {reason}") for party, reason in report["left_out"].items()]
     if clipped := sum(report["clipped"].values()):
         facts.append(("clipped", f"{clipped:,} entries of updates (params.clip_range)"))
+    if constant := report.get("constant_columns"):
+        facts.append(("constant", f"{', '.join(constant)}: one value in all rows of all parties, which is taken for 0"))
     facts += [
         ("round", f"p50 {latency['p50'] * 1e3:.1f} ms, p99 {latency['p99'] * 1e3:.1f} ms"),
         ("overhead", f"p50 {overhead['p50'] * 1e3:.1f} ms of it, p99 {overhead['p99'] * 1e3:.1f} ms"),
@@ -119,18 +143,77 @@ def _average_facts(report: dict[str, Any]) -> list[tuple[str, str]]:
     return facts
 
 
+def _average_scores(report: dict[str, Any]) -> list[tuple[str, str]]:
+    """How good the models that were kept are on held-out rows, the best one first where it is another than the last."""
+    facts, rounds, best = [], report["rounds"], report.get("best_model")
+    losses, correct = report.get("test_loss", []), report.get("test_correct")
+    another = best is not None and best != rounds and len(losses) == rounds + 1
+    for key, name, number in (("best_test", "best", best if another else None), ("test", "last", rounds)):
+        place = f"test, {name} model (after round {number})" if another else "test"
+        if number is None:
+            continue
+        if key in report:
+            facts.append((place, _scores(report[key])))
+        elif len(losses) == rounds + 1:
+            accuracy = f", accuracy {correct[number]:.5g}" if correct else ""
+            facts.append((place, f"loss {losses[number]:.6g}{accuracy}"))
+    if "pooled_test" in report:
+        facts.append(("pooled, test", _scores(report["pooled_test"])))
+    if "test_baseline" in report:
+        what, measure = ("most frequent class", "accuracy") if correct else ("mean of the label", "mse")
+        facts.append(("without a model", f"{measure} {report['test_baseline']:.5g}, the {what} for every held-out row"))
+    return facts
+
+
+def _scores(scores: dict[str, Any]) -> str:
+    undefined = scores.get("undefined", {})
+    told = [
+        f"{name} undefined ({undefined[name]})" if value is None else f"{name} {value:.5g}"
+        for name, value in scores.items()
+        if name != "undefined"
+    ]
+    return ", ".join(told)
+
+
 _FACTS = {"vertical-linear": _linear_facts, "fedavg": _average_facts}
 
 
 def curve(losses: list[float], bars: str | None = None) -> str:
-    """The losses as a line of bars, on at most _CURVE_WIDTH columns.
+    """The losses as a line of bars, on at most _CURVE_WIDTH columns; empty for none.
 
     Args:
         bars: of rising height; those that standard output shows where absent.
     """
+    if not losses:
+        return ""
     bars = bars or terminal.bars()
     step = max(1, -(-len(losses) // _CURVE_WIDTH))
     shown = losses[::step]
     low, high = min(shown), max(shown)
     span = high - low or 1.0
     return "".join(bars[int((loss - low) / span * (len(bars) - 1))] for loss in shown)
+
+
+def write_report(report: dict[str, Any], path: Path) -> None:
+    """Write a report as JSON.
+
+    Raises:
+        OutputError: it cannot be written; a file that was there is as it was.
+    """
+    try:
+        write_whole(path, to_json(report) + "\n")
+    except OSError as error:
+        raise OutputError(f"{path} cannot be written: {error.strerror}") from error
+
+
+def to_json(value: Any) -> str:
+    """JSON as its standard has it: what is no finite number is null."""
+    return json.dumps(_finite(value), indent=2, allow_nan=False)
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _finite(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(inner) for inner in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -26,6 +26,7 @@ CANCEL = "cancel"
 
 DELIVERY_LIMIT = 20
 JOB_QUEUE_EXPIRES_MS = 7 * 24 * 3600 * 1000
+TRIAL_QUEUE_EXPIRES_MS = 60_000
 JOB_QUEUE_MAX_BYTES = 2 * 1024**3
 DEAD_MAX_LENGTH = 10_000
 WATCH_MAX_LENGTH = 10_000
@@ -45,6 +46,11 @@ class Queue:
     bindings: tuple[tuple[str, str], ...] = ()
     arguments: dict[str, Any] = field(default_factory=dict)
     exclusive: bool = False
+
+    @property
+    def is_quorum(self) -> bool:
+        """Whether it is replicated and survives a restart of the broker, as all but watchers' queues are."""
+        return self.arguments.get("x-queue-type") == "quorum"
 
 
 def _quorum(**arguments: Any) -> dict[str, Any]:
@@ -77,6 +83,12 @@ def job_queue(party: str, job: str) -> Queue:
     """All that a participant receives in one job."""
     arguments = _quorum(expires=JOB_QUEUE_EXPIRES_MS, max_length_bytes=JOB_QUEUE_MAX_BYTES, overflow="reject-publish")
     return Queue(f"fedbus.party.{party}.job.{job}", ((DATA, f"*.{party}.{job}"),), arguments)
+
+
+def trial_queue(user: str, token: str) -> Queue:
+    """Shows whether the broker takes messages for a new queue at all; nobody reads it."""
+    arguments = _quorum(expires=TRIAL_QUEUE_EXPIRES_MS)
+    return Queue(f"fedbus.party.{user}.trial.{token}", ((DATA, f"*.{user}.trial-{token}"),), arguments)
 
 
 def watch_queue(user: str, token: str, job: str = "*") -> Queue:

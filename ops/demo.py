@@ -76,7 +76,7 @@ as_is = ["CHAS"]
 [params]
 rounds = {rounds}
 batch_size = 8
-learning_rate = 0.001
+learning_rate = 0.03
 seed = {seed}
 """
 # OpenMined's notebook on the same data and network, with one batch a round and no average sent back.

@@ -3,9 +3,9 @@
 The coordinator gives orders, each in a session round of its own; a party answers the one it can, and one that was away
 goes on with the next. With w the global model and n_u the rows of party u of n in all:
 
-    1. party -> coordinator   rows, columns, and the exponent of each column
+    1. party -> coordinator   rows, columns, and exponents of columns and label
     2. (masked, paillier)     keys, see parties/channels.py
-    3. coordinator -> all     sum the columns' means, then their variances: each party's times n_u / n
+    3. coordinator -> all     sum the means of columns and label, then their variances: each party's times n_u / n
     4. coordinator -> one     make the first model; party -> coordinator: it, as safetensors
     5. coordinator -> all     w; party: trains it on its rows to w_u
        party -> coordinator   (w_u - w) n_u / n and the losses, behind masks or encrypted
@@ -20,6 +20,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -84,7 +85,8 @@ def take_part(session: Session, engine: Engine, tables: Tables, policy: Policy, 
         session.at(round_)
         result = member.follow(kind)
         if result is not None:
-            return result
+            recoding = [] if tables.recoding is None else tables.recoding.to_map()
+            return replace(result, model={**result.model, "recoding": recoding}, missing=tables.missing)
 
 
 class Member:
@@ -231,6 +233,8 @@ class Member:
             "columns": list(self.local.train.columns),
             "mean": order.mean,
             "scale": order.scale,
+            "label_mean": order.label_mean,
+            "label_scale": order.label_scale,
             "rounds": order.number,
             "last": bytes(self._model(order).blob),
         }

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from fractions import Fraction
 
 import numpy as np
 
+import fedbus.moments
 from fedbus import metric_limbs
-from fedbus.averaging import METRICS, Plan, Task, block_ranges, exponent_of, plan
+from fedbus.averaging import CLIPPED, METRICS, Plan, Task, block_ranges, exponent_of, plan, standardised
 from fedbus.budget import Budget
 from fedbus.errors import DataError, FixedPointOverflow, JobRefused, ProtocolError, TrainingDiverged
 from fedbus.jobs import AverageJob
 from fedbus.messages import Assignment, Described
 from fedbus.weights import Weights
-from parties import network, private_training, training
+from parties import moments, network, private_training, training
 from parties.data import Table
 from parties.tables import Tables
 
@@ -24,6 +28,17 @@ Pieces = Iterator[tuple[int, np.ndarray]]
 _LARGEST = 2.0**500
 # Parameters of a network whose layers one core computes as fast as several.
 _SMALL = 100_000
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Rows:
+    """Rows as the network is trained on them: columns, and the label, as the job standardises them."""
+
+    features: np.ndarray
+    label: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.label)
 
 
 class Local:
@@ -51,13 +66,15 @@ class Local:
         # Rows of all parties, as the first order said.
         self._totals: tuple[int, int] | None = None
         self.module = network.build(spec.model, len(self.train.columns), spec.params.seed)
-        outputs = network.check_outputs(self.module, len(self.train.columns), spec.params.loss)
+        self.outputs = network.check_outputs(self.module, len(self.train.columns), spec.params.loss)
         for table in (self.train, self.test):
             if table is not None:
-                training.check_label(table, spec.params.loss, outputs)
+                training.check_label(table, spec.params.loss, self.outputs)
         self.layout = network.layout(self.module)
         training.configure(threads_for(self.layout.parameters, processes))
-        self._scaled: tuple[bytes, np.ndarray, np.ndarray | None] | None = None
+        # What has a mean and a deviation in this job; the label comes last.
+        self._standardised = standardised(spec, self.train.columns)
+        self._scaled: tuple[bytes, Rows, Rows | None] | None = None
         self._budget = None
         if spec.privacy is not None:
             params = spec.params
@@ -69,12 +86,14 @@ class Local:
         if (largest > _LARGEST).any():
             column = self.train.columns[int(np.argmax(largest))]
             raise DataError(f"{self.train.name}: column '{column}' has values too large; change its unit")
+        largest = np.append(largest, np.abs(_label(self.train)).max())[self._standardised]
         exponents = tuple(exponent_of(float(value)) for value in largest)
-        return Described(len(self.train), len(self.test) if self.test else 0, self.train.columns, exponents)
+        test_rows = len(self.test) if self.test else 0
+        return Described(len(self.train), test_rows, self.train.columns, exponents, self.outputs)
 
     def plan(self, task: str) -> Plan:
         """The shape of a task's vector."""
-        return plan(self.spec, task, len(self.train.columns), self.layout.parameters)
+        return plan(self.spec, task, int(self._standardised.sum()), self.layout.parameters, self.outputs)
 
     def plan_of_length(self, numbers: int) -> Plan:
         """The shape of a vector that has so many entries; ProtocolError where no task has one."""
@@ -108,48 +127,69 @@ class Local:
         if model is None:
             return shape, self._statistics(order, shape)
         self.check(model, "the coordinator")
-        features, test_features = self._features(order)
+        try:
+            return shape, self._trained(order, model, shape, random)
+        except TrainingDiverged as error:
+            raise TrainingDiverged(f"{error}; {remedy(self.spec)}") from error
+
+    def _trained(self, order: Assignment, model: Weights, shape: Plan, random: Callable[[int], bytes]) -> Pieces:
+        """Measure a model, and train it where that is the task."""
+        train, test = self._rows(order)
         network.load(self.module, model, "the coordinator")
-        metrics = [0.0] * METRICS
-        if self.test is not None and test_features is not None and len(self.test):
-            found = training.evaluate(self.module, test_features, _label(self.test), self.spec.params.loss)
-            part = len(self.test) / order.test_rows
-            metrics[1:] = [found.loss * part, found.correct * part]
+        metrics = [0.0] * shape.metrics
+        if test is not None and len(test):
+            found = training.evaluate(self.module, test.features, test.label, self.spec.params.loss)
+            part = len(test) / order.test_rows
+            metrics[1:3] = [found.loss * part, found.correct * part]
+            if order.task == Task.EVALUATE:
+                metrics[METRICS:] = [each * part for each in self._baseline(test.label, shape.metrics - METRICS)]
         share = len(self.train) / order.rows
         new = None
         if order.task == Task.TRAIN:
-            metrics[0] = self._train(features, order, random) * share
+            metrics[0] = self._train(train, order, random) * share
             new = network.Flat(self.module)
         try:
             limbs = metric_limbs.encode(metrics)
         except FixedPointOverflow as error:
-            raise TrainingDiverged("the loss is too large to be told; lower params.learning_rate") from error
-        return shape, self._update(shape, model.flat, new, share, limbs)
+            raise TrainingDiverged("training diverged: the loss is too large to be told") from error
+        return self._update(shape, model.flat, new, share, limbs)
 
-    def _train(self, features: np.ndarray, order: Assignment, random: Callable[[int], bytes]) -> float:
+    def _train(self, rows: Rows, order: Assignment, random: Callable[[int], bytes]) -> float:
         """Train the network on this party's rows; the loss, 0 where privacy keeps it back."""
         spec = self.spec
         if spec.privacy is None:
             stream = training.stream_of(self.party, order.number)
-            return training.train(self.module, features, _label(self.train), spec.params, spec.strategy, stream).loss
+            return training.train(self.module, rows.features, rows.label, spec.params, spec.strategy, stream).loss
         assert self._budget is not None  # noqa: S101  # made with the privacy
         if not self._budget.allows(self.trained + 1):
             raise JobRefused("one more round would pass the privacy budget (privacy.epsilon)")
         self.trained += 1
         mu = spec.strategy.mu if spec.strategy.name == "fedprox" else 0.0
-        private_training.train_private(self.module, features, _label(self.train), spec.params, spec.privacy, random, mu)
+        private_training.train_private(self.module, rows.features, rows.label, spec.params, spec.privacy, random, mu)
         return 0.0
 
+    def _baseline(self, label: np.ndarray, count: int) -> list[float]:
+        """What a prediction that is always the same comes to is made of; see averaging.baseline_metrics."""
+        if self.spec.params.loss == "mse":
+            return [float(np.maximum(each, 0.0).mean()) for each in (label, -label, np.square(label))]
+        return [float(np.mean(label == number)) for number in range(count)]
+
     def _statistics(self, order: Assignment, shape: Plan) -> Pieces:
-        """Means or variances of columns, in units of each column's power of two."""
-        if len(order.exponents) != len(self.train.columns):
+        """Means or variances of columns and of the label, in units of each one's power of two."""
+        chosen, share = self._standardised, Fraction(len(self.train), order.rows)
+        exponents = np.array(order.exponents, dtype=np.int64)
+        mean = np.append(order.mean, order.label_mean)[chosen]
+        if len(exponents) != chosen.sum() or not (np.abs(mean) <= np.ldexp(1.0, exponents)).all():
             raise ProtocolError("the coordinator speaks of other columns than this party has")
-        units = np.ldexp(1.0, list(order.exponents))
-        scaled = self.train.features / units
-        values = scaled.mean(axis=0)
+        values = np.column_stack([self.train.features[:, chosen[:-1]], *([_label(self.train)] if chosen[-1] else [])])
+        if (np.abs(values).max(axis=0) > np.ldexp(1.0, exponents)).any():
+            raise ProtocolError("the coordinator speaks of smaller columns than this party has")
         if order.task == Task.VARIANCE:
-            values = np.square(scaled - order.mean / units).mean(axis=0)
-        residues = shape.ring.encode(values, len(self.train) / order.rows)
+            found = [Fraction(float(each)) for each in moments.squares(values, mean, exponents)]
+        else:
+            units = [Fraction(2) ** int(exponent) for exponent in exponents]
+            found = [each / unit for each, unit in zip(moments.means(values), units, strict=True)]
+        residues = fedbus.moments.encode([each * share for each in found])
         for start, stop in shape.spans:
             yield start, residues[start:stop]
 
@@ -157,27 +197,52 @@ class Local:
         self, shape: Plan, old: np.ndarray, new: network.Flat | None, share: float, limbs: np.ndarray
     ) -> Pieces:
         """The update in fixed point, then the metrics; piece by piece, so that no copy of the whole is made."""
-        numbers, ring = shape.numbers, shape.ring
+        numbers, ring, cut = shape.numbers, shape.ring, 0
         for start, stop in shape.spans:
             residues = np.zeros(stop - start, ring.dtype)
             if new is not None:
                 for first, last in block_ranges(start, min(stop, numbers)):
-                    delta, cut = ring.clip(new.read(first, last).astype(np.float64) - old[first:last])
-                    self.clipped += cut
+                    delta, outside = ring.clip(new.read(first, last).astype(np.float64) - old[first:last])
+                    cut += outside
                     residues[first - start : last - start] = ring.encode(delta, share)
             if stop > numbers:
+                if cut:
+                    # All entries come before the metrics.
+                    place = CLIPPED * metric_limbs.LIMBS
+                    limbs[place : place + metric_limbs.LIMBS] = metric_limbs.encode([cut / numbers * share])
+                    self.clipped += cut
+                    cut = 0
                 residues[max(0, numbers - start) :] = limbs[max(0, start - numbers) : stop - numbers]
             yield start, residues
 
-    def _features(self, order: Assignment) -> tuple[np.ndarray, np.ndarray | None]:
-        """Columns of both tables as the job standardises them."""
-        key = order.mean.tobytes() + order.scale.tobytes()
+    def _rows(self, order: Assignment) -> tuple[Rows, Rows | None]:
+        """Both tables as the job standardises them, in float64: what is left of large values is exact."""
+        place = np.array([order.label_mean, order.label_scale])
+        key = order.mean.tobytes() + order.scale.tobytes() + place.tobytes()
         if self._scaled is None or self._scaled[0] != key:
-            if not (np.isfinite(order.mean).all() and (order.scale > 0).all()):
-                raise ProtocolError("the coordinator sent columns' means or deviations that are none")
-            test = None if self.test is None else (self.test.features - order.mean) / order.scale
-            self._scaled = key, (self.train.features - order.mean) / order.scale, test
+            known = np.isfinite(order.mean).all() and (order.scale > 0).all()
+            if not known or not math.isfinite(order.label_mean) or not 0 < order.label_scale < math.inf:
+                raise ProtocolError("the coordinator sent means or deviations that are none")
+            train, test = (
+                None
+                if table is None
+                else Rows(
+                    (table.features - order.mean) / order.scale, (_label(table) - order.label_mean) / order.label_scale
+                )
+                for table in (self.train, self.test)
+            )
+            assert train is not None  # noqa: S101  # only held-out rows may be missing
+            self._scaled = key, train, test
         return self._scaled[1], self._scaled[2]
+
+
+def remedy(spec: AverageJob) -> str:
+    """What to do about training that diverges in this job."""
+    left = [] if spec.data.standardize else ["the columns (data.standardize)"]
+    if spec.data.as_is and not left:
+        left = ["the columns that data.as_is lists"]
+    left += ["the label (data.standardize_label)"] if spec.params.loss == "mse" and not spec.scales_label else []
+    return f"lower params.learning_rate{', or standardise ' + ' and '.join(left) if left else ''}"
 
 
 def threads_for(parameters: int, processes: int | None) -> int:

@@ -13,16 +13,18 @@ import msgspec
 import numpy as np
 import structlog
 
-from fedbus import codec, pooled
+from fedbus import averaging, codec
 from fedbus.errors import TrainingDiverged
 from fedbus.jobs import AverageJob
 from fedbus.jobs.average import Strategy
+from fedbus.moments import IMMENSE
 from fedbus.settings import PartySettings
 from fedbus.store import Store
 from fedbus.weights import Weights
-from parties import network, tables, training
+from parties import moments, network, tables, training
 from parties.data import Table
 from parties.local import threads_for
+from parties.scoring import Scale, label_of, measure
 
 log = structlog.get_logger()
 
@@ -31,40 +33,47 @@ _AVERAGING = ("fedavg", "fedprox")
 
 
 def compare(spec: AverageJob, job: str, parties: Sequence[PartySettings]) -> dict[str, Any]:
-    """Figures of the network trained on the pooled rows for as many epochs, and of plain federated averaging.
+    """Figures of the models that were kept, of the network trained on the pooled rows for as many epochs, and of plain
+    federated averaging.
+
+    The kept models are measured with the means and deviations that were kept with them; the network on the pooled rows
+    has those of the pooled rows.
 
     Returns:
         test, pooled_test (where there are held-out rows): mse and r2, or accuracy and of two classes auc; test_mse and
-        pooled_test_mse; max_weight_difference from plain federated averaging, where the strategy is that.
+        pooled_test_mse; best_test, where the best model is another than the last; max_weight_difference from plain
+        federated averaging, where the strategy is that; warnings.
     """
     by_name = {party.name: party for party in parties}
     ordered = [by_name[name] for name in spec.parties]
     loaded = [tables.load(party, spec) for party in ordered]
     model = _model(job, ordered)
-    mean, scale = standardisation([own.train for own in loaded], spec)
-    train = [((own.train.features - mean) / scale, _label(own.train)) for own in loaded]
+    kept = Scale(model["mean"], model["scale"], model["label_mean"], model["label_scale"])
+    train = [own.train for own in loaded]
     last = Weights.parse(bytearray(model["last"]))
     rounds = int(model["rounds"])
     training.configure(threads_for(len(last), ordered[0].processes))
     figures: dict[str, Any] = {}
     if spec.strategy.name in _AVERAGING and spec.privacy is None and spec.params.client_fraction == 1.0:
         with _unless_it_diverges("plain federated averaging"):
-            plain = federated_averaging(spec, train, rounds)
+            plain = federated_averaging(spec, [kept.rows(table) for table in train], rounds)
             figures["max_weight_difference"] = float(np.abs(plain.flat.astype(np.float64) - last.flat).max())
     tests = [own.test for own in loaded if own.test is not None]
     if not tests:
         return figures
-    features = np.concatenate([(table.features - mean) / scale for table in tests])
-    label = np.concatenate([_label(table) for table in tests])
-    models = {"test": last}
+    measured = {"test": measure(spec, last, kept, tests)}
+    if "best" in model:
+        measured["best_test"] = measure(spec, Weights.parse(bytearray(model["best"])), kept, tests)
     with _unless_it_diverges("the network on the pooled rows"):
-        models["pooled_test"] = _pooled(spec, train, rounds)
-    module = network.build(spec.model, features.shape[1], spec.params.seed)
-    for name, weights in models.items():
-        network.load(module, weights, name)
-        figures[name] = scores(training.predict(module, features), label, spec.params.loss)
-        if "mse" in figures[name]:
-            figures[f"{name}_mse"] = figures[name]["mse"]
+        own = standardisation(train, spec)
+        measured["pooled_test"] = measure(spec, _pooled(spec, [own.rows(table) for table in train], rounds), own, tests)
+    for name, found in measured.items():
+        figures[name] = found
+        if "mse" in found:
+            figures[f"{name}_mse"] = found["mse"]
+    auc = measured["test"].get("auc")
+    if auc is not None and auc < 0.5:  # of a coin
+        figures["warnings"] = [f"The last model orders the held-out rows worse than a coin: its AUC is {auc:.4g}."]
     return figures
 
 
@@ -77,12 +86,13 @@ def _unless_it_diverges(what: str) -> Iterator[None]:
         log.warning("no comparison", of=what, reason=str(error))
 
 
-def standardisation(train: Sequence[Table], spec: AverageJob) -> tuple[np.ndarray, np.ndarray]:
-    """Mean and deviation of the columns of all rows together, as the job has them."""
-    features = np.concatenate([table.features for table in train])
-    mean, scale = features.mean(axis=0), features.std(axis=0)
-    as_is = np.isin(train[0].columns, spec.data.as_is) | (not spec.data.standardize)
-    return np.where(as_is, 0.0, mean), np.where(as_is | (scale == 0.0), 1.0, scale)
+def standardisation(train: Sequence[Table], spec: AverageJob) -> Scale:
+    """Mean and deviation of columns and label of all rows together, as the job has them."""
+    chosen = averaging.standardised(spec, train[0].columns)
+    values = [np.column_stack([table.features, label_of(table)]) for table in train]
+    mean, scale = moments.fit(np.concatenate(values))
+    mean, scale = np.where(chosen, mean, 0.0), np.where(chosen, scale, 1.0)
+    return Scale(mean[:-1], scale[:-1], float(mean[-1]), float(scale[-1]) if scale[-1] < IMMENSE else 1.0)
 
 
 def federated_averaging(spec: AverageJob, train: Sequence[tuple[np.ndarray, np.ndarray]], rounds: int) -> Weights:
@@ -111,20 +121,6 @@ def _pooled(spec: AverageJob, train: Sequence[tuple[np.ndarray, np.ndarray]], ro
     return network.weights(module)
 
 
-def scores(outputs: np.ndarray, label: np.ndarray, loss: str) -> dict[str, float]:
-    """How good predictions are: outputs (rows, outputs) of a network against labels (rows,)."""
-    if loss == "mse":
-        found = pooled.regression_metrics(label, outputs[:, 0].astype(np.float64))
-        return {"mse": found["mse"], "rmse": found["rmse"], "r2": found["r2"]}
-    from sklearn.metrics import roc_auc_score
-
-    chosen = outputs[:, 0] > 0 if loss == "bce" else outputs.argmax(axis=1)
-    measured = {"accuracy": float(np.mean(chosen == label))}
-    if loss == "bce" or outputs.shape[1] == 2:
-        measured["auc"] = float(roc_auc_score(label, outputs[:, 0] if loss == "bce" else outputs[:, 1] - outputs[:, 0]))
-    return measured
-
-
 def _model(job: str, parties: Sequence[PartySettings]) -> dict[str, Any]:
     """What a party has kept of a job, the first that has."""
     for party in parties:
@@ -134,8 +130,3 @@ def _model(job: str, parties: Sequence[PartySettings]) -> dict[str, Any]:
             found: dict[str, Any] = codec.unpack(kept)
             return found
     raise LookupError(f"no party has kept a model of job {job}")
-
-
-def _label(table: Table) -> np.ndarray:
-    assert table.label is not None  # noqa: S101  # every party of such a job has it
-    return table.label

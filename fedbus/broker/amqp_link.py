@@ -18,6 +18,7 @@ from pika.exceptions import (  # type: ignore[import-untyped]
 )
 
 from fedbus import metrics
+from fedbus.broker.amqp_frames import FrameReader
 from fedbus.broker.amqp_loop import IoThread
 from fedbus.errors import AccessRefused, BrokerError, ConfigError, ConnectionLost
 from fedbus.retry import delay
@@ -69,9 +70,17 @@ def parameters(url: str, heartbeat: int, name: str) -> Any:
 
 
 class Connection(SelectConnection):  # type: ignore[misc]
-    """A connection that can send many frames with one system call; pika makes one for each, three for a message."""
+    """A connection that can send many frames with one system call; pika makes one for each, three for a message.
+
+    It reads what a publisher wrote into a message's header by itself: pika's way of reading it ends the connection over
+    a time that no calendar has or tables nested too deep, and the next connection meets the same message again.
+    """
 
     _gathered: list[bytes] | None = None
+
+    def __init__(self, *arguments: Any, **keywords: Any) -> None:
+        self._frames = FrameReader()
+        super().__init__(*arguments, **keywords)
 
     @contextmanager
     def gather(self) -> Iterator[None]:
@@ -84,6 +93,9 @@ class Connection(SelectConnection):  # type: ignore[misc]
             self._gathered = None
             if gathered and self._transport is not None:
                 super()._adapter_emit_data(b"".join(gathered))
+
+    def _read_frame(self) -> tuple[int, Any]:
+        return self._frames.read(self._frame_buffer)
 
     def _adapter_emit_data(self, data: bytes) -> None:
         if self._gathered is None:

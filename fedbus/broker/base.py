@@ -19,8 +19,12 @@ from fedbus.topology import Queue
 REASON_HEADER = "x-fedbus-reason"
 QUEUE_HEADER = "x-fedbus-queue"
 USER_HEADER = "x-fedbus-user"
+SIZE_HEADER = "x-fedbus-size"
 
-MAX_MESSAGE_BYTES = 16 * 1024**2
+# Above what the codec makes and reads, so that what is a little too long is refused there with a reason.
+MAX_MESSAGE_BYTES = 5 * 1024**2
+# What a dead letter keeps of a longer body: enough to see what it is, whoever published it.
+KEPT_BYTES = 64 * 1024
 # All headers together. They share one frame with the other properties, and a broker that gets a frame longer than
 # agreed ends the connection; it may ask for frames of 4,096 bytes.
 MAX_HEADERS_BYTES = 2048
@@ -59,6 +63,7 @@ class Delivery(Protocol):
     All three are safe after the connection was lost: the broker then delivers the message again anyway.
 
     Attributes:
+        size: of the body as it was published.
         user: the publisher as the broker authenticated it, None where the message says none.
     """
 
@@ -66,10 +71,14 @@ class Delivery(Protocol):
     exchange: str
     routing_key: str
     body: bytes
+    size: int
     message_id: str
     user: str | None
     redelivered: bool
-    headers: Mapping[str, str]
+
+    @property
+    def headers(self) -> Mapping[str, str]:
+        """Those that are text."""
 
     def ack(self) -> None:
         """The effect is durable, or the message not needed; the broker may forget it."""
@@ -78,7 +87,8 @@ class Delivery(Protocol):
         """Publish a copy to the dead-letter exchange with the reason in REASON_HEADER, then acknowledge.
 
         QUEUE_HEADER and USER_HEADER say where it was received and from whom; the sender's own headers are not copied,
-        and a long reason is cut. Where the copy cannot be published, the delivery is requeued. Does not wait.
+        and a long reason is cut. Of a body longer than KEPT_BYTES the copy has the beginning, and SIZE_HEADER says how
+        long it was. Where the copy cannot be published, the delivery is requeued. Does not wait.
         """
 
     def requeue(self) -> None:

@@ -9,7 +9,16 @@ from typing import Protocol
 import structlog
 
 from fedbus import metrics, topology
-from fedbus.broker.base import QUEUE_HEADER, REASON_HEADER, USER_HEADER, Delivery, Handler, Outgoing
+from fedbus.broker.base import (
+    KEPT_BYTES,
+    QUEUE_HEADER,
+    REASON_HEADER,
+    SIZE_HEADER,
+    USER_HEADER,
+    Delivery,
+    Handler,
+    Outgoing,
+)
 
 log = structlog.get_logger(__name__)
 
@@ -110,7 +119,10 @@ def dead_copy(delivery: Delivery, reason: str) -> Outgoing:
     headers = {REASON_HEADER: reason, QUEUE_HEADER: delivery.queue}
     if delivery.user is not None:
         headers[USER_HEADER] = delivery.user
-    return Outgoing(topology.DEAD, delivery.routing_key, delivery.body, delivery.message_id, headers=headers)
+    body = delivery.body[:KEPT_BYTES]
+    if len(body) < delivery.size:
+        headers[SIZE_HEADER] = str(delivery.size)
+    return Outgoing(topology.DEAD, delivery.routing_key, body, delivery.message_id, headers=headers)
 
 
 def _cut(reason: str) -> str:

@@ -88,6 +88,7 @@ class MemoryDelivery:
         self.exchange = stored.exchange
         self.routing_key = stored.routing_key
         self.body = stored.body
+        self.size = len(stored.body)
         self.message_id = stored.message_id
         self.user: str | None = stored.user
         self.redelivered = stored.returns > 0

@@ -54,9 +54,12 @@ class Data(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_default
         standardize: subtract the mean and divide by the standard deviation of all parties' training rows, which are
             aggregated as updates are.
         as_is: columns that are left as they are.
+        standardize_label: train with loss "mse" on the label less its mean over its deviation, of the same rows. Losses
+            and predictions are given in the label's own unit. Labels of other losses are classes.
     """
 
     standardize: bool = True
+    standardize_label: bool = True
     as_is: tuple[Text, ...] = ()
 
 
@@ -187,6 +190,11 @@ class AverageJob(JobSpec, frozen=True, kw_only=True, forbid_unknown_fields=True,
         return self.params.threshold or len(self.members) // 2 + 1
 
     @property
+    def scales_label(self) -> bool:
+        """Whether the label is standardised: where it is a number."""
+        return self.data.standardize_label and self.params.loss == "mse"
+
+    @property
     def min_clients(self) -> int:
         """Parties without whose update no round ends."""
         least = {"masked": self.threshold, "paillier": _LEAST_SUM, "plain": 1}[self.params.aggregation]
@@ -203,6 +211,11 @@ class AverageJob(JobSpec, frozen=True, kw_only=True, forbid_unknown_fields=True,
         check_known("params.loss", params.loss, LOSSES, where)
         check_known("strategy.name", strategy.name, STRATEGIES, where)
         check_model(self.model, params.loss, where)
+        if params.loss != "mse" and fields.get("data", {}).get("standardize_label"):
+            raise ConfigError(
+                f"{where}: data.standardize_label: belongs to loss 'mse', with {params.loss!r} labels are classes; "
+                "leave it out"
+            )
         foreign = [key for key in fields.get("params", {}) if key in _OF_PAILLIER]
         if params.aggregation != "paillier" and foreign:
             raise ConfigError(

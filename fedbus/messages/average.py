@@ -15,6 +15,7 @@ from fedbus.messages.fields import (
     ColumnNames,
     Count,
     Exponents,
+    Finite,
     Names,
     Parts,
     Round,
@@ -30,7 +31,9 @@ class Described(Message):
     """Party to coordinator: its rows and columns.
 
     Attributes:
-        exponents: of each column, of a power of two that no value exceeds.
+        exponents: of each column that the job standardises, and last of all of the label where it does that, of a
+            power of two that no value exceeds.
+        outputs: of the network.
     """
 
     kind: ClassVar[str] = "described"
@@ -38,6 +41,7 @@ class Described(Message):
     test_rows: Count
     columns: ColumnNames
     exponents: Exponents
+    outputs: Count
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,8 +107,10 @@ class Assignment(Message):
         window, slot: which of the keys mask it; -1 and 0 where nothing is masked.
         members: who were asked.
         rows, test_rows: of all parties together.
-        exponents: of each column, for MEAN and VARIANCE.
-        mean, scale: (columns,) float64, of all parties' rows, as far as they are known already.
+        exponents: as in Described, the largest of all parties, for MEAN and VARIANCE.
+        mean, scale: (columns,) float64, of all parties' rows, as far as they are known already; a column of one value
+            has the scale moments.IMMENSE.
+        label_mean, label_scale: the same of the label; 0 and 1 where it is left as it is.
         model: that the task is on, as safetensors, where it is short; otherwise it follows as GlobalWeights.
         best: with CONCLUDE, the number of the model that follows as BestWeights; -1 where none does.
     """
@@ -120,6 +126,8 @@ class Assignment(Message):
     exponents: Exponents
     mean: np.ndarray
     scale: np.ndarray
+    label_mean: Finite = 0.0
+    label_scale: Finite = 1.0
     model: bytes = b""
     best: Round = -1
 

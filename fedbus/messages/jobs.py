@@ -22,7 +22,7 @@ from fedbus.messages.fields import (
 )
 
 # Of a party's figures: what the report adds up, and how good its predictions are.
-_COUNTS = ("bytes_sent", "peak_memory_bytes", "clipped", "columns")
+_COUNTS = ("bytes_sent", "peak_memory_bytes", "clipped", "columns", "missing_cells", "left_out_rows")
 _SCORES = ("train", "test")
 
 

@@ -112,7 +112,7 @@ def test_a_network_that_diverges_at_one_party_leaves_that_party_out(
     report = rows.run()
     assert report["state"] == "succeeded", report
     assert report["missing"] == [0, 0, 1, 0]
-    assert report["left_out"] == {"carol": "training diverged: loss is not finite"}
+    assert report["left_out"] == {"carol": "training diverged: loss is not finite; lower params.learning_rate"}
     assert report["took_part"] == {"bob": 4, "alice": 4, "carol": 3}
     diverged = "round 3 and later ones are without carol: training diverged: loss is not finite"
     assert rows.notices == [diverged, "carol takes part again"]

@@ -127,7 +127,7 @@ def boston(folder: Path, **params: Any) -> Rows:
         tables = {"rows": DATA / "sample_rows" / f"{name}.csv", "held": DATA / "sample_rows" / f"{name}_test.csv"}
         write_party(folder, name, tables, "tract")
     layers = ", ".join(f'{{ linear = {width} }}, {{ activation = "relu" }}' for width in (32, 24, 16))
-    course = {"batch_size": 8, "learning_rate": 0.001}
+    course = {"batch_size": 8, "learning_rate": 0.03}
     rows = Rows(folder, "MEDV", ["bob", "alice"], tested=True, layers=f"[{layers}, {{ linear = 1 }}]")
     rows.data, rows.params = {"as_is": ["CHAS"]}, {**course, **params}
     return rows

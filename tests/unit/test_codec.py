@@ -57,10 +57,11 @@ def test_a_tensor_is_one_blob_with_one_scale() -> None:
 @pytest.mark.parametrize(
     ("changes", "reason"),
     [
-        ({"version": 2}, "unknown version '2'"),
+        ({"version": 99}, "unknown version '99'"),
         ({"version": None}, "no map with a version"),
         ({"kind": "gossip"}, "unknown kind 'gossip'"),
-        ({"kind": "verdict"}, "payload has fields that verdict does not have"),
+        ({"payload": {"scores": 5}}, "payload has fields that forward does not have"),
+        ({"kind": "verdict"}, "id does not fit"),
         ({"payload": {}}, "malformed forward message of bank: .*missing required field `tensor`"),
         ({"payload": {"tensor": 5}}, "malformed forward message of bank: tensor: Expected `object`, got `int`"),
         ({"chunk": 1}, "chunk is not within chunks"),

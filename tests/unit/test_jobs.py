@@ -65,7 +65,7 @@ def test_a_specification_survives_sending() -> None:
         ("params.learning_rate", "fast", "params.learning_rate"),
         ("params.max_epochs", 0, "params.max_epochs"),
         ("params.batch_size", 0, "params.batch_size"),
-        ("params.max_epochs", 100_001, "params.max_epochs: Expected `int` <= 100000"),
+        ("params.max_epochs", 100_001, "params.max_epochs: Expected a whole number <= 100000"),
         ("params.momentum", 1.0, "params.momentum"),
         ("params.l2", -0.1, "params.l2"),
         ("params.key_bits", 1024, "params.key_bits: 1024 is below 2048.*insecure_for_tests"),

@@ -241,7 +241,7 @@ def test_frozen_parameters_and_fedprox() -> None:
 
 def test_divergence() -> None:
     params = AverageParams(batch_size=30, learning_rate=3e38)
-    with pytest.raises(TrainingDiverged, match=r"lower params\.learning_rate"):
+    with pytest.raises(TrainingDiverged, match=r"training diverged: .* is not finite$"):
         train_private(nn.Linear(4, 1), FEATURES, NUMBERS, params, privacy(noise=1e4), stream())
 
 

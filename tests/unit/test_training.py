@@ -173,7 +173,7 @@ def test_parameters_that_the_loss_does_not_reach() -> None:
 
 def test_divergence() -> None:
     params = AverageParams(learning_rate=1e6, batch_size=8, local_epochs=40)
-    with pytest.raises(TrainingDiverged, match=r"loss is not finite; lower params\.learning_rate, or standardise"):
+    with pytest.raises(TrainingDiverged, match=r"training diverged: loss is not finite$"):
         train(build(Model(layers=(Layer(linear=1),)), 4, 1), FEATURES, NUMBERS, params, Strategy(), 1)
     # The loss before the only step is finite, the weights after it are not.
     params = AverageParams(learning_rate=1e38, batch_size=64)

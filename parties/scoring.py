@@ -1,0 +1,71 @@
+"""Scores of a network that was kept, on rows as their files have them: what every report has is measured here."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from fedbus import pooled
+from fedbus.jobs import AverageJob
+from fedbus.weights import Weights
+from parties import network, training
+from parties.data import Table
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Scale:
+    """How rows are standardised, as a model is kept with it: (x - mean) / scale of columns and label."""
+
+    mean: np.ndarray
+    scale: np.ndarray
+    label_mean: float
+    label_scale: float
+
+    def rows(self, table: Table) -> tuple[np.ndarray, np.ndarray]:
+        """Columns and label as the network is trained on them."""
+        return (table.features - self.mean) / self.scale, (label_of(table) - self.label_mean) / self.label_scale
+
+
+def measure(spec: AverageJob, weights: Weights, scale: Scale, tables: Sequence[Table]) -> dict[str, Any]:
+    """How good a network is on the rows of these tables together, in the label's unit; see `scores`."""
+    module = network.build(spec.model, len(tables[0].columns), spec.params.seed)
+    network.load(module, weights, "the model that was kept")
+    features = np.concatenate([scale.rows(table)[0] for table in tables])
+    outputs = training.predict(module, features).astype(np.float64) * scale.label_scale + scale.label_mean
+    return scores(outputs, np.concatenate([label_of(table) for table in tables]), spec.params.loss)
+
+
+def scores(outputs: np.ndarray, label: np.ndarray, loss: str) -> dict[str, Any]:
+    """How good predictions are: outputs (rows, outputs) of a network against labels (rows,).
+
+    Returns:
+        With "mse" mse, rmse, r2; otherwise accuracy, and of two classes auc. What is not defined is None, and
+        `undefined` says why, by its name.
+    """
+    alike = bool((label == label[0]).all())
+    if loss == "mse":
+        found: dict[str, Any] = dict(pooled.regression_metrics(label, outputs[:, 0]))
+        undefined = {"r2": "the label is the same in all these rows"}
+    else:
+        chosen = outputs[:, 0] > 0 if loss == "bce" else outputs.argmax(axis=1)
+        found = {"accuracy": float(np.mean(chosen == label))}
+        undefined = {"auc": f"all these rows are of class {label[0]:g}"}
+        if loss == "bce" or outputs.shape[1] == 2:  # classes
+            found["auc"] = None if alike else _auc(label, outputs)
+    undefined = {name: why for name, why in undefined.items() if alike and name in found}
+    return {**found, **dict.fromkeys(undefined), **({"undefined": undefined} if undefined else {})}
+
+
+def _auc(label: np.ndarray, outputs: np.ndarray) -> float:
+    from sklearn.metrics import roc_auc_score
+
+    return float(roc_auc_score(label, outputs[:, 0] if outputs.shape[1] == 1 else outputs[:, 1] - outputs[:, 0]))
+
+
+def label_of(table: Table) -> np.ndarray:
+    """The label, which every party of such a job has."""
+    assert table.label is not None  # noqa: S101  # every party of such a job has it
+    return table.label
