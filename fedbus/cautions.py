@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from typing import Any
 
+from fedbus.jobs import AverageJob
+
 # Of R2: below the mean's own by no more than this is rounding.
 _ROUNDING = 1e-9
 
@@ -14,19 +16,37 @@ _ROWS = {"train": "training", "test": "held-out"}
 def caution(report: dict[str, Any]) -> None:
     """Add to a report's `warnings` what its figures warn of; those that are there already stay, each once.
 
-    Whoever has more to say of a job enters its own sentences in `warnings` before.
+    Whoever has more to say of a job enters its own sentences in `warnings` before. Of federated averaging, all is said
+    there: its coordinator knows what a constant prediction would have reached.
     """
-    found = [*report.get("warnings", ()), *_worse_than_the_mean(report), *_grown(report)]
+    found = [*report.get("warnings", ()), *_written_differently(report)]
+    if report.get("algorithm") != AverageJob.ALGORITHM:
+        found += [*_worse_than_the_mean(report), *_grown(report)]
     report["warnings"] = list(dict.fromkeys(found))
+
+
+def alike(rows: int, folded: int, kind: str = "rows") -> str:
+    """That more rows would be in common if ids were written alike.
+
+    Args:
+        rows: in common.
+        folded: in common if case, blanks, leading zeros and `.0` did not count.
+    """
+    return (
+        f"{folded - rows:,} more {kind} would be in common, {folded:,} in place of {rows:,}, if case, blanks, leading "
+        "zeros and a `.0` at the end of ids did not count: write the ids alike in all tables"
+    )
+
+
+def _written_differently(report: dict[str, Any]) -> list[str]:
+    found = report.get("ids")
+    return [f"{alike(found['common'], found['folded'])}."] if found else []
 
 
 def _worse_than_the_mean(report: dict[str, Any]) -> list[str]:
     found = []
     for key, rows in _ROWS.items():
         score = report.get(key, {}).get("r2")
-        # Where the parties measured what the mean comes to, the coordinator has said so already.
-        if key == "test" and "test_baseline" in report:
-            continue
         if score is not None and score < -_ROUNDING:
             found.append(
                 f"The model predicts the {rows} rows worse than the mean of their label does (R2 {score:.4g}): "

@@ -14,6 +14,7 @@ import msgpack
 import msgspec
 import numpy as np
 
+from fedbus import msgpack_bounds
 from fedbus.crypto.tensor import CipherTensor
 from fedbus.errors import DecodeError
 from fedbus.messages import KINDS, VERSION, Envelope, Message
@@ -30,6 +31,8 @@ JOB_ID = re.compile(r"[a-z0-9][a-z0-9_-]{0,95}")
 _DTYPES = {"<f8", "<f4", "<i8", "<i4", "|u1", "|b1"}
 _ARRAY, _TENSOR = 1, 2
 _MAX_DIMENSIONS = 4
+# Of an array or cipher tensor: a list of scalars, and a list of dimensions in it.
+_FLAT = {"values": 64, "containers": 2, "depth": 2}
 _HEADER = ("version", "id", "job", "sender", "recipient", "kind", "round", "batch", "chunk", "chunks", "checkpoint",
            "sent_at", "payload")  # fmt: skip
 
@@ -57,8 +60,8 @@ def decode(body: bytes) -> Envelope:
     if len(body) > MAX_BODY_BYTES:
         raise DecodeError(f"message of {len(body)} bytes is over the limit of {MAX_BODY_BYTES}", body[:1024])
     try:
-        return _envelope(unpack(body), len(body))
-    except (ValueError, TypeError, msgpack.UnpackException, msgspec.ValidationError) as error:
+        return _envelope(unpack_received(body), len(body))
+    except (ValueError, TypeError, OverflowError, msgpack.UnpackException) as error:
         raise DecodeError(f"malformed message: {error}", body) from error
     except DecodeError as error:
         error.raw = body
@@ -69,23 +72,35 @@ def _envelope(fields: Any, size: int) -> Envelope:
     if not isinstance(fields, dict) or "version" not in fields:
         raise DecodeError("malformed message: no map with a version")
     # The version comes first: another version may have other fields.
-    if fields["version"] != VERSION:
-        raise DecodeError(f"message of unknown version {str(fields['version'])[:20]!r}; this process reads {VERSION}")
+    version = fields["version"]
+    if type(version) is not int or version != VERSION:
+        found = repr(str(version)[:20]) if isinstance(version, int | str) else "that is no number"
+        raise DecodeError(f"message of unknown version {found}; this process reads {VERSION}")
     if set(fields) != set(_HEADER):
         raise DecodeError(f"malformed message: its fields differ from version {VERSION}'s")
-    kind = KINDS.get(fields["kind"]) if isinstance(fields["kind"], str) else None
+    name = fields["kind"]
+    kind = KINDS.get(name) if isinstance(name, str) else None
     if kind is None:
-        raise DecodeError(f"message of unknown kind {str(fields['kind'])[:40]!r}")
-    limit = _SMALL.get(kind.kind, MAX_BODY_BYTES)
-    if size > limit:
-        raise DecodeError(f"{kind.kind} message of {size} bytes is over the limit of {limit}")
+        raise DecodeError(f"message of unknown kind {name[:40]!r}" if isinstance(name, str) else "message of no kind")
     header = msgspec.convert({k: v for k, v in fields.items() if k not in ("kind", "payload", "id")}, _Header)
     _check_places(header)
-    payload = _payload(fields["payload"], kind, header.sender)
-    envelope = Envelope(payload=payload, **{f: getattr(header, f) for f in header.__struct_fields__})
-    if envelope.id != fields["id"]:
+    place = {f: getattr(header, f) for f in header.__struct_fields__}
+    # A kind is named as its messages are: this is the envelope before its payload is read.
+    unread = Envelope(payload=kind, **place)  # type: ignore[arg-type]
+    if unread.id != fields["id"]:
         raise DecodeError("malformed message: its id does not fit its fields")
-    return envelope
+    try:
+        if size > most_bytes(name):
+            raise DecodeError(f"{name} message of {size} bytes is over the limit of {most_bytes(name)}")  # noqa: TRY301
+        return Envelope(payload=_payload(fields["payload"], kind, header.sender), **place)
+    except DecodeError as error:
+        error.about = unread
+        raise
+
+
+def most_bytes(kind: str) -> int:
+    """How long a message of a kind may be."""
+    return _SMALL.get(kind, MAX_BODY_BYTES)
 
 
 class _Header(msgspec.Struct, frozen=True):
@@ -113,7 +128,7 @@ def _payload(fields: Any, kind: type[Message], sender: str) -> Message:
         # Bytes are bytes: text would be taken for base64 otherwise.
         payload = msgspec.convert(fields, kind, dec_hook=_hook, builtin_types=(bytes,))
         payload.check()
-    except (ValueError, TypeError) as error:
+    except (ValueError, TypeError, OverflowError) as error:
         reason, _, place = str(error).partition(" - at ")
         field = place.strip("`").removeprefix("$.").replace("key` in `$.", "a key of ")
         what = f"{field}: {reason}" if field else reason
@@ -153,7 +168,7 @@ def pack(value: Any) -> bytes:
 
 
 def unpack(body: bytes) -> Any:
-    """The value of a msgpack body; no element may be longer than the body itself.
+    """The value of a msgpack body of one's own making; no element may be longer than the body itself.
 
     Raises:
         ValueError, msgpack.UnpackException: not msgpack, or an extension that is not ours.
@@ -170,6 +185,12 @@ def unpack(body: bytes) -> Any:
         max_map_len=size,
         max_ext_len=size,
     )
+
+
+def unpack_received(body: bytes) -> Any:
+    """As `unpack`, of a body that somebody else made: how many values it holds is checked before they are made."""
+    msgpack_bounds.check(body)
+    return unpack(body)
 
 
 def _pack_extension(value: Any) -> msgpack.ExtType:
@@ -192,17 +213,21 @@ def _unpack_extension(code: int, data: bytes) -> Any:
     if code not in (_ARRAY, _TENSOR):
         raise ValueError(f"unknown extension {code}")
     size = len(data)
+    msgpack_bounds.check(data, **_FLAT)
     fields = msgpack.unpackb(data, max_bin_len=size, max_str_len=size, max_array_len=8, max_map_len=0, max_ext_len=0)
     if code == _TENSOR and isinstance(fields, list) and len(fields) == 4:
         fingerprint, scale, width, blob = fields
-        if not (isinstance(scale, int) and isinstance(width, int) and 0 <= scale <= 4096):
+        blobs = isinstance(fingerprint, bytes) and isinstance(blob, bytes)
+        if not (blobs and type(scale) is int and type(width) is int and 0 <= scale <= 4096):
             raise ValueError("malformed cipher tensor")
         return CipherTensor(fingerprint, scale, width, blob)
     if code == _ARRAY and isinstance(fields, list) and len(fields) == 3:
         dtype, shape, data = fields
-        sized = len(shape) <= _MAX_DIMENSIONS and all(isinstance(side, int) and side >= 0 for side in shape)
-        if dtype not in _DTYPES or not sized:
-            raise ValueError("array of a type or shape that is not sent")
+        sized = isinstance(shape, list) and len(shape) <= _MAX_DIMENSIONS
+        if not sized or not all(type(side) is int and 0 <= side < 2**31 for side in shape):
+            raise ValueError("array of a shape that is not sent")
+        if not isinstance(dtype, str) or dtype not in _DTYPES or not isinstance(data, bytes):
+            raise ValueError("array of a type that is not sent")
         if math.prod(shape) * np.dtype(dtype).itemsize != len(data):
             raise ValueError("array whose shape does not fit its bytes")
         return np.frombuffer(data, dtype=dtype).reshape(shape)

@@ -23,6 +23,11 @@
     │   ├── Congested          too many messages wait for the broker already; may pass
     │   ├── Unroutable         no queue takes the message
     │   └── AccessRefused      the broker does not allow it
+    └── StoreError
+        ├── StoreInUse         another process works on the same store
+        ├── StoreFull          its disk is full; may pass
+        └── StoreLost          it was deleted, moved or replaced
+
     ├── StoreError
     │   └── StoreInUse         another process works on the same store
     └── OutputError            what was done cannot be shown, or not written to the file that was named for it
@@ -34,6 +39,8 @@ text may name files and hold what follows from cells, and a job's submitter coul
 """
 
 from __future__ import annotations
+
+from typing import Any
 
 
 class FedbusError(Exception):
@@ -105,11 +112,13 @@ class DecodeError(ProtocolError):
 
     Attributes:
         raw: the bytes, for the dead-letter queue.
+        about: the message's envelope without its payload, where so much could be read; None elsewhere.
     """
 
     def __init__(self, reason: str, raw: bytes = b"") -> None:
         super().__init__(reason)
         self.raw = raw
+        self.about: Any = None
 
 
 class WrongKey(ProtocolError):
@@ -181,6 +190,18 @@ class StoreError(FedbusError):
 
 class StoreInUse(StoreError):
     """Another process works on the same store."""
+
+
+class StoreFull(StoreError):
+    """The disk of the store is full; this may pass."""
+
+    kind = "its disk is full"
+
+
+class StoreLost(StoreError):
+    """The store was deleted, moved or replaced while the process works on it."""
+
+    kind = "its store was lost or replaced"
 
 
 class OutputError(FedbusError):

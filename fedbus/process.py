@@ -10,7 +10,7 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from pathlib import Path
 from typing import Protocol, TextIO, TypeVar, cast
@@ -73,6 +73,41 @@ def configure_logging(default: str = "info") -> None:
     logging.getLogger("pika").setLevel(logging.CRITICAL)
 
 
+@contextlib.contextmanager
+def kept_log(path: Path) -> Iterator[None]:
+    """Write log lines to a file too, from "info" on; standard error has those that it has anyway."""
+    before = structlog.get_config()
+    level = getattr(logging, settings.log_format(default="warning")[0].upper())
+    with path.open("a", encoding="utf-8", errors="backslashreplace") as file:
+        structlog.configure(
+            wrapper_class=structlog.make_filtering_bound_logger(min(level, logging.INFO)),
+            logger_factory=lambda *_: _TwoLogs(file, level),
+        )
+        try:
+            yield
+        finally:
+            structlog.configure(**before)
+
+
+class _TwoLogs:
+    """A logger of structlog that writes all lines to a file, and those of a level to standard error."""
+
+    def __init__(self, file: TextIO, level: int) -> None:
+        self._file, self._shown, self._level = file, terminal.LogStream(), level
+
+    def __getattr__(self, name: str) -> Callable[[str], None]:
+        shown = logging.getLevelNamesMapping().get(name.upper(), logging.CRITICAL) >= self._level
+
+        def write(line: str) -> None:
+            with contextlib.suppress(OSError):
+                self._file.write(line + "\n")
+                self._file.flush()
+            if shown:
+                self._shown.write(line + "\n")
+
+        return write
+
+
 def run(config: S, factory: Factory[S], *, until_end_of_input: bool = False) -> None:
     """Run a service until SIGTERM, SIGINT or SIGHUP; prints one line when it is ready.
 
@@ -116,9 +151,11 @@ def _start(config: S, factory: Factory[S], stack: contextlib.ExitStack, on_end: 
     """Open all parts and start the service; returns the address of its /metrics."""
     store = stack.enter_context(Store(config.path(config.state)))
     try:
-        page = metrics.Server(config.metrics.address)
-    except (OSError, ValueError, OverflowError) as error:
-        raise ConfigError(f"metrics.address: {config.metrics.address!r} cannot be served: {error}") from error
+        page = metrics.Server(str(config.metrics.address))
+    except (OSError, ValueError) as error:
+        # The text of an OSError without its number.
+        reason = getattr(error, "strerror", None) or str(error)
+        raise ConfigError(f"metrics.address: {config.metrics.address!r} cannot be served: {reason}") from error
     stack.callback(page.close)
     engine = Engine(config.processes)
     broker = AmqpBroker(config.broker.url, heartbeat=config.broker.heartbeat, on_end=on_end)

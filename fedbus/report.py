@@ -1,10 +1,15 @@
-"""How a job's report looks on a terminal."""
+"""How a job's report looks on a terminal, and as JSON."""
 
 from __future__ import annotations
 
+import json
+import math
+from pathlib import Path
 from typing import Any
 
 from fedbus import terminal
+from fedbus.errors import OutputError
+from fedbus.files import write_whole
 
 _CURVE_WIDTH = 60
 
@@ -17,7 +22,7 @@ def print_report(report: dict[str, Any]) -> None:
     """
     for sentence in report.get("warnings", []):
         terminal.say(f"warning: {sentence}")
-    print_facts(_FACTS[report["algorithm"]](report))
+    print_facts([*_FACTS[report["algorithm"]](report), *_missing(report)])
     if "coefficients" in report:
         terminal.say("coefficients of standardised columns")
         for line in _coefficients(report):
@@ -49,16 +54,25 @@ def _linear_facts(report: dict[str, Any]) -> list[tuple[str, str]]:
     facts += [
         ("round latency", f"p50 {latency['p50']:.3f} s, p99 {latency['p99']:.3f} s"),
         ("bytes sent", ", ".join(f"{party} {count:,}" for party, count in report["bytes_sent"].items())),
-        ("metrics", _pages(report["metrics"])),
     ]
-    return facts
+    return facts + _pages(report)
 
 
-def _pages(urls: dict[str, str]) -> str:
-    """The addresses of /metrics; in one process all roles share one."""
-    if len(set(urls.values())) == 1:
-        return f"{next(iter(urls.values()))} (all in one process)"
-    return ", ".join(f"{party} {url}" for party, url in urls.items())
+def _missing(report: dict[str, Any]) -> list[tuple[str, str]]:
+    """What parties did about missing cells, where there were any."""
+    filled = [f"{party} {count:,} cells filled" for party, count in report.get("missing_cells", {}).items()]
+    left_out = [f"{party} {count:,} rows left out" for party, count in report.get("left_out_rows", {}).items()]
+    facts = [("missing cells", ", ".join(filled + left_out))] if filled or left_out else []
+    by_column = report.get("missing_by_column", {})
+    named = [f"{party} {name} {count:,}" for party, counts in by_column.items() for name, count in counts.items()]
+    return facts + ([("by column", ", ".join(named))] if named else [])
+
+
+def _pages(report: dict[str, Any]) -> list[tuple[str, str]]:
+    """The addresses of /metrics; a simulation has none any more when it has ended."""
+    if "metrics" not in report:
+        return []
+    return [("metrics", ", ".join(f"{name} {url}" for name, url in report["metrics"].items()))]
 
 
 def _ending(report: dict[str, Any]) -> str:
@@ -123,9 +137,8 @@ def _average_facts(report: dict[str, Any]) -> list[tuple[str, str]]:
         ("round", f"p50 {latency['p50'] * 1e3:.1f} ms, p99 {latency['p99'] * 1e3:.1f} ms"),
         ("overhead", f"p50 {overhead['p50'] * 1e3:.1f} ms of it, p99 {overhead['p99'] * 1e3:.1f} ms"),
         ("bytes sent", ", ".join(f"{party} {count:,}" for party, count in report["bytes_sent"].items())),
-        ("metrics", _pages(report["metrics"])),
     ]
-    return facts
+    return facts + _pages(report)
 
 
 def _average_scores(report: dict[str, Any]) -> list[tuple[str, str]]:
@@ -177,3 +190,28 @@ def curve(losses: list[float], bars: str | None = None) -> str:
     low, high = min(shown), max(shown)
     span = high - low or 1.0
     return "".join(bars[int((loss - low) / span * (len(bars) - 1))] for loss in shown)
+
+
+def write_report(report: dict[str, Any], path: Path) -> None:
+    """Write a report as JSON.
+
+    Raises:
+        OutputError: it cannot be written; a file that was there is as it was.
+    """
+    try:
+        write_whole(path, to_json(report) + "\n")
+    except OSError as error:
+        raise OutputError(f"{path} cannot be written: {error.strerror}") from error
+
+
+def to_json(value: Any) -> str:
+    """JSON as its standard has it: what is no finite number is null."""
+    return json.dumps(_finite(value), indent=2, allow_nan=False)
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _finite(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(inner) for inner in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

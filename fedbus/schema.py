@@ -8,7 +8,7 @@ import re
 import tomllib
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar, get_origin
 
 import msgspec
 
@@ -19,6 +19,23 @@ S = TypeVar("S", bound=msgspec.Struct)
 # A file of settings that is larger is something else.
 _MAX_BYTES = 16 * 1024**2
 _UTF_16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
+
+# What a file of settings calls the types.
+_WORDS = {
+    "int": "a whole number",
+    "float": "a number",
+    "str": "a string",
+    "bool": "true or false",
+    "object": "a table",
+    "array": "an array",
+    "datetime": "a date",
+    "date": "a date",
+    "time": "a time",
+}
+
+
+class _Nothing(msgspec.Struct):
+    """A table of which nothing is asked."""
 
 
 def read_toml(path: Path) -> dict[str, Any]:
@@ -79,7 +96,25 @@ def convert(fields: Any, struct: type[S], where: str, prefix: str = "") -> S:
         key = prefix + path.rstrip("`").removeprefix("." if not prefix else "")
         if missing := re.fullmatch("Object missing required field `(.*)`", reason):
             reason = f"missing key {missing[1]!r}"
+        elif reason.startswith("Expected `object`") and key:
+            reason += f"; [{key}] begins it"
+        reason = re.sub("`(int|float|str|bool|object|array|datetime|date|time)( \\| null)?`", _in_words, reason)
         raise ConfigError(f"{where}: {key + ': ' if key else ''}{reason}") from error
+
+
+def check_table(value: Any, where: str, key: str) -> dict[str, Any]:
+    """A value if it is a table.
+
+    Raises:
+        ConfigError: names the file, the key and what it is.
+    """
+    if isinstance(value, dict):
+        return value
+    return convert(value, _Nothing, where, key)  # type: ignore[return-value]  # it raises
+
+
+def _in_words(found: re.Match[str]) -> str:
+    return _WORDS[found[1]]
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
@@ -111,15 +146,23 @@ def _check_inner(fields: Any, struct: type[msgspec.Struct], where: str, prefix: 
         inner, values = _inner_struct(field.type), fields.get(field.encode_name)
         if inner is None or values is None:
             continue
-        place = lead + field.encode_name
-        if isinstance(values, dict) and getattr(field.type, "__origin__", None) is dict:
-            parts = {f"{place}.{key}": value for key, value in values.items()}
-        elif isinstance(values, list | tuple):
-            parts = {f"{place}[{number}]": value for number, value in enumerate(values)}
+        place, holds = lead + field.encode_name, _origin(field.type)
+        if holds is dict:
+            within = values.items() if isinstance(values, dict) else ()
+            parts = {f"{place}.{key}": value for key, value in within}
+        elif holds in (tuple, list):
+            listed_values = values if isinstance(values, list | tuple) else ()
+            parts = {f"{place}[{number}]": value for number, value in enumerate(listed_values)}
         else:
             parts = {place: values}
         for part, value in parts.items():
             convert(value, inner, where, part)
+
+
+def _origin(annotation: Any) -> Any:
+    """What holds the structures of an annotation: dict, tuple, list or something else."""
+    origin = get_origin(annotation)
+    return _origin(annotation.__origin__) if origin is Annotated else origin
 
 
 def _inner_struct(annotation: Any) -> type[msgspec.Struct] | None:

@@ -1,7 +1,8 @@
 """A whole federation on one machine: any job with any party files, on either broker.
 
 In memory all roles run as threads of this process on the in-process broker; on RabbitMQ each is a process of its own,
-started as an operator would start it, and the job goes through the queue.
+started as an operator would start it, and the job goes through the queue. Stores are the simulation's own; models of a
+job that succeeded are copied into those that the party files name.
 """
 
 from __future__ import annotations
@@ -9,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import os
 import subprocess
-import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -26,13 +26,15 @@ from fedbus.broker.node import Node
 from fedbus.cautions import caution
 from fedbus.client import Client
 from fedbus.crypto.engine import Engine
-from fedbus.errors import ConfigError, FedbusError, JobFailed, StoreError
+from fedbus.errors import ConfigError, FedbusError, JobFailed
 from fedbus.identity import Identity
-from fedbus.jobs import AverageJob, JobSpec, JobState
+from fedbus.jobs import AverageJob, JobSpec
 from fedbus.messages import Event, StateChanged
 from fedbus.process import Factory, S
+from fedbus.report import write_report
 from fedbus.settings import CoordinatorSettings, PartySettings
 from fedbus.store import Store
+from fedbus.workplace import Workplace, open_workplace
 
 log = structlog.get_logger()
 
@@ -61,7 +63,13 @@ class Roles:
 
 
 def run(
-    job_file: Path, files: Sequence[Path], broker: str, roles: Roles, watch: Watch, note: Note = log.info
+    job_file: Path,
+    files: Sequence[Path],
+    broker: str,
+    roles: Roles,
+    watch: Watch,
+    note: Note = log.info,
+    keep: Path | None = None,
 ) -> dict[str, Any]:
     """Run a job to its end and compare its model with the same model of the pooled data.
 
@@ -69,42 +77,47 @@ def run(
         files: a party file for each party of the job.
         broker: "memory" or "amqp".
         watch: called with each event.
-        note: called with what is under way before the first event.
+        note: called with what is under way where no event says so.
+        keep: a folder for stores, logs and the report, which stay there; a temporary one where absent.
 
     Returns:
         The job's report; where the job failed, its state and reason.
 
     Raises:
-        ConfigError: a wrong job file, or party files that do not fit the job.
+        ConfigError: a wrong job file, party files that do not fit the job, or no folder to work in.
+        StoreError: what a party file names as its store is none.
         BrokerError: RabbitMQ cannot be started or reached.
+        OutputError: the report cannot be written into `keep`.
     """
     spec = jobs.load(job_file)
-    parties = _parties(spec, files)
-    with tempfile.TemporaryDirectory(prefix="fedbus-simulate-") as folder:
+    named = _parties(spec, files)
+    with open_workplace(keep) as place:
+        parties = place.settle(named)
         if isinstance(spec, AverageJob):
-            parties = introduce(parties, Path(folder))
+            parties = introduce(parties, place.folder)
         if broker == "memory":
-            federation = _in_memory(spec, parties, Path(folder), roles)
+            federation = _in_memory(spec, parties, place, roles)
         else:
-            federation = _on_rabbitmq(spec, parties, files, Path(folder), note)
-        job = ""
-        try:
-            with federation as (client, submit, check):
-                job = submit(job_file)
-                report = _follow(client, job, watch, check)
-                for party in client.wait_ended(report["job"], spec.parties, _END_SECONDS):
-                    log.warning("a party did not enter how the job ended", party=party)
-        except BaseException:
-            _give_up(job, parties)
-            raise
-    if report["state"] == "succeeded":
-        compared = roles.compare(spec, report["job"], parties)
-        warnings = [*report.get("warnings", []), *compared.pop("warnings", [])]
-        report.update(compared, **({"warnings": warnings} if warnings else {}))
-        if any(rounds < report["rounds"] for rounds in report.get("took_part", {}).values()):
-            # Plain averaging of all parties is another course then.
-            report.pop("max_weight_difference", None)
-        caution(report)
+            federation = _on_rabbitmq(spec, parties, files, place, note)
+        with federation as (client, submit, check):
+            report = _follow(client, submit(job_file), watch, check)
+            for party in client.wait_ended(report["job"], spec.parties, _END_SECONDS):
+                log.warning("a party did not enter how the job ended", party=party)
+        if report["state"] == "succeeded":
+            report.setdefault("warnings", []).extend(place.hand_out(report["job"], named))
+            note("comparing with the same model on the pooled data")
+            own = [msgspec.structs.replace(party, state=str(place.store(party.name))) for party in parties]
+            compared = roles.compare(spec, report["job"], own)
+            report["warnings"] += compared.pop("warnings", [])
+            report.update(compared)
+            if any(rounds < report["rounds"] for rounds in report.get("took_part", {}).values()):
+                # Plain averaging of all parties is another course then.
+                report.pop("max_weight_difference", None)
+            caution(report)
+        # Nothing serves these pages any more.
+        report.pop("metrics", None)
+        if keep is not None:
+            write_report(report, place.folder / "report.json")
     return report
 
 
@@ -114,14 +127,6 @@ def _parties(spec: JobSpec, files: Sequence[Path]) -> list[PartySettings]:
     if given != wanted:
         raise ConfigError(f"the job needs a party file for {', '.join(wanted)}; given: {', '.join(given) or 'none'}")
     return parties
-
-
-def _give_up(job: str, parties: Sequence[PartySettings]) -> None:
-    """End a job in the parties' stores: its coordinator is gone, and the next simulation must not go on with it."""
-    for party in parties:
-        with contextlib.suppress(StoreError), Store(party.path(party.state)) as store:
-            if job and store.set_state(job, JobState.CANCELLED, "the simulation was interrupted"):
-                store.purge(job)
 
 
 def introduce(parties: Sequence[PartySettings], folder: Path) -> list[PartySettings]:
@@ -147,9 +152,11 @@ def _follow(client: Client, job: str, watch: Watch, check: Check) -> dict[str, A
 
 
 @contextlib.contextmanager
-def _in_memory(spec: JobSpec, parties: Sequence[PartySettings], folder: Path, roles: Roles) -> Iterator[Running]:
+def _in_memory(spec: JobSpec, parties: Sequence[PartySettings], place: Workplace, roles: Roles) -> Iterator[Running]:
     hub = MemoryHub()
     with contextlib.ExitStack() as stack:
+        if place.kept:
+            stack.enter_context(process.kept_log(place.folder / "simulation.log"))
         page = metrics.Server("127.0.0.1:0")
         stack.callback(page.close)
         engine = Engine(None)
@@ -162,7 +169,7 @@ def _in_memory(spec: JobSpec, parties: Sequence[PartySettings], folder: Path, ro
             stack.callback(connection.close)
 
         config = CoordinatorSettings(name=spec.coordinator, parties=spec.parties)
-        add(roles.coordinator, config, folder / "coordinator.db")
+        add(roles.coordinator, config, place.store(spec.coordinator))
         for party in parties:
             add(roles.party, party, party.path(party.state))
         # All share it: closed while one of them still works, it would be an error that ends the job.
@@ -183,8 +190,9 @@ def _stop(services: Sequence[process.Service]) -> None:
 
 @contextlib.contextmanager
 def _on_rabbitmq(
-    spec: JobSpec, parties: Sequence[PartySettings], files: Sequence[Path], folder: Path, note: Note
+    spec: JobSpec, parties: Sequence[PartySettings], files: Sequence[Path], place: Workplace, note: Note
 ) -> Iterator[Running]:
+    folder = place.folder
     with contextlib.ExitStack() as stack:
         urls = stack.enter_context(_broker(spec, note))
         # First of all: processes wait for a broker for ever, a simulation should not.
@@ -193,19 +201,15 @@ def _on_rabbitmq(
         broker.connect()
         config = folder / "coordinator.toml"
         names = ", ".join(f'"{party}"' for party in spec.parties)
-        config.write_text(f'name = "{spec.coordinator}"\nstate = "coordinator.db"\nparties = [{names}]\n', "utf-8")
+        config.write_text(f'name = "{spec.coordinator}"\nparties = [{names}]\n', "utf-8")
         commands = {spec.coordinator: [*process.script("fedbus-coordinator"), "--config", str(config)]}
+        own = {name: {"FEDBUS_STATE": str(place.store(name))} for name in spec.participants}
         for party, file in zip(parties, files, strict=True):
             commands[party.name] = [*process.script("fedbus-party"), "--config", str(file)]
-        trust = {
-            party.name: {
-                f"FEDBUS_{key.upper()}": str(party.path(getattr(party, key))) for key in ("identity", "roster")
-            }
-            for party in parties
-            if party.identity and party.roster
-        }
+            if party.identity and party.roster:
+                own[party.name] |= {f"FEDBUS_{key.upper()}": str(party.path(getattr(party, key))) for key in _TRUST}
         running = {
-            name: stack.enter_context(_process(name, command, urls, folder, trust.get(name, {})))
+            name: stack.enter_context(_process(name, command, urls, folder, own[name]))
             for name, command in commands.items()
         }
         note(f"starting a process each for {', '.join(running)}")
@@ -236,12 +240,12 @@ def _broker(spec: JobSpec, note: Note) -> Iterator[dict[str, str]]:
 
 @contextlib.contextmanager
 def _process(
-    name: str, command: list[str], urls: dict[str, str], folder: Path, trust: dict[str, str]
+    name: str, command: list[str], urls: dict[str, str], folder: Path, own: dict[str, str]
 ) -> Iterator[subprocess.Popen[str]]:
     # A shared user cannot vouch for a sender's name.
     verify = "false" if len(set(urls.values())) == 1 else "true"
     environment = {**os.environ, "FEDBUS_AMQP_URL": urls[name], "FEDBUS_VERIFY_SENDER": verify}
-    environment |= {"FEDBUS_METRICS_ADDRESS": "127.0.0.1:0", "FEDBUS_SIMULATION": "true", **trust}
+    environment |= {"FEDBUS_METRICS_ADDRESS": "127.0.0.1:0", "FEDBUS_SIMULATION": "true", **own}
     with (folder / f"{name}.log").open("w", encoding="utf-8") as log:
         child = subprocess.Popen(  # noqa: S603  # our own scripts
             [*command, "--until-end-of-input"],
@@ -279,7 +283,7 @@ def _wait_ready(name: str, child: subprocess.Popen[str], folder: Path) -> None:
 
 def _tail(name: str, folder: Path) -> str:
     """The last lines of a process's log."""
-    return "\n".join((folder / f"{name}.log").read_text("utf-8").strip().splitlines()[-5:])
+    return " / ".join((folder / f"{name}.log").read_text("utf-8").strip().splitlines()[-5:])
 
 
 def _close(pipe: IO[str] | None) -> None:

@@ -20,6 +20,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -29,6 +30,7 @@ from fedbus import codec
 from fedbus.averaging import Plan, Task
 from fedbus.crypto.engine import Engine
 from fedbus.errors import PeerSilent, ProtocolError, TrainingDiverged
+from fedbus.jobs import AverageJob
 from fedbus.messages import (
     Abstained,
     Advertise,
@@ -51,6 +53,7 @@ from parties.homomorphic import Encryption
 from parties.local import Local
 from parties.masked import Masking
 from parties.policy import Policy
+from parties.scoring import Scale, predictions
 from parties.share import Result
 from parties.tables import Tables
 from parties.trust import Trust
@@ -84,7 +87,21 @@ def take_part(session: Session, engine: Engine, tables: Tables, policy: Policy, 
         session.at(round_)
         result = member.follow(kind)
         if result is not None:
-            return result
+            return _with_own(result, spec, tables)
+
+
+def _with_own(result: Result, spec: AverageJob, tables: Tables) -> Result:
+    """A result with what follows from this party's tables: how they were recoded, and predictions of held-out rows.
+
+    These are of the best model where one was kept.
+    """
+    model, told = result.model, None
+    if tables.test is not None and len(tables.test):
+        scale = Scale(model["mean"], model["scale"], model["label_mean"], model["label_scale"])
+        weights = Weights.parse(bytearray(model.get("best", model["last"])))
+        told = predictions(spec, weights, scale, tables.test)
+    recoding = [] if tables.recoding is None else tables.recoding.to_map()
+    return replace(result, model={**model, "recoding": recoding}, missing=tables.missing, predictions=told)
 
 
 class Member:
@@ -213,7 +230,7 @@ class Member:
         """Answer with this party's vector, or say why there is none."""
         session, lead = self.session, self.session.coordinator
         if order.task != Task.INITIALISE and self.hiding is not None and not self._has_keys(self.hiding, order):
-            log.warning("this party missed the exchange of keys and abstains", job=session.job, round=order.number)
+            log.warning("this party missed the exchange of keys and abstains", job=session.job, **_named(order))
             session.send(lead, Abstained("has no part in the keys of this sum", keyless=True))
             return
         if order.task == Task.INITIALISE:
@@ -227,7 +244,7 @@ class Member:
             with session.phase(order.task):
                 shape, vector = self.local.vector(order, model, session.random("privacy").read)
         except TrainingDiverged as error:
-            log.warning("this party abstains", job=session.job, round=order.number, reason=str(error))
+            log.warning("this party abstains", job=session.job, **_named(order), reason=str(error))
             session.send(lead, Abstained(shortened(error.told)))
             return
         seconds = time.monotonic() - began
@@ -284,3 +301,8 @@ class Member:
         model = Weights.parse(blob, self.local.layout)
         self.local.check(model, self.session.coordinator)
         return model
+
+
+def _named(order: Assignment) -> dict[str, Any]:
+    """What an order is for, for the log: rounds of training are counted from 1, as everywhere where people read."""
+    return {"task": order.task, **({"round": order.number + 1} if order.task == Task.TRAIN else {})}

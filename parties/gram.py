@@ -85,7 +85,7 @@ def host(session: Session, engine: Engine, tables: Tables, policy: Policy) -> Re
     if job.test_features is not None:
         session.at(session.round + 1)
         send_scores(work.vectors, job.test_features @ weights, held_out=True)
-    return Result(job.model(replace(share, weights=weights), session.role), {"columns": len(job.columns)})
+    return Result(job.model(replace(share, weights=weights), session.role), {"columns": len(job.columns)}, job.missing)
 
 
 def guest(session: Session, engine: Engine, tables: Tables, policy: Policy) -> Result:
@@ -95,13 +95,14 @@ def guest(session: Session, engine: Engine, tables: Tables, policy: Policy) -> R
     share = work.train()
     figures = {"columns": len(job.columns), "train": error_metrics(job.label, 2 * work.final_loss)}
     weights, mean = share.weights * work.unit, float(np.mean(job.label))
+    told = None
     if job.test_features is not None:
         session.at(session.round + 1)
         # The mean is added here: scores around it take fewer bits.
         predicted = open_scores(work.vectors, job.test_features @ weights) + mean
-        figures["test"] = regression_metrics(job.test_label, predicted)
+        figures["test"], told = regression_metrics(job.test_label, predicted), job.predictions(predicted)
     weights[-1] += mean
-    return Result(job.model(replace(share, weights=weights), session.role), figures)
+    return Result(job.model(replace(share, weights=weights), session.role), figures, job.missing, told)
 
 
 class _Work:

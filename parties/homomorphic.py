@@ -86,7 +86,7 @@ class Encryption:
             raise ProtocolError(f"{self._session.coordinator} passed on a key of another party than the first")
         for opened in self._channels.open(window, order).values():
             try:
-                primes = codec.unpack(opened)
+                primes = codec.unpack_received(opened)
                 PrivateKey.from_primes(*(int.from_bytes(prime, "big") for prime in primes))
             except (ValueError, TypeError, CryptoError) as error:
                 raise ProtocolError(f"{window.names[0]} dealt what is no key") from error

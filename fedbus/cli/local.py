@@ -12,7 +12,7 @@ from fedbus import jobs, settings, terminal
 from fedbus.average_plan import budget_note
 from fedbus.budget import spending
 from fedbus.cli.app import JobFile, JsonFile, app, example
-from fedbus.cli.checks import hold, notes
+from fedbus.cli.checks import hold, in_common, notes
 from fedbus.cli.reports import check_writable, finish
 from fedbus.display import Display
 from fedbus.errors import ConfigError
@@ -46,17 +46,21 @@ def check(
         found = spending(spec, rows)
         noted += [budget_note(spec, rows, found)] if found.rounds < spec.params.rounds else []
     names = ", ".join(spec.parties)
+    shared, shared_tests = in_common(spec, brought), in_common(spec, brought, held_out=True)
     terminal.say(f"{job_file}: {spec.algorithm} with {names}: sound")
     for each in brought:
         own = each.tables
         held_out = f", {len(own.test):,} held out" if own.test else ""
-        described = f"{len(own.train):,} rows of {len(own.train.columns)} features{held_out}"
+        described = f"{len(own.train):,} rows of {each.columns} features{held_out}"
         terminal.say(f"{each.file}: {described}: sound")
+    if shared is not None:
+        also = f", {shared_tests[0]:,} held out" if shared_tests else ""
+        terminal.say(f"in common: {shared[0]:,} rows{also}")
     for line in noted:
         terminal.note(line)
 
 
-@app.command(epilog=example("fedbus simulate job.toml --party shop.toml --party bank.toml"))
+@app.command(epilog=example("fedbus simulate job.toml --party shop.toml --party bank.toml --json report.json"))
 def simulate(
     job_file: JobFile,
     party_files: Annotated[list[Path], typer.Option("--party", help="A party file; once for each party of the job.")],
@@ -68,10 +72,15 @@ def simulate(
         ),
     ] = BrokerKind.MEMORY,
     json_file: JsonFile = None,
+    keep: Annotated[
+        Path | None,
+        typer.Option(help="A new folder for the simulation's stores, logs and report, to look at.", show_default=False),
+    ] = None,
 ) -> None:
     """Run any job on this machine, with every party's file, and compare with the same model on the pooled data.
 
-    Stores stay where the party files say; the broker in a party file is not used.
+    It works in stores of its own. Each party's model of a job that succeeds is copied into the store that the party's
+    file names. The broker in a party file is not used.
     """
     from coordinator.service import Service
     from fedbus import simulate as simulation
@@ -82,9 +91,9 @@ def simulate(
     roles = simulation.Roles(coordinator=Service, party=Worker, compare=compare)
     spec = jobs.load(job_file)
     # What can be known before anything is started is told once then, instead of by every role.
-    hold(job_file, spec, party_files, simulation.ENVIRONMENT)
     with Display(spec.name) as display:
-        report = simulation.run(job_file, party_files, broker.value, roles, display.show, display.note)
+        hold(job_file, spec, party_files, simulation.ENVIRONMENT, display.note)
+        report = simulation.run(job_file, party_files, broker.value, roles, display.show, display.note, keep)
     finish(report, json_file)
 
 

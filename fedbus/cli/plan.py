@@ -60,7 +60,7 @@ def plan(
         terminal.note(line)
     lengths = {each.party.name: len(each.tables.train) for each in brought}
     held_out = [len(each.tables.test) for each in brought if each.tables.test is not None]
-    sizes |= {each.party.name: len(each.tables.train.columns) for each in brought}
+    sizes |= {each.party.name: each.columns for each in brought}
     if isinstance(spec, LinearJob):
         common = min([*lengths.values(), *([rows] if rows else [])], default=None)
         made = _linear(spec, sizes, common, rounds, min([*held_out, *([test_rows] if test_rows else [])], default=0))

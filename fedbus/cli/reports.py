@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import math
 import os
 import tempfile
 from pathlib import Path
@@ -11,9 +9,8 @@ from typing import Any
 
 from fedbus import terminal
 from fedbus.errors import ConfigError, JobFailed, OutputError
-from fedbus.files import write_whole
 from fedbus.jobs import JobState
-from fedbus.report import print_report
+from fedbus.report import print_report, to_json, write_report
 
 _STDOUT = "-"
 
@@ -64,27 +61,10 @@ def write(report: dict[str, Any], json_file: Path) -> None:
     Raises:
         OutputError: it cannot be written; a file that was there is as it was.
     """
-    text = to_json(report) + "\n"
     if str(json_file) == _STDOUT:
-        terminal.write(text)
-        return
-    try:
-        write_whole(json_file, text)
-    except OSError as error:
-        raise OutputError(f"--json: {json_file} cannot be written: {error.strerror}") from error
-
-
-def to_json(value: Any) -> str:
-    """JSON as its standard has it: what is no finite number is null."""
-    return json.dumps(_finite(value), indent=2, allow_nan=False)
-
-
-def _finite(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _finite(inner) for key, inner in value.items()}
-    if isinstance(value, list | tuple):
-        return [_finite(inner) for inner in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
+        terminal.write(to_json(report) + "\n")
+    else:
+        write_report(report, json_file)
 
 
 def _elsewhere(report: dict[str, Any]) -> str:

@@ -1,7 +1,8 @@
-"""A simulation that is interrupted ends at once, with all that it started, and leaves no job behind to go on with."""
+"""A simulation that is interrupted ends at once, with all that it started, and leaves nothing behind."""
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -9,14 +10,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import structlog
 
 from coordinator.service import Service
 from fedbus import simulate
 from fedbus.crypto.engine import Engine
-from fedbus.jobs import JobState
 from fedbus.process import script
-from fedbus.store import Store
-from federation import ROLES
+from federation import ROLES, Federation
 from parties.worker import Worker
 from processes import small
 
@@ -29,32 +29,75 @@ def heeded() -> Iterator[None]:
     signal.signal(signal.SIGINT, before)
 
 
-@pytest.mark.usefixtures("heeded")
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_its_job_is_cancelled_in_the_stores_of_the_parties(tmp_path: Path, number: signal.Signals) -> None:
-    federation = small(tmp_path, max_epochs=100_000)
-    federation.write_job()
+@pytest.fixture
+def federation(tmp_path: Path) -> Federation:
+    made = small(tmp_path, max_epochs=100_000)
+    made.write_job()
+    return made
+
+
+@pytest.fixture
+def scratch(tmp_path: Path) -> Path:
+    folder = tmp_path / "scratch"
+    folder.mkdir()
+    return folder
+
+
+@contextlib.contextmanager
+def started(federation: Federation, scratch: Path) -> Iterator[subprocess.Popen[str]]:
+    """A simulation that has trained for three rounds of many."""
     command = [*script("fedbus"), "simulate", str(federation.job_file)]
     for file in federation.files:
         command += ["--party", str(file)]
     environment = {key: value for key, value in os.environ.items() if not key.startswith("FEDBUS_")}
+    environment["TMPDIR"] = str(scratch)
     child = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment)
     try:
         assert child.stderr is not None
         assert any("round 3" in line for line in child.stderr)
-        child.send_signal(number)
-        child.stderr.read()
-        assert child.wait(60) == 130
+        yield child
     finally:
         child.kill()
         child.wait()
         if child.stderr is not None:
             child.stderr.close()
-    for party in federation.settings():
-        with Store(party.path(party.state)) as store:
-            (record,) = store.jobs()
-            assert (record.state, record.reason) == (JobState.CANCELLED, "the simulation was interrupted")
-            assert not store.unfinished()
+
+
+@pytest.mark.usefixtures("heeded")
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
+def test_it_leaves_nothing_behind(federation: Federation, scratch: Path, number: signal.Signals) -> None:
+    with started(federation, scratch) as child:
+        assert len(list(scratch.glob("fedbus-simulate-*/shop.db"))) == 1
+        child.send_signal(number)
+        assert child.stderr is not None
+        assert "Traceback" not in child.stderr.read()
+        assert child.wait(60) == 130
+    assert not list(scratch.iterdir())
+    assert not (federation.folder / "state").exists()
+
+
+def test_one_that_was_killed_does_not_disturb_the_next(
+    federation: Federation, scratch: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with started(federation, scratch) as child:
+        # What lives keeps its folder, however old it is.
+        (running,) = scratch.iterdir()
+        os.utime(running, (0, 0))
+        monkeypatch.setattr("tempfile.tempdir", str(scratch))
+        federation.params["max_epochs"] = 2
+        job_file = federation.write_job()
+        report = simulate.run(job_file, federation.files, "memory", ROLES, lambda _: None)
+        assert report["state"] == "succeeded"
+        assert list(scratch.iterdir()) == [running]
+        child.kill()
+        child.wait()
+    os.utime(running, (0, 0))
+    with structlog.testing.capture_logs() as logged:
+        report = simulate.run(job_file, federation.files, "memory", ROLES, lambda _: None)
+    assert report["rounds"] == 2
+    assert not [line for line in logged if line["log_level"] != "info"]
+    assert not list(scratch.iterdir()), "it removes what the killed one left"
+    assert len(federation.weights(report["job"])[0]) > 0
 
 
 def test_arithmetic_is_taken_from_the_roles_when_all_have_stopped(

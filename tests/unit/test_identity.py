@@ -194,7 +194,7 @@ SECRET = "ed25519-private:" + base64.b64encode(bytes(range(32))).decode()
     [
         ("", "missing key 'parties'"),
         ("[parties]", "parties: there are none"),
-        ("parties = 3", "parties: Expected `object`"),
+        ("parties = 3", "parties: Expected a table, got a whole number"),
         ("[party]\nalice = 1", "unknown key 'party'; did you mean 'parties'"),
         ("[parties]\nalice = 3", "parties.alice: not a public key"),
         ('[parties]\nalice = "ed25519:AAAA"', "parties.alice: not a public key"),

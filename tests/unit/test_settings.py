@@ -102,3 +102,26 @@ def test_wrong_variables_are_named(party: Path) -> None:
     with pytest.raises(ConfigError, match="FEDBUS_LOG"):
         settings.log_format({"FEDBUS_LOG": "loud"})
     assert settings.log_format({"FEDBUS_LOG": "warning,json"}) == ("warning", True)
+
+
+NO_TABLES = ['"amqp://shop:geheim@127.0.0.1/"', "[1, 2]", "7", "true", "1979-05-27", "[[]]", "inf", "[{ url = 1 }]"]
+VARIABLES = {
+    "FEDBUS_AMQP_URL": "amqp://shop:geheim@127.0.0.1/",
+    "FEDBUS_METRICS_ADDRESS": "127.0.0.1:0",
+    "FEDBUS_VERIFY_SENDER": "false",
+}
+
+
+@pytest.mark.parametrize("environment", [{}, VARIABLES, VARIABLES | {"FEDBUS_SIMULATION": "true"}], ids=len)
+@pytest.mark.parametrize("key", ["broker", "metrics", "policy", "datasets", "datasets.rows"])
+def test_what_is_no_table_is_told_with_its_key(tmp_path: Path, key: str, environment: dict[str, str]) -> None:
+    file = tmp_path / "shop.toml"
+    for value in NO_TABLES:
+        file.write_text(f'{key} = {value}\nname = "shop"\nstate = "shop.db"\n')
+        with pytest.raises(ConfigError, match=rf"shop\.toml: {key}: Expected a table, got (a|an|true or) ") as raised:
+            settings.load_party(file, environment)
+        assert f"[{key}] begins it" in str(raised.value)
+        assert "geheim" not in str(raised.value)
+        if key in ("broker", "metrics"):
+            with pytest.raises(ConfigError, match=rf"shop\.toml: {key}: Expected a table"):
+                settings.load_coordinator(file, environment)

@@ -17,10 +17,11 @@ import pytest
 from fedbus import report as reports_on_terminal
 from fedbus import terminal
 from fedbus.cli.app import app, invoke
-from fedbus.cli.reports import check_writable, finish, to_json, write
+from fedbus.cli.reports import check_writable, finish, write
 from fedbus.errors import ConfigError, JobFailed, OutputError
 from fedbus.files import write_whole
 from fedbus.process import script
+from fedbus.report import to_json
 
 LONG = "a-name-of-sixty-letters-that-is-longer-than-any-narrow-terminal"
 SURROUNDINGS: list[dict[str, str]] = [
@@ -144,7 +145,7 @@ def test_a_job_that_failed_is_the_error_also_where_its_report_cannot_be_written(
 ) -> None:
     with pytest.raises(JobFailed, match="failed: why"):
         finish({"job": "j", "state": "failed", "reason": "why"}, Path("/dev/full"), "ask again")
-    assert "error: --json: /dev/full cannot be written" in capsys.readouterr().err
+    assert "error: /dev/full cannot be written" in capsys.readouterr().err
 
 
 def test_json_has_no_numbers_that_json_has_not() -> None:
