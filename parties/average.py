@@ -97,9 +97,8 @@ def _with_own(result: Result, spec: AverageJob, tables: Tables) -> Result:
     """
     model, told = result.model, None
     if tables.test is not None and len(tables.test):
-        scale = Scale(model["mean"], model["scale"], model["label_mean"], model["label_scale"])
         weights = Weights.parse(bytearray(model.get("best", model["last"])))
-        told = predictions(spec, weights, scale, tables.test)
+        told = predictions(spec, weights, Scale.of(model), tables.test)
     recoding = [] if tables.recoding is None else tables.recoding.to_map()
     return replace(result, model={**model, "recoding": recoding}, missing=tables.missing, predictions=told)
 
@@ -273,8 +272,7 @@ class Member:
             "columns": list(self.local.train.columns),
             "mean": order.mean,
             "scale": order.scale,
-            "label_mean": order.label_mean,
-            "label_scale": order.label_scale,
+            "label": {"name": self.spec.label, "mean": order.label_mean, "scale": order.label_scale},
             "rounds": order.number,
             "last": bytes(self._model(order).blob),
         }
