@@ -209,7 +209,7 @@ class Session:
         fields = codec.unpack(body)
         self._post.bytes_sent = fields["bytes_sent"]
         self.at(round_)
-        self._log.info("job goes on after its last checkpoint", round=round_)
+        self._log.info("job goes on after its last checkpoint", step=round_)
         return fields["state"]
 
     def random(self, label: str) -> SecretStream:
@@ -297,10 +297,10 @@ class Session:
             if silence >= limits.silence or left <= interval:
                 raise PeerSilent(
                     f"{sender} gave no sign of life for {silence:.0f} s (limits.silence is {limits.silence:g}) "
-                    f"while {self.party} waited for {kind} of round {round_}"
+                    f"while {self.party} waited for {kind} of step {round_}"
                 )
             attempt += 1
             interval = min(2 * interval, _LONGEST_RESEND)
             missing = self._post.mailbox.missing(place, chunk)
-            self._log.info("message missing; asking for it again", kind=kind, sender=sender, round=round_)
+            self._log.info("message missing; asking for it again", kind=kind, sender=sender, step=round_)
             self._post.whisper(sender, Resend(kind, round_, batch, missing), attempt)
