@@ -150,7 +150,11 @@ class Course:
         return sum(shares[party] for party in survivors)
 
     def enter_moments(self, spec: AverageJob, task: Task, sums: Sequence[Fraction], survivors: Sequence[str]) -> None:
-        """Enter means, or deviations, of what is standardised from sums in units of each one's power of two."""
+        """Enter means, or deviations, of what is standardised from sums in units of each one's power of two.
+
+        Args:
+            sums: of means; or of mean squares and then of mean differences, see parties/moments.py.
+        """
         weight = Fraction(sum(self.rows[party] for party in survivors), sum(self.rows.values()))
         chosen = averaging.standardised(spec, self.columns)
         units = [Fraction(2) ** exponent for exponent in self.exponents]
@@ -158,10 +162,10 @@ class Course:
         if task is Task.MEAN:
             mean[chosen] = [float(each / weight * unit) for each, unit in zip(sums, units, strict=True)]
         else:
-            deviations = [
-                math.sqrt(max(each / weight, Fraction(0))) * unit for each, unit in zip(sums, units, strict=True)
-            ]
-            scale[chosen] = [float(each) or IMMENSE for each in deviations]
+            squares, rests = sums[: len(units)], sums[len(units) :]
+            parts = [square / weight - (rest / weight) ** 2 for square, rest in zip(squares, rests, strict=True)]
+            deviations = [math.sqrt(max(part, Fraction(0))) * unit for part, unit in zip(parts, units, strict=True)]
+            scale[chosen] = [deviation or IMMENSE for deviation in deviations]
             self.constant = [name for name, each in zip(self.columns, scale[:-1], strict=True) if each == IMMENSE]
             self.constant += [spec.label] if scale[-1] == IMMENSE else []
         self.mean, self.scale, self.label_mean = mean[:-1], scale[:-1], float(mean[-1])

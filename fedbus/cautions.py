@@ -19,9 +19,9 @@ def caution(report: dict[str, Any]) -> None:
     Whoever has more to say of a job enters its own sentences in `warnings` before. Of federated averaging, all is said
     there: its coordinator knows what a constant prediction would have reached.
     """
-    found = list(report.get("warnings", ()))
+    found = [*report.get("warnings", ()), *_written_differently(report)]
     if report.get("algorithm") != AverageJob.ALGORITHM:
-        found += [*_written_differently(report), *_worse_than_the_mean(report), *_grown(report)]
+        found += [*_worse_than_the_mean(report), *_grown(report)]
     report["warnings"] = list(dict.fromkeys(found))
 
 

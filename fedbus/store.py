@@ -16,6 +16,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
+from typing import Any
 
 from fedbus import codec
 from fedbus import store_tables as t
@@ -120,16 +121,9 @@ class Store:
         return [record for record in self._ledger() if isinstance(record, JobRecord)]
 
     def newest(self, limit: int, *, owner: str | None = None, unfinished: bool = False) -> list[JobRecord]:
-        """The newest jobs first, without their reports; of one owner only, or only those that have not ended."""
-        found: list[JobRecord] = []
-        for record in self._ledger(t.NEWEST):
-            if len(found) == limit:
-                break
-            if not isinstance(record, JobRecord) or (unfinished and record.state.final):
-                continue
-            if owner is None or record.owner == owner:
-                found.append(replace(record, report=None))
-        return found
+        """The newest jobs first, whose records are sound; of one owner only, or only those that have not ended."""
+        chosen = (owner is None, owner or "", not unfinished, limit)
+        return [record for record in self._ledger(t.NEWEST, *chosen) if isinstance(record, JobRecord)]
 
     def history(self, job: str) -> list[StateRecord]:
         """The states that a job came to, in order; a state that was entered again is there again."""
@@ -144,8 +138,8 @@ class Store:
         """The jobs whose records in the ledger are damaged, and what a reader of each is told."""
         return {str(found[0]): found[1] for found in self._ledger() if isinstance(found, tuple)}
 
-    def _ledger(self, statement: str = t.JOBS) -> Iterator[JobRecord | tuple[str, StoreError]]:
-        for row in self._database.stream(statement):
+    def _ledger(self, statement: str = t.JOBS, *values: Any) -> Iterator[JobRecord | tuple[str, StoreError]]:
+        for row in self._database.stream(statement, *values):
             try:
                 yield to_record(opened(self.path, t.jobs.name, row, row[0]))
             except StoreError as error:

@@ -13,6 +13,7 @@ from fedbus.settings import PartySettings
 from fedbus.store import Store
 from parties import ids, tables
 from parties.data import Scaling, Table
+from parties.recoding import filled
 
 
 def compare(spec: LinearJob, job: str, parties: Sequence[PartySettings]) -> dict[str, Any]:
@@ -23,7 +24,8 @@ def compare(spec: LinearJob, job: str, parties: Sequence[PartySettings]) -> dict
     Returns:
         pooled_train, pooled_test (where there are held-out rows): mse, rmse, r2; coefficients: by party and column,
         federated and pooled; max_coefficient_difference: over all of them, the intercept included; ids: rows in common
-        as ids are, and if they were written alike, where these are more.
+        as ids are, and if they were written alike, where these are more; missing_by_column: cells that each party
+        filled, where there are any.
     """
     by_name = {party.name: party for party in parties}
     ordered = [by_name[name] for name in spec.parties]
@@ -56,6 +58,9 @@ def compare(spec: LinearJob, job: str, parties: Sequence[PartySettings]) -> dict
         "intercept": {"federated": federated_intercept, "pooled": float(intercept)},
         "max_coefficient_difference": float(difference),
     }
+    missing = {party.name: filled(table) for party, table in zip(ordered, common, strict=True)}
+    if any(missing.values()):
+        figures["missing_by_column"] = {party: counts for party, counts in missing.items() if counts}
     if folded > exact:
         figures["ids"] = {"common": exact, "folded": folded}
     tests = [own.test for own in loaded if own.test is not None]

@@ -42,7 +42,7 @@ def compare(spec: AverageJob, job: str, parties: Sequence[PartySettings]) -> dic
     Returns:
         test, pooled_test (where there are held-out rows): mse and r2, or accuracy and of two classes auc; test_mse and
         pooled_test_mse; best_test, where the best model is another than the last; max_weight_difference from plain
-        federated averaging, where the strategy is that; warnings.
+        federated averaging, where the strategy is that; warnings; missing_by_column, of each party that filled cells.
     """
     by_name = {party.name: party for party in parties}
     ordered = [by_name[name] for name in spec.parties]
@@ -54,6 +54,8 @@ def compare(spec: AverageJob, job: str, parties: Sequence[PartySettings]) -> dic
     rounds = int(model["rounds"])
     training.configure(threads_for(len(last), ordered[0].processes))
     figures: dict[str, Any] = {}
+    if missing := {party.name: dict(own.missing) for party, own in zip(ordered, loaded, strict=True) if own.missing}:
+        figures["missing_by_column"] = missing
     if spec.strategy.name in _AVERAGING and spec.privacy is None and spec.params.client_fraction == 1.0:
         with _unless_it_diverges("plain federated averaging"):
             plain = federated_averaging(spec, [kept.rows(table) for table in train], rounds)

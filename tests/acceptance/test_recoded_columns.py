@@ -13,6 +13,7 @@ import pytest
 from fedbus import codec
 from fedbus.store import Store
 from federation import FAST, Federation
+from rows import Rows
 
 CITIES = ("Bonn", "Köln", "Trier")
 ROWS, HELD_OUT = 60, 12
@@ -75,6 +76,10 @@ def test_the_model_is_that_of_columns_made_by_hand(federation: Federation, tmp_p
     assert list(report["coefficients"]["shop"]) == ["age", "city=Köln", "city=Trier"]
     assert list(report["coefficients"]["bank"]) == ["since", "income", "income__missing"]
     assert report["missing_cells"] == {"shop": int(train["gap"].sum()), "bank": int(train["hole"].sum())}
+    assert report["missing_by_column"] == {
+        "shop": {"age": report["missing_cells"]["shop"]},
+        "bank": {"income": report["missing_cells"]["bank"]},
+    }
     # One row at each side has no id, and one of the shop is in no other table.
     assert "left_out_rows" not in report
     with Store(tmp_path / "bank.db") as store:
@@ -96,3 +101,70 @@ def check_predictions(folder: Path, report: dict[str, Any], test: dict[str, np.n
     assert {row["id"]: float(row["label"]) for row in rows} == labels
     errors = [float(row["label"]) - float(row["score"]) for row in rows]
     assert np.mean(np.square(errors)) == pytest.approx(report["test"]["mse"], rel=1e-9)
+
+
+def horizontal(folder: Path, name: str, random: np.random.Generator, keys: str) -> int:
+    """A party with the same columns as the other: one with gaps, one of text; how many cells of the former are missing.
+
+    Each party has a city that the other does not have.
+    """
+    gaps = 0
+    for table, rows in (("rows", 40), ("held", 12)):
+        age, city = random.normal(40, 9, rows), random.choice(["Bonn", "Köln", f"of {name}"], rows)
+        gap = random.random(rows) < 0.25
+        lines = ["id,y,age,city"]
+        for row in range(rows):
+            label = 1000.0 * (0.1 * age[row] + (city[row] == "Köln"))
+            lines.append(f"{row},{label},{'NULL' if gap[row] else float(age[row])},{city[row]}")
+        (folder / f"{name}_{table}.csv").write_text("\n".join(lines) + "\n")
+        gaps += int(gap.sum()) if table == "rows" else 0
+    sections = f'[datasets.rows]\nsource = "{name}_rows.csv"\nid = "id"\n{keys}'
+    sections += f'[datasets.held]\nsource = "{name}_held.csv"\nid = "id"\n[outputs]\nfolder = "out_{name}"\n'
+    (folder / f"{name}.toml").write_text(f'name = "{name}"\nstate = "{name}.db"\nprocesses = 0\n{sections}')
+    return gaps
+
+
+KEYS = 'missing = "indicator"\nindicators = ["age"]\nlevels = { city = ["Bonn", "Köln", "other"] }\n'
+
+
+def test_parties_with_the_same_columns_recode_alike(tmp_path: Path) -> None:
+    random = np.random.default_rng(8)
+    gaps = {name: horizontal(tmp_path, name, random, KEYS) for name in ("bob", "alice")}
+    rows = Rows(tmp_path, "y", ["bob", "alice"], tested=True, params={"rounds": 3, "learning_rate": 0.05})
+    report = rows.run()
+    assert report["state"] == "succeeded"
+    assert report["missing_cells"] == gaps
+    assert report["missing_by_column"] == {name: {"age": count} for name, count in gaps.items()}
+    assert report["max_weight_difference"] < 1e-5
+    found = []
+    for name in ("bob", "alice"):
+        (file,) = (tmp_path / f"out_{name}").iterdir()
+        assert file.name == f"{report['job']}.csv"
+        found += list(csv.DictReader(file.read_text().splitlines()))
+        with Store(tmp_path / f"{name}.db") as store:
+            kept = codec.unpack(store.model(report["job"]) or b"")
+        assert kept["columns"] == ["age", "age__missing", "city=Köln", "city=other"]
+        assert [column["name"] for column in kept["recoding"]] == ["age", "city"]
+    errors = [float(row["label"]) - float(row["score"]) for row in found]
+    best = report.get("best_test_mse", report["test_mse"])
+    assert len(errors) == 24
+    assert np.mean(np.square(errors)) == pytest.approx(best, rel=1e-6)
+
+
+def test_levels_that_differ_are_refused_before_anything_is_trained(tmp_path: Path) -> None:
+    random = np.random.default_rng(8)
+    horizontal(tmp_path, "bob", random, KEYS)
+    horizontal(tmp_path, "alice", random, KEYS.replace("Köln", "of alice"))
+    report = Rows(tmp_path, "y", ["bob", "alice"], tested=True).run()
+    assert report["state"] == "failed"
+    assert "the same columns, and column 3 is 'city=Köln' at bob, 'city=of alice' at alice" in report["reason"]
+
+
+def test_a_folder_that_takes_no_predictions_is_named_at_once(federation: Federation, tmp_path: Path) -> None:
+    random = np.random.default_rng(5)
+    write(tmp_path, False, random)
+    write(tmp_path, True, random)
+    (tmp_path / "private").write_text("in the way")
+    report = federation.run()
+    assert report["state"] == "failed"
+    assert f"outputs.folder: no file can be written in {tmp_path}/private; name another folder" in report["reason"]
