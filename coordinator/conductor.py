@@ -67,10 +67,17 @@ class Conductor:
         The end is in the ledger before anybody hears of it, and the job is purged after everybody has: where the
         process dies between the two, the next start tells them.
         """
-        record = self._record(session)
+        record, began = self._record(session), time.monotonic()
         if not record.state.final:
-            report = {"job": session.job, "name": session.spec.name, "algorithm": session.spec.algorithm}
+            report: dict[str, Any] = {
+                "job": session.job,
+                "name": session.spec.name,
+                "algorithm": session.spec.algorithm,
+            }
+            # A clock that was set meanwhile counts for what was before a restart only, and never backwards.
+            before = 0.0 if record.started_at is None else max(0.0, time.time() - record.started_at)
             ended = self._ended(session, record, report)
+            report["seconds"] = before + time.monotonic() - began
             if not self._enter_end(session, *ended, report):
                 return
         session.close()
@@ -96,7 +103,8 @@ class Conductor:
         return JobState.SUCCEEDED, ""
 
     def _conduct(self, session: Session, report: dict[str, Any]) -> None:
-        spec, began = session.spec, time.time()
+        spec = session.spec
+        session.when_there_is_room(lambda: self._store.begin(session.job))
         queues = [topology.job_queue(name, session.job) for name in spec.participants]
         # For as long as it takes: a broker that is down is a delay, not the end of a job.
         self._broker.declare([*queues, *(topology.control_queue(party) for party in spec.parties)], timeout=None)
@@ -116,7 +124,6 @@ class Conductor:
             "metrics": {**report["metrics"], **pages, session.party: self._metrics_url},
             "bytes_sent": {**sent, session.party: session.bytes_sent},
             "peak_memory_bytes": {**memory, session.party: peak_memory()},
-            "seconds": time.time() - began,
         }
         caution(report)
 
@@ -155,6 +162,8 @@ class Conductor:
         """Enter the end in the ledger, however long its disk is full; False where the process stops before that."""
         reason = shortened(reason)
         report |= {"state": state.value, **({"reason": reason} if reason else {})}
+        if state is not JobState.SUCCEEDED and "ended" in report:
+            report["ended"] = f"{state.value}: {reason}; {report['ended']}"
         attempt = 0
         while not self._stopping.is_set():
             try:
