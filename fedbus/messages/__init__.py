@@ -46,6 +46,7 @@ from fedbus.messages.jobs import (
     Event,
     Failed,
     Finished,
+    Inquire,
     Notice,
     Outcome,
     Progress,
@@ -98,6 +99,7 @@ __all__ = [
     "Finished",
     "Forward",
     "GlobalWeights",
+    "Inquire",
     "JobLine",
     "JobList",
     "JobShown",
@@ -143,7 +145,7 @@ __all__ = [
 KINDS: dict[str, type[Message]] = {
     cls.kind: cls
     for cls in (
-        *(Submit, Query, Cancel, Start, Outcome, Accepted, Failed, Finished, Resend, Alive),
+        *(Submit, Query, Cancel, Start, Inquire, Outcome, Accepted, Failed, Finished, Resend, Alive),
         *(StateChanged, Progress, Notice),
         *(ListJobs, ShowJob, JobList, JobShown),
         *(AlignmentOffer, BlindedIds, DoublyBlindedIds, CommonRows, Aligned),
