@@ -109,8 +109,12 @@ class Prepared:
     test_features: np.ndarray | None
     test_label: np.ndarray
 
-    def model(self, share: Share, role: str) -> dict[str, Any]:
-        """What is needed to predict with a trained share, for the store."""
+    def model(self, share: Share, role: str, dependent: dict[str, list[str]] | None = None) -> dict[str, Any]:
+        """What is needed to predict with a trained share, for the store.
+
+        Args:
+            dependent: columns that follow from others, where that is known.
+        """
         return {
             "columns": list(self.columns),
             "mean": self.scaling.mean,
@@ -118,6 +122,7 @@ class Prepared:
             "weights": share.weights[: len(self.columns)],
             "intercept": float(share.weights[-1]) if role == "guest" else None,
             "rounds": share.trained,
+            "dependent": dependent or {},
         }
 
 

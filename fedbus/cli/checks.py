@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fedbus import batching, settings
+from fedbus.cautions import many_weights
 from fedbus.columns import check_as_is, check_same
 from fedbus.errors import ConfigError, JobRefused
 from fedbus.jobs import AverageJob, JobSpec, LinearJob
@@ -64,7 +65,13 @@ def hold(
 
 
 def notes(spec: JobSpec, brought: Sequence[Brought]) -> list[str]:
-    """What parties lack that a simulation makes up for."""
+    """What parties lack that a simulation makes up for, and what a model of these tables would lack."""
+    if isinstance(spec, LinearJob):
+        rows = min((len(each.tables.train) for each in brought), default=None)
+        columns = {each.party.name: len(each.tables.train.columns) for each in brought}
+        return (
+            [] if rows is None else [line.removesuffix(".") for line in many_weights(spec, rows, spec.trained(columns))]
+        )
     if not isinstance(spec, AverageJob) or spec.params.aggregation == "plain":
         return []
     lacks = []

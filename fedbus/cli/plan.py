@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from fedbus import batching, jobs, terminal
+from fedbus.cautions import many_weights
 from fedbus.cli.app import JobFile, JsonFile, app, example
 from fedbus.cli.checks import hold, notes
 from fedbus.cli.reports import check_writable, write
@@ -56,7 +57,7 @@ def plan(
     check_writable(json_file)
     spec = jobs.load(job_file)
     sizes, brought = _sizes(columns or [], spec), hold(job_file, spec, party_files or ())
-    for line in notes(spec, brought):
+    for line in notes(spec, brought) if isinstance(spec, AverageJob) else ():
         terminal.note(line)
     lengths = {each.party.name: len(each.tables.train) for each in brought}
     held_out = [len(each.tables.test) for each in brought if each.tables.test is not None]
@@ -88,7 +89,10 @@ def _linear(
     features = {party: sizes[party] for party in spec.parties}
     # No party takes part in a job whose rows a round would give away, whatever its policy: better said now.
     smallest = rows // batching.count(rows, spec.params.batch_size)
-    Policy(min_batch_rows=1).check_batches(smallest, spec.trained(features), spec.params.solver)
+    trained = spec.trained(features)
+    Policy(min_batch_rows=1).check_batches(smallest, trained, spec.params.solver)
+    for line in many_weights(spec, rows, trained):
+        terminal.note(line.removesuffix("."))
     return make_plan(spec, rows, features, rounds, test_rows)
 
 
