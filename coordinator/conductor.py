@@ -105,8 +105,12 @@ class Conductor:
         results = _finished(session)
         sent = {party: figures_of["bytes_sent"] for party, figures_of in results.items()}
         memory = {party: figures_of["peak_memory_bytes"] for party, figures_of in results.items()}
+        # One that was started again since it joined may serve its page elsewhere.
+        pages = {party: figures_of["metrics"] for party, figures_of in results.items() if "metrics" in figures_of}
         report |= {
             **_told(spec, results),
+            **_counted(results),
+            "metrics": {**report["metrics"], **pages, session.party: self._metrics_url},
             "bytes_sent": {**sent, session.party: session.bytes_sent},
             "peak_memory_bytes": {**memory, session.party: peak_memory()},
             "seconds": time.time() - began,
@@ -204,6 +208,15 @@ def _told(spec: JobSpec, results: dict[str, dict[str, Any]]) -> dict[str, Any]:
             "dependent": {party: count for party, count in dependent.items() if isinstance(count, int) and count > 0},
         }
     return {"clipped": {party: figures.get("clipped", 0) for party, figures in results.items()}}
+
+
+def _counted(results: dict[str, dict[str, Any]]) -> dict[str, dict[str, int]]:
+    """Cells that parties filled and rows that they left out for missing ones, where there are any."""
+    found = {}
+    for name in ("missing_cells", "left_out_rows"):
+        if counts := {party: figures[name] for party, figures in results.items() if figures.get(name)}:
+            found[name] = counts
+    return found
 
 
 def _finished(session: Session) -> dict[str, dict[str, Any]]:

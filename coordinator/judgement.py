@@ -61,7 +61,8 @@ def _against_a_constant(course: Course, spec: AverageJob, instead: str) -> list[
         if mse and reached > course.baseline:
             return [
                 f"The last model is worse than always predicting the mean of the label: on held-out rows its mean "
-                f"squared error is {reached:.6g}, and that of the mean {course.baseline:.6g}.{instead} {remedy}"
+                f"squared error is {reached:.6g}, and that of the mean {course.baseline:.6g} (R2 "
+                f"{1 - reached / course.baseline:.4g}).{instead} {remedy}"
             ]
         # Equally good is what a model is that always answers with this class; of rows of one class it is all there is.
         if not mse and reached < course.baseline < _ONE_CLASS:
@@ -88,13 +89,14 @@ def _against_a_constant(course: Course, spec: AverageJob, instead: str) -> list[
 
 
 def _grown(course: Course, instead: str) -> list[str]:
-    for losses, where in ((course.test_loss, " on held-out rows"), (course.loss, " of training")):
-        if len(losses) > 1 and losses[-1] > losses[0]:
-            return [
-                f"The loss{where} grew, from {losses[0]:.6g} at first to {losses[-1]:.6g} at the end.{instead} Lower "
-                "params.learning_rate."
-            ]
-    return []
+    """Whether the loss on held-out rows grew; of the loss of training fedbus/cautions.py says so of any job."""
+    losses = course.test_loss
+    if len(losses) < 2 or losses[-1] <= losses[0]:
+        return []
+    return [
+        f"The loss on held-out rows grew, from {losses[0]:.6g} at first to {losses[-1]:.6g} at the end.{instead} Lower "
+        "params.learning_rate."
+    ]
 
 
 def _less_clipping(spec: AverageJob) -> str:

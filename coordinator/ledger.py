@@ -45,14 +45,14 @@ class Ledger:
             return JobShown(
                 refusal=f"{user} may not see job {job}: only {record.owner} and the coordinator's `operators` may"
             )
-        report = codec.unpack(record.report) if record.report else None
+        report = _report(record)
         states = [
             StateLine(each.state.value, shortened(each.reason), each.at)
             for each in self._store.history(job)[-MAX_LINES:]
         ]
-        return JobShown("", self._line(record, report), codec.unpack(record.spec), states, report)
+        return JobShown("", self._line(record), codec.unpack(record.spec), states, report)
 
-    def _line(self, record: JobRecord, report: dict[str, Any] | None = None) -> JobLine:
+    def _line(self, record: JobRecord) -> JobLine:
         fields = codec.unpack(record.spec)
         try:
             spec = jobs.parse(fields)
@@ -71,16 +71,20 @@ class Ledger:
             reason=shortened(record.reason, _MAX_REASON),
             submitted=record.created_at,
             since=record.updated_at,
-            done=self._done(record, report, unit),
+            done=self._done(record, unit),
             most=most,
             unit=unit,
         )
 
-    def _done(self, record: JobRecord, report: dict[str, Any] | None, unit: str) -> int | None:
+    def _done(self, record: JobRecord, unit: str) -> int | None:
         if record.state.final:
-            done = (report or {}).get(f"{unit}s")
+            done = (_report(record) or {}).get(f"{unit}s")
             return done if isinstance(done, int) else None
         latest = self._latest(record.job)
         if latest is None:
             return None
         return latest.epoch if unit == "epoch" else latest.round
+
+
+def _report(record: JobRecord) -> dict[str, Any] | None:
+    return codec.unpack(record.report) if record.report else None

@@ -16,6 +16,7 @@ from fedbus.columns import check_as_is, check_same
 from fedbus.errors import JobRefused
 from fedbus.jobs import AverageJob
 from fedbus.messages import Described
+from fedbus.moments import IMMENSE
 
 _MOST_ROWS = 2**40
 _ROUNDING = 1e-9
@@ -34,7 +35,7 @@ class Course:
         mean, scale: of each column; 0 and 1 where it is left as it is.
         label_mean, label_scale: the same of the label.
         constant: columns that have one value in all rows of all parties, the label too; the scale of such a column is
-            infinite, so that it is 0 whatever rows come.
+            IMMENSE, so that it is 0 whatever rows come.
         done: sums done before training, by name of the task.
         trained: training rounds done.
         evaluated: the last model is measured.
@@ -149,7 +150,11 @@ class Course:
         return sum(shares[party] for party in survivors)
 
     def enter_moments(self, spec: AverageJob, task: Task, sums: Sequence[Fraction], survivors: Sequence[str]) -> None:
-        """Enter means, or deviations, of what is standardised from sums in units of each one's power of two."""
+        """Enter means, or deviations, of what is standardised from sums in units of each one's power of two.
+
+        Args:
+            sums: of means; or of mean squares and then of mean differences, see parties/moments.py.
+        """
         weight = Fraction(sum(self.rows[party] for party in survivors), sum(self.rows.values()))
         chosen = averaging.standardised(spec, self.columns)
         units = [Fraction(2) ** exponent for exponent in self.exponents]
@@ -157,14 +162,14 @@ class Course:
         if task is Task.MEAN:
             mean[chosen] = [float(each / weight * unit) for each, unit in zip(sums, units, strict=True)]
         else:
-            deviations = [
-                math.sqrt(max(each / weight, Fraction(0))) * unit for each, unit in zip(sums, units, strict=True)
-            ]
-            scale[chosen] = [float(each) or math.inf for each in deviations]
-            self.constant = [name for name, each in zip(self.columns, scale[:-1], strict=True) if each == math.inf]
-            self.constant += [spec.label] if scale[-1] == math.inf else []
+            squares, rests = sums[: len(units)], sums[len(units) :]
+            parts = [square / weight - (rest / weight) ** 2 for square, rest in zip(squares, rests, strict=True)]
+            deviations = [math.sqrt(max(part, Fraction(0))) * unit for part, unit in zip(parts, units, strict=True)]
+            scale[chosen] = [deviation or IMMENSE for deviation in deviations]
+            self.constant = [name for name, each in zip(self.columns, scale[:-1], strict=True) if each == IMMENSE]
+            self.constant += [spec.label] if scale[-1] == IMMENSE else []
         self.mean, self.scale, self.label_mean = mean[:-1], scale[:-1], float(mean[-1])
-        self.label_scale = float(scale[-1]) if scale[-1] < math.inf else 1.0
+        self.label_scale = float(scale[-1]) if scale[-1] < IMMENSE else 1.0
         self.done.append(task)
 
     def measured(self, loss_name: str, metrics: list[float], survivors: tuple[str, ...]) -> tuple[float, float | None]:

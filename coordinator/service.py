@@ -5,6 +5,7 @@ A job whose process dies goes on at the next start from its last checkpoint.
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
 from typing import Any
@@ -93,6 +94,7 @@ class Service:
 
     def _request(self, delivery: Delivery) -> None:
         try:
+            self._check_publisher(delivery)
             envelope = codec.decode(delivery.body)
             self._check_address(envelope, delivery)
             match envelope.payload:
@@ -110,15 +112,34 @@ class Service:
                     raise DecodeError(f"{envelope.kind} message on the job queue")  # noqa: TRY301
         except DecodeError as error:
             log.warning("request refused; it is in the dead-letter queue", reason=str(error), user=delivery.user)
+            self._refuse(error, delivery)
             delivery.dead_letter(str(error))
             return
         delivery.ack()
+
+    def _check_publisher(self, delivery: Delivery) -> None:
+        """What can be said of a request before time is spent on reading it."""
+        if self._settings.broker.verify_sender and delivery.user is None:
+            raise DecodeError("request by nobody: the message does not say which user published it")
+        if delivery.size > codec.most_bytes(Submit.kind):
+            raise DecodeError(f"request of {delivery.size} bytes is over the limit of {codec.most_bytes(Submit.kind)}")
 
     def _check_address(self, envelope: Envelope, delivery: Delivery) -> None:
         if envelope.recipient != self.name:
             raise DecodeError(f"{envelope.kind} request for coordinator {envelope.recipient}, this is {self.name}")
         if self._settings.broker.verify_sender and delivery.user != envelope.sender:
             raise DecodeError(f"{envelope.kind} request of {envelope.sender} by {delivery.user}")
+
+    def _refuse(self, error: DecodeError, delivery: Delivery) -> None:
+        """Enter a submission that cannot be read as a job that failed: whoever submitted it waits for an answer."""
+        if error.about is None or error.about.kind != Submit.kind:
+            return
+        with contextlib.suppress(DecodeError):
+            self._check_address(error.about, delivery)
+            job, reason = error.about.job, shortened(str(error))
+            if self._store.add_job(job, codec.pack({}), JobState.FAILED, reason, error.about.sender):
+                self._store.purge(job)
+                self.announce(job)
 
     def _submit(self, job: str, fields: dict[str, Any], owner: str) -> None:
         state, reason = JobState.SUBMITTED, ""

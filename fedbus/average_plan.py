@@ -8,7 +8,8 @@ from typing import Any
 from fedbus.averaging import Task, packs, plan
 from fedbus.budget import Spending, spending
 from fedbus.errors import ConfigError
-from fedbus.jobs.average import AverageJob, Layer
+from fedbus.jobs.average import AverageJob
+from fedbus.jobs.network import count_parameters, parameters_fault
 from fedbus.schema import listed
 
 _OF_COORDINATOR = {
@@ -35,7 +36,8 @@ def average_plan(
         they spend (epsilon) and whose rows lose most (limited_by).
 
     Raises:
-        ConfigError: the network is made by a factory, and nobody says how many parameters it has.
+        ConfigError: the network is made by a factory, and nobody says how many parameters it has; or
+            it has more than there can be.
         FixedPointOverflow: clip_range and fraction_bits do not fit 64 bits.
         JobRefused: the privacy budget does not allow one round.
     """
@@ -43,6 +45,8 @@ def average_plan(
         if spec.model.factory is not None:
             raise ConfigError("--parameters: say how many the network of model.factory has")
         parameters = count_parameters(spec.model.layers, columns)
+    if fault := parameters_fault(parameters):
+        raise ConfigError(f"model: {fault}")
     shape, params = plan(spec, Task.TRAIN, columns, parameters), spec.params
     up = shape.length * shape.ring.dtype.itemsize
     if params.aggregation == "paillier":
@@ -76,18 +80,6 @@ def average_plan(
         **spent,
         "advice": given,
     }
-
-
-def count_parameters(layers: tuple[Layer, ...], inputs: int) -> int:
-    """Weights and biases of a network of these layers."""
-    total, width = 0, inputs
-    for layer in layers:
-        if layer.linear is not None:
-            total += (width + 1) * layer.linear
-            width = layer.linear
-        elif layer.layer_norm:
-            total += 2 * width
-    return total
 
 
 def budget_note(spec: AverageJob, rows: Mapping[str, int], found: Spending) -> str:

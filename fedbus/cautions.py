@@ -20,7 +20,7 @@ def caution(report: dict[str, Any]) -> None:
     Whoever has more to say of a job enters its own sentences in `warnings` before. Of federated averaging, all is said
     there: its coordinator knows what a constant prediction would have reached.
     """
-    found = list(report.get("warnings", ()))
+    found = [*report.get("warnings", ()), *_written_differently(report)]
     if report.get("algorithm") != AverageJob.ALGORITHM:
         found += [*_worse_than_the_mean(report), *_grown(report)]
     report["warnings"] = list(dict.fromkeys(found))
@@ -41,6 +41,24 @@ def many_weights(spec: LinearJob, rows: int, columns: Mapping[str, int]) -> list
         f"There are {weights} weights, the intercept among them, for {rows} common rows: models that differ fit these"
         f" rows equally well{least}. Trust the error on held-out rows only; set params.l2, or offer fewer columns."
     ]
+
+
+def alike(rows: int, folded: int, kind: str = "rows") -> str:
+    """That more rows would be in common if ids were written alike.
+
+    Args:
+        rows: in common.
+        folded: in common if case, blanks, leading zeros and `.0` did not count.
+    """
+    return (
+        f"{folded - rows:,} more {kind} would be in common, {folded:,} in place of {rows:,}, if case, blanks, leading "
+        "zeros and a `.0` at the end of ids did not count: write the ids alike in all tables"
+    )
+
+
+def _written_differently(report: dict[str, Any]) -> list[str]:
+    found = report.get("ids")
+    return [f"{alike(found['common'], found['folded'])}."] if found else []
 
 
 def _worse_than_the_mean(report: dict[str, Any]) -> list[str]:

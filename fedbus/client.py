@@ -208,7 +208,10 @@ class Client:
             raise ConnectionLost(f"the broker did not confirm within {CONFIRM_SECONDS:g} s") from None
 
     def _publish(self, key: str, envelope: Envelope, *, wait: bool = True) -> Future[None]:
-        outgoing = Outgoing(topology.JOBS, key, codec.encode(envelope), secrets.token_hex(16))
+        body = codec.encode(envelope)
+        if len(body) > (most := codec.most_bytes(envelope.kind)):
+            raise ConfigError(f"the job takes {len(body):,} bytes to submit; {most:,} are allowed")
+        outgoing = Outgoing(topology.JOBS, key, body, secrets.token_hex(16))
         return self._broker.publish(outgoing, wait=wait)
 
     def _next(self, job: str) -> Event | None:
@@ -222,11 +225,15 @@ class Client:
         return None
 
     def _receive(self, delivery: Delivery) -> None:
-        # A watcher shows what it can read; an event that it cannot is no concern of the job's.
-        with contextlib.suppress(DecodeError):
-            envelope = codec.decode(delivery.body)
-            if not self._verify_sender or delivery.user == envelope.sender:
-                self._sort(envelope)
+        # No time is spent on events of other jobs. A watcher shows what it can read; an event that it cannot is no
+        # concern of the job's.
+        _, _, about = delivery.routing_key.partition(".")
+        job = about.partition(".")[0]
+        if job in self._followed or job in self._replies:
+            with contextlib.suppress(DecodeError):
+                envelope = codec.decode(delivery.body)
+                if not self._verify_sender or delivery.user == envelope.sender:
+                    self._sort(envelope)
         delivery.ack()
 
     def _sort(self, envelope: Envelope) -> None:

@@ -23,6 +23,11 @@
     │   ├── Congested          too many messages wait for the broker already; may pass
     │   ├── Unroutable         no queue takes the message
     │   └── AccessRefused      the broker does not allow it
+    └── StoreError
+        ├── StoreInUse         another process works on the same store
+        ├── StoreFull          its disk is full; may pass
+        └── StoreLost          it was deleted, moved or replaced
+
     ├── StoreError
     │   └── StoreInUse         another process works on the same store
     └── OutputError            what was done cannot be shown, or not written to the file that was named for it
@@ -185,6 +190,18 @@ class StoreError(FedbusError):
 
 class StoreInUse(StoreError):
     """Another process works on the same store."""
+
+
+class StoreFull(StoreError):
+    """The disk of the store is full; this may pass."""
+
+    kind = "its disk is full"
+
+
+class StoreLost(StoreError):
+    """The store was deleted, moved or replaced while the process works on it."""
+
+    kind = "its store was lost or replaced"
 
 
 class OutputError(FedbusError):

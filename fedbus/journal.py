@@ -158,7 +158,7 @@ class Journal:
         """The body of a message received."""
         with self._changed:
             waiting = self._received.get(message_id)
-        return self._store.received(message_id) if waiting is None else waiting.message.body
+        return self._store.received(self._job, message_id) if waiting is None else waiting.message.body
 
     def _begin_to_wait(self) -> None:
         if self._since is None:

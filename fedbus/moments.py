@@ -23,6 +23,10 @@ LARGEST = 4
 # Of the limbs of one number; sums over 100 parties stay below 2^55.
 LARGEST_LIMB = 2.0**LIMB_BITS
 
+# What a column that has one value is divided by: it is 0 then, whatever other rows have in it. Infinity would do it too
+# and cannot be sent.
+IMMENSE = float(np.finfo(np.float64).max)
+
 _LOW = (1 << LIMB_BITS) - 1
 _TOP = LIMBS - 1
 

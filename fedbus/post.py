@@ -80,7 +80,7 @@ class Post:
         sent = []
         for envelope, stored, new in zip(envelopes, made, self.journal.post(made, checkpoint), strict=True):
             # Sent before a restart: the same bytes again, or its recipient might get halves of two encryptions.
-            body = None if new else self._store.posted(stored.id)
+            body = None if new else self._store.posted(self._job, stored.id)
             sent.append(stored if body is None else _stored(envelope, stored.peer, body))
         self.bytes_sent += sum(len(stored.body) for stored in sent)
         self._publish(*sent)
@@ -119,6 +119,9 @@ class Post:
 
     def _receive(self, delivery: Delivery) -> None:
         try:
+            if self._verify_sender and delivery.user not in self._participants:
+                # Nobody in the job spends time on reading it.
+                raise DecodeError(f"message by {delivery.user}, who is not in the job")  # noqa: TRY301
             envelope = codec.decode(delivery.body)
             self._check_address(envelope, delivery)
         except DecodeError as error:

@@ -151,9 +151,11 @@ def _start(config: S, factory: Factory[S], stack: contextlib.ExitStack, on_end: 
     """Open all parts and start the service; returns the address of its /metrics."""
     store = stack.enter_context(Store(config.path(config.state)))
     try:
-        page = metrics.Server(config.metrics.address)
-    except (OSError, ValueError, OverflowError) as error:
-        raise ConfigError(f"metrics.address: {config.metrics.address!r} cannot be served: {error}") from error
+        page = metrics.Server(str(config.metrics.address))
+    except (OSError, ValueError) as error:
+        # The text of an OSError without its number.
+        reason = getattr(error, "strerror", None) or str(error)
+        raise ConfigError(f"metrics.address: {config.metrics.address!r} cannot be served: {reason}") from error
     stack.callback(page.close)
     engine = Engine(config.processes)
     broker = AmqpBroker(config.broker.url, heartbeat=config.broker.heartbeat, on_end=on_end)

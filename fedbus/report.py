@@ -22,7 +22,7 @@ def print_report(report: dict[str, Any]) -> None:
     """
     for sentence in report.get("warnings", []):
         terminal.say(f"warning: {sentence}")
-    print_facts(_FACTS[report["algorithm"]](report))
+    print_facts([*_FACTS[report["algorithm"]](report), *_missing(report)])
     if "coefficients" in report:
         terminal.say("coefficients of standardised columns")
         for line in _coefficients(report):
@@ -55,16 +55,25 @@ def _linear_facts(report: dict[str, Any]) -> list[tuple[str, str]]:
     facts += [
         ("round latency", f"p50 {latency['p50']:.3f} s, p99 {latency['p99']:.3f} s"),
         ("bytes sent", ", ".join(f"{party} {count:,}" for party, count in report["bytes_sent"].items())),
-        ("metrics", _pages(report["metrics"])),
     ]
-    return facts
+    return facts + _pages(report)
 
 
-def _pages(urls: dict[str, str]) -> str:
-    """The addresses of /metrics; in one process all roles share one."""
-    if len(set(urls.values())) == 1:
-        return f"{next(iter(urls.values()))} (all in one process)"
-    return ", ".join(f"{party} {url}" for party, url in urls.items())
+def _missing(report: dict[str, Any]) -> list[tuple[str, str]]:
+    """What parties did about missing cells, where there were any."""
+    filled = [f"{party} {count:,} cells filled" for party, count in report.get("missing_cells", {}).items()]
+    left_out = [f"{party} {count:,} rows left out" for party, count in report.get("left_out_rows", {}).items()]
+    facts = [("missing cells", ", ".join(filled + left_out))] if filled or left_out else []
+    by_column = report.get("missing_by_column", {})
+    named = [f"{party} {name} {count:,}" for party, counts in by_column.items() for name, count in counts.items()]
+    return facts + ([("by column", ", ".join(named))] if named else [])
+
+
+def _pages(report: dict[str, Any]) -> list[tuple[str, str]]:
+    """The addresses of /metrics; a simulation has none any more when it has ended."""
+    if "metrics" not in report:
+        return []
+    return [("metrics", ", ".join(f"{name} {url}" for name, url in report["metrics"].items()))]
 
 
 def _ending(report: dict[str, Any]) -> str:
@@ -141,9 +150,8 @@ def _average_facts(report: dict[str, Any]) -> list[tuple[str, str]]:
         ("round", f"p50 {latency['p50'] * 1e3:.1f} ms, p99 {latency['p99'] * 1e3:.1f} ms"),
         ("overhead", f"p50 {overhead['p50'] * 1e3:.1f} ms of it, p99 {overhead['p99'] * 1e3:.1f} ms"),
         ("bytes sent", ", ".join(f"{party} {count:,}" for party, count in report["bytes_sent"].items())),
-        ("metrics", _pages(report["metrics"])),
     ]
-    return facts
+    return facts + _pages(report)
 
 
 def _average_scores(report: dict[str, Any]) -> list[tuple[str, str]]:

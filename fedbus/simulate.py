@@ -114,6 +114,8 @@ def run(
                 # Plain averaging of all parties is another course then.
                 report.pop("max_weight_difference", None)
             caution(report)
+        # Nothing serves these pages any more.
+        report.pop("metrics", None)
         if keep is not None:
             write_report(report, place.folder / "report.json")
     return report

@@ -2,36 +2,33 @@
 
 A message is in the outbox before it is published, and in the inbox before it is acknowledged unless a checkpoint covers
 it. So a process that dies at any instant goes on from its last checkpoint with nothing lost and nothing done twice.
+
+Every record has a digest, so that what a disk gives back is what it was given: a damaged one is a StoreError that names
+the file and the job, and the job that needs it ends, while others go on.
 """
 
 from __future__ import annotations
 
-import contextlib
 import secrets
 import sqlite3
-import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-import sqlalchemy as sa
-from sqlalchemy.dialects.sqlite import insert
-
+from fedbus import codec
 from fedbus import store_tables as t
 from fedbus.errors import StoreError
 from fedbus.jobs import JobState
-from fedbus.store_files import configure, lock, make_private
-from fedbus.store_records import Checkpoint, JobRecord, StateRecord, StoredMessage, to_record, to_row
+from fedbus.store_checks import opened, sealed
+from fedbus.store_database import Database
+from fedbus.store_records import Checkpoint, JobRecord, StateRecord, StoredMessage, to_entry, to_record, to_row
 
 SECRET_BYTES = 32
 
-# How long the write-ahead log is waited for when a job is purged, while some other program reads the file.
-_CHECKPOINT_SECONDS = 1.0
-
-# Of what may be long: rows read at a time, and bytes of a row.
-_FEW = 8
+# Of what may be long: bytes of a record.
 _BLOB_BYTES = 4 * 1024**2
 
 
@@ -43,28 +40,17 @@ class Store:
 
     Raises:
         StoreInUse: another process works on it.
-        StoreError: it cannot be made or read.
+        StoreError: it cannot be made or read, is damaged, or is another file; which is left as it is.
+
+    Attributes:
+        lost: a sentence on entries that the store once had and has no more; empty where all is there. What it has is
+            consistent, but jobs have gone on from where it is.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._write = threading.RLock()
-        self._writer: sa.Connection | None = None
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            self._lock_file = lock(path.with_name(path.name + ".lock"))
-            path.touch(mode=0o600, exist_ok=True)
-            for suffix in ("", ".lock", "-wal", "-shm"):
-                make_private(path.with_name(path.name + suffix))
-        except OSError as error:
-            raise StoreError(f"{path}: the store cannot be opened: {error.strerror}") from error
-        self._engine = sa.create_engine(f"sqlite:///{path}", connect_args={"timeout": 30})
-        sa.event.listen(self._engine, "connect", configure)
-        try:
-            t.tables.create_all(self._engine)
-        except sa.exc.DatabaseError as error:
-            self.close()
-            raise StoreError(f"{path}: not a store of fedbus: {error.orig}") from error
+        self._database = Database(path)
+        self.lost = self._database.lost
 
     def __enter__(self) -> Store:
         return self
@@ -76,109 +62,113 @@ class Store:
 
     def close(self) -> None:
         """Give the store free for another process. Idempotent."""
-        with self._write:
-            if self._writer is not None:
-                self._writer.close()
-                self._writer = None
-        self._engine.dispose()
-        self._lock_file.close()
-
-    @contextlib.contextmanager
-    def _writing(self) -> Iterator[sa.Connection]:
-        # SQLite has one writer; a lock here queues threads fairly where SQLite would let them poll.
-        try:
-            with self._write:
-                if self._writer is None:
-                    self._writer = self._engine.connect()
-                with self._writer.begin():
-                    yield self._writer
-        except (sa.exc.DBAPIError, sqlite3.Error) as error:
-            raise StoreError(f"{self.path}: the store cannot be written: {getattr(error, 'orig', error)}") from error
+        self._database.close()
 
     # The ledger of jobs.
 
     def add_job(self, job: str, spec: bytes, state: JobState, reason: str = "", owner: str = "") -> bool:
         """Enter a job with a new secret; False where it is in the ledger already."""
         now = time.time()
-        row = {"job": job, "spec": spec, "state": state.value, "created_at": now, "updated_at": now}
-        row |= {"reason": reason, "owner": owner, "secret": secrets.token_bytes(SECRET_BYTES)}
-        with self._writing() as connection:
-            if entered := connection.execute(insert(t.jobs).values(**row).on_conflict_do_nothing()).rowcount == 1:
-                connection.execute(t.history.insert().values(job=job, state=state.value, reason=reason, at=now))
+        record = JobRecord(job, spec, state, reason, None, secrets.token_bytes(SECRET_BYTES), owner, now, now)
+        with self._database.writing() as cursor:
+            cursor.execute(t.ADD_JOB, sealed(t.jobs.name, to_entry(record)))
+            if entered := cursor.rowcount == 1:
+                _enter_state(cursor, record)
         return entered
 
     def set_state(self, job: str, state: JobState, reason: str = "", report: bytes | None = None) -> bool:
         """Move a job to a state; False where it has ended, or is to be cancelled and this is no end."""
-        now = time.time()
-        values: dict[str, Any] = {"state": state.value, "reason": reason, "updated_at": now}
-        if report is not None:
-            values["report"] = report
-        closed = [other.value for other in JobState if other.final]
-        if not state.final:
-            closed.append(JobState.CANCELLING.value)
-        with self._writing() as connection:
-            where = (t.jobs.c.job == job, t.jobs.c.state.not_in(closed))
-            if moved := connection.execute(t.jobs.update().where(*where).values(**values)).rowcount == 1:
-                connection.execute(t.history.insert().values(job=job, state=state.value, reason=reason, at=now))
-        return moved
+        with self._database.writing() as cursor:
+            record = self.job(job)
+            if record is None or record.state.final or (record.state is JobState.CANCELLING and not state.final):
+                return False
+            report = record.report if report is None else report
+            moved = replace(record, state=state, reason=reason, report=report, updated_at=time.time())
+            _put(cursor, moved)
+            _enter_state(cursor, moved)
+        return True
+
+    def begin(self, job: str) -> float:
+        """Enter that a job's work begins, unless it has; when it began, in seconds since 1970."""
+        with self._database.writing() as cursor:
+            record = self.job(job)
+            if record is None:
+                raise StoreError(f"{self.path}: job {job} is not in the ledger")
+            if record.started_at is not None:
+                return record.started_at
+            now = time.time()
+            _put(cursor, replace(record, started_at=now))
+        return now
 
     def purge(self, *jobs: str) -> None:
         """Overwrite all that jobs needed only to go on: messages, checkpoints, secrets. Their ends are seen through."""
-        with self._writing() as connection:
+        with self._database.writing() as cursor:
             for job in jobs:
-                for table in (t.inbox, t.outbox, t.checkpoints, t.arrays):
-                    connection.execute(table.delete().where(table.c.job == job))
-                connection.execute(t.jobs.update().where(t.jobs.c.job == job).values(secret=b""))
-        self._empty_log()
-
-    def _empty_log(self) -> None:
-        # The write-ahead log keeps what pages held before; emptied, it is a file of no bytes. Where another program
-        # reads the store just then, SQLite says that it is busy, and a later purge or the end of the process does it.
-        try:
-            with self._write, contextlib.closing(sqlite3.connect(self.path, timeout=_CHECKPOINT_SECONDS)) as connection:
-                connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
-        except sqlite3.Error as error:
-            raise StoreError(f"{self.path}: the store cannot be written: {error}") from error
+                for statement in t.DROP_ALL_OF_JOB:
+                    cursor.execute(statement, (job,))
+                record = self.job(job)
+                if record is not None:
+                    _put(cursor, replace(record, secret=b""))
+        self._database.empty_log()
 
     def job(self, job: str) -> JobRecord | None:
-        """A job of the ledger."""
-        with self._engine.connect() as connection:
-            row = connection.execute(sa.select(t.jobs).where(t.jobs.c.job == job)).one_or_none()
+        """A job of the ledger; raises StoreError where its record is damaged."""
+        row = self._database.row(t.jobs, t.JOB, job, job=job)
         return to_record(row) if row else None
 
     def jobs(self) -> list[JobRecord]:
-        """All jobs, oldest first."""
-        with self._engine.connect() as connection:
-            return [to_record(row) for row in connection.execute(sa.select(t.jobs).order_by(t.jobs.c.created_at))]
+        """All jobs whose records are sound, oldest first."""
+        return [record for record in self._ledger() if isinstance(record, JobRecord)]
 
     def newest(self, limit: int, *, owner: str | None = None, unfinished: bool = False) -> list[JobRecord]:
-        """The newest jobs first, without their reports; of one owner only, or only those that have not ended."""
-        statement = sa.select(*(sa.null() if column is t.jobs.c.report else column for column in t.jobs.c))
-        statement = statement.order_by(t.jobs.c.created_at.desc()).limit(limit)
-        if owner is not None:
-            statement = statement.where(t.jobs.c.owner == owner)
-        if unfinished:
-            statement = statement.where(t.jobs.c.state.not_in([state.value for state in JobState if state.final]))
-        with self._engine.connect() as connection:
-            return [to_record(row) for row in connection.execute(statement)]
+        """The newest jobs first, whose records are sound; of one owner only, or only those that have not ended."""
+        chosen = (owner is None, owner or "", not unfinished, limit)
+        return [record for record in self._ledger(t.NEWEST, *chosen) if isinstance(record, JobRecord)]
 
     def history(self, job: str) -> list[StateRecord]:
         """The states that a job came to, in order; a state that was entered again is there again."""
-        column = t.history.c
-        statement = sa.select(column.state, column.reason, column.at).where(column.job == job).order_by(column.number)
-        with self._engine.connect() as connection:
-            return [StateRecord(JobState(state), reason, at) for state, reason, at in connection.execute(statement)]
+        rows = self._database.rows(t.history, t.HISTORY, job, job=job)
+        return [StateRecord(JobState(state), reason, at) for _, state, reason, at in rows]
 
     def unfinished(self) -> list[JobRecord]:
         """The jobs that were not purged, oldest first: interrupted, or ended without all that the end entails."""
         return [record for record in self.jobs() if record.secret]
 
+    def damaged(self) -> dict[str, StoreError]:
+        """The jobs whose records in the ledger are damaged, and what a reader of each is told."""
+        return {str(found[0]): found[1] for found in self._ledger() if isinstance(found, tuple)}
+
+    def _ledger(self, statement: str = t.JOBS, *values: Any) -> Iterator[JobRecord | tuple[str, StoreError]]:
+        for row in self._database.stream(statement, *values):
+            try:
+                yield to_record(opened(self.path, t.jobs.name, row, row[0]))
+            except StoreError as error:
+                yield row[0], error
+
+    def give_up(self, job: str, reason: str) -> JobRecord:
+        """Enter the failure of a job whose record is damaged, keeping of it what can be read."""
+        (row,) = self._database.values(t.JOB, job)
+        _, spec, *_, owner, created_at, _, _, _ = row
+        now = time.time()
+        try:
+            codec.unpack(spec)
+        except (TypeError, ValueError):
+            # No job's: whoever parses it refuses it.
+            spec = codec.pack({})
+        owner = owner if isinstance(owner, str) else ""
+        created_at = created_at if isinstance(created_at, float) else now
+        # A secret of its own length says that the end is still to be seen through; it is of no use to anybody.
+        record = JobRecord(job, spec, JobState.FAILED, reason, None, bytes(SECRET_BYTES), owner, created_at, now)
+        with self._database.writing() as cursor:
+            _put(cursor, record)
+            _enter_state(cursor, record)
+        return record
+
     def count_jobs(self) -> dict[JobState, int]:
         """How many jobs there are in each state."""
         counts = dict.fromkeys(JobState, 0)
-        with self._engine.connect() as connection:
-            statement = sa.select(t.jobs.c.state, sa.func.count()).group_by(t.jobs.c.state)
-            for state, count in connection.execute(statement):
+        for state, count in self._database.values(t.STATES):
+            if state in counts:
                 counts[JobState(state)] = count
         return counts
 
@@ -202,21 +192,22 @@ class Store:
         Returns:
             Of each message posted whether it is new; where it is not, the outbox has what was sent before.
         """
-        with self._writing() as connection:
-            cursor = connection.connection.cursor()
+        with self._database.writing() as cursor:
             for message in received:
-                cursor.execute(t.RECEIVE, to_row(message))
+                cursor.execute(t.RECEIVE, sealed(t.inbox.name, to_row(message)))
             new = []
             for message in posted:
-                cursor.execute(t.POST, to_row(message))
+                cursor.execute(t.POST, sealed(t.outbox.name, to_row(message)))
                 new.append(cursor.rowcount == 1)
             if checkpoint is not None:
-                cursor.execute(t.CHECKPOINT, (job, checkpoint.round, checkpoint.state))
+                values = (job, checkpoint.round, checkpoint.state)
+                cursor.execute(t.CHECKPOINT, sealed(t.checkpoints.name, values))
                 for name, blob in checkpoint.blobs.items():
                     cursor.execute(t.DROP_BLOB, (job, name))
                     parts = memoryview(blob).cast("B")
                     for chunk, start in enumerate(range(0, len(parts), _BLOB_BYTES)):
-                        cursor.execute(t.BLOB, (job, name, chunk, parts[start : start + _BLOB_BYTES]))
+                        piece = (job, name, chunk, parts[start : start + _BLOB_BYTES])
+                        cursor.execute(t.ADD_BLOB, sealed(t.arrays.name, piece))
         return new
 
     def forget(self, job: str, covered: int | None, trims: Mapping[str, int]) -> None:
@@ -226,51 +217,41 @@ class Store:
             covered: the round of a checkpoint: received ones up to it; None for none.
             trims: for each recipient the round up to which it has checkpointed what it was sent.
         """
-        with self._writing() as connection:
+        with self._database.writing() as cursor:
             if covered is not None:
-                connection.execute(t.drop_inbox, {"of_job": job, "until": covered})
+                cursor.execute(t.DROP_INBOX, (job, covered))
             for recipient, until in trims.items():
-                connection.execute(t.trim_outbox, {"of_job": job, "of_recipient": recipient, "until": until})
+                cursor.execute(t.TRIM_OUTBOX, (job, recipient, until))
 
-    def posted(self, message_id: str) -> bytes | None:
+    def posted(self, job: str, message_id: str) -> bytes | None:
         """The body of a message in the outbox."""
-        with self._engine.connect() as connection:
-            return connection.execute(sa.select(t.outbox.c.body).where(t.outbox.c.id == message_id)).scalar()
+        row = self._database.row(t.outbox, t.POSTED, message_id, job=job)
+        return None if row is None else StoredMessage(*row).body
 
     def inbox(self, job: str, after: int = -1) -> Iterator[StoredMessage]:
         """The messages of a job of rounds after this one; a few at a time are in memory."""
-        statement = sa.select(t.inbox).where(t.inbox.c.job == job, t.inbox.c.round > after)
-        with self._engine.connect() as connection:
-            for row in connection.execution_options(yield_per=_FEW).execute(statement):
-                yield StoredMessage(*row)
+        for row in self._database.rows(t.inbox, t.INBOX, job, after, job=job):
+            yield StoredMessage(*row)
 
-    def received(self, message_id: str) -> bytes | None:
+    def received(self, job: str, message_id: str) -> bytes | None:
         """The body of a message in the inbox."""
-        with self._engine.connect() as connection:
-            return connection.execute(sa.select(t.inbox.c.body).where(t.inbox.c.id == message_id)).scalar()
+        row = self._database.row(t.inbox, t.RECEIVED, message_id, job=job)
+        return None if row is None else StoredMessage(*row).body
 
     def sent_after(self, job: str, recipient: str, round_: int) -> Iterator[StoredMessage]:
         """What a recipient was sent after a round and has not checkpointed, in order; a few are in memory."""
-        table = t.outbox.c
-        statement = sa.select(t.outbox).where(table.job == job, table.recipient == recipient, table.round > round_)
-        statement = statement.order_by(table.round, table.batch, table.chunk)
-        with self._engine.connect() as connection:
-            for row in connection.execution_options(yield_per=_FEW).execute(statement):
-                yield StoredMessage(*row)
+        for row in self._database.rows(t.outbox, t.SENT_AFTER, job, recipient, round_, job=job):
+            yield StoredMessage(*row)
 
     def last_posted(self, job: str) -> int:
         """The last round of a job in which something was sent that is in the outbox; -1 where there is nothing."""
-        with self._engine.connect() as connection:
-            statement = sa.select(sa.func.max(t.outbox.c.round)).where(t.outbox.c.job == job)
-            found = connection.execute(statement).scalar()
+        ((found,),) = self._database.values(t.LAST_POSTED, job)
         return -1 if found is None else int(found)
 
     def decided(self, job: str, kind: str, round_: int) -> bytes | None:
         """The body of a message of this kind and round that was sent, to whomever."""
-        table = t.outbox.c
-        where = (table.job == job, table.kind == kind, table.round == round_)
-        with self._engine.connect() as connection:
-            return connection.execute(sa.select(table.body).where(*where).limit(1)).scalar()
+        row = self._database.row(t.outbox, t.DECIDED, job, kind, round_, job=job)
+        return None if row is None else StoredMessage(*row).body
 
     def outbox(self, job: str, place: tuple[str, str, int, int] | None = None) -> Iterator[StoredMessage]:
         """The messages of a job that were sent and that not all have checkpointed, in order; a few are in memory.
@@ -278,42 +259,39 @@ class Store:
         Args:
             place: only the chunks of this (recipient, kind, round, batch).
         """
-        table = t.outbox.c
-        statement = sa.select(t.outbox).where(table.job == job).order_by(table.round, table.batch, table.chunk)
-        if place is not None:
-            recipient, kind, round_, batch = place
-            statement = statement.where(table.recipient == recipient, table.kind == kind)
-            statement = statement.where(table.round == round_, table.batch == batch)
-        with self._engine.connect() as connection:
-            for row in connection.execution_options(yield_per=_FEW).execute(statement):
-                yield StoredMessage(*row)
+        statement, values = (t.OUTBOX, (job,)) if place is None else (t.OUTBOX_AT, (job, *place))
+        for row in self._database.rows(t.outbox, statement, *values, job=job):
+            yield StoredMessage(*row)
 
     # Checkpoints and models.
 
     def last_checkpoint(self, job: str) -> tuple[int, bytes] | None:
         """Round and state of a job's checkpoint."""
-        with self._engine.connect() as connection:
-            statement = sa.select(t.checkpoints.c.round, t.checkpoints.c.state).where(t.checkpoints.c.job == job)
-            row = connection.execute(statement).one_or_none()
-        return (row[0], row[1]) if row else None
+        row = self._database.row(t.checkpoints, t.LAST_CHECKPOINT, job, job=job)
+        return (row[1], row[2]) if row else None
 
     def blob(self, job: str, name: str) -> bytearray | None:
         """A blob of a job's checkpoint."""
-        column = t.arrays.c
-        statement = sa.select(column.data).where(column.job == job, column.name == name).order_by(column.chunk)
         found = bytearray()
-        with self._engine.connect() as connection:
-            for (data,) in connection.execution_options(yield_per=_FEW).execute(statement):
-                found += data
+        for _, _, _, data in self._database.rows(t.arrays, t.BLOB, job, name, job=job):
+            found += data
         return found or None
 
     def save_model(self, job: str, share: bytes) -> None:
         """Keep this party's share of a model."""
-        statement = insert(t.models).values(job=job, share=share, created_at=time.time())
-        with self._writing() as connection:
-            connection.execute(statement.on_conflict_do_update(index_elements=["job"], set_={"share": share}))
+        with self._database.writing() as cursor:
+            cursor.execute(t.PUT_MODEL, sealed(t.models.name, (job, share, time.time())))
 
     def model(self, job: str) -> bytes | None:
         """This party's share of the model that a job trained."""
-        with self._engine.connect() as connection:
-            return connection.execute(sa.select(t.models.c.share).where(t.models.c.job == job)).scalar()
+        row = self._database.row(t.models, t.MODEL, job, job=job)
+        return row[1] if row else None
+
+
+def _put(cursor: sqlite3.Cursor, record: JobRecord) -> None:
+    cursor.execute(t.PUT_JOB, sealed(t.jobs.name, to_entry(record)))
+
+
+def _enter_state(cursor: sqlite3.Cursor, record: JobRecord) -> None:
+    values = (record.job, record.state.value, record.reason, record.updated_at)
+    cursor.execute(t.ADD_STATE, sealed(t.history.name, values))

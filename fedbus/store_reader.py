@@ -9,7 +9,10 @@ from pathlib import Path
 from types import TracebackType
 from urllib.parse import quote
 
+from fedbus import store_tables as t
 from fedbus.errors import StoreError
+from fedbus.store_checks import opened
+from fedbus.store_files import HEADER_BYTES, WRITE_AHEAD, beside, check_header
 
 # How long a reader waits for the process that works on the store.
 _BUSY_SECONDS = 5.0
@@ -26,8 +29,13 @@ class Reader:
         self._path = path
         if not path.is_file():
             raise StoreError(f"{path}: there is no such store; a party's file names its own as `state`")
+        try:
+            with path.open("rb") as file:
+                check_header(path, file.read(HEADER_BYTES))
+        except OSError as error:
+            raise StoreError(f"{path}: the store cannot be read: {error.strerror}") from error
         # Without a write-ahead log no process has it open, and SQLite need not make the files that readers share.
-        mode = "mode=ro" if path.with_name(path.name + "-wal").exists() else "immutable=1"
+        mode = "mode=ro" if beside(path, WRITE_AHEAD).exists() else "immutable=1"
         with self._reading():
             uri = f"file:{quote(str(path.absolute()))}?{mode}"
             self._connection = sqlite3.connect(uri, uri=True, timeout=_BUSY_SECONDS)
@@ -43,15 +51,17 @@ class Reader:
     def models(self) -> list[str]:
         """The jobs that it has a model of, oldest first."""
         with self._reading():
-            found = self._connection.execute("SELECT job FROM models ORDER BY created_at").fetchall()
+            found = self._connection.execute(t.MODEL_IDS).fetchall()
         return [job for (job,) in found]
 
     def model(self, job: str) -> tuple[bytes, float] | None:
         """The model of a job, and when it was kept (seconds since 1970)."""
         with self._reading():
-            statement = "SELECT share, created_at FROM models WHERE job = ?"
-            found: tuple[bytes, float] | None = self._connection.execute(statement, (job,)).fetchone()
-        return found
+            found = self._connection.execute(t.MODEL, (job,)).fetchone()
+        if found is None:
+            return None
+        _, share, created_at = opened(self._path, t.models.name, found, job)
+        return share, created_at
 
     @contextlib.contextmanager
     def _reading(self) -> Iterator[None]:

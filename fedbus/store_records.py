@@ -18,7 +18,8 @@ class JobRecord:
     Attributes:
         secret: of the job's randomness; empty once the job's end has been seen through.
         owner: the broker's user who submitted it, at the coordinator.
-        created_at, updated_at: when it was entered, and when it came to its state; seconds since the epoch.
+        created_at, updated_at: when it was entered, and when it came to its state; seconds since 1970.
+        started_at: when its work began; None where it has not.
     """
 
     job: str
@@ -30,11 +31,12 @@ class JobRecord:
     owner: str
     created_at: float
     updated_at: float
+    started_at: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class StateRecord:
-    """A state that a job came to; `at` is in seconds since the epoch."""
+    """A state that a job came to; `at` is in seconds since 1970."""
 
     state: JobState
     reason: str
@@ -70,12 +72,18 @@ class Checkpoint:
 
 
 def to_row(message: StoredMessage) -> tuple[Any, ...]:
-    """A message as a row of the inbox or the outbox."""
+    """A message as the values of a record of the inbox or the outbox."""
     place = (message.round, message.batch, message.chunk)
     return (message.id, message.job, message.peer, message.kind, *place, message.body)
 
 
 def to_record(row: Sequence[Any]) -> JobRecord:
-    """A row of the ledger as a record."""
+    """The values of a record of the ledger."""
     job, spec, state, reason, report, secret, owner, *times = row
     return JobRecord(job, spec, JobState(state), reason, report, secret, owner, *times)
+
+
+def to_entry(record: JobRecord) -> tuple[Any, ...]:
+    """A job as the values of a record of the ledger."""
+    told = (record.job, record.spec, record.state.value, record.reason, record.report, record.secret, record.owner)
+    return (*told, record.created_at, record.updated_at, record.started_at)

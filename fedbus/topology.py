@@ -19,6 +19,7 @@ EXCHANGES = (JOBS, CONTROL, DATA, EVENTS, REPLIES, DEAD)
 # Not the name of the exchange, which permissions cannot tell apart: who may publish there could bind the queue, too.
 JOBS_QUEUE = "fedbus.jobs.requests"
 PARTY_QUEUES = r"^fedbus\.party\..*$"
+WATCH_QUEUES = r"^fedbus\.watch\..*$"
 
 SUBMIT = "submit"
 QUERY = "query"
@@ -26,9 +27,16 @@ CANCEL = "cancel"
 
 DELIVERY_LIMIT = 20
 JOB_QUEUE_EXPIRES_MS = 7 * 24 * 3600 * 1000
+TRIAL_QUEUE_EXPIRES_MS = 60_000
 JOB_QUEUE_MAX_BYTES = 2 * 1024**3
+# Whoever may publish can fill a queue: each is bounded by bytes, so that none of them fills the broker's disk.
+JOBS_QUEUE_MAX_BYTES = 256 * 1024**2
+CONTROL_QUEUE_MAX_BYTES = 256 * 1024**2
 DEAD_MAX_LENGTH = 10_000
+DEAD_MAX_BYTES = 512 * 1024**2
 WATCH_MAX_LENGTH = 10_000
+WATCH_MAX_BYTES = 16 * 1024**2
+WATCH_EXPIRES_MS = 10 * 60 * 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +54,11 @@ class Queue:
     arguments: dict[str, Any] = field(default_factory=dict)
     exclusive: bool = False
 
+    @property
+    def is_quorum(self) -> bool:
+        """Whether it is replicated and survives a restart of the broker, as all but watchers' queues are."""
+        return self.arguments.get("x-queue-type") == "quorum"
+
 
 def _quorum(**arguments: Any) -> dict[str, Any]:
     return {
@@ -57,19 +70,26 @@ def _quorum(**arguments: Any) -> dict[str, Any]:
 
 def jobs_queue() -> Queue:
     """Where clients' submissions, queries and cancellations wait for the coordinator."""
-    arguments = _quorum(dead_letter_exchange=DEAD)
+    arguments = _quorum(dead_letter_exchange=DEAD, max_length_bytes=JOBS_QUEUE_MAX_BYTES, overflow="reject-publish")
     return Queue(JOBS_QUEUE, tuple((JOBS, key) for key in (SUBMIT, QUERY, CANCEL)), arguments)
 
 
 def dead_queue() -> Queue:
     """What could not be processed, with the reason in its header `x-fedbus-reason`."""
-    arguments = {"x-queue-type": "quorum", "x-max-length": DEAD_MAX_LENGTH}
+    arguments = {
+        "x-queue-type": "quorum",
+        "x-max-length": DEAD_MAX_LENGTH,
+        "x-max-length-bytes": DEAD_MAX_BYTES,
+        "x-overflow": "drop-head",
+    }
     return Queue(DEAD, ((DEAD, "#"),), arguments)
 
 
 def control_queue(party: str) -> Queue:
     """What the coordinator asks of a party: start, cancel."""
-    arguments = _quorum(single_active_consumer=True)
+    arguments = _quorum(
+        single_active_consumer=True, max_length_bytes=CONTROL_QUEUE_MAX_BYTES, overflow="reject-publish"
+    )
     return Queue(f"fedbus.party.{party}.control", ((CONTROL, f"{party}.*.*"),), arguments)
 
 
@@ -77,6 +97,12 @@ def job_queue(party: str, job: str) -> Queue:
     """All that a participant receives in one job."""
     arguments = _quorum(expires=JOB_QUEUE_EXPIRES_MS, max_length_bytes=JOB_QUEUE_MAX_BYTES, overflow="reject-publish")
     return Queue(f"fedbus.party.{party}.job.{job}", ((DATA, f"*.{party}.{job}"),), arguments)
+
+
+def trial_queue(user: str, token: str) -> Queue:
+    """Shows whether the broker takes messages for a new queue at all; nobody reads it."""
+    arguments = _quorum(expires=TRIAL_QUEUE_EXPIRES_MS)
+    return Queue(f"fedbus.party.{user}.trial.{token}", ((DATA, f"*.{user}.trial-{token}"),), arguments)
 
 
 def watch_queue(user: str, token: str, job: str = "*") -> Queue:
@@ -87,13 +113,25 @@ def watch_queue(user: str, token: str, job: str = "*") -> Queue:
 
 
 def policies() -> list[dict[str, Any]]:
-    """RabbitMQ policies, which an administrator sets: what a party's queue gives up goes to the dead letters.
+    """RabbitMQ policies, which an administrator sets.
 
-    Not an argument of the queue: RabbitMQ asks of whoever declares a queue with a dead-letter exchange that he may read
-    the queue, and the coordinator may not read a party's.
+    What a party's queue gives up goes to the dead letters. Not an argument of the queue: RabbitMQ asks of whoever
+    declares a queue with a dead-letter exchange that he may read the queue, and the coordinator may not read a party's.
+
+    A client declares its watch queue itself, with what arguments it likes: where an argument and a policy differ,
+    the broker keeps to the lower bound.
     """
-    definition = {"dead-letter-exchange": DEAD}
-    return [{"name": "fedbus-dead-letters", "pattern": PARTY_QUEUES, "apply-to": "queues", "definition": definition}]
+    dead_letters = {"dead-letter-exchange": DEAD}
+    bounds = {
+        "max-length": WATCH_MAX_LENGTH,
+        "max-length-bytes": WATCH_MAX_BYTES,
+        "expires": WATCH_EXPIRES_MS,
+        "overflow": "drop-head",
+    }
+    return [
+        {"name": "fedbus-dead-letters", "pattern": PARTY_QUEUES, "apply-to": "queues", "definition": dead_letters},
+        {"name": "fedbus-watch-bounds", "pattern": WATCH_QUEUES, "apply-to": "queues", "definition": bounds},
+    ]
 
 
 def control_key(party: str, job: str, kind: str) -> str:

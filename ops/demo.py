@@ -11,14 +11,13 @@ Without RabbitMQ the same roles run on the in-process broker.
 from __future__ import annotations
 
 import argparse
+import shlex
 import shutil
 import sys
 import tempfile
 from pathlib import Path
 
-from rich.console import Console
-
-from fedbus import cli, settings
+from fedbus import cli, process, settings, terminal
 from fedbus.broker.node import find_server
 from fedbus.errors import FedbusError
 
@@ -121,7 +120,11 @@ def main() -> None:
     )
     parser.add_argument("which", nargs="?", choices=("linear", "fedavg"), default="linear", help="default: linear")
     parser.add_argument("--json", metavar="FILE", help="write the report to this file")
-    parser.add_argument("--keep", metavar="DIR", help="put job file, party files, data and stores here and keep them")
+    parser.add_argument(
+        "--keep", metavar="DIR",
+        help="for job file, party files, data and the parties' models; a new one in the folder for temporary files "
+        "where absent",
+    )  # fmt: skip
     parser.add_argument(
         "--solver", choices=sorted(COURSES, reverse=True), default="sgd",
         help="linear: sgd, the white paper's four encrypted steps; or gram, one encrypted pass (default: %(default)s)",
@@ -129,36 +132,38 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=100, help="fedavg: rounds of training (default: %(default)s)")
     parser.add_argument("--seed", type=int, default=1, help="fedavg: of the first weights (default: %(default)s)")
     arguments = parser.parse_args()
-    console = Console(stderr=True, highlight=False, soft_wrap=True)
     broker = "amqp" if settings.broker_url() or find_server() else "memory"
     if broker == "memory":
-        console.print(
-            "RabbitMQ is not here and FEDBUS_AMQP_URL is not set: the same roles run on the in-process broker.\n"
-            "ops/install fetches RabbitMQ for private use on Debian and Ubuntu."
+        terminal.tell(
+            "RabbitMQ is not here and FEDBUS_AMQP_URL is not set: the same roles run on the in-process broker."
         )
-    with tempfile.TemporaryDirectory(prefix="fedbus-demo-") as scratch:
-        folder = Path(arguments.keep or scratch).resolve()
-        folder.mkdir(parents=True, exist_ok=True)
-        if arguments.which == "fedavg":
-            job, files = write_fedavg(folder, arguments.rounds, arguments.seed)
-        else:
-            job, files = write_linear(folder, arguments.solver)
-        command = ["fedbus", "simulate", str(job), "--broker", broker]
-        for file in files:
-            command += ["--party", str(file)]
-        if arguments.json:
-            command += ["--json", arguments.json]
-        console.print("$ " + " ".join(command))
-        sys.argv = command
+        terminal.tell("ops/install fetches RabbitMQ for private use on Debian and Ubuntu.")
+    folder = Path(arguments.keep or tempfile.mkdtemp(prefix="fedbus-demo-")).absolute()
+    folder.mkdir(parents=True, exist_ok=True)
+    if arguments.which == "fedavg":
+        job, files = write_fedavg(folder, arguments.rounds, arguments.seed)
+    else:
+        job, files = write_linear(folder, arguments.solver)
+    command = [*process.script("fedbus"), "simulate", str(job), "--broker", broker]
+    for file in files:
+        command += ["--party", str(file)]
+    if arguments.json:
+        command += ["--json", str(Path(arguments.json).absolute()) if arguments.json != "-" else "-"]
+    terminal.tell(f"The demo's files are in {folder}, where they stay. This runs:")
+    terminal.tell("$ " + shlex.join(command))
+    sys.argv = command
+    try:
         cli.main()
-        if arguments.which == "fedavg":
-            console.print(
+    except SystemExit as end:
+        if arguments.which == "fedavg" and not end.code:
+            terminal.tell(
                 f"For comparison: the notebook that this network is of ended at a test MSE of {NOTEBOOK_MSE}."
             )
+        raise
 
 
 if __name__ == "__main__":
     try:
         main()
-    except FedbusError as error:
+    except (FedbusError, OSError) as error:
         sys.exit(f"error: {error}")

@@ -20,6 +20,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -29,6 +30,7 @@ from fedbus import codec
 from fedbus.averaging import Plan, Task
 from fedbus.crypto.engine import Engine
 from fedbus.errors import ProtocolError, TrainingDiverged
+from fedbus.jobs import AverageJob
 from fedbus.messages import (
     Abstained,
     Advertise,
@@ -51,6 +53,7 @@ from parties.homomorphic import Encryption
 from parties.local import Local
 from parties.masked import Masking
 from parties.policy import Policy
+from parties.scoring import Scale, predictions
 from parties.share import Result
 from parties.tables import Tables
 from parties.trust import Trust
@@ -84,7 +87,21 @@ def take_part(session: Session, engine: Engine, tables: Tables, policy: Policy, 
         session.at(round_)
         result = member.follow(kind)
         if result is not None:
-            return result
+            return _with_own(result, spec, tables)
+
+
+def _with_own(result: Result, spec: AverageJob, tables: Tables) -> Result:
+    """A result with what follows from this party's tables: how they were recoded, and predictions of held-out rows.
+
+    These are of the best model where one was kept.
+    """
+    model, told = result.model, None
+    if tables.test is not None and len(tables.test):
+        scale = Scale(model["mean"], model["scale"], model["label_mean"], model["label_scale"])
+        weights = Weights.parse(bytearray(model.get("best", model["last"])))
+        told = predictions(spec, weights, scale, tables.test)
+    recoding = [] if tables.recoding is None else tables.recoding.to_map()
+    return replace(result, model={**model, "recoding": recoding}, missing=tables.missing, predictions=told)
 
 
 class Member:

@@ -100,7 +100,8 @@ def host(session: Session, engine: Engine, tables: Tables, policy: Policy) -> Re
     if job.test_features is not None:
         session.at(session.round + 1)
         send_scores(work.vectors, job.test_features @ weights, held_out=True)
-    return Result(job.model(replace(share, weights=weights), session.role, work.basis.dependent), work.figures())
+    model = job.model(replace(share, weights=weights), session.role, work.basis.dependent)
+    return Result(model, work.figures(), job.missing)
 
 
 def guest(session: Session, engine: Engine, tables: Tables, policy: Policy) -> Result:
@@ -111,13 +112,15 @@ def guest(session: Session, engine: Engine, tables: Tables, policy: Policy) -> R
     weights, mean = work.weights(share), float(np.mean(job.label))
     loss = work.measured(job.features @ weights - (job.label - mean))
     figures = {**work.figures(), "train": error_metrics(job.label, 2 * loss)}
+    told = None
     if job.test_features is not None:
         session.at(session.round + 1)
         # The mean is added here: scores around it take fewer bits.
         predicted = open_scores(work.vectors, job.test_features @ weights) + mean
-        figures["test"] = regression_metrics(job.test_label, predicted)
+        figures["test"], told = regression_metrics(job.test_label, predicted), job.predictions(predicted)
     weights[-1] += mean
-    return Result(job.model(replace(share, weights=weights), session.role, work.basis.dependent), figures)
+    model = job.model(replace(share, weights=weights), session.role, work.basis.dependent)
+    return Result(model, figures, job.missing, told)
 
 
 class _Work:

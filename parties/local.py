@@ -185,7 +185,7 @@ class Local:
         if (np.abs(values).max(axis=0) > np.ldexp(1.0, exponents)).any():
             raise ProtocolError("the coordinator speaks of smaller columns than this party has")
         if order.task == Task.VARIANCE:
-            found = [Fraction(float(each)) for each in moments.squares(values, mean, exponents)]
+            found = [Fraction(float(each)) for each in np.concatenate(moments.squares(values, mean, exponents))]
         else:
             units = [Fraction(2) ** int(exponent) for exponent in exponents]
             found = [each / unit for each, unit in zip(moments.means(values), units, strict=True)]

@@ -11,8 +11,9 @@ from fedbus import codec, pooled
 from fedbus.jobs import LinearJob
 from fedbus.settings import PartySettings
 from fedbus.store import Store
-from parties import tables
+from parties import ids, tables
 from parties.data import Scaling, Table
+from parties.recoding import filled
 
 
 def compare(spec: LinearJob, job: str, parties: Sequence[PartySettings]) -> dict[str, Any]:
@@ -23,12 +24,21 @@ def compare(spec: LinearJob, job: str, parties: Sequence[PartySettings]) -> dict
     Returns:
         pooled_train, pooled_test (where there are held-out rows): mse, rmse, r2; coefficients: by party and column,
         federated and pooled; max_coefficient_difference: over all of them, the intercept included; dependent_columns:
-        by party, where there are any: the columns that follow from others, and from which.
+        by party, where there are any: the columns that follow from others, and from which; ids: rows in common as ids
+        are, and if they were written alike, where these are more; missing_by_column: cells that each party filled,
+        where there are any.
     """
     by_name = {party.name: party for party in parties}
     ordered = [by_name[name] for name in spec.parties]
     loaded = [tables.load(party, spec) for party in ordered]
-    train = common_rows([own.train for own in loaded])
+    common = common_rows([own.train for own in loaded])
+    exact, folded = ids.in_common([own.train.ids for own in loaded])
+    recodings = [own.fit(table) for own, table in zip(loaded, common, strict=True)]
+
+    def recoded(rows: Sequence[Table]) -> list[Table]:
+        return [recoding.apply(table) for recoding, table in zip(recodings, rows, strict=True)]
+
+    train = recoded(common)
     scalings = [Scaling.fit(table) for table in train]
     weights, intercept = pooled.least_squares(_features(train, scalings), _label(train), l2=spec.params.l2)
 
@@ -54,9 +64,14 @@ def compare(spec: LinearJob, job: str, parties: Sequence[PartySettings]) -> dict
             party.name: share["dependent"] for party, share in zip(ordered, shares, strict=True) if share["dependent"]
         },
     }
+    missing = {party.name: filled(table) for party, table in zip(ordered, common, strict=True)}
+    if any(missing.values()):
+        figures["missing_by_column"] = {party: counts for party, counts in missing.items() if counts}
+    if folded > exact:
+        figures["ids"] = {"common": exact, "folded": folded}
     tests = [own.test for own in loaded if own.test is not None]
     if tests:
-        figures["pooled_test"] = metrics(common_rows(tests))
+        figures["pooled_test"] = metrics(recoded(common_rows(tests)))
     return figures
 
 

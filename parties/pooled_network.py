@@ -17,6 +17,7 @@ from fedbus import averaging, codec
 from fedbus.errors import TrainingDiverged
 from fedbus.jobs import AverageJob
 from fedbus.jobs.average import Strategy
+from fedbus.moments import IMMENSE
 from fedbus.settings import PartySettings
 from fedbus.store import Store
 from fedbus.weights import Weights
@@ -41,7 +42,7 @@ def compare(spec: AverageJob, job: str, parties: Sequence[PartySettings]) -> dic
     Returns:
         test, pooled_test (where there are held-out rows): mse and r2, or accuracy and of two classes auc; test_mse and
         pooled_test_mse; best_test, where the best model is another than the last; max_weight_difference from plain
-        federated averaging, where the strategy is that; warnings.
+        federated averaging, where the strategy is that; warnings; missing_by_column, of each party that filled cells.
     """
     by_name = {party.name: party for party in parties}
     ordered = [by_name[name] for name in spec.parties]
@@ -53,6 +54,8 @@ def compare(spec: AverageJob, job: str, parties: Sequence[PartySettings]) -> dic
     rounds = int(model["rounds"])
     training.configure(threads_for(len(last), ordered[0].processes))
     figures: dict[str, Any] = {}
+    if missing := {party.name: dict(own.missing) for party, own in zip(ordered, loaded, strict=True) if own.missing}:
+        figures["missing_by_column"] = missing
     if spec.strategy.name in _AVERAGING and spec.privacy is None and spec.params.client_fraction == 1.0:
         with _unless_it_diverges("plain federated averaging"):
             plain = federated_averaging(spec, [kept.rows(table) for table in train], rounds)
@@ -91,7 +94,7 @@ def standardisation(train: Sequence[Table], spec: AverageJob) -> Scale:
     values = [np.column_stack([table.features, label_of(table)]) for table in train]
     mean, scale = moments.fit(np.concatenate(values))
     mean, scale = np.where(chosen, mean, 0.0), np.where(chosen, scale, 1.0)
-    return Scale(mean[:-1], scale[:-1], float(mean[-1]), float(scale[-1]) if scale[-1] < np.inf else 1.0)
+    return Scale(mean[:-1], scale[:-1], float(mean[-1]), float(scale[-1]) if scale[-1] < IMMENSE else 1.0)
 
 
 def federated_averaging(spec: AverageJob, train: Sequence[tuple[np.ndarray, np.ndarray]], rounds: int) -> Weights:

@@ -35,7 +35,7 @@ from fedbus.process import GRACE_SECONDS, peak_memory
 from fedbus.session import Session
 from fedbus.settings import PartySettings
 from fedbus.store import Store
-from parties import gram, linear, tables
+from parties import gram, linear, outputs, tables
 from parties.policy import Policy
 from parties.share import Result
 
@@ -116,6 +116,8 @@ class Worker:
 
     def _control(self, delivery: Delivery) -> None:
         try:
+            if self._settings.broker.verify_sender and delivery.user is None:
+                raise DecodeError("control message by nobody: it does not say which user published it")
             envelope = codec.decode(delivery.body)
             self._check_address(envelope, delivery)
             match envelope.payload:
@@ -246,14 +248,24 @@ class Worker:
         spec = session.spec
         session.open()
         self._policy.check_job(spec)
+        outputs.check(self._settings)
         own = tables.load(self._settings, spec)
+        for note in own.notes:
+            log.warning("a table is not taken as it is", job=session.job, note=note)
         rows = {"train": len(own.train), "test": len(own.test) if own.test else 0}
         if not session.resumed:
             session.send(session.coordinator, Accepted(rows, len(own.train.columns), self._metrics_url))
         result = self._carry_out(session, own)
         self._store.save_model(session.job, models.pack(spec, session.job, self.name, result.model))
+        outputs.keep(self._settings, session.job, result.predictions)
         session.at(session.round + 1)
-        figures = {**nulled(result.figures), "bytes_sent": session.bytes_sent, "peak_memory_bytes": peak_memory()}
+        figures = {
+            **nulled(result.figures),
+            **own.counts(result.missing),
+            "bytes_sent": session.bytes_sent,
+            "peak_memory_bytes": peak_memory(),
+            "metrics": self._metrics_url,
+        }
         session.send(session.coordinator, Finished(figures))
 
     def _carry_out(self, session: Session, own: tables.Tables) -> Result:

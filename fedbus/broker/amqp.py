@@ -19,6 +19,8 @@ import structlog
 from fedbus.broker.amqp_consumer import AmqpSubscription, Consumers
 from fedbus.broker.amqp_link import Link, parameters, redact
 from fedbus.broker.amqp_loop import IoThread
+from fedbus.broker.amqp_mender import Mender
+from fedbus.broker.amqp_probe import Prober
 from fedbus.broker.amqp_publisher import Publisher
 from fedbus.broker.amqp_topology import Declarer, Request
 from fedbus.broker.base import Handler, Outgoing
@@ -74,9 +76,10 @@ class AmqpBroker:
         self._deliveries = DeliveryThread(f"fedbus-deliveries-{self.user}")
         self._publisher = Publisher(self._io, self.user, nack_seconds)
         self._consumers = Consumers(self._io, self._deliveries, self._publisher)
-        self._declarer = Declarer(self._io)
+        self._prober = Prober(self._io, self.user)
+        self._declarer = Declarer(self._io, Mender(self._prober, self.user))
         self._links = [
-            self._link("publish", publishing, self._publisher.up, self._publisher.down),
+            self._link("publish", publishing, self._publish_up, self._publish_down),
             self._link("consume", parameters(url, heartbeat, "fedbus consume"), self._consume_up, self._consume_down),
         ]
         for link in self._links:
@@ -174,6 +177,14 @@ class AmqpBroker:
         return Link(
             self._io, settings, name, up=on_up, down=on_down, failed=self._on_failed, closed=self._on_link_closed
         )
+
+    def _publish_up(self, connection: Any) -> None:
+        self._publisher.up(connection)
+        self._prober.up(connection)
+
+    def _publish_down(self) -> None:
+        self._prober.down()
+        self._publisher.down()
 
     def _consume_up(self, connection: Any) -> None:
         self._epoch += 1

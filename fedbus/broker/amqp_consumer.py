@@ -11,6 +11,7 @@ from pika.exceptions import ChannelClosedByBroker, ChannelClosedByClient  # type
 from fedbus.broker.amqp_delivery import Acks, AmqpDelivery, Publishes
 from fedbus.broker.amqp_frames import Properties
 from fedbus.broker.amqp_loop import IoThread
+from fedbus.broker.amqp_probe import is_probe
 from fedbus.broker.base import Handler
 from fedbus.broker.delivery import DeliveryThread
 from fedbus.errors import AccessRefused, BrokerError, ConnectionLost, Unroutable
@@ -80,6 +81,9 @@ class AmqpSubscription:
         acks = Acks(self._consumers.io, channel)
 
         def received(_: Any, method: Any, properties: Properties, body: bytes) -> None:
+            if is_probe(properties, body):
+                acks.ack(method.delivery_tag)
+                return
             delivery = AmqpDelivery(self, acks, method, properties, body)
             if properties.fault:
                 delivery.dead_letter(properties.fault)

@@ -8,75 +8,17 @@ from functools import partial
 from typing import Any
 
 import structlog
-from pika.exceptions import ChannelClosedByBroker, ChannelClosedByClient  # type: ignore[import-untyped]
+from pika.exceptions import ChannelClosedByBroker  # type: ignore[import-untyped]
 
 from fedbus import topology
 from fedbus.broker.amqp_loop import IoThread
+from fedbus.broker.amqp_mender import Mender
+from fedbus.broker.amqp_steps import Steps, exchange_steps, look_step, queue_steps
 from fedbus.errors import AccessRefused, BrokerError, ConnectionLost, Unroutable
 from fedbus.retry import delay
 from fedbus.topology import Queue
 
 log = structlog.get_logger(__name__)
-
-Step = Callable[[Any, Callable[[Any], None]], None]
-Done = Callable[[BaseException | None], None]
-
-
-class Steps:
-    """Commands, one after the other, on a channel of their own.
-
-    Args:
-        steps: each is called with the channel and what to call with the broker's answer.
-        done: called with the reason why the broker closed the channel or the connection was lost; None on success.
-    """
-
-    def __init__(self, connection: Any, steps: Sequence[Step], done: Done) -> None:
-        self._steps = list(steps)
-        self._done = done
-        self._failed = True
-        if not connection.is_open:
-            done(ConnectionLost("the connection was lost"))
-            return
-        # The close callback not in on_open: a connection may be lost before the broker opens the channel.
-        connection.channel(on_open_callback=self._next).add_on_close_callback(self._on_close)
-
-    def _next(self, channel: Any, _: Any = None) -> None:
-        if self._steps:
-            self._steps.pop(0)(channel, partial(self._next, channel))
-        else:
-            self._failed = False
-            channel.close()
-
-    def _on_close(self, _: Any, reason: BaseException) -> None:
-        finished = isinstance(reason, ChannelClosedByClient) or not self._failed
-        self._done(None if finished else reason)
-
-
-def exchange_steps() -> list[Step]:
-    """The five exchanges."""
-
-    def declare(name: str, channel: Any, then: Callable[[Any], None]) -> None:
-        channel.exchange_declare(name, "topic", durable=True, callback=then)
-
-    return [partial(declare, name) for name in topology.EXCHANGES]
-
-
-def queue_steps(queue: Queue) -> list[Step]:
-    """One queue and its bindings."""
-
-    def declare(channel: Any, then: Callable[[Any], None]) -> None:
-        channel.queue_declare(
-            queue.name,
-            durable=not queue.exclusive,
-            exclusive=queue.exclusive,
-            arguments=queue.arguments,
-            callback=then,
-        )
-
-    def bind(exchange: str, key: str, channel: Any, then: Callable[[Any], None]) -> None:
-        channel.queue_bind(queue.name, exchange, key, callback=then)
-
-    return [declare, *(partial(bind, exchange, key) for exchange, key in queue.bindings)]
 
 
 def as_broker_error(reason: BaseException, subject: str) -> BrokerError:
@@ -85,6 +27,9 @@ def as_broker_error(reason: BaseException, subject: str) -> BrokerError:
         return ConnectionLost(f"{subject}: the connection was lost")
     text = f"{subject}: {reason.reply_text}"
     match reason.reply_code:
+        case 406 if "inequivalent arg" in reason.reply_text:
+            remedy = "another version declared it: once it is empty, `rabbitmqctl delete_queue` it and start again"
+            return AccessRefused(f"{text}; {remedy}")
         case 403 | 406:
             return AccessRefused(text)
         case 404:
@@ -116,10 +61,15 @@ class Request:
 
 
 class Declarer:
-    """What was declared over one broker, and what is to be."""
+    """What was declared over one broker, and what is to be.
 
-    def __init__(self, io: IoThread) -> None:
+    Args:
+        mender: sees to quorum queues that are there and do not work.
+    """
+
+    def __init__(self, io: IoThread, mender: Mender) -> None:
         self._io = io
+        self._mender = mender
         self._connection: Any = None
         self._remembered: dict[str, Queue] = {}
         self._waiting: list[Request] = []
@@ -128,6 +78,7 @@ class Declarer:
     def up(self, connection: Any, ready: Callable[[], None]) -> None:
         """A connection was made: declare all again, then call `ready` (also where some could not be)."""
         self._connection = connection
+        self._mender.up(connection)
         self._exchanges_done = False
         again = [Request((queue,)) for queue in self._remembered.values()]
         left = len(again)
@@ -150,6 +101,7 @@ class Declarer:
     def down(self) -> None:
         """The connection was lost."""
         self._connection = None
+        self._mender.down()
 
     def declare(self, request: Request) -> None:
         """Declare and remember; at once, or when there is a connection."""
@@ -166,7 +118,7 @@ class Declarer:
 
         # Quorum queues do not know the flags if_unused and if_empty: asking for them ends the whole connection.
         def look(channel: Any, then: Callable[[Any], None]) -> None:
-            channel.queue_declare(name, passive=True, callback=partial(decide, channel, then))
+            look_step(name)(channel, partial(decide, channel, then))
 
         def decide(channel: Any, then: Callable[[Any], None], frame: Any) -> None:
             if frame.method.message_count or frame.method.consumer_count:
@@ -200,17 +152,61 @@ class Declarer:
             self._on_error(request, error, once=once)
 
     def _run_queues(self, request: Request, *, once: bool) -> None:
-        steps = [step for queue in request.queues for step in queue_steps(queue)]
-        Steps(self._connection, steps, partial(self._on_queues, request, once))
+        doubtful = [queue for queue in request.queues if queue.is_quorum]
+        if once or not doubtful:
+            self._make(request, once, doubtful)
+            return
+        # One that this declaration makes is sound, and the message that asks it would only be in the way.
+        found: list[Queue] = []
+        left = len(doubtful)
 
-    def _on_queues(self, request: Request, once: bool, reason: BaseException | None) -> None:
+        def looked(queue: Queue, reason: BaseException | None) -> None:
+            nonlocal left
+            left -= 1
+            if reason is None:
+                found.append(queue)
+            if left == 0:
+                self._make(request, once, found)
+
+        for queue in doubtful:
+            Steps(self._connection, [look_step(queue.name)], partial(looked, queue))
+
+    def _make(self, request: Request, once: bool, doubtful: Sequence[Queue]) -> None:
+        if self._connection is None:
+            self._later(request)
+            return
+        idle: list[Queue] = []
+        steps = [step for queue in request.queues for step in queue_steps(queue, idle)]
+
+        def done(reason: BaseException | None) -> None:
+            # Nobody receives from the dead letters: a message that asks it would stay there.
+            asked = [queue for queue in idle if queue in doubtful and queue.name != topology.DEAD]
+            self._on_queues(request, once, asked, reason)
+
+        Steps(self._connection, steps, done)
+
+    def _on_queues(self, request: Request, once: bool, asked: list[Queue], reason: BaseException | None) -> None:
         if reason is not None:
             names = ", ".join(queue.name for queue in request.queues)
             self._on_error(request, as_broker_error(reason, f"queue {names}"), once=once)
             return
         for queue in request.queues:
             self._remembered[queue.name] = queue
-        request.finish(None)
+        if once:
+            # Whoever consumes from other queues does not wait for what follows.
+            request.finish(None)
+            request = Request(request.queues)
+        if asked:
+            self._mender.check(asked, partial(self._on_checked, request))
+        else:
+            request.finish(None)
+
+    def _on_checked(self, request: Request, why: str | None) -> None:
+        if why is None or not all(queue.name in self._remembered for queue in request.queues):
+            request.finish(None)
+        else:
+            request.error = ConnectionLost(why)
+            self._later(request)
 
     def _on_error(self, request: Request, error: BrokerError, *, once: bool) -> None:
         request.error = error

@@ -57,14 +57,17 @@ def plan(
     check_writable(json_file)
     spec = jobs.load(job_file)
     sizes, brought = _sizes(columns or [], spec), hold(job_file, spec, party_files or ())
-    for line in notes(spec, brought) if isinstance(spec, AverageJob) else ():
+    for line in notes(spec, brought):
         terminal.note(line)
     lengths = {each.party.name: len(each.tables.train) for each in brought}
     held_out = [len(each.tables.test) for each in brought if each.tables.test is not None]
-    sizes |= {each.party.name: len(each.tables.train.columns) for each in brought}
+    sizes |= {each.party.name: each.columns for each in brought}
     if isinstance(spec, LinearJob):
         common = min([*lengths.values(), *([rows] if rows else [])], default=None)
         made = _linear(spec, sizes, common, rounds, min([*held_out, *([test_rows] if test_rows else [])], default=0))
+        if common and len(brought) < len(spec.parties):
+            for line in many_weights(spec, common, spec.trained(sizes)):
+                terminal.note(line.removesuffix("."))
         made |= {"rows_at_most": bool(party_files), "rounds_assumed": rounds is None}
     else:
         made = _average(spec, sizes, parameters, {**(dict.fromkeys(spec.parties, rows) if rows else {}), **lengths})
@@ -89,10 +92,7 @@ def _linear(
     features = {party: sizes[party] for party in spec.parties}
     # No party takes part in a job whose rows a round would give away, whatever its policy: better said now.
     smallest = rows // batching.count(rows, spec.params.batch_size)
-    trained = spec.trained(features)
-    Policy(min_batch_rows=1).check_batches(smallest, trained, spec.params.solver)
-    for line in many_weights(spec, rows, trained):
-        terminal.note(line.removesuffix("."))
+    Policy(min_batch_rows=1).check_batches(smallest, spec.trained(features), spec.params.solver)
     return make_plan(spec, rows, features, rounds, test_rows)
 
 

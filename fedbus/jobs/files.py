@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import secrets
+from datetime import date, time
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,7 @@ def parse(fields: Any, where: str = "job") -> JobSpec:
     if not isinstance(fields, dict) or not isinstance(fields.get("algorithm"), str):
         raise ConfigError(f"{where}: missing key 'algorithm'; known: {', '.join(ALGORITHMS)}")
     check_known("algorithm", fields["algorithm"], ALGORITHMS, where)
+    _check_values(fields, where)
     # A flag of the whole job reads well at its top too.
     if "insecure_for_tests" in fields and isinstance(fields.get("params", {}), dict):
         fields = {**fields, "params": {**fields.get("params", {})}}
@@ -33,6 +35,21 @@ def parse(fields: Any, where: str = "job") -> JobSpec:
     spec = convert(fields, _JOBS[fields["algorithm"]], where)
     spec.check(fields, where)
     return spec
+
+
+def _check_values(fields: dict[str, Any], where: str) -> None:
+    """Refuse what a message has and a job file has not, as an array, and numbers that no message can carry."""
+    waiting: list[tuple[str, Any]] = [("", fields)]
+    while waiting:
+        place, value = waiting.pop()
+        if isinstance(value, dict):
+            waiting += [(f"{place}.{key}" if place else str(key), inner) for key, inner in value.items()]
+        elif isinstance(value, list | tuple):
+            waiting += [(f"{place}[{number}]", inner) for number, inner in enumerate(value)]
+        elif isinstance(value, int) and not -(2**63) <= value < 2**63:
+            raise ConfigError(f"{where}: {place}: a number of more than 64 bits")
+        elif not isinstance(value, str | int | float | date | time | None):
+            raise ConfigError(f"{where}: {place}: {type(value).__name__} is nothing that a job file can say")
 
 
 def load(path: Path) -> JobSpec:

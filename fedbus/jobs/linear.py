@@ -9,7 +9,18 @@ import msgspec
 from msgspec import Meta
 
 from fedbus.errors import ConfigError
-from fedbus.jobs.spec import MAX_ROUNDS, MIN_KEY_BITS, JobSpec, KeyBits, NotNegative, Part, Positive, check_known
+from fedbus.jobs.spec import (
+    MAX_ROUNDS,
+    MIN_KEY_BITS,
+    HowMany,
+    JobSpec,
+    KeyBits,
+    NotNegative,
+    Part,
+    Positive,
+    Text,
+    check_known,
+)
 
 SOLVERS = ("gram", "sgd")
 OPTIMIZERS = ("momentum", "adam")
@@ -23,7 +34,7 @@ _OF_SGD = ("learning_rate", "optimizer", "momentum", "batch_size", "patience")
 class Guest(Part, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
     """The party with the label, a column of its data set."""
 
-    label: str
+    label: Text
 
 
 class Host(Part, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
@@ -55,9 +66,9 @@ class LinearParams(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit
     optimizer: str = "momentum"
     momentum: Annotated[float, Meta(ge=0, lt=1)] = 0.9
     l2: NotNegative = 0.0
-    batch_size: Annotated[int, Meta(ge=1)] | None = None
+    batch_size: HowMany | None = None
     tolerance: NotNegative | None = None
-    patience: Annotated[int, Meta(ge=1)] = 3
+    patience: HowMany = 3
     max_epochs: Annotated[int, Meta(ge=1, le=MAX_ROUNDS)] = 500
     feature_bits: Annotated[int, Meta(ge=8, le=40)] | None = None
     insecure_for_tests: bool = False

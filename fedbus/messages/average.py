@@ -109,7 +109,7 @@ class Assignment(Message):
         rows, test_rows: of all parties together.
         exponents: as in Described, the largest of all parties, for MEAN and VARIANCE.
         mean, scale: (columns,) float64, of all parties' rows, as far as they are known already; a column of one value
-            has an infinite scale.
+            has the scale moments.IMMENSE.
         label_mean, label_scale: the same of the label; 0 and 1 where it is left as it is.
         model: that the task is on, as safetensors, where it is short; otherwise it follows as GlobalWeights.
         best: with CONCLUDE, the number of the model that follows as BestWeights; -1 where none does.

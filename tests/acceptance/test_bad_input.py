@@ -32,7 +32,7 @@ def assert_failed_everywhere(federation: Federation, report: dict[str, Any], *wo
         assert word in report["reason"]
     assert SECRET_CELL not in report["reason"]
     for settings in federation.settings():
-        with Store(settings.path(settings.state)) as store:
+        with Store(federation.place / f"{settings.name}.db") as store:
             record = store.job(report["job"])
         assert record is not None
         assert (record.state, record.reason) == (JobState.FAILED, report["reason"])
@@ -134,7 +134,7 @@ def test_a_party_that_never_comes_is_named(tmp_path: Path, monkeypatch: pytest.M
     report = federation.run(roles=roles)
     assert report["state"] == "failed"
     assert "bank did not join within 5 s (limits.join)" in report["reason"]
-    with Store(tmp_path / "state" / "shop.db") as store:
+    with Store(federation.place / "shop.db") as store:
         record = store.job(report["job"])
     assert record is not None
     assert (record.state, record.reason) == (JobState.FAILED, report["reason"])

@@ -36,7 +36,7 @@ def told_and_logged(federation: Federation | Rows) -> tuple[str, list[str]]:
         report = federation.run(roles=STRANGERS)
     assert report["state"] == "failed"
     for settings in federation.settings():
-        with Store(settings.path(settings.state)) as store:
+        with Store(federation.place / f"{settings.name}.db") as store:
             record = store.job(report["job"])
         assert record is not None
         assert record.reason == report["reason"]

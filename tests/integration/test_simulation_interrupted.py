@@ -85,14 +85,16 @@ def test_one_that_was_killed_does_not_disturb_the_next(
         os.utime(running, (0, 0))
         monkeypatch.setattr("tempfile.tempdir", str(scratch))
         federation.params["max_epochs"] = 2
-        assert federation.run()["state"] == "succeeded"
+        job_file = federation.write_job()
+        report = simulate.run(job_file, federation.files, "memory", ROLES, lambda _: None)
+        assert report["state"] == "succeeded"
         assert list(scratch.iterdir()) == [running]
         child.kill()
         child.wait()
     os.utime(running, (0, 0))
     with structlog.testing.capture_logs() as logged:
-        report = federation.run()
-    assert (report["rounds"], report["warnings"]) == (2, [])
+        report = simulate.run(job_file, federation.files, "memory", ROLES, lambda _: None)
+    assert report["rounds"] == 2
     assert not [line for line in logged if line["log_level"] != "info"]
     assert not list(scratch.iterdir()), "it removes what the killed one left"
     assert len(federation.weights(report["job"])[0]) > 0

@@ -43,6 +43,12 @@ class Federation:
     params: dict[str, Any] = field(default_factory=dict)
     limits: dict[str, Any] = field(default_factory=dict)
     events: list[Event] = field(default_factory=list)
+    runs: int = 0
+
+    @property
+    def place(self) -> Path:
+        """What the last run kept: its stores, logs and report."""
+        return self.folder / f"run{self.runs}"
 
     @property
     def job_file(self) -> Path:
@@ -70,7 +76,8 @@ class Federation:
     def run(self, broker: str = "memory", roles: simulate.Roles = ROLES) -> dict[str, Any]:
         """The job's report."""
         self.write_job()
-        return simulate.run(self.job_file, self.files, broker, roles, self.events.append)
+        self.runs += 1
+        return simulate.run(self.job_file, self.files, broker, roles, self.events.append, keep=self.place)
 
     def run_recording_order(self) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
         """The report, and each party's positions of the aligned rows, which no party publishes."""

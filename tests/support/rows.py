@@ -47,6 +47,12 @@ class Rows:
     more: str = ""
     events: list[Event] = field(default_factory=list)
     watch: Callable[[Event], object] | None = None
+    runs: int = 0
+
+    @property
+    def place(self) -> Path:
+        """What the last run kept: its stores, logs and report."""
+        return self.folder / f"run{self.runs}"
 
     @property
     def notices(self) -> list[str]:
@@ -80,7 +86,8 @@ class Rows:
             if self.watch is not None:
                 self.watch(event)
 
-        return simulate.run(self.job_file, self.files, broker, roles, watch)
+        self.runs += 1
+        return simulate.run(self.job_file, self.files, broker, roles, watch, keep=self.place)
 
     def spec(self) -> AverageJob:
         spec = jobs.load(self.write_job())

@@ -57,7 +57,7 @@ def test_a_tensor_is_one_blob_with_one_scale() -> None:
 @pytest.mark.parametrize(
     ("changes", "reason"),
     [
-        ({"version": 2}, "unknown version '2'"),
+        ({"version": 99}, "unknown version '99'"),
         ({"version": None}, "no map with a version"),
         ({"kind": "gossip"}, "unknown kind 'gossip'"),
         ({"payload": {"scores": 5}}, "payload has fields that forward does not have"),

@@ -3,74 +3,16 @@
 from __future__ import annotations
 
 import contextlib
-import queue
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from bench import WAIT, Bench, states, watching
 
-from coordinator.service import Service
 from fedbus import codec, jobs, topology
-from fedbus.broker.base import Broker, Delivery, Outgoing
-from fedbus.broker.memory import MemoryHub
-from fedbus.client import Client
-from fedbus.crypto.engine import Engine
 from fedbus.errors import ConnectionLost, JobRefused, StoreError
-from fedbus.jobs import JobSpec, JobState
-from fedbus.messages import Cancel, Envelope, Message, Outcome, Query, Start, StateChanged, Submit
-from fedbus.settings import CoordinatorSettings
-from fedbus.store import Store
-from federation import synthetic
-
-WAIT = 10.0
-
-
-class Bench:
-    """A coordinator without parties, and the queue of one of them to look into."""
-
-    def __init__(self, folder: Path) -> None:
-        federation = synthetic(folder, max_epochs=3)
-        federation.write_job()
-        self.spec: JobSpec = federation.spec()
-        self.store = Store(folder / "coordinator.db")
-        self.hub = MemoryHub()
-        self.admin = self.connect("coordinator")
-        self.admin.declare([topology.dead_queue(), topology.jobs_queue(), topology.control_queue("bank")])
-        self.told: queue.SimpleQueue[Envelope] = queue.SimpleQueue()
-        self.dead: queue.SimpleQueue[str] = queue.SimpleQueue()
-        self.admin.consume(topology.control_queue("bank").name, self._tell)
-        self.admin.consume(topology.DEAD, self._bury)
-
-    def connect(self, user: str) -> Broker:
-        return self.hub.connect(user)
-
-    @contextlib.contextmanager
-    def serving(self, **settings: tuple[str, ...]) -> Iterator[Service]:
-        engine, broker = Engine(0), self.connect("coordinator")
-        service = Service(CoordinatorSettings(parties=("shop", "bank"), **settings), broker, self.store, engine, "")
-        service.start()
-        yield service
-        service.stop()
-        engine.close()
-        broker.close()
-        service.join()
-
-    def add(self, job: str, state: JobState, reason: str = "", owner: str = "alice") -> None:
-        self.store.add_job(job, codec.pack(self.spec.to_map()), state, reason, owner)
-
-    def request(self, key: str, job: str, user: str, message: Message, sender: str = "", to: str = "") -> None:
-        envelope = Envelope(job, sender or user, to or "coordinator", message)
-        broker = self.connect(user)
-        broker.publish(Outgoing(topology.JOBS, key, codec.encode(envelope), envelope.id)).result(WAIT)
-        broker.close()
-
-    def _tell(self, delivery: Delivery) -> None:
-        self.told.put(codec.decode(delivery.body))
-        delivery.ack()
-
-    def _bury(self, delivery: Delivery) -> None:
-        self.dead.put(delivery.headers["x-fedbus-reason"])
-        delivery.ack()
+from fedbus.jobs import JobState
+from fedbus.messages import Cancel, Message, Outcome, Query, Start, StateChanged, Submit
 
 
 @pytest.fixture
@@ -79,18 +21,6 @@ def bench(tmp_path: Path) -> Iterator[Bench]:
     yield bench
     bench.admin.close()
     bench.store.close()
-
-
-@contextlib.contextmanager
-def watching(bench: Bench, user: str) -> Iterator[Client]:
-    broker = bench.connect(user)
-    with Client(broker) as client:
-        yield client
-    broker.close()
-
-
-def states(client: Client, job: str) -> list[StateChanged]:
-    return [event for event in client.watch(job, WAIT) if isinstance(event, StateChanged)]
 
 
 def test_only_the_owner_and_operators_may_cancel(bench: Bench) -> None:

@@ -22,7 +22,7 @@ def federation(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Federation:
     monkeypatch.setattr("tempfile.tempdir", str(scratch))
     folder = tmp_path / "job"
     folder.mkdir()
-    return synthetic(folder, max_epochs=2)
+    return synthetic(folder, solver="gram")
 
 
 def run(federation: Federation, keep: Path | None = None) -> dict[str, object]:

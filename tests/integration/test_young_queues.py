@@ -1,0 +1,65 @@
+"""RabbitMQ killed soon after a queue was declared: the queue comes back without a leader, and is mended."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable, Iterator
+from queue import SimpleQueue
+
+import pytest
+from structlog.testing import capture_logs
+
+from fedbus import topology
+from fedbus.broker.amqp import AmqpBroker
+from fedbus.broker.base import Delivery, Outgoing
+from fedbus.broker.node import Node
+
+USERS = {"coordinator": "coordinator", "shop": "party", "bank": "party", "client": "client"}
+SECONDS = 60.0
+_LEADERS = (
+    '[io:format("~s ~w~n", [element(4, element(2, Q)), element(1, ra:members(amqqueue:get_pid(Q), 500))])'
+    " || Q <- rabbit_amqqueue:list()]."
+)
+
+Connect = Callable[..., AmqpBroker]
+
+
+@pytest.fixture(scope="module")
+def fragile() -> Iterator[Node]:
+    """A node that these tests kill."""
+    with Node(users=USERS) as node:
+        yield node
+
+
+def without_leader(node: Node) -> set[str]:
+    """The queues that nobody answers for."""
+    lines = [line.split() for line in node.rabbitmqctl("eval", _LEADERS, timeout=60).splitlines()]
+    return {line[0] for line in lines if len(line) == 2 and line[1] != "ok"}
+
+
+def to(recipient: str, job: str, sender: str, body: bytes) -> Outgoing:
+    """A message for a participant's queue of a job."""
+    return Outgoing(topology.DATA, topology.data_key(sender, recipient, job), body, uuid.uuid4().hex)
+
+
+def test_a_queue_without_a_leader_is_declared_again_by_whoever_declared_it(connect: Connect, fragile: Node) -> None:
+    job = uuid.uuid4().hex
+    queues = [topology.job_queue(name, job) for name in ("coordinator", "shop", "bank")]
+    received: SimpleQueue[Delivery] = SimpleQueue()
+    coordinator, bank = connect(fragile.url("coordinator")), connect(fragile.url("bank"))
+    with capture_logs() as logs:
+        coordinator.declare(queues)
+        bank.consume(queues[2].name, received.put)
+        fragile.kill()
+        fragile.start()
+        # To all of them: which one is hit is RabbitMQ's choice.
+        futures = [
+            coordinator.publish(to(name, job, "coordinator", b"again")) for name in ("coordinator", "shop", "bank")
+        ]
+        for future in futures:
+            assert future.result(SECONDS) is None
+        assert received.get(timeout=SECONDS).body == b"again"
+    assert without_leader(fragile) == set()
+    mended = {line["queue"] for line in logs if "declared again" in line["event"]}
+    assert mended
+    assert mended <= {queue.name for queue in queues}
