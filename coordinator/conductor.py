@@ -226,7 +226,11 @@ def _told(spec: JobSpec, results: dict[str, dict[str, Any]]) -> dict[str, Any]:
     """What parties say of the outcome: of a vertical job the guest, who has the label."""
     if isinstance(spec, LinearJob):
         guest = results[spec.guest.party]
-        return {key: guest[key] for key in ("train", "test") if key in guest}
+        dependent = {party: figures.get("dependent", 0) for party, figures in results.items()}
+        return {
+            **{key: guest[key] for key in ("train", "test") if key in guest},
+            "dependent": {party: count for party, count in dependent.items() if isinstance(count, int) and count > 0},
+        }
     return {"clipped": {party: figures.get("clipped", 0) for party, figures in results.items()}}
 
 
