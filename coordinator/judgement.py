@@ -11,6 +11,8 @@ from fedbus.jobs import AverageJob
 # Of the entries of all updates, and how many: a stray one is no reason to worry. Their number is known roughly only, as
 # parts are weighted by the parties' rows.
 _STRAY, _MOST_STRAY = 1e-4, 1.5
+# Of the entries of one round's updates: told at once.
+_MANY = 0.01
 # What is added up from parts need not come to 1.
 _ONE_CLASS = 1 - 1e-9
 # After so many rounds in which most entries were cut, no later one mends it.
@@ -28,6 +30,17 @@ def check_clipped(course: Course, spec: AverageJob) -> None:
             f"({spec.params.clip_range:g}) and were cut, so that the model is not the parties' average; "
             f"{_less_clipping(spec)}"
         )
+
+
+def clipped_now(course: Course, spec: AverageJob) -> str:
+    """What whoever watches should know of the last round's updates: once, when many of their entries are first cut."""
+    *before, part = course.clipped
+    if part < _MANY or any(each >= _MANY for each in before):
+        return ""
+    return (
+        f"{part:.0%} of the entries of the updates of round {course.trained} were beyond params.clip_range "
+        f"({spec.params.clip_range:g}) and were cut; {_less_clipping(spec)}"
+    )
 
 
 def warnings(course: Course, spec: AverageJob, parameters: int, *, best: bool) -> list[str]:

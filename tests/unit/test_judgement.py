@@ -81,6 +81,12 @@ def test_clipping() -> None:
     )[-1]  # fmt: skip
 
 
+def test_clipping_is_told_once_when_it_begins() -> None:
+    assert judgement.clipped_now(course(clipped=[0.0, 0.001]), spec()) == ""
+    assert judgement.clipped_now(course(clipped=[0.0, 0.3]), spec()).startswith("30% of the entries of the updates of")
+    assert judgement.clipped_now(course(clipped=[0.3, 0.3]), spec()) == ""
+
+
 def test_a_job_in_which_most_entries_are_cut_fails() -> None:
     judgement.check_clipped(course(clipped=[1.0, 1.0]), spec())
     judgement.check_clipped(course(clipped=[1.0, 0.2, 0.2]), spec())
