@@ -56,6 +56,8 @@ def warnings(course: Course, spec: AverageJob, parameters: int, *, best: bool) -
     if best and course.best_model != course.trained and course.best < math.inf:
         instead = f" The best model, after round {course.best_model}, has {course.best:.6g} and is kept too (`best`)."
     found = [*_against_a_constant(course, spec, instead), *_grown(course, instead)]
+    if course.label_constant:
+        found.insert(0, f"The label {spec.label!r} has the same value in all rows of all parties: nothing was learnt.")
     part = sum(course.clipped) / len(course.clipped)
     if part > _STRAY and part * parameters * sum(course.members) > _MOST_STRAY:
         found.append(
@@ -68,7 +70,8 @@ def warnings(course: Course, spec: AverageJob, parameters: int, *, best: bool) -
 def _against_a_constant(course: Course, spec: AverageJob, instead: str) -> list[str]:
     """Whether the last model is worse than a prediction that is always the same."""
     mse = spec.params.loss == "mse"
-    remedy = "Change params.learning_rate, params.rounds or the network."
+    label = " or standardise the label (data.standardize_label)" if mse and not spec.scales_label else ""
+    remedy = f"Change params.learning_rate, params.rounds or the network{label}."
     if course.evaluated and course.baseline is not None:
         reached = course.test_loss[-1] if mse else course.test_correct[-1]
         if mse and reached > course.baseline:

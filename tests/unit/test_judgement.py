@@ -41,6 +41,12 @@ def test_a_sound_course_warns_of_nothing() -> None:
     assert said(course(best=3.0, best_model=2)) == []
 
 
+def test_a_label_of_one_value() -> None:
+    assert said(course(label_constant=True)) == [
+        "The label 'y' has the same value in all rows of all parties: nothing was learnt."
+    ]
+
+
 def test_worse_than_the_mean() -> None:
     (sentence,) = said(course(test_loss=[50.0, 3.0, 8.0], best=3.0, best_model=1))
     assert "worse than always predicting the mean of the label" in sentence
