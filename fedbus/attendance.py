@@ -49,7 +49,7 @@ class Attendance:
         round_ = mailbox.rounds(sender, names, after)[0]
         (kind, *others) = mailbox.kinds(sender, round_) & set(names)
         if others:
-            raise ProtocolError(f"{sender} gave several orders in round {round_}")
+            raise ProtocolError(f"{sender} gave several orders in step {round_}")
         return round_, names[kind]
 
     def is_overtaken(self, sender: str, kinds: Sequence[type[Message]]) -> bool:
