@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import os
 import re
 import signal
+import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
+from fedbus.broker.node import Node
 from fedbus.client import Client
 from fedbus.messages import Event, Notice, Progress, StateChanged
+from fedbus.process import script
 from processes import WAIT, Processes, small
 from rows import synthetic
 
@@ -83,3 +87,29 @@ def test_a_party_that_the_coordinator_does_not_know_ends_the_job_at_once(
     last = ended(client.watch(client.submit(running.federation.spec()), WAIT))
     assert last.state == "failed"
     assert "bnak is not among this coordinator's `parties`, and has no queue; did you mean 'bank'?" in last.reason
+
+
+def test_what_is_asked_of_a_coordinator_that_is_down_is_said_to_wait_and_then_done(
+    tmp_path: Path, processes: Start, node: Node, client: Client
+) -> None:
+    running = processes(small(tmp_path))
+    environment = {**os.environ, "FEDBUS_AMQP_URL": node.url("client")}
+
+    def fedbus(*arguments: str) -> subprocess.CompletedProcess[str]:
+        command = [*script("fedbus"), *arguments]
+        return subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=WAIT)
+
+    submitted = fedbus("submit", str(running.federation.job_file))
+    assert submitted.returncode == 0, submitted.stderr
+    assert "the job is queued, and no coordinator has answered within 5 s" in submitted.stderr
+    job = submitted.stdout.strip()
+    cancelled = fedbus("cancel", job)
+    assert cancelled.returncode == 0, cancelled.stderr
+    assert (
+        f"the cancellation of {job} is queued and takes effect as soon as the coordinator is back" in cancelled.stderr
+    )
+    events = client.watch(job, WAIT)
+    told(events, "no word from the coordinator for 1[0-9] s")
+    running.start("coordinator", "shop", "bank")
+    told(events, "the coordinator answers again")
+    assert ended(events) == StateChanged("cancelled", "cancelled by client")
