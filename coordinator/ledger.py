@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 from typing import Any
 
 from fedbus import codec, jobs
 from fedbus.errors import ConfigError
-from fedbus.messages import JobLine, JobList, JobShown, ListJobs, Progress, StateLine
+from fedbus.jobs import JobState
+from fedbus.messages import JobLine, JobList, JobShown, ListJobs, Outcome, Progress, StateLine
 from fedbus.messages.fields import shortened
 from fedbus.messages.ledger import MAX_LINES
 from fedbus.store import Store
@@ -51,6 +53,17 @@ class Ledger:
             for each in self._store.history(job)[-MAX_LINES:]
         ]
         return JobShown("", self._line(record), codec.unpack(record.spec), states, report)
+
+    def outcome(self, job: str, party: str) -> Outcome | None:
+        """What a party that asks is told of a job: how it ended, or that there is none; nothing of one that goes on."""
+        record = self._store.job(job)
+        if record is None:
+            reason = f"its coordinator has no job {job}: the coordinator's store was lost or replaced"
+            return Outcome(JobState.FAILED.value, reason)
+        with contextlib.suppress(ConfigError):
+            if record.state.final and party in jobs.parse(codec.unpack(record.spec)).parties:
+                return Outcome(record.state.value, shortened(record.reason))
+        return None
 
     def _line(self, record: JobRecord) -> JobLine:
         fields = codec.unpack(record.spec)

@@ -206,11 +206,16 @@ class Course:
             self.ended = f"no better loss for {patience} rounds (params.patience)"
         return False
 
+    def _rounds_done(self, spec: AverageJob) -> str:
+        if self.trained >= spec.params.rounds:
+            return "all rounds are done (params.rounds)"
+        return f"the job ended after {self.trained} of {spec.params.rounds} rounds"
+
     def figures(self, spec: AverageJob) -> dict[str, Any]:
         """What the report says of training."""
         found: dict[str, Any] = {
             "rounds": self.trained,
-            "ended": self.ended or "all rounds are done (params.rounds)",
+            "ended": self.ended or self._rounds_done(spec),
             "loss": [None if math.isnan(loss) else loss for loss in self.loss],
             "round_latency_seconds": _percentiles(self.seconds),
             "round_overhead_seconds": _percentiles(self.overhead),

@@ -6,12 +6,12 @@ import time
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 
+from fedbus.absence import CALL_SECONDS, Absence
 from fedbus.errors import PeerSilent, ProtocolError
 from fedbus.jobs import JobSpec
 from fedbus.mailbox import Place as MailPlace
 from fedbus.messages import Alive, Envelope, Message, Resend
 from fedbus.post import EVERYTHING, Post
-from fedbus.rollcall import CALL_SECONDS, RollCall
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +37,7 @@ class Attendance:
         self._place = place
         self._limits = spec.limits
         self._parties = spec.parties
-        self._roll = None if tell is None else RollCall(post.mailbox, self._call, tell)
+        self._absence = None if tell is None else Absence(post.mailbox, self._call, tell)
 
     def next_order(self, sender: str, kinds: Sequence[type[Message]]) -> tuple[int, type[Message]]:
         """The next round in which the sender says one of these, and which: who follows need not count rounds.
@@ -56,7 +56,7 @@ class Attendance:
         round_ = mailbox.rounds(sender, names, after)[0]
         (kind, *others) = mailbox.kinds(sender, round_) & set(names)
         if others:
-            raise ProtocolError(f"{sender} gave several orders in round {round_}")
+            raise ProtocolError(f"{sender} gave several orders in step {round_}")
         return round_, names[kind]
 
     def is_overtaken(self, sender: str, kinds: Sequence[type[Message]]) -> bool:
@@ -79,8 +79,8 @@ class Attendance:
         while True:
             left = until - time.monotonic()
             came = self._post.mailbox.wait(done, max(0.0, min(left, CALL_SECONDS)))
-            if not came and self._roll is not None:
-                self._roll.look(asked())
+            if not came and self._absence is not None:
+                self._absence.look(asked())
             if came or left <= CALL_SECONDS:
                 return came
 
@@ -90,8 +90,8 @@ class Attendance:
         while True:
             left = until - time.monotonic()
             envelope = self._post.mailbox.take(place, chunk, max(0.0, min(left, CALL_SECONDS)))
-            if envelope is None and self._roll is not None:
-                self._roll.look(self._parties)
+            if envelope is None and self._absence is not None:
+                self._absence.look(self._parties)
             if envelope is not None or left <= CALL_SECONDS:
                 return envelope
 

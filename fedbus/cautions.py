@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import Any
 
-from fedbus.jobs import AverageJob
+from fedbus.jobs import AverageJob, LinearJob
 
 # Of R2: below the mean's own by no more than this is rounding.
 _ROUNDING = 1e-9
@@ -23,6 +24,23 @@ def caution(report: dict[str, Any]) -> None:
     if report.get("algorithm") != AverageJob.ALGORITHM:
         found += [*_worse_than_the_mean(report), *_grown(report)]
     report["warnings"] = list(dict.fromkeys(found))
+
+
+def many_weights(spec: LinearJob, rows: int, columns: Mapping[str, int]) -> list[str]:
+    """What is to be known of a vertical job whose rows do not determine its weights.
+
+    Args:
+        rows: in common, or as many as can be.
+        columns: that each party trains, the guest's with the intercept.
+    """
+    weights = sum(columns.values())
+    if spec.params.l2 or weights < rows:
+        return []
+    least = "; gram finds the one of least norm" if spec.params.solver == "gram" else ""
+    return [
+        f"There are {weights} weights, the intercept among them, for {rows} common rows: models that differ fit these"
+        f" rows equally well{least}. Trust the error on held-out rows only; set params.l2, or offer fewer columns."
+    ]
 
 
 def alike(rows: int, folded: int, kind: str = "rows") -> str:
@@ -46,8 +64,15 @@ def _written_differently(report: dict[str, Any]) -> list[str]:
 def _worse_than_the_mean(report: dict[str, Any]) -> list[str]:
     found = []
     for key, rows in _ROWS.items():
-        score = report.get(key, {}).get("r2")
-        if score is not None and score < -_ROUNDING:
+        scores = report.get(key, {})
+        if "r2" not in scores:
+            continue
+        score = scores["r2"]
+        if score is None:
+            found.append(
+                f"The label has the same value in all {rows} rows: there is nothing to explain, and R2 is undefined."
+            )
+        elif score < -_ROUNDING:
             found.append(
                 f"The model predicts the {rows} rows worse than the mean of their label does (R2 {score:.4g}): "
                 "do not use it."

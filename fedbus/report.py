@@ -51,6 +51,7 @@ def _linear_facts(report: dict[str, Any]) -> list[tuple[str, str]]:
             facts.append((name, _score(report[key])))
     if "max_coefficient_difference" in report:
         facts.append(("difference", f"{report['max_coefficient_difference']:.2e} at most between coefficients"))
+    facts += [("dependent", _dependent(party, count, report)) for party, count in report.get("dependent", {}).items()]
     facts += [
         ("round latency", f"p50 {latency['p50']:.3f} s, p99 {latency['p99']:.3f} s"),
         ("bytes sent", ", ".join(f"{party} {count:,}" for party, count in report["bytes_sent"].items())),
@@ -76,7 +77,19 @@ def _pages(report: dict[str, Any]) -> list[tuple[str, str]]:
 
 
 def _ending(report: dict[str, Any]) -> str:
+    if "ended" in report:
+        ended: str = report["ended"]
+        return ended
     return "converged" if report["converged"] else "not converged: params.max_epochs reached"
+
+
+def _dependent(party: str, count: int, report: dict[str, Any]) -> str:
+    """What a report says of columns that follow from others of the same party; only a simulation knows their names."""
+    named = report.get("dependent_columns", {}).get(party, {})
+    which = "; ".join(f"{column} from {', '.join(others)}" for column, others in named.items())
+    where = which or "its log and its stored model name them"
+    few = "column follows" if count == 1 else "columns follow"
+    return f"{count} {few} from others of {party} ({where}): other weights predict the same, these are the least"
 
 
 def _course(report: dict[str, Any]) -> str:

@@ -1,72 +1,45 @@
-"""Who is silent while a role waits: those who are waited for are called, and who does not answer is named."""
+"""Asks participants that have been silent for a while whether they still have the job.
+
+Who waits for a message asks for it on the job's own queue, which nobody reads where the participant's store was deleted
+or replaced: its process runs and knows of no such job. This question goes to the process itself, which says so at once.
+"""
 
 from __future__ import annotations
 
+import contextlib
+import threading
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Iterator, Sequence
 
-import structlog
+from fedbus.session import Session
 
-from fedbus.mailbox import Mailbox
-from fedbus.schema import listed
-
-log = structlog.get_logger()
-
-# A role that waits looks this often who is there: whoever is killed is named within four times of it.
-CALL_SECONDS = 3.0
-# Without an answer for so long, which is far more than a process that computes takes for one.
-_ANSWER_SECONDS = 5.0
+# Seconds of silence before the first question, between looks, and between questions at most.
+FIRST_SECONDS = 10.0
+_LOOK_SECONDS = 2.5
+_LONGEST_SECONDS = 300.0
 
 
-class RollCall:
-    """Calls those who were not heard lately, and tells of each once that it is silent, and once that it is back.
+@contextlib.contextmanager
+def roll_call(session: Session, peers: Sequence[str], ask: Callable[[Session, str], None]) -> Iterator[None]:
+    """Have `ask` called with whoever was not heard for a while, less often the longer it is silent."""
+    done = threading.Event()
+    caller = threading.Thread(target=_call, args=(session, peers, ask, done), name=f"roll call {session.job}")
+    caller.start()
+    try:
+        yield
+    finally:
+        done.set()
+        caller.join()
 
-    Args:
-        call: asks a participant for a sign of life; the number tells repetitions apart.
-        tell: hands on a sentence to whoever watches the job.
-    """
 
-    def __init__(self, mailbox: Mailbox, call: Callable[[str, int], None], tell: Callable[[str], None]) -> None:
-        self._mailbox = mailbox
-        self._call = call
-        self._tell = tell
-        self._began = time.monotonic()
-        self._looked = -CALL_SECONDS
-        self._calls = 0
-        # When those were called who have not answered, and who was told of as silent.
-        self._called: dict[str, float] = {}
-        self._silent: set[str] = set()
-
-    def look(self, parties: Collection[str]) -> None:
-        """See who of these is there; to be called at least every CALL_SECONDS while they are waited for."""
-        now, fallen, back = time.monotonic(), list[str](), list[str]()
-        if now - self._looked < CALL_SECONDS / 2:
-            return
-        self._looked = now
-        for party in parties:
-            if party in self._mailbox.failures:
-                continue
-            called = self._called.get(party)
-            if called is not None and self._mailbox.heard_since(party, called):
-                del self._called[party]
-                if party in self._silent:
-                    self._silent.remove(party)
-                    back.append(party)
-            elif called is None and not self._mailbox.heard_since(party, now - CALL_SECONDS):
-                self._called[party] = now
-                self._calls += 1
-                self._call(party, self._calls)
-            elif called is not None and now - called >= _ANSWER_SECONDS and party not in self._silent:
-                self._silent.add(party)
-                fallen.append(party)
-        if fallen:
-            silence = min(self._mailbox.silence(party, self._began) for party in fallen)
-            since = time.strftime("%H:%M:%S", time.gmtime(time.time() - silence))
-            log.warning("no sign of life", parties=fallen, seconds=round(silence))
-            self._tell(
-                f"waiting for {listed(fallen)}: no sign of life since {since} UTC, {silence:.0f} s ago; "
-                "is fedbus-party running there, and connected?"
-            )
-        if back:
-            log.info("there again", parties=back)
-            self._tell(f"{listed(back)} {'is' if len(back) == 1 else 'are'} there again; the job goes on")
+def _call(session: Session, peers: Sequence[str], ask: Callable[[Session, str], None], done: threading.Event) -> None:
+    since = time.monotonic()
+    patience = dict.fromkeys(peers, FIRST_SECONDS)
+    while not done.wait(min(_LOOK_SECONDS, FIRST_SECONDS)):
+        for peer in peers:
+            silence = session.attendance.silence(peer, since)
+            if silence >= patience[peer]:
+                ask(session, peer)
+                patience[peer] = silence + min(patience[peer], _LONGEST_SECONDS)
+            elif silence < FIRST_SECONDS:
+                patience[peer] = FIRST_SECONDS

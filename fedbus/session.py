@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import math
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from typing import Any, TypeVar
 
@@ -24,12 +24,14 @@ from fedbus.errors import PeerSilent, ProtocolError, StoreError
 from fedbus.jobs import AverageJob, LinearJob
 from fedbus.messages import Envelope, Failed, M, Message, Notice, Progress, Resend
 from fedbus.post import Post, publish_event
+from fedbus.room import when_there_is_room
 from fedbus.store import Store
 from fedbus.store_records import Buffer, Checkpoint
 
 log = structlog.get_logger()
 
 E = TypeVar("E")
+T = TypeVar("T")
 
 _LONGEST_RESEND = 300.0
 
@@ -211,7 +213,7 @@ class Session:
         fields = codec.unpack(body)
         self._post.bytes_sent = fields["bytes_sent"]
         self.at(round_)
-        self._log.info("job goes on after its last checkpoint", round=round_)
+        self._log.info("job goes on after its last checkpoint", step=round_)
         return fields["state"]
 
     def random(self, label: str) -> SecretStream:
@@ -245,6 +247,10 @@ class Session:
 
     def _tell_watchers(self, sentence: str) -> None:
         self.publish_event(Notice(sentence))
+
+    def when_there_is_room(self, work: Callable[[], T]) -> T:
+        """Do what writes to the store, however long its disk is full; raises what ends the job meanwhile."""
+        return when_there_is_room(work, self._post.wait_for_room, self._post.tell_of_room)
 
     def fail(self, error: Exception) -> None:
         """Make the role raise this error where it waits or sends."""
@@ -302,10 +308,10 @@ class Session:
             if silence >= limits.silence or left <= interval:
                 raise PeerSilent(
                     f"{sender} gave no sign of life for {silence:.0f} s (limits.silence is {limits.silence:g}) "
-                    f"while {self.party} waited for {kind} of round {round_}"
+                    f"while {self.party} waited for {kind} of step {round_}"
                 )
             attempt += 1
             interval = min(2 * interval, _LONGEST_RESEND)
             missing = self._post.mailbox.missing(place, chunk)
-            self._log.info("message missing; asking for it again", kind=kind, sender=sender, round=round_)
+            self._log.info("message missing; asking for it again", kind=kind, sender=sender, step=round_)
             self._post.whisper(sender, Resend(kind, round_, batch, missing), attempt)

@@ -22,11 +22,11 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
-from urllib.parse import urlsplit
 
 import msgspec
 from msgspec import Meta
 
+from fedbus.broker.accounts import url_fault
 from fedbus.errors import ConfigError
 from fedbus.jobs import Name
 from fedbus.schema import check_table, convert, read_text, read_toml
@@ -225,13 +225,8 @@ def check_url(url: str, source: str) -> str:
     Raises:
         ConfigError: names the source, not the URL.
     """
-    try:
-        parts = urlsplit(url)
-        sound = parts.scheme in ("amqp", "amqps") and bool(parts.hostname) and parts.port != 0
-    except ValueError:
-        sound = False
-    if not sound:
-        raise ConfigError(f"{source}: not a broker URL; one looks like amqp://user:password@host:5672/")
+    if fault := url_fault(url):
+        raise ConfigError(f"{source}: {fault}")
     return url
 
 

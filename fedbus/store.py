@@ -9,6 +9,7 @@ the file and the job, and the job that needs it ends, while others go on.
 
 from __future__ import annotations
 
+import contextlib
 import secrets
 import sqlite3
 import time
@@ -18,6 +19,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+import structlog
+
 from fedbus import codec
 from fedbus import store_tables as t
 from fedbus.errors import StoreError
@@ -25,6 +28,8 @@ from fedbus.jobs import JobState
 from fedbus.store_checks import opened, sealed
 from fedbus.store_database import Database
 from fedbus.store_records import Checkpoint, JobRecord, StateRecord, StoredMessage, to_entry, to_record, to_row
+
+log = structlog.get_logger()
 
 SECRET_BYTES = 32
 
@@ -149,12 +154,11 @@ class Store:
         """Enter the failure of a job whose record is damaged, keeping of it what can be read."""
         (row,) = self._database.values(t.JOB, job)
         _, spec, *_, owner, created_at, _, _, _ = row
-        now = time.time()
-        try:
-            codec.unpack(spec)
-        except (TypeError, ValueError):
-            # No job's: whoever parses it refuses it.
-            spec = codec.pack({})
+        now, readable = time.time(), False
+        with contextlib.suppress(TypeError, ValueError):
+            readable = isinstance(codec.unpack(spec), dict)
+        # Of no job: whoever parses it refuses it.
+        spec = spec if readable else codec.pack({})
         owner = owner if isinstance(owner, str) else ""
         created_at = created_at if isinstance(created_at, float) else now
         # A secret of its own length says that the end is still to be seen through; it is of no use to anybody.
@@ -286,6 +290,18 @@ class Store:
         """This party's share of the model that a job trained."""
         row = self._database.row(t.models, t.MODEL, job, job=job)
         return row[1] if row else None
+
+
+def end_what_is_missing(store: Store, party: str) -> list[JobRecord]:
+    """Enter the failure of jobs that cannot go on because the store is damaged or behind; which they are."""
+    ended = []
+    for job, error in store.damaged().items():
+        log.error("a job ends because its record is damaged", job=job, error=str(error))
+        ended.append(store.give_up(job, f"{party}: {error.told}"))
+    for record in store.unfinished() if store.lost else ():
+        store.set_state(record.job, JobState.FAILED, f"{party}: {store.lost}")
+        ended += [record] if not record.state.final else []
+    return ended
 
 
 def _put(cursor: sqlite3.Cursor, record: JobRecord) -> None:

@@ -32,6 +32,7 @@ JOB_QUEUE_MAX_BYTES = 2 * 1024**3
 # Whoever may publish can fill a queue: each is bounded by bytes, so that none of them fills the broker's disk.
 JOBS_QUEUE_MAX_BYTES = 256 * 1024**2
 CONTROL_QUEUE_MAX_BYTES = 256 * 1024**2
+QUESTIONS_QUEUE_MAX_BYTES = 16 * 1024**2
 DEAD_MAX_LENGTH = 10_000
 DEAD_MAX_BYTES = 512 * 1024**2
 WATCH_MAX_LENGTH = 10_000
@@ -93,6 +94,12 @@ def control_queue(party: str) -> Queue:
     return Queue(f"fedbus.party.{party}.control", ((CONTROL, f"{party}.*.*"),), arguments)
 
 
+def questions_queue(coordinator: str) -> Queue:
+    """What parties ask the coordinator's process about jobs of which they hear nothing."""
+    arguments = _quorum(max_length_bytes=QUESTIONS_QUEUE_MAX_BYTES, overflow="reject-publish")
+    return Queue(f"fedbus.party.{coordinator}.questions", ((DATA, f"*.{coordinator}"),), arguments)
+
+
 def job_queue(party: str, job: str) -> Queue:
     """All that a participant receives in one job."""
     arguments = _quorum(expires=JOB_QUEUE_EXPIRES_MS, max_length_bytes=JOB_QUEUE_MAX_BYTES, overflow="reject-publish")
@@ -142,6 +149,11 @@ def control_key(party: str, job: str, kind: str) -> str:
 def data_key(sender: str, recipient: str, job: str) -> str:
     """Routing key on DATA."""
     return f"{sender}.{recipient}.{job}"
+
+
+def question_key(sender: str, coordinator: str) -> str:
+    """Routing key on DATA of what concerns the coordinator's process and not one job's queue."""
+    return f"{sender}.{coordinator}"
 
 
 def event_key(sender: str, job: str, kind: str) -> str:

@@ -25,7 +25,10 @@ _INEXACT = "inexact"
 
 _DECIMAL = re.compile(r"(-?[0-9]+)(?:\.0*)?")
 _WHOLE = re.compile(r"(-?\d+)\.0*")
+# A spreadsheet shows long numbers so, and saves what it shows.
+_ROUNDED = re.compile(r"-?\d\.\d+[eE]\+\d+")
 _FORMS = (
+    ("are written as 1.2E+12", _ROUNDED),
     ("end in .0", re.compile(r"-?\d+\.0+")),
     ("begin with a zero", re.compile(r"0+\w.*", re.DOTALL)),
     ("have upper-case letters", re.compile(r".*[A-ZÀ-ÖØ-Þ].*", re.DOTALL)),
@@ -95,6 +98,11 @@ def in_common(tables: Sequence[Sequence[str]]) -> tuple[int, int]:
     counts = [Counter(map(folded, ids)) for ids in tables]
     single = [{value for value, count in each.items() if count == 1} for each in counts]
     return exact, max(exact, len(single[0].intersection(*single[1:])))
+
+
+def rounded(ids: Sequence[str]) -> int:
+    """How many ids are numbers that a spreadsheet has rounded."""
+    return sum(_ROUNDED.fullmatch(value) is not None for value in ids)
 
 
 def forms(ids: Sequence[str]) -> str:

@@ -23,9 +23,10 @@ def compare(spec: LinearJob, job: str, parties: Sequence[PartySettings]) -> dict
 
     Returns:
         pooled_train, pooled_test (where there are held-out rows): mse, rmse, r2; coefficients: by party and column,
-        federated and pooled; max_coefficient_difference: over all of them, the intercept included; ids: rows in common
-        as ids are, and if they were written alike, where these are more; missing_by_column: cells that each party
-        filled, where there are any.
+        federated and pooled; max_coefficient_difference: over all of them, the intercept included; dependent_columns:
+        by party, where there are any: the columns that follow from others, and from which; ids: rows in common as ids
+        are, and if they were written alike, where these are more; missing_by_column: cells that each party filled,
+        where there are any.
     """
     by_name = {party.name: party for party in parties}
     ordered = [by_name[name] for name in spec.parties]
@@ -44,7 +45,9 @@ def compare(spec: LinearJob, job: str, parties: Sequence[PartySettings]) -> dict
     def metrics(rows: Sequence[Table]) -> pooled.Metrics:
         return pooled.regression_metrics(_label(rows), _features(rows, scalings) @ weights + intercept)
 
-    federated, federated_intercept = _shares(job, ordered)
+    shares = _shares(job, ordered)
+    federated = np.concatenate([share["weights"] for share in shares])
+    federated_intercept = float(shares[0]["intercept"])
     coefficients, start = {}, 0
     for party, table in zip(ordered, train, strict=True):
         columns = range(start, start + len(table.columns))
@@ -57,6 +60,9 @@ def compare(spec: LinearJob, job: str, parties: Sequence[PartySettings]) -> dict
         "coefficients": coefficients,
         "intercept": {"federated": federated_intercept, "pooled": float(intercept)},
         "max_coefficient_difference": float(difference),
+        "dependent_columns": {
+            party.name: share["dependent"] for party, share in zip(ordered, shares, strict=True) if share["dependent"]
+        },
     }
     missing = {party.name: filled(table) for party, table in zip(ordered, common, strict=True)}
     if any(missing.values()):
@@ -89,11 +95,10 @@ def _label(rows: Sequence[Table]) -> np.ndarray:
     return label
 
 
-def _shares(job: str, parties: Sequence[PartySettings]) -> tuple[np.ndarray, float]:
-    weights, intercept = [], 0.0
+def _shares(job: str, parties: Sequence[PartySettings]) -> list[dict[str, Any]]:
+    """What each party keeps of the model."""
+    shares = []
     for party in parties:
         with Store(party.path(party.state)) as store:
-            share = codec.unpack(store.model(job) or b"")
-        weights.append(share["weights"])
-        intercept = share["intercept"] if share["intercept"] is not None else intercept
-    return np.concatenate(weights), intercept
+            shares.append(codec.unpack(store.model(job) or b""))
+    return shares

@@ -48,7 +48,7 @@ def compare(spec: AverageJob, job: str, parties: Sequence[PartySettings]) -> dic
     ordered = [by_name[name] for name in spec.parties]
     loaded = [tables.load(party, spec) for party in ordered]
     model = _model(job, ordered)
-    kept = Scale(model["mean"], model["scale"], model["label_mean"], model["label_scale"])
+    kept = Scale.of(model)
     train = [own.train for own in loaded]
     last = Weights.parse(bytearray(model["last"]))
     rounds = int(model["rounds"])

@@ -43,6 +43,11 @@ def load(
     file, rows, blank = ids.read(file, how.id, max_rows)
     if blank:
         notes.append(f"{file.path.name}: {blank:,} {'row' if blank == 1 else 'rows'} without any cell left out")
+    if rounded := ids.rounded(rows):
+        notes.append(
+            f"{file.path.name}: {rounded:,} ids are written as 1.2E+12: a spreadsheet has rounded them, and they may"
+            " stand for others too; export them as text"
+        )
     wanted = [(name, _kind(how, name)) for name in named]
     if label is not None:
         wanted.append((label, "date" if label in how.dates else "number"))

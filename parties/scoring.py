@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,6 +24,11 @@ class Scale:
     scale: np.ndarray
     label_mean: float
     label_scale: float
+
+    @classmethod
+    def of(cls, model: Mapping[str, Any]) -> Scale:
+        """That of a model as a party keeps it."""
+        return cls(model["mean"], model["scale"], model["label"]["mean"], model["label"]["scale"])
 
     def rows(self, table: Table) -> tuple[np.ndarray, np.ndarray]:
         """Columns and label as the network is trained on them."""

@@ -129,8 +129,12 @@ class Prepared:
         """The guest's predictions of held-out rows, for a file of its own."""
         return Predictions(self.test_ids, self.test_label, predicted)
 
-    def model(self, share: Share, role: str) -> dict[str, Any]:
-        """What is needed to predict with a trained share, for the store."""
+    def model(self, share: Share, role: str, dependent: dict[str, list[str]] | None = None) -> dict[str, Any]:
+        """What is needed to predict with a trained share, for the store.
+
+        Args:
+            dependent: columns that follow from others, where that is known.
+        """
         return {
             "columns": list(self.columns),
             "mean": self.scaling.mean,
@@ -138,6 +142,7 @@ class Prepared:
             "weights": share.weights[: len(self.columns)],
             "intercept": float(share.weights[-1]) if role == "guest" else None,
             "rounds": share.trained,
+            "dependent": dependent or {},
             "recoding": self.recoding.to_map(),
         }
 

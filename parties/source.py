@@ -127,6 +127,8 @@ class Source:
         hint = f"; did you mean {near!r}?" if near else "; this party's log names the columns that it has"
         if self.form.delimiter == "," and len(self.names) == 1 and any(mark in self.names[0] for mark in ";\t|"):
             hint = "; the columns are not separated by commas: save the file as comma-separated CSV"
+        if self.form.delimiter == "\t" and len(self.names) == 1 and "," in self.names[0]:
+            hint = "; the columns are not separated by tabs: rename the file to .csv"
         return f"{self.path.name}: no column '{column}'{hint}"
 
     def _scan(self) -> str:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fedbus import batching, settings
-from fedbus.cautions import alike
+from fedbus.cautions import alike, many_weights
 from fedbus.columns import check_as_is, check_same
 from fedbus.errors import ConfigError, JobRefused
 from fedbus.jobs import AverageJob, JobSpec, LinearJob
@@ -73,11 +73,15 @@ def hold(
 
 
 def notes(spec: JobSpec, brought: Sequence[Brought]) -> list[str]:
-    """What an operator should know of the tables, and what parties lack that a simulation makes up for."""
+    """What an operator should know of the tables and of a model of them, and what a simulation makes up for."""
     told = [f"{each.file}: {note}" for each in brought for note in each.tables.notes]
     for held_out in (False, True):
         if (found := in_common(spec, brought, held_out=held_out)) and found[1] > found[0]:
             told.append(alike(*found, "held-out rows" if held_out else "rows"))
+    if isinstance(spec, LinearJob) and len(brought) == len(spec.parties):
+        rows = min(len(each.tables.train) for each in brought)
+        columns = {each.party.name: each.columns for each in brought}
+        told += many_weights(spec, rows, spec.trained(columns))
     return [line.removesuffix(".") for line in told] + _lacks(spec, brought)
 
 

@@ -26,6 +26,7 @@ SOLVERS = ("gram", "sgd")
 OPTIMIZERS = ("momentum", "adam")
 
 _COLUMN_BITS = 24
+_CHANGE = 1e-6
 # What means nothing to the other solver.
 _OF_SGD = ("learning_rate", "optimizer", "momentum", "batch_size", "patience")
 
@@ -50,8 +51,9 @@ class LinearParams(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit
         optimizer: "momentum" (heavy ball) or "adam".
         l2: ridge; the objective is sum(d^2)/(2 rows) + l2/2 |w|^2 without the intercept.
         batch_size: rows a round; None takes all of them.
-        tolerance: converged when an epoch's loss changed by no more than this part of itself, `patience` times running;
-            with solver "gram" when the norm of the preconditioned residual is this part of the first one.
+        tolerance: converged when an epoch's loss changed by no more than this part of itself, `patience` times running,
+            by default 1e-6; with solver "gram" when the norm of the preconditioned residual is this part of the first
+            one, by default where rounding begins.
         max_epochs: times the batches of an epoch it may come to MAX_ROUNDS; checked once the rows are known.
         feature_bits: fraction bits of the fixed point of standardised columns; None is 24 with solver "sgd", and with
             "gram" the fewer the more rows there are.
@@ -65,11 +67,21 @@ class LinearParams(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit
     momentum: Annotated[float, Meta(ge=0, lt=1)] = 0.9
     l2: NotNegative = 0.0
     batch_size: HowMany | None = None
-    tolerance: NotNegative = 1e-6
+    tolerance: NotNegative | None = None
     patience: HowMany = 3
     max_epochs: Annotated[int, Meta(ge=1, le=MAX_ROUNDS)] = 500
     feature_bits: Annotated[int, Meta(ge=8, le=40)] | None = None
     insecure_for_tests: bool = False
+
+    @property
+    def change(self) -> float:
+        """The tolerance of solver "sgd"."""
+        return _CHANGE if self.tolerance is None else self.tolerance
+
+    @property
+    def residual(self) -> float:
+        """The tolerance of solver "gram"."""
+        return 0.0 if self.tolerance is None else self.tolerance
 
     @property
     def column_bits(self) -> int:

@@ -55,13 +55,25 @@ class Cancel(Message):
 
 @dataclass(frozen=True, slots=True)
 class Start(Message):
-    """Coordinator to a party: take part in this job."""
+    """Coordinator to a party: take part in this job.
+
+    Attributes:
+        accepted: the party has said that it does; one that knows nothing of it must not begin again.
+    """
 
     kind: ClassVar[str] = "start"
     spec: dict[str, Any]
+    accepted: bool = False
 
     def check(self) -> None:
         check_plain(self.spec, "spec", finite=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Inquire(Message):
+    """To the process of a silent participant: a party says whether it has the job not, the coordinator how it ended."""
+
+    kind: ClassVar[str] = "inquire"
 
 
 @dataclass(frozen=True, slots=True)

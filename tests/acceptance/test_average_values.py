@@ -58,7 +58,7 @@ def predictions(model: dict[str, Any], features: np.ndarray, which: str = "last"
     network.load_state_dict(load(bytes(model[which])))
     with torch.no_grad():
         outputs = network(torch.tensor((features - model["mean"]) / model["scale"], dtype=torch.float32))
-    return np.asarray(outputs.numpy()[:, 0].astype(np.float64) * model["label_scale"] + model["label_mean"])
+    return np.asarray(outputs.numpy()[:, 0].astype(np.float64) * model["label"]["scale"] + model["label"]["mean"])
 
 
 @pytest.fixture(scope="module")
@@ -76,7 +76,7 @@ def test_columns_and_label_have_the_mean_and_deviation_of_all_rows(job: tuple[Ro
     deviation = (features - features[0]).std(axis=0)
     deviation[3] = IMMENSE
     np.testing.assert_allclose(model["scale"], deviation, rtol=1e-12)
-    assert (model["label_mean"], model["label_scale"]) == pytest.approx((label.mean(), label.std()), rel=1e-12)
+    assert (model["label"]["mean"], model["label"]["scale"]) == pytest.approx((label.mean(), label.std()), rel=1e-12)
     assert report["constant_columns"] == ["constant"]
 
 

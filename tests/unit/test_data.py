@@ -241,6 +241,7 @@ def test_missing_columns_name_the_nearest(write: Write) -> None:
     assert "no column 'agee'" in fault(path, exclude=["agee"])
     assert "no column 'y'" in fault(path, label="y")
     assert "comma-separated" in fault(write("id;a\n1;2\n", "semicolon.csv"))
+    assert "rename the file to .csv" in fault(write("id,a\n1,2\n", "commas.tsv"))
 
 
 def test_contradictory_columns(write: Write) -> None:

@@ -116,6 +116,15 @@ def test_ids_in_common_as_they_are_and_folded() -> None:
     assert ids.in_common([["x", "Y"], ["X", "y"], ["x", "y", "z"]]) == (0, 2)
 
 
+def test_ids_that_a_spreadsheet_rounded_are_noted(tmp_path: Path) -> None:
+    table = load(csv(tmp_path, "1.23457E+12", "1E5", "1.5"))
+    assert table.notes == (
+        "shop.csv: 1 ids are written as 1.2E+12: a spreadsheet has rounded them, and they may stand for others too;"
+        " export them as text",
+    )
+    assert ids.forms(["1.23457E+12"]).startswith("all are written as 1.2E+12")
+
+
 def test_forms_of_ids_are_told_without_any_of_them() -> None:
     assert ids.forms(["1.0", "22.0"]) == "all end in .0, their length is 3 to 4"
     assert ids.forms(["007", "Ab", "a b"]) == (
