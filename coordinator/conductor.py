@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from typing import Any
 
@@ -16,13 +16,23 @@ from fedbus import codec, topology
 from fedbus.broker.base import Broker, Outgoing
 from fedbus.cautions import caution
 from fedbus.crypto.engine import Engine
-from fedbus.errors import BrokerError, FedbusError, JobError, JobRefused, PeerSilent, StoreError, StoreFull
+from fedbus.errors import (
+    BrokerError,
+    FedbusError,
+    JobError,
+    JobRefused,
+    PeerSilent,
+    StoreError,
+    StoreFull,
+    Unroutable,
+)
 from fedbus.jobs import AverageJob, JobSpec, JobState, LinearJob
 from fedbus.messages import Accepted, Envelope, Finished, Inquire, Message, Outcome, Start
 from fedbus.messages.fields import shortened
 from fedbus.process import peak_memory
 from fedbus.retry import delay
 from fedbus.rollcall import roll_call
+from fedbus.schema import nearest
 from fedbus.session import Session
 from fedbus.store import Store
 from fedbus.store_records import JobRecord
@@ -42,6 +52,7 @@ class Conductor:
     Args:
         metrics_url: of this process, for the report.
         announce: called with a job whose state has changed.
+        known: the parties of the coordinator's file; where it names some, queues are made for these only.
         stopping: set when the process stops; a job is then left as it is, to go on at the next start.
     """
 
@@ -53,6 +64,7 @@ class Conductor:
         metrics_url: str,
         announce: Callable[[str], None],
         stopping: threading.Event,
+        known: Sequence[str] = (),
     ) -> None:
         self._broker = broker
         self._store = store
@@ -60,6 +72,7 @@ class Conductor:
         self._metrics_url = metrics_url
         self._announce = announce
         self._stopping = stopping
+        self._known = known
 
     def run(self, session: Session) -> None:
         """Run a job to its end, or go on with it.
@@ -107,7 +120,7 @@ class Conductor:
         session.when_there_is_room(lambda: self._store.begin(session.job))
         queues = [topology.job_queue(name, session.job) for name in spec.participants]
         # For as long as it takes: a broker that is down is a delay, not the end of a job.
-        self._broker.declare([*queues, *(topology.control_queue(party) for party in spec.parties)], timeout=None)
+        self._broker.declare([*queues, *(topology.control_queue(party) for party in self._reached(spec))], timeout=None)
         session.open()
         report.update(self._joined(session))
         with roll_call(session, spec.parties, self._inquire):
@@ -127,6 +140,10 @@ class Conductor:
         }
         caution(report)
 
+    def _reached(self, spec: JobSpec) -> list[str]:
+        """The parties whose queues are declared; of others an administrator may have declared them."""
+        return [party for party in spec.parties if not self._known or party in self._known]
+
     def _joined(self, session: Session) -> dict[str, Any]:
         """Have all parties join; what they said of themselves."""
         record = self._record(session)
@@ -136,7 +153,14 @@ class Conductor:
         session.when_there_is_room(lambda: self._store.set_state(session.job, JobState.STARTING))
         self._announce(session.job)
         for party in session.spec.parties:
-            self._tell(session, party, Start(session.spec.to_map(), session.attendance.arrived(party, Accepted)))
+            start = Start(session.spec.to_map(), session.attendance.arrived(party, Accepted))
+            try:
+                self._tell(session, party, start)
+            except Unroutable as error:
+                raise JobRefused(
+                    f"{party} is not among this coordinator's `parties`, and has no queue; "
+                    f"{nearest(party, self._known)} A new party is entered in the coordinator's file"
+                ) from error
         accepted: dict[str, Accepted] = {}
         try:
             with session.patience(session.spec.limits.join):
@@ -252,7 +276,10 @@ def _finished(session: Session) -> dict[str, dict[str, Any]]:
             failed = attendance.failures
             return all(party in failed or attendance.arrived(party, Finished) for party in spec.parties)
 
-        attendance.wait_until(done, spec.params.deadline)
+        def missing() -> list[str]:
+            return [party for party in spec.parties if not attendance.arrived(party, Finished)]
+
+        attendance.wait_until(done, spec.params.deadline, missing)
         parties = tuple(party for party in parties if attendance.arrived(party, Finished))
     return {party: session.recv(party, Finished).figures for party in parties}
 

@@ -61,7 +61,7 @@ class Service:
         self._store = store
         self._stopping = threading.Event()
         self._announcing = threading.Lock()
-        self._conductor = Conductor(broker, store, engine, metrics_url, self.announce, self._stopping)
+        self._conductor = Conductor(broker, store, engine, metrics_url, self.announce, self._stopping, settings.parties)
         self._sessions: dict[str, Session] = {}
         self._ledger = Ledger(store, self._is_operator, self._latest)
         self._threads: dict[str, threading.Thread] = {}

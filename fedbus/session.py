@@ -22,7 +22,7 @@ from fedbus.broker.base import Broker
 from fedbus.crypto.masking import SecretStream
 from fedbus.errors import PeerSilent, ProtocolError, StoreError
 from fedbus.jobs import AverageJob, LinearJob
-from fedbus.messages import Envelope, Failed, M, Message, Progress, Resend
+from fedbus.messages import Envelope, Failed, M, Message, Notice, Progress, Resend
 from fedbus.post import Post, publish_event
 from fedbus.room import when_there_is_room
 from fedbus.store import Store
@@ -66,7 +66,9 @@ class Session:
         self._deadline = math.inf
         self.latest: Progress | None = None
         self._posted_before = -1
-        self.attendance = Attendance(self._post, lambda: self._place, spec.limits)
+        # The coordinator waits for all, directly or because one waits for another; it tells who is missing.
+        tell = self._tell_watchers if party == spec.coordinator else None
+        self.attendance = Attendance(self._post, lambda: self._place, spec, tell)
         self._log = log.bind(job=job, party=party)
 
     def open(self) -> None:
@@ -243,6 +245,9 @@ class Session:
             self.latest = message
         publish_event(self._broker, Envelope(self.job, self.party, self.party, message, round=key))
 
+    def _tell_watchers(self, sentence: str) -> None:
+        self.publish_event(Notice(sentence))
+
     def when_there_is_room(self, work: Callable[[], T]) -> T:
         """Do what writes to the store, however long its disk is full; raises what ends the job meanwhile."""
         return when_there_is_room(work, self._post.wait_for_room, self._post.tell_of_room)
@@ -296,7 +301,7 @@ class Session:
         interval, attempt = limits.resend, 0
         while True:
             left = self._deadline - time.monotonic()
-            envelope = self._post.mailbox.take(place, chunk, min(interval, limits.silence, max(left, 0)))
+            envelope = self.attendance.taken(place, chunk, min(interval, limits.silence, max(left, 0)))
             if envelope is not None:
                 return envelope
             silence = self._post.mailbox.silence(sender, since)
