@@ -34,8 +34,9 @@ class Course:
         outputs: of the network.
         mean, scale: of each column; 0 and 1 where it is left as it is.
         label_mean, label_scale: the same of the label.
-        constant: columns that have one value in all rows of all parties, the label too; the scale of such a column is
-            IMMENSE, so that it is 0 whatever rows come.
+        constant: columns that have one value in all rows of all parties; the scale of such a column is IMMENSE, so
+            that it is 0 whatever rows come.
+        label_constant: the label has one value in all rows of all parties.
         done: sums done before training, by name of the task.
         trained: training rounds done.
         evaluated: the last model is measured.
@@ -66,6 +67,7 @@ class Course:
     label_mean: float = 0.0
     label_scale: float = 1.0
     constant: list[str] = field(default_factory=list)
+    label_constant: bool = False
     done: list[str] = field(default_factory=list)
     trained: int = 0
     evaluated: bool = False
@@ -167,7 +169,7 @@ class Course:
             deviations = [math.sqrt(max(part, Fraction(0))) * unit for part, unit in zip(parts, units, strict=True)]
             scale[chosen] = [deviation or IMMENSE for deviation in deviations]
             self.constant = [name for name, each in zip(self.columns, scale[:-1], strict=True) if each == IMMENSE]
-            self.constant += [spec.label] if scale[-1] == IMMENSE else []
+            self.label_constant = bool(scale[-1] == IMMENSE)
         self.mean, self.scale, self.label_mean = mean[:-1], scale[:-1], float(mean[-1])
         self.label_scale = float(scale[-1]) if scale[-1] < IMMENSE else 1.0
         self.done.append(task)

@@ -13,10 +13,11 @@ from fedbus.jobs.network import count_parameters, parameters_fault
 from fedbus.schema import listed
 
 _OF_COORDINATOR = {
-    "masked": "sums over the parties who answer, at least {least}: of updates, of losses, of columns' means and "
-    "variances; of a single party's it gets what masks hide, which {threshold} parties together could take off",
-    "paillier": "the sums that a party opens for it: of updates, of losses, of columns' means and variances",
-    "plain": "each party's update, loss, and columns' means and variances",
+    "masked": "sums over the parties who answer, at least {least}: of updates, of losses, of means and variances of "
+    "columns and label; of a single party's it gets what masks hide, which {threshold} parties together could take off",
+    "paillier": "the sums that a party opens for it: of updates, of losses, of means and variances of columns and "
+    "label",
+    "plain": "each party's update, loss, and means and variances of columns and label",
 }
 _OF_PARTY = "the model of each round, and so the weighted average of all parties' updates"
 

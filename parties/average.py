@@ -193,7 +193,7 @@ class Member:
         elif kind is EncryptedSum:
             pieces = session.recv_stream(lead, EncryptedSum)
             first = next(pieces)
-            shape = self.local.plan_of_length(first.numbers)
+            shape = self.local.plan_of(first.numbers, first.bits)
             session.send_stream(lead, encryption.open(first, shape, pieces), len(shape.spans))
             self.checkpoint()
         else:

@@ -219,10 +219,11 @@ def _trimmed(name: str) -> str:
 
 def _second_look(name: str) -> str:
     """SQL for what a cell of text is that gave no finite number."""
-    words = ", ".join(f"'{word}'" for word in sorted(MISSING))
+    words = "|".join(map(re.escape, sorted(MISSING)))
     lowered = f"lower({_trimmed(name)})"
+    # Not by IN: of a long one DuckDB makes a join, after which rows are in any order.
     return (
-        f"CASE WHEN {name} IS NULL OR {lowered} IN ({words}) THEN {_IS_MISSING}"
+        f"CASE WHEN {name} IS NULL OR regexp_full_match({lowered}, '{words}') THEN {_IS_MISSING}"
         f" WHEN {lowered} = 'true' THEN {_TRUE} WHEN {lowered} = 'false' THEN {_FALSE} ELSE {_WRONG} END"
     )
 

@@ -95,12 +95,13 @@ class Local:
         """The shape of a task's vector."""
         return plan(self.spec, task, int(self._standardised.sum()), self.layout.parameters, self.outputs)
 
-    def plan_of_length(self, numbers: int) -> Plan:
-        """The shape of a vector that has so many entries; ProtocolError where no task has one."""
+    def plan_of(self, numbers: int, bits: int) -> Plan:
+        """The shape of a vector that has so many entries of so many bits; ProtocolError where no task has one."""
         for task in (Task.MEAN, Task.VARIANCE, Task.TRAIN, Task.EVALUATE):
-            if (shape := self.plan(task)).length == numbers:
+            shape = self.plan(task)
+            if (shape.length, shape.ring.bits) == (numbers, bits):
                 return shape
-        raise ProtocolError(f"no task of this job has a sum of {numbers} entries")
+        raise ProtocolError(f"no task of this job has a sum of {numbers} entries of {bits} bits")
 
     def check(self, model: Weights, sender: str) -> None:
         """ProtocolError where a model is not of this network's shape."""

@@ -73,7 +73,8 @@ class Source:
         """An array of each expression's values in at most `limit` rows of the file, of which those that count.
 
         Args:
-            expressions: SQL of columns by their `name`.
+            expressions: SQL of columns by their `name`; without anything that DuckDB makes a join or an aggregate of,
+                which does not keep the order of rows.
         """
         cells = list(self._select(expressions, "LIMIT ?", limit).fetchnumpy().values())
         return cells if self.kept is None else [column[self.kept] for column in cells]

@@ -111,6 +111,8 @@ def test_a_label_left_as_it_is_fails_a_job_whose_updates_are_cut(tmp_path: Path)
     assert report["rounds"] == 2
     assert "% of the entries of the parties' updates were beyond params.clip_range (8)" in report["reason"]
     assert "standardise the label (data.standardize_label)" in report["reason"]
+    # Whoever watches knows after the first round.
+    assert "of the entries of the updates of round 1 were" in rows.notices[0]
 
 
 def test_a_model_worse_than_the_mean_says_so_first(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -92,6 +92,16 @@ def test_missing_cells_are_counted_by_column(tmp_path: Path) -> None:
     assert filled(read) == {"a": 2, "b": 1}
 
 
+def test_missing_cells_of_many_rows_are_found_where_they_are(tmp_path: Path) -> None:
+    # So many that several threads read them.
+    rows = 600_000
+    text = "".join(f"k{row},{row if row % 7 else 'NA'},{row % 5}\n" for row in range(rows))
+    got = table(tmp_path, "id,a,b\n" + text, missing="mean", one_hot=["b"])
+    expected = np.where(np.arange(rows) % 7, np.arange(rows), np.nan)
+    assert np.array_equal(got.features[:, 0], expected, equal_nan=True)
+    assert np.array_equal(got.features[:, 1], np.arange(rows) % 5)
+
+
 def test_what_is_wrong_is_not_missing(tmp_path: Path) -> None:
     for cell, words in (("1,5", "thousands separators"), ("x", "`one_hot`"), ("inf", "infinite"), ("5%", "per cent")):
         with pytest.raises(DataError, match=f"column 'a', row 3: the cell .*{words}"):
