@@ -10,10 +10,10 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, MutableMapping
 from concurrent.futures import Future
 from pathlib import Path
-from typing import Protocol, TextIO, TypeVar, cast
+from typing import Any, Protocol, TextIO, TypeVar, cast
 
 import structlog
 
@@ -62,6 +62,7 @@ def configure_logging(default: str = "info") -> None:
             structlog.contextvars.merge_contextvars,
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso"),
+            _shown,
             structlog.processors.format_exc_info,
             renderer,
         ],
@@ -106,6 +107,14 @@ class _TwoLogs:
                 self._shown.write(line + "\n")
 
         return write
+
+
+def _shown(_: object, __: str, fields: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    """A log line's texts without what a terminal obeys: peers write reasons, which could forge lines."""
+    for key, value in fields.items():
+        if isinstance(value, str):
+            fields[key] = terminal.printable(value)
+    return fields
 
 
 def run(config: S, factory: Factory[S], *, until_end_of_input: bool = False) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from fedbus import terminal
-from fedbus.errors import OutputError
+from fedbus.errors import OutputError, ProtocolError
 from fedbus.files import write_whole
 
 _CURVE_WIDTH = 60
@@ -19,10 +19,18 @@ def print_report(report: dict[str, Any]) -> None:
 
     Raises:
         OutputError: it cannot be written.
+        ProtocolError: it lacks what a report of its algorithm has; another version of the coordinator may have made it.
     """
+    try:
+        facts = [*_FACTS[report["algorithm"]](report), *_missing(report)]
+    except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
+        raise ProtocolError(
+            f"the coordinator's report cannot be shown ({type(error).__name__}: {str(error)[:80]}); --json FILE has it"
+            " as it came"
+        ) from error
     for sentence in report.get("warnings", []):
         terminal.say(f"warning: {sentence}")
-    print_facts([*_FACTS[report["algorithm"]](report), *_missing(report)])
+    print_facts(facts)
     if "coefficients" in report:
         terminal.say("coefficients of standardised columns")
         for line in _coefficients(report):

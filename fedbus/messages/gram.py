@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from fedbus.messages.envelope import Message, TensorMessage
-from fedbus.messages.fields import Finite
+from fedbus.messages.fields import Exponent, Finite
 
 _MOST_EXPONENT = 1100
 
@@ -94,7 +94,7 @@ class Turn(Message):
 
     kind: ClassVar[str] = "turn"
     factor: Finite
-    exponent: int
+    exponent: Exponent
     anew: bool
     loss: Finite
     stop: bool

@@ -112,4 +112,5 @@ def test_what_is_asked_of_a_coordinator_that_is_down_is_said_to_wait_and_then_do
     told(events, "no word from the coordinator for 1[0-9] s")
     running.start("coordinator", "shop", "bank")
     told(events, "the coordinator answers again")
-    assert ended(events) == StateChanged("cancelled", "cancelled by client")
+    last = ended(events)
+    assert (last.state, last.reason) == ("cancelled", "cancelled by client")
