@@ -257,6 +257,8 @@ class Lead:
         course.members.append(len(members))
         course.missing.append(len(members) - len(found.survivors))
         self._note_absence(members, found.survivors)
+        if text := judgement.clipped_now(course, self.spec):
+            self.cohort.tell("entries of updates are cut", text, round=course.trained, part=course.clipped[-1])
         metrics.round_latency.labels(self.spec.algorithm, session.role, "round").observe(seconds)
         metrics.round_latency.labels(self.spec.algorithm, session.role, "overhead").observe(overhead)
         test = course.test_loss[-1] if course.test_loss else None

@@ -136,7 +136,7 @@ class Cohort:
             left = [limits.resend, limits.silence]
             if waited < self.spec.params.deadline:
                 left.append(self.spec.params.deadline - waited)
-            session.attendance.wait_until(changed, max(0.0, min(left)))
+            session.attendance.wait_until(changed, max(0.0, min(left)), lambda: self._sort(kind, asked)[1])
         if len(there) < least:
             self.excuse(asked)
             for party in open_:

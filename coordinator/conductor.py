@@ -5,7 +5,8 @@ from __future__ import annotations
 import contextlib
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
 from typing import Any
 
 import structlog
@@ -15,12 +16,23 @@ from fedbus import codec, topology
 from fedbus.broker.base import Broker, Outgoing
 from fedbus.cautions import caution
 from fedbus.crypto.engine import Engine
-from fedbus.errors import BrokerError, FedbusError, JobError, JobRefused, PeerSilent, StoreError
+from fedbus.errors import (
+    BrokerError,
+    FedbusError,
+    JobError,
+    JobRefused,
+    PeerSilent,
+    StoreError,
+    StoreFull,
+    Unroutable,
+)
 from fedbus.jobs import AverageJob, JobSpec, JobState, LinearJob
-from fedbus.messages import Accepted, Envelope, Finished, Message, Outcome, Start
+from fedbus.messages import Accepted, Envelope, Finished, Inquire, Message, Outcome, Start
 from fedbus.messages.fields import shortened
 from fedbus.process import peak_memory
 from fedbus.retry import delay
+from fedbus.rollcall import roll_call
+from fedbus.schema import nearest
 from fedbus.session import Session
 from fedbus.store import Store
 from fedbus.store_records import JobRecord
@@ -40,6 +52,7 @@ class Conductor:
     Args:
         metrics_url: of this process, for the report.
         announce: called with a job whose state has changed.
+        known: the parties of the coordinator's file; where it names some, queues are made for these only.
         stopping: set when the process stops; a job is then left as it is, to go on at the next start.
     """
 
@@ -51,6 +64,7 @@ class Conductor:
         metrics_url: str,
         announce: Callable[[str], None],
         stopping: threading.Event,
+        known: Sequence[str] = (),
     ) -> None:
         self._broker = broker
         self._store = store
@@ -58,6 +72,7 @@ class Conductor:
         self._metrics_url = metrics_url
         self._announce = announce
         self._stopping = stopping
+        self._known = known
 
     def run(self, session: Session) -> None:
         """Run a job to its end, or go on with it.
@@ -65,10 +80,17 @@ class Conductor:
         The end is in the ledger before anybody hears of it, and the job is purged after everybody has: where the
         process dies between the two, the next start tells them.
         """
-        record = self._record(session)
+        record, began = self._record(session), time.monotonic()
         if not record.state.final:
-            report = {"job": session.job, "name": session.spec.name, "algorithm": session.spec.algorithm}
+            report: dict[str, Any] = {
+                "job": session.job,
+                "name": session.spec.name,
+                "algorithm": session.spec.algorithm,
+            }
+            # A clock that was set meanwhile counts for what was before a restart only, and never backwards.
+            before = 0.0 if record.started_at is None else max(0.0, time.time() - record.started_at)
             ended = self._ended(session, record, report)
+            report["seconds"] = before + time.monotonic() - began
             if not self._enter_end(session, *ended, report):
                 return
         session.close()
@@ -94,24 +116,33 @@ class Conductor:
         return JobState.SUCCEEDED, ""
 
     def _conduct(self, session: Session, report: dict[str, Any]) -> None:
-        spec, began = session.spec, time.time()
+        spec = session.spec
+        session.when_there_is_room(lambda: self._store.begin(session.job))
         queues = [topology.job_queue(name, session.job) for name in spec.participants]
         # For as long as it takes: a broker that is down is a delay, not the end of a job.
-        self._broker.declare([*queues, *(topology.control_queue(party) for party in spec.parties)], timeout=None)
+        self._broker.declare([*queues, *(topology.control_queue(party) for party in self._reached(spec))], timeout=None)
         session.open()
         report.update(self._joined(session))
-        _coordinate(spec)(session, self._engine, report)
-        session.at(session.round + 1)
-        results = _finished(session)
+        with roll_call(session, spec.parties, self._inquire):
+            _coordinate(spec)(session, self._engine, report)
+            session.at(session.round + 1)
+            results = _finished(session)
         sent = {party: figures_of["bytes_sent"] for party, figures_of in results.items()}
         memory = {party: figures_of["peak_memory_bytes"] for party, figures_of in results.items()}
+        # One that was started again since it joined may serve its page elsewhere.
+        pages = {party: figures_of["metrics"] for party, figures_of in results.items() if "metrics" in figures_of}
         report |= {
             **_told(spec, results),
+            **_counted(results),
+            "metrics": {**report["metrics"], **pages, session.party: self._metrics_url},
             "bytes_sent": {**sent, session.party: session.bytes_sent},
             "peak_memory_bytes": {**memory, session.party: peak_memory()},
-            "seconds": time.time() - began,
         }
         caution(report)
+
+    def _reached(self, spec: JobSpec) -> list[str]:
+        """The parties whose queues are declared; of others an administrator may have declared them."""
+        return [party for party in spec.parties if not self._known or party in self._known]
 
     def _joined(self, session: Session) -> dict[str, Any]:
         """Have all parties join; what they said of themselves."""
@@ -119,10 +150,17 @@ class Conductor:
         if session.resumed and record.report is not None:
             joined: dict[str, Any] = codec.unpack(record.report)
             return joined
-        self._store.set_state(session.job, JobState.STARTING)
+        session.when_there_is_room(lambda: self._store.set_state(session.job, JobState.STARTING))
         self._announce(session.job)
         for party in session.spec.parties:
-            self._tell(session, party, Start(session.spec.to_map()))
+            start = Start(session.spec.to_map(), session.attendance.arrived(party, Accepted))
+            try:
+                self._tell(session, party, start)
+            except Unroutable as error:
+                raise JobRefused(
+                    f"{party} is not among this coordinator's `parties`, and has no queue; "
+                    f"{nearest(party, self._known)} A new party is entered in the coordinator's file"
+                ) from error
         accepted: dict[str, Accepted] = {}
         try:
             with session.patience(session.spec.limits.join):
@@ -139,7 +177,8 @@ class Conductor:
             "columns": {party: message.columns for party, message in accepted.items()},
             "metrics": {session.party: self._metrics_url, **{p: m.metrics for p, m in accepted.items()}},
         }
-        self._store.set_state(session.job, JobState.RUNNING, report=codec.pack(joined))
+        packed = codec.pack(joined)
+        session.when_there_is_room(lambda: self._store.set_state(session.job, JobState.RUNNING, report=packed))
         self._announce(session.job)
         return joined
 
@@ -147,6 +186,8 @@ class Conductor:
         """Enter the end in the ledger, however long its disk is full; False where the process stops before that."""
         reason = shortened(reason)
         report |= {"state": state.value, **({"reason": reason} if reason else {})}
+        if state is not JobState.SUCCEEDED and "ended" in report:
+            report["ended"] = f"{state.value}: {reason}; {report['ended']}"
         attempt = 0
         while not self._stopping.is_set():
             try:
@@ -169,7 +210,9 @@ class Conductor:
                 # It learns by its own limits.silence.
                 log.warning("a party was not told how the job ended", job=session.job, party=party, error=str(error))
         if not self._stopping.is_set():
-            self._store.purge(session.job)
+            # Where the disk is full a later start does it.
+            with contextlib.suppress(StoreFull):
+                self._store.purge(session.job)
             for name in session.spec.participants:
                 self._broker.delete(topology.job_queue(name, session.job).name)
 
@@ -179,13 +222,16 @@ class Conductor:
         Raises:
             BrokerError: the broker refuses it.
         """
-        envelope = Envelope(session.job, session.party, party, message)
-        key = topology.control_key(party, session.job, envelope.kind)
-        future = self._broker.publish(Outgoing(topology.CONTROL, key, codec.encode(envelope), envelope.id))
+        future = tell(self._broker, Envelope(session.job, session.party, party, message), wait=True)
         while not self._stopping.is_set():
             with contextlib.suppress(TimeoutError):
                 future.result(1.0)
                 return
+
+    def _inquire(self, session: Session, party: str) -> None:
+        """Ask a silent party's process whether it has the job; it answers on the job's queue where it has not."""
+        log.info("party silent; asking whether it has the job", job=session.job, party=party)
+        tell(self._broker, Envelope(session.job, session.party, party, Inquire()))
 
     def _record(self, session: Session) -> JobRecord:
         record = self._store.job(session.job)
@@ -194,12 +240,31 @@ class Conductor:
         return record
 
 
+def tell(broker: Broker, envelope: Envelope, *, wait: bool = False) -> Future[None]:
+    """Send a control message; see Broker.publish."""
+    key = topology.control_key(envelope.recipient, envelope.job, envelope.kind)
+    return broker.publish(Outgoing(topology.CONTROL, key, codec.encode(envelope), envelope.id), wait=wait)
+
+
 def _told(spec: JobSpec, results: dict[str, dict[str, Any]]) -> dict[str, Any]:
     """What parties say of the outcome: of a vertical job the guest, who has the label."""
     if isinstance(spec, LinearJob):
         guest = results[spec.guest.party]
-        return {key: guest[key] for key in ("train", "test") if key in guest}
+        dependent = {party: figures.get("dependent", 0) for party, figures in results.items()}
+        return {
+            **{key: guest[key] for key in ("train", "test") if key in guest},
+            "dependent": {party: count for party, count in dependent.items() if isinstance(count, int) and count > 0},
+        }
     return {"clipped": {party: figures.get("clipped", 0) for party, figures in results.items()}}
+
+
+def _counted(results: dict[str, dict[str, Any]]) -> dict[str, dict[str, int]]:
+    """Cells that parties filled and rows that they left out for missing ones, where there are any."""
+    found = {}
+    for name in ("missing_cells", "left_out_rows"):
+        if counts := {party: figures[name] for party, figures in results.items() if figures.get(name)}:
+            found[name] = counts
+    return found
 
 
 def _finished(session: Session) -> dict[str, dict[str, Any]]:
@@ -211,7 +276,10 @@ def _finished(session: Session) -> dict[str, dict[str, Any]]:
             failed = attendance.failures
             return all(party in failed or attendance.arrived(party, Finished) for party in spec.parties)
 
-        attendance.wait_until(done, spec.params.deadline)
+        def missing() -> list[str]:
+            return [party for party in spec.parties if not attendance.arrived(party, Finished)]
+
+        attendance.wait_until(done, spec.params.deadline, missing)
         parties = tuple(party for party in parties if attendance.arrived(party, Finished))
     return {party: session.recv(party, Finished).figures for party in parties}
 

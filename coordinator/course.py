@@ -31,7 +31,8 @@ class Course:
 
     Attributes:
         rows, test_rows, columns, score_bits: as of align.Sizes.
-        losses: of each round: of `sgd` on its batch and before its step, of `gram` after it.
+        losses: of each round: of `sgd` on its batch and before its step, of `gram` after it, with the ridge term.
+        products: of `gram`: rounds and checks, each of which multiplies a vector by the matrix.
         epoch_losses: of each epoch, the mean over its rows.
         seconds: of each round, from its start to the verdict.
         calm: epochs in a row in which the loss changed by no more than the tolerance.
@@ -45,6 +46,7 @@ class Course:
     epoch_losses: list[float] = field(default_factory=list)
     seconds: list[float] = field(default_factory=list)
     calm: int = 0
+    products: int = 0
 
     def figures(self, last: Verdict) -> dict[str, Any]:
         """What the report says of training."""

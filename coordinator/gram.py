@@ -1,7 +1,7 @@
 """Vertical linear regression from encrypted cross products: the coordinator's side. The protocol is in parties/gram.py.
 
-It cuts up masked blocks without learning what they hold, opens what is masked uniformly, and directs conjugate
-gradients by two sums a round.
+It cuts up masked blocks without learning what they hold, opens what is masked uniformly, directs conjugate gradients by
+two sums a round, and measures the error of the weights that are kept.
 """
 
 from __future__ import annotations
@@ -9,19 +9,22 @@ from __future__ import annotations
 import time
 from typing import Any
 
+from coordinator.conjugate import MOST_LACK, Conjugate
 from coordinator.course import PASS_ROUND, Work, begin
 from fedbus import gram
+from fedbus.cautions import many_weights
 from fedbus.crypto import fixedpoint
 from fedbus.crypto.engine import Engine
 from fedbus.crypto.tensor import CipherTensor
-from fedbus.errors import JobFailed
-from fedbus.gram import Pair, Plan
+from fedbus.gram import SCORE_BITS, Pair, Plan
 from fedbus.messages import (
     BlockColumns,
     BlockRows,
+    EncryptedLoss,
     EncryptedScalars,
     MaskedBlock,
     MaskedGradient,
+    MaskedProducts,
     Step,
     TensorMessage,
     Turn,
@@ -29,8 +32,9 @@ from fedbus.messages import (
 )
 from fedbus.session import Session
 
-# In the square of the label's unit: what is less is the rounding of directions and sums.
-_LEAST_GAIN = 2.0**-70
+# Parts of the error that is measured, and of the label's variance, by which it may differ from what the solver worked
+# with, besides what the rounding of columns explains.
+_AGREED, _AGREED_OF_LABEL = 1e-5, 1e-7
 
 
 def coordinate(session: Session, engine: Engine, figures: dict[str, Any]) -> None:
@@ -40,7 +44,6 @@ def coordinate(session: Session, engine: Engine, figures: dict[str, Any]) -> Non
         figures: gets what the report says of training, however the job ends.
 
     Raises:
-        JobFailed: the columns depend on each other so much that the method cannot go on.
         ProtocolError, CryptoError: a party sent what the protocol does not allow.
     """
     work = begin(session, engine)
@@ -50,12 +53,47 @@ def coordinate(session: Session, engine: Engine, figures: dict[str, Any]) -> Non
         if not work.solver:
             _cross(work, layout, unit)
         while not work.verdict.stop:
-            session.at(PASS_ROUND + len(work.course.losses) + 1)
+            session.at(PASS_ROUND + work.course.products + 1)
             _round(work, layout, unit)
         session.at(session.round + 1)
-        (twice,) = _sums(work, 1)
-        # A difference of numbers that are equal where the fit is perfect.
-        work.end(max(0.0, twice) / 2 * unit**2)
+        _conclude(work, layout, unit, figures)
+
+
+def _conclude(work: Work, layout: Plan, unit: float, figures: dict[str, Any]) -> None:
+    """Measure the error of the weights that are kept, and say how exact they are."""
+    state, params = Conjugate(**work.solver["state"]), work.session.linear.params
+    measured = _measured(work, layout)
+    expected = work.solver["error"]
+    allowed = state.blur + 2 * (state.blur * measured) ** 0.5
+    agreed = abs(measured - expected) <= allowed + _AGREED * measured + _AGREED_OF_LABEL * state.square
+    lack, exhausted = state.lack(), not state.reached and len(work.course.losses) >= params.max_epochs
+    warnings = many_weights(work.session.linear, layout.rows, layout.columns)
+    if not exhausted and lack > MOST_LACK:
+        wanted = state.bits_wanted()
+        raised = "" if wanted is None or wanted == layout.bits else f"raise params.feature_bits to {wanted}, "
+        warnings.append(
+            f"Columns of different parties depend on each other so closely (condition {state.condition:.1e}) that"
+            f" {layout.bits} fraction bits do not carry the solution: R2 may be {min(lack, 1.0):.1e} below the best;"
+            f" {raised}set params.l2, or leave one of these columns out."
+        )
+    elif not agreed:
+        warnings.append(
+            f"The error measured on the rows (MSE {measured * unit**2:.6g}) is not the one of the numbers that the"
+            f" solver worked with ({expected * unit**2:.6g}): they are too coarse for these columns; raise"
+            f" params.feature_bits (now {layout.bits}), set params.l2, or leave columns out that depend on each other."
+        )
+    exact = lack <= MOST_LACK and agreed
+    work.verdict = Verdict(work.verdict.loss, stop=True, converged=exact and not exhausted)
+    figures["warnings"] = warnings
+    figures["ended"] = _ended(exhausted=exhausted, exact=exact, most=params.max_epochs)
+    figures["condition"], figures["fraction_bits"], figures["lack"] = state.condition, layout.bits, min(lack, 1.0)
+    work.end(measured / 2 * unit**2)
+
+
+def _ended(*, exhausted: bool, exact: bool, most: int) -> str:
+    if exhausted:
+        return f"not converged in {most} rounds (params.max_epochs)"
+    return "converged" if exact else "not converged: the numbers are too coarse for these columns"
 
 
 def _cross(work: Work, layout: Plan, unit: float) -> None:
@@ -70,11 +108,18 @@ def _cross(work: Work, layout: Plan, unit: float) -> None:
         packs = layout.slots.packs(work.course.columns[party])
         work.vectors.serve(party, MaskedGradient, work.private, packs, layout.sum_bits)
     gain, square = _sums(work, 2)
-    loss = square / 2 * unit**2
-    work.solver = {"gain": gain, "first_gain": gain}
-    converged = gain <= _LEAST_GAIN
-    work.verdict = Verdict(loss, stop=converged, converged=converged)
-    work.tell(Turn(0.0, loss, stop=converged, converged=converged))
+    state = Conjugate.begin(layout, work.session.linear.params.residual, gain, square)
+    # The gain of weights of zero: where that is rounding, there is nothing to be found.
+    work.solver = {"state": state.to_map(), "error": square}
+    _turn(work, state, 0.0, square / 2 * unit**2, stop=state.reached)
+
+
+def _turn(work: Work, state: Conjugate, factor: float, loss: float, *, stop: bool) -> None:
+    """Say what comes next, and make the end of the round durable."""
+    converged = stop and state.reached
+    work.verdict = Verdict(loss, stop=stop, converged=converged)
+    work.tell(Turn(factor, state.exponent, state.check, loss, stop, converged))
+    work.solver = {**work.solver, "state": state.to_map()}
     work.checkpoint()
 
 
@@ -100,33 +145,50 @@ def _send(work: Work, party: str, kind: type[TensorMessage], packs: list[list[in
 
 
 def _round(work: Work, layout: Plan, unit: float) -> None:
-    """Steps 7 to 9."""
-    session, params, solver, course = work.session, work.session.linear.params, work.solver, work.course
+    """Steps 7 to 9, or a check."""
+    session, course, state = work.session, work.course, Conjugate(**work.solver["state"])
     started = time.monotonic()
     with session.phase("decrypt"):
         for party in session.spec.parties:
             packs = layout.slots.packs(course.columns[party])
             work.vectors.serve(party, MaskedGradient, work.private, packs, layout.gradient_bits)
+    course.products += 1
+    most = session.linear.params.max_epochs
+    if state.check:
+        session.at(session.round, batch=1)
+        gain, objective, ridge = _sums(work, 3)
+        again = state.checked(gain, last=len(course.losses) >= most)
+        work.solver["error"] = objective - ridge
+        _turn(work, state, 0.0, objective / 2 * unit**2, stop=not again)
+        return
     (curvature,) = _sums(work, 1)
-    if curvature <= 0:
-        raise JobFailed(
-            "the parties' columns depend on each other so much that rounding decides; set params.l2, "
-            "leave columns out, or raise params.feature_bits"
-        )
-    length = solver["gain"] / curvature
+    before = state.gain
+    length = state.step(curvature)
     work.tell(Step(length))
     session.at(session.round, batch=1)
     (gain,) = _sums(work, 1)
-    # In exact arithmetic a step lowers the loss by half of its length times the gain.
-    loss = work.verdict.loss - length * solver["gain"] / 2 * unit**2
-    converged = gain <= max(params.tolerance**2 * solver["first_gain"], _LEAST_GAIN)
+    # In exact arithmetic a step lowers the objective by half of its length times the gain.
+    loss = work.verdict.loss - length * before / 2 * unit**2
     course.losses.append(loss)
     course.epoch_losses.append(loss)
-    work.verdict = Verdict(loss, stop=converged or len(course.losses) >= params.max_epochs, converged=converged)
-    work.tell(Turn(gain / solver["gain"], loss, work.verdict.stop, converged))
-    work.solver = {**solver, "gain": gain}
+    factor = state.turn(length, gain, last=len(course.losses) >= most)
     work.publish(time.monotonic() - started)
-    work.checkpoint()
+    _turn(work, state, factor, loss, stop=False)
+
+
+def _measured(work: Work, layout: Plan) -> float:
+    """The mean squared error on the rows, in the square of the label's unit: parties/measure.py."""
+    session, vectors, slots = work.session, work.vectors, layout.score_slots
+    place, doubled = session.round, 0
+    for number, pair in enumerate(layout.pairs):
+        session.at(place, batch=1 + number)
+        tensor = vectors.recv_all(pair.multiplier, MaskedProducts, slots.count, 2 * SCORE_BITS)
+        rows = vectors.engine.decrypt_residues(work.private, tensor)
+        doubled += sum(slots.unpack([row], slots.count)[slot] for slot, row in enumerate(rows))
+    session.at(place)
+    tensor = vectors.recv_all(session.guest, EncryptedLoss, 1, 2 * SCORE_BITS)
+    (total,) = vectors.engine.decrypt(work.private, tensor)
+    return (int(total) + 2 * int(doubled)) / (1 << 2 * SCORE_BITS) / layout.rows
 
 
 def _sums(work: Work, count: int) -> list[float]:

@@ -133,7 +133,8 @@ class EncryptedSums:
         session, cohort = self._session, self._cohort
         ranges = chunk_ranges(len(total), total.width)
         for opener in survivors:
-            parts = (EncryptedSum(total.part(*span), plan.length, tuple(survivors)) for span in ranges)
+            shape = plan.length, plan.ring.bits
+            parts = (EncryptedSum(total.part(*span), *shape, tuple(survivors)) for span in ranges)
             session.send_stream(opener, parts, len(ranges))
             if not cohort.gather(OpenedSum, [opener], 0):
                 continue

@@ -11,6 +11,8 @@ from fedbus.jobs import AverageJob
 # Of the entries of all updates, and how many: a stray one is no reason to worry. Their number is known roughly only, as
 # parts are weighted by the parties' rows.
 _STRAY, _MOST_STRAY = 1e-4, 1.5
+# Of the entries of one round's updates: told at once.
+_MANY = 0.01
 # What is added up from parts need not come to 1.
 _ONE_CLASS = 1 - 1e-9
 # After so many rounds in which most entries were cut, no later one mends it.
@@ -30,6 +32,17 @@ def check_clipped(course: Course, spec: AverageJob) -> None:
         )
 
 
+def clipped_now(course: Course, spec: AverageJob) -> str:
+    """What whoever watches should know of the last round's updates: once, when many of their entries are first cut."""
+    *before, part = course.clipped
+    if part < _MANY or any(each >= _MANY for each in before):
+        return ""
+    return (
+        f"{part:.0%} of the entries of the updates of round {course.trained} were beyond params.clip_range "
+        f"({spec.params.clip_range:g}) and were cut; {_less_clipping(spec)}"
+    )
+
+
 def warnings(course: Course, spec: AverageJob, parameters: int, *, best: bool) -> list[str]:
     """The worst first; [] where there is nothing to say.
 
@@ -43,6 +56,8 @@ def warnings(course: Course, spec: AverageJob, parameters: int, *, best: bool) -
     if best and course.best_model != course.trained and course.best < math.inf:
         instead = f" The best model, after round {course.best_model}, has {course.best:.6g} and is kept too (`best`)."
     found = [*_against_a_constant(course, spec, instead), *_grown(course, instead)]
+    if course.label_constant:
+        found.insert(0, f"The label {spec.label!r} has the same value in all rows of all parties: nothing was learnt.")
     part = sum(course.clipped) / len(course.clipped)
     if part > _STRAY and part * parameters * sum(course.members) > _MOST_STRAY:
         found.append(
@@ -55,7 +70,8 @@ def warnings(course: Course, spec: AverageJob, parameters: int, *, best: bool) -
 def _against_a_constant(course: Course, spec: AverageJob, instead: str) -> list[str]:
     """Whether the last model is worse than a prediction that is always the same."""
     mse = spec.params.loss == "mse"
-    remedy = "Change params.learning_rate, params.rounds or the network."
+    label = " or standardise the label (data.standardize_label)" if mse and not spec.scales_label else ""
+    remedy = f"Change params.learning_rate, params.rounds or the network{label}."
     if course.evaluated and course.baseline is not None:
         reached = course.test_loss[-1] if mse else course.test_correct[-1]
         if mse and reached > course.baseline:

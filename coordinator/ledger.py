@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 from typing import Any
 
 from fedbus import codec, jobs
 from fedbus.errors import ConfigError
-from fedbus.messages import JobLine, JobList, JobShown, ListJobs, Progress, StateLine
+from fedbus.jobs import JobState
+from fedbus.messages import JobLine, JobList, JobShown, ListJobs, Outcome, Progress, StateLine
 from fedbus.messages.fields import shortened
 from fedbus.messages.ledger import MAX_LINES
 from fedbus.store import Store
@@ -45,14 +47,25 @@ class Ledger:
             return JobShown(
                 refusal=f"{user} may not see job {job}: only {record.owner} and the coordinator's `operators` may"
             )
-        report = codec.unpack(record.report) if record.report else None
+        report = _report(record)
         states = [
             StateLine(each.state.value, shortened(each.reason), each.at)
             for each in self._store.history(job)[-MAX_LINES:]
         ]
-        return JobShown("", self._line(record, report), codec.unpack(record.spec), states, report)
+        return JobShown("", self._line(record), codec.unpack(record.spec), states, report)
 
-    def _line(self, record: JobRecord, report: dict[str, Any] | None = None) -> JobLine:
+    def outcome(self, job: str, party: str) -> Outcome | None:
+        """What a party that asks is told of a job: how it ended, or that there is none; nothing of one that goes on."""
+        record = self._store.job(job)
+        if record is None:
+            reason = f"its coordinator has no job {job}: the coordinator's store was lost or replaced"
+            return Outcome(JobState.FAILED.value, reason)
+        with contextlib.suppress(ConfigError):
+            if record.state.final and party in jobs.parse(codec.unpack(record.spec)).parties:
+                return Outcome(record.state.value, shortened(record.reason))
+        return None
+
+    def _line(self, record: JobRecord) -> JobLine:
         fields = codec.unpack(record.spec)
         try:
             spec = jobs.parse(fields)
@@ -71,16 +84,20 @@ class Ledger:
             reason=shortened(record.reason, _MAX_REASON),
             submitted=record.created_at,
             since=record.updated_at,
-            done=self._done(record, report, unit),
+            done=self._done(record, unit),
             most=most,
             unit=unit,
         )
 
-    def _done(self, record: JobRecord, report: dict[str, Any] | None, unit: str) -> int | None:
+    def _done(self, record: JobRecord, unit: str) -> int | None:
         if record.state.final:
-            done = (report or {}).get(f"{unit}s")
+            done = (_report(record) or {}).get(f"{unit}s")
             return done if isinstance(done, int) else None
         latest = self._latest(record.job)
         if latest is None:
             return None
         return latest.epoch if unit == "epoch" else latest.round
+
+
+def _report(record: JobRecord) -> dict[str, Any] | None:
+    return codec.unpack(record.report) if record.report else None

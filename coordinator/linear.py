@@ -13,6 +13,7 @@ import numpy as np
 
 from coordinator.course import ALIGNMENT_ROUND, Course, Work, begin
 from fedbus.batching import batches
+from fedbus.cautions import many_weights
 from fedbus.crypto.engine import Engine
 from fedbus.errors import JobFailed
 from fedbus.jobs import LinearParams
@@ -51,6 +52,7 @@ def coordinate(session: Session, engine: Engine, figures: dict[str, Any]) -> Non
             work.checkpoint()
         session.at(session.round + 1)
         work.end(_open_loss(work, course.rows))
+        figures["warnings"] = many_weights(session.linear, course.rows, course.columns)
 
 
 def judge(course: Course, loss: float, params: LinearParams) -> Verdict:
@@ -71,7 +73,7 @@ def judge(course: Course, loss: float, params: LinearParams) -> Verdict:
     epoch = float(np.average(course.losses[-len(sizes) :], weights=sizes))
     if course.epoch_losses:
         change = abs(epoch - course.epoch_losses[-1])
-        course.calm = course.calm + 1 if change <= params.tolerance * abs(epoch) else 0
+        course.calm = course.calm + 1 if change <= params.change * abs(epoch) else 0
     course.epoch_losses.append(epoch)
     converged = course.calm >= params.patience
     return Verdict(loss, stop=converged or len(course.epoch_losses) >= params.max_epochs, converged=converged)

@@ -34,8 +34,9 @@ class Course:
         outputs: of the network.
         mean, scale: of each column; 0 and 1 where it is left as it is.
         label_mean, label_scale: the same of the label.
-        constant: columns that have one value in all rows of all parties, the label too; the scale of such a column is
-            IMMENSE, so that it is 0 whatever rows come.
+        constant: columns that have one value in all rows of all parties; the scale of such a column is IMMENSE, so
+            that it is 0 whatever rows come.
+        label_constant: the label has one value in all rows of all parties.
         done: sums done before training, by name of the task.
         trained: training rounds done.
         evaluated: the last model is measured.
@@ -66,6 +67,7 @@ class Course:
     label_mean: float = 0.0
     label_scale: float = 1.0
     constant: list[str] = field(default_factory=list)
+    label_constant: bool = False
     done: list[str] = field(default_factory=list)
     trained: int = 0
     evaluated: bool = False
@@ -150,7 +152,11 @@ class Course:
         return sum(shares[party] for party in survivors)
 
     def enter_moments(self, spec: AverageJob, task: Task, sums: Sequence[Fraction], survivors: Sequence[str]) -> None:
-        """Enter means, or deviations, of what is standardised from sums in units of each one's power of two."""
+        """Enter means, or deviations, of what is standardised from sums in units of each one's power of two.
+
+        Args:
+            sums: of means; or of mean squares and then of mean differences, see parties/moments.py.
+        """
         weight = Fraction(sum(self.rows[party] for party in survivors), sum(self.rows.values()))
         chosen = averaging.standardised(spec, self.columns)
         units = [Fraction(2) ** exponent for exponent in self.exponents]
@@ -158,12 +164,12 @@ class Course:
         if task is Task.MEAN:
             mean[chosen] = [float(each / weight * unit) for each, unit in zip(sums, units, strict=True)]
         else:
-            deviations = [
-                math.sqrt(max(each / weight, Fraction(0))) * unit for each, unit in zip(sums, units, strict=True)
-            ]
-            scale[chosen] = [float(each) or IMMENSE for each in deviations]
+            squares, rests = sums[: len(units)], sums[len(units) :]
+            parts = [square / weight - (rest / weight) ** 2 for square, rest in zip(squares, rests, strict=True)]
+            deviations = [math.sqrt(max(part, Fraction(0))) * unit for part, unit in zip(parts, units, strict=True)]
+            scale[chosen] = [deviation or IMMENSE for deviation in deviations]
             self.constant = [name for name, each in zip(self.columns, scale[:-1], strict=True) if each == IMMENSE]
-            self.constant += [spec.label] if scale[-1] == IMMENSE else []
+            self.label_constant = bool(scale[-1] == IMMENSE)
         self.mean, self.scale, self.label_mean = mean[:-1], scale[:-1], float(mean[-1])
         self.label_scale = float(scale[-1]) if scale[-1] < IMMENSE else 1.0
         self.done.append(task)
@@ -202,11 +208,16 @@ class Course:
             self.ended = f"no better loss for {patience} rounds (params.patience)"
         return False
 
+    def _rounds_done(self, spec: AverageJob) -> str:
+        if self.trained >= spec.params.rounds:
+            return "all rounds are done (params.rounds)"
+        return f"the job ended after {self.trained} of {spec.params.rounds} rounds"
+
     def figures(self, spec: AverageJob) -> dict[str, Any]:
         """What the report says of training."""
         found: dict[str, Any] = {
             "rounds": self.trained,
-            "ended": self.ended or "all rounds are done (params.rounds)",
+            "ended": self.ended or self._rounds_done(spec),
             "loss": [None if math.isnan(loss) else loss for loss in self.loss],
             "round_latency_seconds": _percentiles(self.seconds),
             "round_overhead_seconds": _percentiles(self.overhead),

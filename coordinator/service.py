@@ -12,22 +12,37 @@ from typing import Any
 
 import structlog
 
-from coordinator.conductor import Cancelled, Conductor
+from coordinator.conductor import Cancelled, Conductor, tell
 from coordinator.ledger import Ledger
 from fedbus import codec, jobs, metrics, topology
 from fedbus.broker.base import Broker, Delivery, Subscription
 from fedbus.crypto.engine import Engine
-from fedbus.errors import ConfigError, DecodeError, JobFailed
+from fedbus.errors import ConfigError, DecodeError, JobFailed, StoreError
 from fedbus.jobs import JobState
-from fedbus.messages import Cancel, Envelope, ListJobs, Message, Progress, Query, ShowJob, StateChanged, Submit
+from fedbus.messages import (
+    Cancel,
+    Envelope,
+    Inquire,
+    ListJobs,
+    Message,
+    Notice,
+    Progress,
+    Query,
+    ShowJob,
+    StateChanged,
+    Submit,
+)
 from fedbus.messages.fields import shortened
 from fedbus.post import publish_event, publish_reply
 from fedbus.process import GRACE_SECONDS
+from fedbus.room import Holding
 from fedbus.session import Session
 from fedbus.settings import CoordinatorSettings
-from fedbus.store import Store
+from fedbus.store import Store, end_what_is_missing
 
 log = structlog.get_logger()
+
+_WAITS = "the coordinator's store cannot be written, its disk may be full; your request waits until it can"
 
 
 class Service:
@@ -46,12 +61,15 @@ class Service:
         self._store = store
         self._stopping = threading.Event()
         self._announcing = threading.Lock()
-        self._conductor = Conductor(broker, store, engine, metrics_url, self.announce, self._stopping)
+        self._conductor = Conductor(broker, store, engine, metrics_url, self.announce, self._stopping, settings.parties)
         self._sessions: dict[str, Session] = {}
         self._ledger = Ledger(store, self._is_operator, self._latest)
         self._threads: dict[str, threading.Thread] = {}
         self._beginning = threading.Lock()
-        self._subscription: Subscription | None = None
+        # Submissions that wait for room on the disk.
+        self._held: set[str] = set()
+        self._holding = Holding(self._enter, self._tell_of_waiting)
+        self._subscriptions: list[Subscription] = []
 
     def start(self) -> None:
         """Declare the topology, take up interrupted jobs, and wait for more.
@@ -60,18 +78,25 @@ class Service:
             AccessRefused: the broker's user may not declare.
         """
         control = [topology.control_queue(party) for party in self._settings.parties]
-        self._broker.declare([topology.dead_queue(), topology.jobs_queue(), *control], timeout=None)
+        self._broker.declare(
+            [topology.dead_queue(), topology.jobs_queue(), topology.questions_queue(self.name), *control], timeout=None
+        )
+        end_what_is_missing(self._store, self.name)
         for record in self._store.unfinished():
             log.info("job goes on", job=record.job)
             self._run(record.job)
         metrics.count_jobs(self._store.count_jobs().items())
-        self._subscription = self._broker.consume(topology.JOBS_QUEUE, self._request)
+        self._subscriptions = [
+            self._broker.consume(topology.JOBS_QUEUE, self._request),
+            self._broker.consume(topology.questions_queue(self.name).name, self._asked),
+        ]
 
     def stop(self) -> None:
         """Stop working; unfinished jobs go on at the next start."""
         self._stopping.set()
-        if self._subscription is not None:
-            self._subscription.cancel()
+        self._holding.close()
+        for subscription in self._subscriptions:
+            subscription.cancel()
         threads = self._interrupt()
         deadline = time.monotonic() + GRACE_SECONDS
         for thread in threads:
@@ -98,12 +123,11 @@ class Service:
             envelope = codec.decode(delivery.body)
             self._check_address(envelope, delivery)
             match envelope.payload:
-                case Submit(spec):
-                    self._submit(envelope.job, spec, envelope.sender)
+                case Submit() | Cancel():
+                    self._holding.take(delivery)
+                    return
                 case Query():
                     self.announce(envelope.job)
-                case Cancel():
-                    self._cancel(envelope.job, envelope.sender)
                 case ListJobs() as wanted:
                     self._reply(envelope, self._ledger.list(envelope.sender, wanted))
                 case ShowJob():
@@ -123,6 +147,44 @@ class Service:
             raise DecodeError("request by nobody: the message does not say which user published it")
         if delivery.size > codec.most_bytes(Submit.kind):
             raise DecodeError(f"request of {delivery.size} bytes is over the limit of {codec.most_bytes(Submit.kind)}")
+
+    def _enter(self, delivery: Delivery) -> None:
+        """Enter a submission or a cancellation in the ledger, then acknowledge it."""
+        envelope = codec.decode(delivery.body)
+        if isinstance(envelope.payload, Submit):
+            self._submit(envelope.job, envelope.payload.spec, envelope.sender)
+            self._held.discard(envelope.job)
+        else:
+            self._cancel(envelope.job, envelope.sender)
+        delivery.ack()
+
+    def _tell_of_waiting(self, delivery: Delivery) -> None:
+        envelope = codec.decode(delivery.body)
+        if isinstance(envelope.payload, Submit):
+            self._held.add(envelope.job)
+        self._publish(envelope.job, Notice(_WAITS))
+
+    def _asked(self, delivery: Delivery) -> None:
+        """A party has not heard of a job for a while: it is told how the job ended, or that there is none."""
+        try:
+            envelope = codec.decode(delivery.body)
+            self._check_address(envelope, delivery)
+            if not isinstance(envelope.payload, Inquire):
+                raise DecodeError(f"{envelope.kind} message on the coordinator's queue of questions")  # noqa: TRY301
+        except DecodeError as error:
+            log.warning("question refused; it is in the dead-letter queue", reason=str(error), user=delivery.user)
+            delivery.dead_letter(str(error))
+            return
+        try:
+            outcome = self._ledger.outcome(envelope.job, envelope.sender)
+        except StoreError as error:
+            # It asks again.
+            log.error("a party's question cannot be answered", job=envelope.job, error=str(error))  # noqa: TRY400
+        else:
+            if outcome is not None:
+                log.info("party told how a job ended", job=envelope.job, party=envelope.sender, state=outcome.state)
+                tell(self._broker, Envelope(envelope.job, self.name, envelope.sender, outcome))
+        delivery.ack()
 
     def _check_address(self, envelope: Envelope, delivery: Delivery) -> None:
         if envelope.recipient != self.name:
@@ -193,6 +255,9 @@ class Service:
         # Reading and publishing are one step: a watcher must not see an earlier state after a later one.
         with self._announcing:
             record = self._store.job(job)
+            if record is None and job in self._held:
+                self._publish(job, Notice(_WAITS))
+                return
             if record is None:
                 message = StateChanged(jobs.UNKNOWN, f"this coordinator has no job {job}")
             else:
@@ -200,7 +265,7 @@ class Service:
                 message = StateChanged(record.state.value, record.reason, report)
             self._publish(job, message)
 
-    def _publish(self, job: str, message: StateChanged) -> None:
+    def _publish(self, job: str, message: StateChanged | Notice) -> None:
         publish_event(self._broker, Envelope(job, self.name, self.name, message))
 
     # Jobs.

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 
+from fedbus.absence import CALL_SECONDS, Absence
 from fedbus.errors import PeerSilent, ProtocolError
-from fedbus.jobs import Limits
-from fedbus.messages import Alive, Message, Resend
+from fedbus.jobs import JobSpec
+from fedbus.mailbox import Place as MailPlace
+from fedbus.messages import Alive, Envelope, Message, Resend
 from fedbus.post import EVERYTHING, Post
 
 
@@ -25,12 +27,17 @@ class Attendance:
 
     Args:
         place: gives where the role is.
+        tell: is told who is silent while this role waits for others.
     """
 
-    def __init__(self, post: Post, place: Callable[[], Place], limits: Limits) -> None:
+    def __init__(
+        self, post: Post, place: Callable[[], Place], spec: JobSpec, tell: Callable[[str], None] | None = None
+    ) -> None:
         self._post = post
         self._place = place
-        self._limits = limits
+        self._limits = spec.limits
+        self._parties = spec.parties
+        self._absence = None if tell is None else Absence(post.mailbox, self._call, tell)
 
     def next_order(self, sender: str, kinds: Sequence[type[Message]]) -> tuple[int, type[Message]]:
         """The next round in which the sender says one of these, and which: who follows need not count rounds.
@@ -49,7 +56,7 @@ class Attendance:
         round_ = mailbox.rounds(sender, names, after)[0]
         (kind, *others) = mailbox.kinds(sender, round_) & set(names)
         if others:
-            raise ProtocolError(f"{sender} gave several orders in round {round_}")
+            raise ProtocolError(f"{sender} gave several orders in step {round_}")
         return round_, names[kind]
 
     def is_overtaken(self, sender: str, kinds: Sequence[type[Message]]) -> bool:
@@ -60,9 +67,36 @@ class Attendance:
         """Whether all of the sender's message of this kind at this place is there."""
         return self._post.mailbox.complete((sender, kind.kind, self._place().round, self._place().batch))
 
-    def wait_until(self, done: Callable[[], bool], seconds: float) -> bool:
-        """Wait for something that arrivals, signs of life or failures bring about; whether it came."""
-        return self._post.mailbox.wait(done, seconds)
+    def wait_until(
+        self, done: Callable[[], bool], seconds: float, asked: Callable[[], Collection[str]] = tuple
+    ) -> bool:
+        """Wait for something that arrivals, signs of life or failures bring about; whether it came.
+
+        Args:
+            asked: whose doing it would be; who of them is silent meanwhile is told.
+        """
+        until = time.monotonic() + seconds
+        while True:
+            left = until - time.monotonic()
+            came = self._post.mailbox.wait(done, max(0.0, min(left, CALL_SECONDS)))
+            if not came and self._absence is not None:
+                self._absence.look(asked())
+            if came or left <= CALL_SECONDS:
+                return came
+
+    def taken(self, place: MailPlace, chunk: int, seconds: float) -> Envelope | None:
+        """What comes within some seconds; whoever of the parties is silent meanwhile may be the cause, and is told."""
+        until = time.monotonic() + seconds
+        while True:
+            left = until - time.monotonic()
+            envelope = self._post.mailbox.take(place, chunk, max(0.0, min(left, CALL_SECONDS)))
+            if envelope is None and self._absence is not None:
+                self._absence.look(self._parties)
+            if envelope is not None or left <= CALL_SECONDS:
+                return envelope
+
+    def _call(self, party: str, number: int) -> None:
+        self._post.whisper(party, Resend(Alive.kind, 0, 0, []), number)
 
     def heard_since(self, sender: str, since: float) -> bool:
         """Whether the sender gave a sign of life after this time (monotonic)."""

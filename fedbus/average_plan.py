@@ -8,14 +8,16 @@ from typing import Any
 from fedbus.averaging import Task, packs, plan
 from fedbus.budget import Spending, spending
 from fedbus.errors import ConfigError
-from fedbus.jobs.average import AverageJob, Layer
+from fedbus.jobs.average import AverageJob
+from fedbus.jobs.network import count_parameters, parameters_fault
 from fedbus.schema import listed
 
 _OF_COORDINATOR = {
-    "masked": "sums over the parties who answer, at least {least}: of updates, of losses, of columns' means and "
-    "variances; of a single party's it gets what masks hide, which {threshold} parties together could take off",
-    "paillier": "the sums that a party opens for it: of updates, of losses, of columns' means and variances",
-    "plain": "each party's update, loss, and columns' means and variances",
+    "masked": "sums over the parties who answer, at least {least}: of updates, of losses, of means and variances of "
+    "columns and label; of a single party's it gets what masks hide, which {threshold} parties together could take off",
+    "paillier": "the sums that a party opens for it: of updates, of losses, of means and variances of columns and "
+    "label",
+    "plain": "each party's update, loss, and means and variances of columns and label",
 }
 _OF_PARTY = "the model of each round, and so the weighted average of all parties' updates"
 
@@ -35,7 +37,8 @@ def average_plan(
         they spend (epsilon) and whose rows lose most (limited_by).
 
     Raises:
-        ConfigError: the network is made by a factory, and nobody says how many parameters it has.
+        ConfigError: the network is made by a factory, and nobody says how many parameters it has; or
+            it has more than there can be.
         FixedPointOverflow: clip_range and fraction_bits do not fit 64 bits.
         JobRefused: the privacy budget does not allow one round.
     """
@@ -43,6 +46,8 @@ def average_plan(
         if spec.model.factory is not None:
             raise ConfigError("--parameters: say how many the network of model.factory has")
         parameters = count_parameters(spec.model.layers, columns)
+    if fault := parameters_fault(parameters):
+        raise ConfigError(f"model: {fault}")
     shape, params = plan(spec, Task.TRAIN, columns, parameters), spec.params
     up = shape.length * shape.ring.dtype.itemsize
     if params.aggregation == "paillier":
@@ -76,18 +81,6 @@ def average_plan(
         **spent,
         "advice": given,
     }
-
-
-def count_parameters(layers: tuple[Layer, ...], inputs: int) -> int:
-    """Weights and biases of a network of these layers."""
-    total, width = 0, inputs
-    for layer in layers:
-        if layer.linear is not None:
-            total += (width + 1) * layer.linear
-            width = layer.linear
-        elif layer.layer_norm:
-            total += 2 * width
-    return total
 
 
 def budget_note(spec: AverageJob, rows: Mapping[str, int], found: Spending) -> str:

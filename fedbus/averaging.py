@@ -91,7 +91,9 @@ def plan(spec: AverageJob, task: str, columns: int, parameters: int, outputs: in
     """
     parties = len(spec.parties)
     if task in (Task.MEAN, Task.VARIANCE):
-        return Plan(columns * moments.LIMBS, 0, FixedRing.plan(moments.LARGEST_LIMB, 0, parties, weighted=False))
+        # Of a variance the mean square, and the mean of what the mean itself lost when it was rounded.
+        numbers = columns * moments.LIMBS * (2 if task == Task.VARIANCE else 1)
+        return Plan(numbers, 0, FixedRing.plan(moments.LARGEST_LIMB, 0, parties, weighted=False))
     ring = FixedRing.plan(spec.params.clip_range, _fraction_bits(spec, parameters), parties)
     ring = FixedRing(max(ring.bits, _LEAST_BITS), ring.fraction_bits, ring.limit)
     if task == Task.TRAIN:

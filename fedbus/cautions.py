@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import Any
 
-from fedbus.jobs import AverageJob
+from fedbus.jobs import AverageJob, LinearJob
 
 # Of R2: below the mean's own by no more than this is rounding.
 _ROUNDING = 1e-9
@@ -19,20 +20,59 @@ def caution(report: dict[str, Any]) -> None:
     Whoever has more to say of a job enters its own sentences in `warnings` before. Of federated averaging, all is said
     there: its coordinator knows what a constant prediction would have reached.
     """
-    found = list(report.get("warnings", ()))
+    found = [*report.get("warnings", ()), *_written_differently(report)]
     if report.get("algorithm") != AverageJob.ALGORITHM:
         found += [*_worse_than_the_mean(report), *_grown(report)]
     report["warnings"] = list(dict.fromkeys(found))
 
 
+def many_weights(spec: LinearJob, rows: int, columns: Mapping[str, int]) -> list[str]:
+    """What is to be known of a vertical job whose rows do not determine its weights.
+
+    Args:
+        rows: in common, or as many as can be.
+        columns: that each party trains, the guest's with the intercept.
+    """
+    weights = sum(columns.values())
+    if spec.params.l2 or weights < rows:
+        return []
+    least = "; gram finds the one of least norm" if spec.params.solver == "gram" else ""
+    return [
+        f"There are {weights} weights, the intercept among them, for {rows} common rows: models that differ fit these"
+        f" rows equally well{least}. Trust the error on held-out rows only; set params.l2, or offer fewer columns."
+    ]
+
+
+def alike(rows: int, folded: int, kind: str = "rows") -> str:
+    """That more rows would be in common if ids were written alike.
+
+    Args:
+        rows: in common.
+        folded: in common if case, blanks, leading zeros and `.0` did not count.
+    """
+    return (
+        f"{folded - rows:,} more {kind} would be in common, {folded:,} in place of {rows:,}, if case, blanks, leading "
+        "zeros and a `.0` at the end of ids did not count: write the ids alike in all tables"
+    )
+
+
+def _written_differently(report: dict[str, Any]) -> list[str]:
+    found = report.get("ids")
+    return [f"{alike(found['common'], found['folded'])}."] if found else []
+
+
 def _worse_than_the_mean(report: dict[str, Any]) -> list[str]:
     found = []
     for key, rows in _ROWS.items():
-        score = report.get(key, {}).get("r2")
-        # Where the parties measured what the mean comes to, the coordinator has said so already.
-        if key == "test" and "test_baseline" in report:
+        scores = report.get(key, {})
+        if "r2" not in scores:
             continue
-        if score is not None and score < -_ROUNDING:
+        score = scores["r2"]
+        if score is None:
+            found.append(
+                f"The label has the same value in all {rows} rows: there is nothing to explain, and R2 is undefined."
+            )
+        elif score < -_ROUNDING:
             found.append(
                 f"The model predicts the {rows} rows worse than the mean of their label does (R2 {score:.4g}): "
                 "do not use it."

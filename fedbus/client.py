@@ -31,6 +31,7 @@ from fedbus.messages import (
     ListJobs,
     M,
     Message,
+    Notice,
     Query,
     ShowJob,
     StateChanged,
@@ -40,7 +41,11 @@ from fedbus.messages import (
 CONFIRM_SECONDS = 30.0
 REPLY_SECONDS = 15.0
 _CHECK_SECONDS = 1.0
-_ASK_AGAIN_SECONDS = 15.0
+# A coordinator is asked when nothing was heard for so long, later more seldom; after twice that its silence is told.
+_ASK_AGAIN_SECONDS = 7.0
+_SELDOM_SECONDS = 120.0
+
+Events = queue.SimpleQueue[Event]
 
 _STATES = {UNKNOWN, *(state.value for state in JobState)}
 
@@ -60,11 +65,13 @@ class Client:
         self._broker = broker
         self._coordinator = coordinator
         self._verify_sender = verify_sender
-        self._events: queue.SimpleQueue[Envelope] = queue.SimpleQueue()
-        self._followed: set[str] = set()
+        # Of each job that is followed a queue for each watch, and one from submitting it to its first watch.
+        self._followed: dict[str, list[Events]] = {}
+        self._submitted: dict[str, Events] = {}
+        self._closed = False
         self._ended: set[tuple[str, str]] = set()
         self._replies: dict[str, queue.SimpleQueue[Message]] = {}
-        self._changed = threading.Condition()
+        self._changed = threading.Condition(threading.RLock())
         # Events of all jobs from now on: a job's first events must not be missed between submitting and watching.
         watch = topology.watch_queue(broker.user, secrets.token_hex(8))
         try:
@@ -86,6 +93,7 @@ class Client:
 
     def close(self) -> None:
         """Stop watching."""
+        self._closed = True
         self._subscription.cancel()
 
     def submit(self, spec: JobSpec) -> str:
@@ -96,7 +104,7 @@ class Client:
             ConnectionLost: the broker does not confirm.
         """
         job = jobs.new_id(spec.name)
-        self._followed.add(job)
+        self._submitted[job] = self._follow(job)
         self._request(topology.SUBMIT, Envelope(job, self._broker.user, self._coordinator, Submit(spec.to_map())))
         return job
 
@@ -133,22 +141,50 @@ class Client:
             timeout: seconds without any event before TimeoutError; None waits for ever.
             check: called now and then while there is none; what it raises ends the watch.
         """
-        self._followed.add(job)
+        with self._changed:
+            events = self._submitted.pop(job, None) or self._follow(job)
+        try:
+            yield from self._watched(job, events, timeout, check)
+        finally:
+            with self._changed:
+                self._followed[job].remove(events)
+
+    def _follow(self, job: str) -> Events:
+        events: Events = queue.SimpleQueue()
+        with self._changed:
+            self._followed.setdefault(job, []).append(events)
+        return events
+
+    def _watched(
+        self, job: str, events: Events, timeout: float | None, check: Callable[[], object] | None
+    ) -> Iterator[Event]:
         query = Envelope(job, self._broker.user, self._coordinator, Query())
         self._request(topology.QUERY, query)
         state: StateChanged | None = None
-        heard = asked = time.monotonic()
+        heard = asked = answered = time.monotonic()
+        interval, silent = _ASK_AGAIN_SECONDS, False
         while True:
-            event = self._next(job)
+            event = self._next(events)
             now = time.monotonic()
+            if event is not None:
+                answered, interval = now, _ASK_AGAIN_SECONDS
+                if silent:
+                    silent = False
+                    yield Notice("the coordinator answers again")
+            elif not silent and now - answered >= 2 * _ASK_AGAIN_SECONDS:
+                silent = True
+                yield Notice(
+                    f"no word from the coordinator for {now - answered:.0f} s; is fedbus-coordinator running? "
+                    "What it was asked waits in its queue until it is back"
+                )
             if event is None:
                 if timeout is not None and now - heard >= timeout:
                     raise TimeoutError(f"no event of job {job} for {timeout:g} s")
                 if check is not None:
                     check()
-                if now - asked >= _ASK_AGAIN_SECONDS:
+                if now - max(asked, answered) >= interval:
                     # An event may have been lost with the connection, or with a coordinator that died.
-                    asked = now
+                    asked, interval = now, min(2 * interval, _SELDOM_SECONDS)
                     self._publish(topology.QUERY, query, wait=False)
             # The answer to a query repeats a state that may have been an event already.
             elif event != state:
@@ -214,14 +250,12 @@ class Client:
         outgoing = Outgoing(topology.JOBS, key, body, secrets.token_hex(16))
         return self._broker.publish(outgoing, wait=wait)
 
-    def _next(self, job: str) -> Event | None:
-        """The next event of a job; None where none comes for a while."""
-        deadline = time.monotonic() + _CHECK_SECONDS
-        while (left := deadline - time.monotonic()) > 0:
-            with contextlib.suppress(queue.Empty):
-                envelope = self._events.get(timeout=left)
-                if envelope.job == job and isinstance(envelope.payload, Event):
-                    return envelope.payload
+    def _next(self, events: Events) -> Event | None:
+        """The next event of a watch; None where none comes for a while."""
+        if self._closed:
+            raise ConnectionLost("the client was closed while it watched a job")
+        with contextlib.suppress(queue.Empty):
+            return events.get(timeout=_CHECK_SECONDS)
         return None
 
     def _receive(self, delivery: Delivery) -> None:
@@ -246,7 +280,10 @@ class Client:
         if envelope.job not in self._followed or (isinstance(event, StateChanged) and event.state not in _STATES):
             return
         if envelope.sender == self._coordinator:
-            self._events.put(envelope)
+            if isinstance(event, Event):
+                with self._changed:
+                    for events in self._followed[envelope.job]:
+                        events.put(event)
         elif isinstance(event, StateChanged):
             with self._changed:
                 self._ended.add((envelope.job, envelope.sender))

@@ -33,7 +33,7 @@ def check_same(columns: Mapping[str, Sequence[str]]) -> None:
             ]
             raise JobRefused(
                 f"the parties have to have the same columns, and column {number} is {', '.join(places)}; rename it, or "
-                "choose the same ones in the same order by `columns` in the party files"
+                "choose the same ones in the same order by `columns`, `levels` and `indicators` in the party files"
             )
 
 

@@ -15,8 +15,9 @@ from fedbus.jobs import LinearJob
 
 # Of the alignment: a point, a doubly blinded value, a position.
 POINT_BYTES, VALUE_BYTES, POSITION_BYTES = 32, 16, 4
-# Bits of the integers that residuals and directions are, and of a standardised column above its fraction.
-WIDE_BITS, _COLUMN_RANGE_BITS = 62, 3
+# Bits of the integers that residuals and scores are, that directions are, and of a standardised column above its
+# fraction.
+WIDE_BITS, DIRECTION_BITS, _COLUMN_RANGE_BITS = 62, gram.DIRECTION_BITS, 3
 
 
 @dataclass(slots=True)
@@ -81,7 +82,9 @@ def count(spec: LinearJob, rows: int, columns: Mapping[str, int], test_rows: int
             wire.send(part.party, spec.guest.party, test_rows)
         wire.open(spec.guest.party, test_rows)
     if spec.params.solver == "gram":
-        _gram(_Wire(spec, once), _Wire(spec, each), gram.plan(spec, rows, trained))
+        layout = gram.plan(spec, rows, trained)
+        _gram(_Wire(spec, once), _Wire(spec, each), layout)
+        _measured(_Wire(spec, once), layout)
         return JobCosts(once, each, hops=9)
     _sgd(_Wire(spec, once), _Wire(spec, each), rows, trained)
     return JobCosts(once, each, hops=5)
@@ -153,14 +156,32 @@ def _gram(once: _Wire, each: _Wire, layout: gram.Plan) -> None:
         count = slots.packs(layout.columns[party])
         if party != guest:
             once.open(party, count)
+        # One product is that of the check at the end.
+        once.open(party, count)
         each.open(party, count)
         for other in parties:
             if other != party:
                 products = packs(layout.columns[other])
-                each.costs[party].multiply(WIDE_BITS, layout.columns[party] * products)
-                each.send(party, other, products)
-    for wire, times in ((once, 3), (each, 2)):
-        _sums(wire, times)
+                for wire in (once, each):
+                    wire.costs[party].multiply(DIRECTION_BITS, layout.columns[party] * products)
+                    wire.send(party, other, products)
+    # Once: a sum for each of two numbers of the pass, and of three of a check.
+    _sums(once, 2)
+    _sums(once, 3)
+    for _ in range(2):
+        _sums(each, 1)
+
+
+def _measured(wire: _Wire, layout: gram.Plan) -> None:
+    """The error on the rows, parties/measure.py."""
+    slots, encrypted = layout.score_slots.count, set[str]()
+    for pair in layout.pairs:
+        wire.send(pair.encryptor, pair.multiplier, layout.score_rows, fresh=pair.encryptor not in encrypted)
+        encrypted.add(pair.encryptor)
+        wire.costs[pair.multiplier].multiply(WIDE_BITS, layout.score_rows * slots)
+        wire.send(pair.multiplier, wire.spec.coordinator, slots)
+        wire.costs[wire.spec.coordinator].decryptions += slots
+    _sums(wire, 1)
 
 
 def _sgd(once: _Wire, each: _Wire, rows: int, columns: Mapping[str, int]) -> None:
@@ -183,13 +204,12 @@ def _sgd(once: _Wire, each: _Wire, rows: int, columns: Mapping[str, int]) -> Non
         _sums(wire, 1)
 
 
-def _sums(wire: _Wire, times: int) -> None:
-    """Sums over all parties that the coordinator learns."""
+def _sums(wire: _Wire, numbers: int) -> None:
+    """Sums of so many numbers over all parties that the coordinator learns, in one message."""
     spec = wire.spec
-    for _ in range(times):
-        for part in spec.hosts:
-            wire.send(part.party, spec.guest.party, 1)
-        wire.send(spec.guest.party, spec.coordinator, 1)
-        coordinator = wire.costs[spec.coordinator]
-        coordinator.decryptions += 1
-        coordinator.messages += len(spec.parties)
+    for part in spec.hosts:
+        wire.send(part.party, spec.guest.party, numbers)
+    wire.send(spec.guest.party, spec.coordinator, numbers)
+    coordinator = wire.costs[spec.coordinator]
+    coordinator.decryptions += numbers
+    coordinator.messages += len(spec.parties)

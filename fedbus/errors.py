@@ -26,7 +26,8 @@
     └── StoreError
         ├── StoreInUse         another process works on the same store
         ├── StoreFull          its disk is full; may pass
-        └── StoreLost          it was deleted, moved or replaced
+        ├── StoreLost          it was deleted, moved or replaced
+        └── StoreDamaged       what it gives back is not what it was given
 
     ├── StoreError
     │   └── StoreInUse         another process works on the same store
@@ -202,6 +203,12 @@ class StoreLost(StoreError):
     """The store was deleted, moved or replaced while the process works on it."""
 
     kind = "its store was lost or replaced"
+
+
+class StoreDamaged(StoreError):
+    """What the store gives back is not what it was given."""
+
+    kind = "its store is damaged"
 
 
 class OutputError(FedbusError):

@@ -16,15 +16,19 @@ from fedbus.jobs import LinearJob
 
 # Bits of a score below the label's unit.
 LABEL_BITS = 42
-# Fraction bits of sums that the coordinator learns.
-SCALAR_BITS = 80
-# Fraction bits of search directions; their integers are of MAX_BITS at most.
-DIRECTION_BITS = 40
+# Fraction bits of sums that the coordinator learns: a curvature may be 2**-150 of the label's square.
+SCALAR_BITS = 200
+# Fraction bits of search directions, which are in units of a power of two no less than their norm.
+DIRECTION_BITS = 43
+# Fraction bits of the scores whose error is measured, in the label's unit. Parties that make up for each other may have
+# scores of 2**30 units.
+SCORE_BITS = 32
 # All masked blocks of a job together are within 2**-MASK_BITS of what they would be over any other data.
 MASK_BITS = 40
 # Rounding a column moves an entry of the Gram matrix by about 2**-(bits) / sqrt(rows): precision that rows make up for.
-_ENTRY_BITS = 21
-_LEAST_BITS = 12
+# So small, it hides no direction that a label depends on where the parties' columns have a condition below 2**30.
+_ENTRY_BITS = 33
+_LEAST_BITS = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +69,10 @@ class Plan:
         product_bits: a sum of products of two columns over all rows is of a magnitude below 2**product_bits.
         mask_bits: a mask is uniform over 2**mask_bits values.
         slots: of columns in a plaintext.
+        score_product_bits, score_mask_bits, score_slots: the same of scores.
         pairs: in the order in which their blocks are exchanged.
+        least_norm: whether columns are multiplied as they are, standardised: there are as many weights as rows or more,
+            and of all that fit the rows the parties look for the least.
     """
 
     rows: int
@@ -73,8 +80,12 @@ class Plan:
     product_bits: int
     mask_bits: int
     slots: Slots
+    score_product_bits: int
+    score_mask_bits: int
+    score_slots: Slots
     columns: Mapping[str, int]
     pairs: tuple[Pair, ...]
+    least_norm: bool
 
     @property
     def sum_bits(self) -> int:
@@ -85,6 +96,11 @@ class Plan:
     def gradient_bits(self) -> int:
         """Fraction bits of a cross product with a direction."""
         return self.sum_bits + DIRECTION_BITS
+
+    @property
+    def score_rows(self) -> int:
+        """Ciphertexts that hold a party's scores."""
+        return self.score_slots.packs(self.rows)
 
     def of(self, party: str) -> list[tuple[int, Pair]]:
         """The pairs that a party is in, with their numbers."""
@@ -104,12 +120,28 @@ def plan(spec: LinearJob, rows: int, columns: Mapping[str, int]) -> Plan:
     bits = max(_LEAST_BITS, _ENTRY_BITS - int(log2(rows)) // 2) if chosen is None else chosen
     # Cauchy and Schwarz: standardised columns have the norm sqrt(rows); one bit more is room for rounding.
     product_bits = 2 * bits + ceil(log2(rows)) + 1
-    entries = (sum(columns.values()) + 1) ** 2
-    mask_bits = product_bits + 1 + MASK_BITS + ceil(log2(entries))
-    round_bits = product_bits + MAX_BITS + ceil(log2(max(columns.values()) + 1)) + 1
+    weights = sum(columns.values())
+    mask_bits = product_bits + 1 + MASK_BITS + ceil(log2((weights + 1) ** 2))
+    round_bits = product_bits + DIRECTION_BITS + ceil(log2(max(columns.values()) + 1)) + 1
     slots = Slots.fit(max(mask_bits, round_bits) + 2, spec.params.key_bits)
-    pairs = tuple(_pair(spec, slots, bits, columns, one, other) for one, other in combinations(spec.parties, 2))
-    return Plan(rows, bits, product_bits, mask_bits, slots, dict(columns), pairs)
+    # Whatever the slots: no more rows than there are lie in one, and no more slots in a plaintext than fit its bits.
+    score_product_bits = 2 * MAX_BITS + ceil(log2(rows)) + 1
+    blocks = len(spec.parties) ** 2 * (spec.params.key_bits // score_product_bits + 1) ** 2
+    score_mask_bits = score_product_bits + 1 + MASK_BITS + ceil(log2(blocks))
+    score_slots = Slots.fit(score_mask_bits + 2, spec.params.key_bits)
+    return Plan(
+        rows=rows,
+        bits=bits,
+        product_bits=product_bits,
+        mask_bits=mask_bits,
+        slots=slots,
+        score_product_bits=score_product_bits,
+        score_mask_bits=score_mask_bits,
+        score_slots=score_slots,
+        columns=dict(columns),
+        pairs=tuple(_pair(spec, slots, bits, columns, one, other) for one, other in combinations(spec.parties, 2)),
+        least_norm=not spec.params.l2 and weights >= rows,
+    )
 
 
 def label_unit(score_bits: int) -> float:

@@ -16,7 +16,9 @@ from dataclasses import dataclass, replace
 import structlog
 
 from fedbus.broker.base import Delivery
-from fedbus.errors import StoreError
+from fedbus.errors import StoreError, StoreFull
+from fedbus.retry import delay
+from fedbus.room import when_there_is_room
 from fedbus.store import Store
 from fedbus.store_records import Checkpoint, StoredMessage
 
@@ -44,16 +46,29 @@ class Journal:
 
     Args:
         failed: told where the store cannot be written and no caller hears of it.
+        wait: called with seconds while the disk is full; raises where there is nothing to wait for any more.
+        tell: told that the disk is full, again and again, and with None that it has room again.
 
     Attributes:
         checkpointed: the round of the last checkpoint that is durable, -1 for none.
     """
 
-    def __init__(self, job: str, store: Store, failed: Callable[[Exception], None]) -> None:
+    def __init__(
+        self,
+        job: str,
+        store: Store,
+        failed: Callable[[Exception], None],
+        wait: Callable[[float], object],
+        tell: Callable[[StoreFull | None], object],
+    ) -> None:
         self.checkpointed = -1
         self._job = job
         self._store = store
         self._failed = failed
+        self._wait = wait
+        self._tell = tell
+        # To write what could wait, without success since the last one.
+        self._attempts = 0
         # One writes at a time, so that a checkpoint cannot be overtaken by what it covers.
         self._writing = threading.Lock()
         self._changed = threading.Condition()
@@ -117,8 +132,9 @@ class Journal:
             else:
                 self._settled.append(delivery)
             self._begin_to_wait()
-            full = self._bytes >= _MOST_BYTES
-            if full or len(self._received) + len(self._settled) >= _MANY:
+            # Where the disk is full, what waits in memory is bounded by what the broker delivers ahead.
+            full = self._bytes >= _MOST_BYTES and not self._attempts
+            if full or (not self._attempts and len(self._received) + len(self._settled) >= _MANY):
                 self._since = -math.inf
                 self._changed.notify_all()
         if full and len(message.body) >= _LONG_BYTES:
@@ -136,7 +152,7 @@ class Journal:
         Raises:
             StoreError: they cannot be written.
         """
-        return self._write(posted=messages, with_posted=checkpoint)
+        return when_there_is_room(lambda: self._write(posted=messages, with_posted=checkpoint), self._wait, self._tell)
 
     def checkpoint(self, checkpoint: Checkpoint, *, with_next: bool) -> None:
         """Replace the job's checkpoint.
@@ -152,7 +168,7 @@ class Journal:
             self._checkpoint = _after(self._checkpoint, checkpoint)
             self._begin_to_wait()
         if not with_next:
-            self._write()
+            when_there_is_room(self._write, self._wait, self._tell)
 
     def received(self, message_id: str) -> bytes | None:
         """The body of a message received."""
@@ -220,11 +236,28 @@ class Journal:
                 delivery.ack()
             # A restart passes over what a checkpoint covers, so these are in no hurry.
             if trims or covered is not None:
-                self._store.forget(self._job, covered, trims)
+                self._forget(covered, trims)
+            if self._attempts:
+                self._attempts = 0
+                self._tell(None)
+        except StoreFull as error:
+            self._tell(error)
+            with self._changed:
+                self._attempts += 1
+                self._since = time.monotonic() + delay(self._attempts)
         except StoreError as error:
             # What was not acknowledged comes again.
             log.error("the journal cannot be written", job=self._job, error=str(error))  # noqa: TRY400
             self._failed(error)
+
+    def _forget(self, covered: int | None, trims: dict[str, int]) -> None:
+        try:
+            self._store.forget(self._job, covered, trims)
+        except StoreFull:
+            with self._changed:
+                self._covered = covered if self._covered is None else self._covered
+                self._trims = {**trims, **self._trims}
+            raise
 
     def _watch(self) -> None:
         """Catch up when something has waited for long enough."""

@@ -72,7 +72,7 @@ class Mailbox:
                 if self._tolerant:
                     # One of many who is not where it can be is no reason to end the job for all.
                     return
-                reason = f"{envelope.sender} sent a {envelope.kind} of round {envelope.round}, too far ahead of the job"
+                reason = f"{envelope.sender} sent a {envelope.kind} of step {envelope.round}, too far ahead of the job"
                 self._error = self._error or ProtocolError(reason)
                 self._changed.notify_all()
                 return

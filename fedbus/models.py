@@ -35,8 +35,8 @@ class StoredModel:
         fields: of every model `format`, `program` (the version that wrote it), `job`, `name`, `algorithm`, `party`,
             `role`, `parties`, `params` as the job gave them, `loss`, and `label`: its `name`, and the `mean` and
             `scale` with which outputs (times `scale`, plus `mean`) are in the label's own unit. The rest is the
-            algorithm's: `columns` with `mean` and `scale`, and `weights` and `intercept`, or `network` and the `last`
-            and `best` models as the bytes of safetensors files.
+            algorithm's: `columns` with `mean` and `scale`, `recoding` (how they came of the table's), and `weights`
+            and `intercept`, or `network` and the `last` and `best` models as the bytes of safetensors files.
         created_at: seconds since 1970.
     """
 

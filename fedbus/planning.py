@@ -27,8 +27,8 @@ _SHARE = "its own share of the model; its own gradients; the loss of each round;
 _PARTY_LEARNS = {"gram": f"{_SHARE}; two sums over all parties a round", "sgd": _SHARE}
 _IDS = {"guest": "; which of its ids each host has", "host": "; which of its ids all parties have"}
 _COORDINATOR_LEARNS = {
-    "gram": "the loss; two sums over all parties a round; sizes. What it decrypts is masked: uniform, or within "
-    "2^-40 of independent of the data",
+    "gram": "the loss; two sums over all parties a round; how many of each party's columns follow from its others; "
+    "sizes. What it decrypts is masked: uniform, or within 2^-40 of independent of the data",
     "sgd": "the loss of each round; sizes. What it decrypts is masked: uniform",
 }
 
@@ -55,11 +55,7 @@ def plan(
     counted = costs.count(spec, rows, columns, test_rows)
     totals = {role: counted.total(role, rounds) for role in counted.once}
     widths = {bits for cost in totals.values() for bits in cost.cells}
-    # A round of `gram` multiplies as many ciphertexts as there are columns, one of `sgd` chunks of rows.
-    wide = max(columns.values()) if spec.params.solver == "gram" else _CHUNK_ROWS
-    shapes = {
-        bits: (rows, max(columns.values())) if bits < costs.WIDE_BITS else (min(rows, wide), 1) for bits in widths
-    }
+    shapes = {bits: _shape(bits, rows, max(columns.values())) for bits in widths}
     speed = measure(spec.params.key_bits, shapes)
     roles = {role: _role(spec, role, cost, speed, test_rows) for role, cost in totals.items()}
     messages = sum(cost.messages for cost in totals.values())
@@ -80,6 +76,15 @@ def plan(
         "seconds_on_this_machine": work / (os.cpu_count() or 1) + rest,
         **_numbers(spec, rows, columns),
     }
+
+
+def _shape(bits: int, rows: int, columns: int) -> tuple[int, int]:
+    """Rows and columns of a product by matrix entries of so many bits."""
+    if bits == costs.WIDE_BITS:
+        # Scores and residuals come in chunks.
+        return min(rows, _CHUNK_ROWS), 1
+    # A round of `gram` multiplies as many ciphertexts as there are columns.
+    return (columns, 1) if bits == costs.DIRECTION_BITS else (rows, columns)
 
 
 def _role(spec: LinearJob, role: str, cost: costs.Cost, speed: Speed, test_rows: int) -> dict[str, Any]:
@@ -113,7 +118,7 @@ def _numbers(spec: LinearJob, rows: int, columns: Mapping[str, int]) -> dict[str
         trained = spec.trained(columns)
         layout = gram.plan(spec, rows, trained)
         taken = max(
-            layout.mask_bits + 1, layout.product_bits + fixedpoint.MAX_BITS + max(trained.values()).bit_length()
+            layout.mask_bits + 1, layout.product_bits + gram.DIRECTION_BITS + max(trained.values()).bit_length()
         )
         return {
             "slot_bits": layout.slots.width,

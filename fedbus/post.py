@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import functools
+import time
 from concurrent.futures import Future
 
 import structlog
 
 from fedbus import codec, metrics, topology
 from fedbus.broker.base import Broker, Delivery, Outgoing, Subscription
-from fedbus.errors import AccessRefused, BrokerError, DecodeError, ProtocolError, StoreError
+from fedbus.errors import AccessRefused, BrokerError, DecodeError, ProtocolError, StoreError, StoreFull
 from fedbus.jobs import AverageJob, JobSpec
 from fedbus.journal import Journal
 from fedbus.mailbox import AHEAD, Mailbox
-from fedbus.messages import Alive, Envelope, Failed, Message, Resend
+from fedbus.messages import Alive, Envelope, Failed, Message, Notice, Resend
+from fedbus.messages.fields import shortened
+from fedbus.room import FULL, ROOM_AGAIN
 from fedbus.store import Store
 from fedbus.store_records import Checkpoint, StoredMessage
 
@@ -23,6 +26,8 @@ log = structlog.get_logger()
 EVERYTHING = ""
 # Rounds that one who follows orders may be ahead of who gives them: after a restart the latter begins some back.
 _FOLLOWERS = 64
+# Between two of the same notices.
+_NOTICE_SECONDS = 30.0
 
 
 class Post:
@@ -43,11 +48,13 @@ class Post:
         self.mailbox = Mailbox(
             self._load, ahead=_FOLLOWERS if tolerant else None if loose else AHEAD, tolerant=tolerant
         )
-        self.journal = Journal(job, store, self.mailbox.fail)
+        self.journal = Journal(job, store, self.mailbox.fail, self.wait_for_room, self.tell_of_room)
         self.bytes_sent = 0
         self._job = job
         self._participants = spec.participants
         self._party = party
+        self._coordinator = spec.coordinator
+        self._notices: dict[str, tuple[str, float]] = {}
         self._store = store
         self._broker = broker
         self._verify_sender = verify_sender
@@ -89,6 +96,31 @@ class Post:
         """Send the last message of a participant that cannot go on; even one whose store cannot be written."""
         self._failure = _stored(envelope, envelope.recipient, codec.encode(envelope))
         self._publish(self._failure)
+
+    def wait_for_room(self, seconds: float) -> None:
+        """Wait while the disk is full; raises what ends the job meanwhile."""
+        self.mailbox.wait(lambda: False, seconds)
+
+    def tell_of_room(self, error: StoreFull | None) -> None:
+        """Tell the log and the coordinator, and through it whoever watches, that this participant waits for room."""
+        if error is None:
+            self._log.warning("the disk has room again; the job goes on")
+        else:
+            self._log.error("the job waits until there is room on the disk", error=str(error))
+        notice = Notice(ROOM_AGAIN if error is None else FULL)
+        if self._party == self._coordinator:
+            self._notify(self._party, notice)
+        else:
+            self.whisper(self._coordinator, notice)
+
+    def _notify(self, sender: str, notice: Notice) -> None:
+        """Pass on to whoever watches what a participant has to say; the same thing now and then only."""
+        now = time.monotonic()
+        text, told_at = self._notices.get(sender, ("", 0.0))
+        if text != notice.text or now - told_at >= _NOTICE_SECONDS:
+            self._notices[sender] = notice.text, now
+            told = Notice(shortened(f"{sender}: {notice.text}"))
+            publish_event(self._broker, Envelope(self._job, self._party, self._party, told))
 
     def whisper(self, to: str, message: Message, number: int = 0) -> None:
         """Send what need not survive: it is not journalled. `number` tells repetitions apart."""
@@ -138,6 +170,11 @@ class Post:
     def _take(self, envelope: Envelope, delivery: Delivery) -> None:
         if isinstance(envelope.payload, Resend):
             delivery.hand_over(functools.partial(self._resend, envelope.sender, envelope.payload))
+        elif isinstance(envelope.payload, Notice):
+            self.mailbox.heard(envelope.sender)
+            if self._party == self._coordinator:
+                self._notify(envelope.sender, envelope.payload)
+            delivery.ack()
         elif isinstance(envelope.payload, Alive):
             # One that has failed does not say so; it was started again.
             self.mailbox.returned(envelope.sender)

@@ -10,10 +10,10 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, MutableMapping
 from concurrent.futures import Future
 from pathlib import Path
-from typing import Protocol, TextIO, TypeVar, cast
+from typing import Any, Protocol, TextIO, TypeVar, cast
 
 import structlog
 
@@ -62,6 +62,7 @@ def configure_logging(default: str = "info") -> None:
             structlog.contextvars.merge_contextvars,
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso"),
+            _shown,
             structlog.processors.format_exc_info,
             renderer,
         ],
@@ -108,6 +109,14 @@ class _TwoLogs:
         return write
 
 
+def _shown(_: object, __: str, fields: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    """A log line's texts without what a terminal obeys: peers write reasons, which could forge lines."""
+    for key, value in fields.items():
+        if isinstance(value, str):
+            fields[key] = terminal.printable(value)
+    return fields
+
+
 def run(config: S, factory: Factory[S], *, until_end_of_input: bool = False) -> None:
     """Run a service until SIGTERM, SIGINT or SIGHUP; prints one line when it is ready.
 
@@ -151,9 +160,11 @@ def _start(config: S, factory: Factory[S], stack: contextlib.ExitStack, on_end: 
     """Open all parts and start the service; returns the address of its /metrics."""
     store = stack.enter_context(Store(config.path(config.state)))
     try:
-        page = metrics.Server(config.metrics.address)
-    except (OSError, ValueError, OverflowError) as error:
-        raise ConfigError(f"metrics.address: {config.metrics.address!r} cannot be served: {error}") from error
+        page = metrics.Server(str(config.metrics.address))
+    except (OSError, ValueError) as error:
+        # The text of an OSError without its number.
+        reason = getattr(error, "strerror", None) or str(error)
+        raise ConfigError(f"metrics.address: {config.metrics.address!r} cannot be served: {reason}") from error
     stack.callback(page.close)
     engine = Engine(config.processes)
     broker = AmqpBroker(config.broker.url, heartbeat=config.broker.heartbeat, on_end=on_end)

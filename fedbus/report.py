@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from fedbus import terminal
-from fedbus.errors import OutputError
+from fedbus.errors import OutputError, ProtocolError
 from fedbus.files import write_whole
 
 _CURVE_WIDTH = 60
@@ -19,10 +19,18 @@ def print_report(report: dict[str, Any]) -> None:
 
     Raises:
         OutputError: it cannot be written.
+        ProtocolError: it lacks what a report of its algorithm has; another version of the coordinator may have made it.
     """
+    try:
+        facts = [*_FACTS[report["algorithm"]](report), *_missing(report)]
+    except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
+        raise ProtocolError(
+            f"the coordinator's report cannot be shown ({type(error).__name__}: {str(error)[:80]}); --json FILE has it"
+            " as it came"
+        ) from error
     for sentence in report.get("warnings", []):
         terminal.say(f"warning: {sentence}")
-    print_facts(_FACTS[report["algorithm"]](report))
+    print_facts(facts)
     if "coefficients" in report:
         terminal.say("coefficients of standardised columns")
         for line in _coefficients(report):
@@ -51,11 +59,22 @@ def _linear_facts(report: dict[str, Any]) -> list[tuple[str, str]]:
             facts.append((name, _score(report[key])))
     if "max_coefficient_difference" in report:
         facts.append(("difference", f"{report['max_coefficient_difference']:.2e} at most between coefficients"))
+    facts += [("dependent", _dependent(party, count, report)) for party, count in report.get("dependent", {}).items()]
     facts += [
         ("round latency", f"p50 {latency['p50']:.3f} s, p99 {latency['p99']:.3f} s"),
         ("bytes sent", ", ".join(f"{party} {count:,}" for party, count in report["bytes_sent"].items())),
     ]
     return facts + _pages(report)
+
+
+def _missing(report: dict[str, Any]) -> list[tuple[str, str]]:
+    """What parties did about missing cells, where there were any."""
+    filled = [f"{party} {count:,} cells filled" for party, count in report.get("missing_cells", {}).items()]
+    left_out = [f"{party} {count:,} rows left out" for party, count in report.get("left_out_rows", {}).items()]
+    facts = [("missing cells", ", ".join(filled + left_out))] if filled or left_out else []
+    by_column = report.get("missing_by_column", {})
+    named = [f"{party} {name} {count:,}" for party, counts in by_column.items() for name, count in counts.items()]
+    return facts + ([("by column", ", ".join(named))] if named else [])
 
 
 def _pages(report: dict[str, Any]) -> list[tuple[str, str]]:
@@ -66,7 +85,19 @@ def _pages(report: dict[str, Any]) -> list[tuple[str, str]]:
 
 
 def _ending(report: dict[str, Any]) -> str:
+    if "ended" in report:
+        ended: str = report["ended"]
+        return ended
     return "converged" if report["converged"] else "not converged: params.max_epochs reached"
+
+
+def _dependent(party: str, count: int, report: dict[str, Any]) -> str:
+    """What a report says of columns that follow from others of the same party; only a simulation knows their names."""
+    named = report.get("dependent_columns", {}).get(party, {})
+    which = "; ".join(f"{column} from {', '.join(others)}" for column, others in named.items())
+    where = which or "its log and its stored model name them"
+    few = "column follows" if count == 1 else "columns follow"
+    return f"{count} {few} from others of {party} ({where}): other weights predict the same, these are the least"
 
 
 def _course(report: dict[str, Any]) -> str:

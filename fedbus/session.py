@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import math
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from typing import Any, TypeVar
 
@@ -22,14 +22,16 @@ from fedbus.broker.base import Broker
 from fedbus.crypto.masking import SecretStream
 from fedbus.errors import PeerSilent, ProtocolError, StoreError
 from fedbus.jobs import AverageJob, LinearJob
-from fedbus.messages import Envelope, Failed, M, Message, Progress, Resend
+from fedbus.messages import Envelope, Failed, M, Message, Notice, Progress, Resend
 from fedbus.post import Post, publish_event
+from fedbus.room import when_there_is_room
 from fedbus.store import Store
 from fedbus.store_records import Buffer, Checkpoint
 
 log = structlog.get_logger()
 
 E = TypeVar("E")
+T = TypeVar("T")
 
 _LONGEST_RESEND = 300.0
 
@@ -64,7 +66,9 @@ class Session:
         self._deadline = math.inf
         self.latest: Progress | None = None
         self._posted_before = -1
-        self.attendance = Attendance(self._post, lambda: self._place, spec.limits)
+        # The coordinator waits for all, directly or because one waits for another; it tells who is missing.
+        tell = self._tell_watchers if party == spec.coordinator else None
+        self.attendance = Attendance(self._post, lambda: self._place, spec, tell)
         self._log = log.bind(job=job, party=party)
 
     def open(self) -> None:
@@ -209,7 +213,7 @@ class Session:
         fields = codec.unpack(body)
         self._post.bytes_sent = fields["bytes_sent"]
         self.at(round_)
-        self._log.info("job goes on after its last checkpoint", round=round_)
+        self._log.info("job goes on after its last checkpoint", step=round_)
         return fields["state"]
 
     def random(self, label: str) -> SecretStream:
@@ -240,6 +244,13 @@ class Session:
         if isinstance(message, Progress):
             self.latest = message
         publish_event(self._broker, Envelope(self.job, self.party, self.party, message, round=key))
+
+    def _tell_watchers(self, sentence: str) -> None:
+        self.publish_event(Notice(sentence))
+
+    def when_there_is_room(self, work: Callable[[], T]) -> T:
+        """Do what writes to the store, however long its disk is full; raises what ends the job meanwhile."""
+        return when_there_is_room(work, self._post.wait_for_room, self._post.tell_of_room)
 
     def fail(self, error: Exception) -> None:
         """Make the role raise this error where it waits or sends."""
@@ -290,17 +301,17 @@ class Session:
         interval, attempt = limits.resend, 0
         while True:
             left = self._deadline - time.monotonic()
-            envelope = self._post.mailbox.take(place, chunk, min(interval, limits.silence, max(left, 0)))
+            envelope = self.attendance.taken(place, chunk, min(interval, limits.silence, max(left, 0)))
             if envelope is not None:
                 return envelope
             silence = self._post.mailbox.silence(sender, since)
             if silence >= limits.silence or left <= interval:
                 raise PeerSilent(
                     f"{sender} gave no sign of life for {silence:.0f} s (limits.silence is {limits.silence:g}) "
-                    f"while {self.party} waited for {kind} of round {round_}"
+                    f"while {self.party} waited for {kind} of step {round_}"
                 )
             attempt += 1
             interval = min(2 * interval, _LONGEST_RESEND)
             missing = self._post.mailbox.missing(place, chunk)
-            self._log.info("message missing; asking for it again", kind=kind, sender=sender, round=round_)
+            self._log.info("message missing; asking for it again", kind=kind, sender=sender, step=round_)
             self._post.whisper(sender, Resend(kind, round_, batch, missing), attempt)

@@ -7,7 +7,7 @@ Environment variables win over the file:
     FEDBUS_STATE             the file of a participant's store
     FEDBUS_IDENTITY          a party's private key file, made by `fedbus identity`
     FEDBUS_ROSTER            the file with the public keys of all parties
-    FEDBUS_METRICS_ADDRESS   host:port of the /metrics page
+    FEDBUS_METRICS_ADDRESS   host:port of the /metrics page, or its port alone
     FEDBUS_PROCESSES         child processes for arithmetic; 0 computes in the process itself
     FEDBUS_TIER              "portable" or "native" arithmetic; the faster that the machine has where it is not set
     FEDBUS_VERIFY_SENDER     "false" where all participants share one user of the broker
@@ -21,12 +21,12 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any
-from urllib.parse import urlsplit
+from typing import Annotated, Any, Literal
 
 import msgspec
 from msgspec import Meta
 
+from fedbus.broker.accounts import url_fault
 from fedbus.errors import ConfigError
 from fedbus.jobs import Name
 from fedbus.schema import check_table, convert, read_text, read_toml
@@ -46,9 +46,14 @@ class BrokerSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class MetricsSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The /metrics page; port 0 takes any free one."""
+    """The /metrics page.
 
-    address: str = "127.0.0.1:0"
+    Attributes:
+        address: "host:port", "[::1]:port" or a port alone, port 0 for any free one; 127.0.0.1:9464, or the next port
+            that is free, where it is left out.
+    """
+
+    address: str | int = ""
 
 
 class DatasetSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -58,12 +63,51 @@ class DatasetSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         source: a CSV or Parquet file, relative to the party file.
         id: the column that identifies a row; never leaves the party unblinded.
         columns: features; all but id, label and `exclude` where absent.
+        missing: what becomes of missing cells: an error; their row is dropped, before alignment; or the mean or the
+            median of the column's training rows, or zero, stands for them; "indicator" is the mean, and a column
+            `NAME__missing` that says where, for each column that has such cells in training rows.
+        indicators: with "indicator", the only columns that have one; where all parties have the same columns, they
+            have it whether or not a cell is missing.
+        dates: columns of dates, which become numbers: of `date_unit` since the beginning of 1970, UTC.
+        one_hot: columns of text, each level of which becomes a column of ones and zeros.
+        max_levels: of each such column, the most frequent ones; the others together are one more, `other`.
+        levels: of a column, which become columns; needed where all parties have the same columns.
     """
 
     source: str
     id: str
     columns: tuple[str, ...] | None = None
     exclude: tuple[str, ...] = ()
+    missing: Literal["error", "drop", "mean", "median", "zero", "indicator"] = "error"
+    indicators: tuple[str, ...] = ()
+    dates: tuple[str, ...] = ()
+    date_unit: Literal["days", "hours", "seconds"] = "days"
+    one_hot: tuple[str, ...] = ()
+    max_levels: Annotated[int, Meta(ge=1, le=1000)] = 20
+    levels: dict[str, tuple[str, ...]] = {}
+
+    @property
+    def named(self) -> tuple[str, ...]:
+        """Every feature that is named, once."""
+        return tuple(dict.fromkeys((*(self.columns or ()), *self.indicators, *self.dates, *self.one_hot, *self.levels)))
+
+    def where(self, column: str) -> str:
+        """The key that names a column, for a message."""
+        return next(
+            f"`{key}`"
+            for key in ("columns", "indicators", "dates", "one_hot", "levels")
+            if column in (getattr(self, key) or ())
+        )
+
+
+class OutputSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What a party that holds the label keeps of a job beside its model.
+
+    Attributes:
+        folder: gets a file of predictions of held-out rows for each job; none where empty.
+    """
+
+    folder: str = ""
 
 
 class PartySettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -73,6 +117,7 @@ class PartySettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         state: the SQLite file of its store: journal, checkpoints, models.
         processes: child processes for arithmetic; absent takes one a core.
         policy: what the party consents to; see parties/policy.py.
+        outputs: what it keeps of jobs beside models.
         identity: the file of its private key, which `fedbus identity` makes; for federated averaging.
         roster: the file with the public keys of all parties of the federation.
         simulation: whether all parties are one operator's, as FEDBUS_SIMULATION says; not a key of the file.
@@ -86,6 +131,7 @@ class PartySettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     metrics: MetricsSettings = MetricsSettings()
     datasets: dict[str, DatasetSettings] = {}
     policy: dict[str, Any] = {}
+    outputs: OutputSettings = OutputSettings()
     processes: Annotated[int, Meta(ge=0, le=1024)] | None = None
     simulation: bool = False
     folder: str = "."
@@ -179,13 +225,8 @@ def check_url(url: str, source: str) -> str:
     Raises:
         ConfigError: names the source, not the URL.
     """
-    try:
-        parts = urlsplit(url)
-        sound = parts.scheme in ("amqp", "amqps") and bool(parts.hostname) and parts.port != 0
-    except ValueError:
-        sound = False
-    if not sound:
-        raise ConfigError(f"{source}: not a broker URL; one looks like amqp://user:password@host:5672/")
+    if fault := url_fault(url):
+        raise ConfigError(f"{source}: {fault}")
     return url
 
 

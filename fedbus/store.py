@@ -9,6 +9,7 @@ the file and the job, and the job that needs it ends, while others go on.
 
 from __future__ import annotations
 
+import contextlib
 import secrets
 import sqlite3
 import time
@@ -16,6 +17,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
+from typing import Any
+
+import structlog
 
 from fedbus import codec
 from fedbus import store_tables as t
@@ -24,6 +28,8 @@ from fedbus.jobs import JobState
 from fedbus.store_checks import opened, sealed
 from fedbus.store_database import Database
 from fedbus.store_records import Checkpoint, JobRecord, StateRecord, StoredMessage, to_entry, to_record, to_row
+
+log = structlog.get_logger()
 
 SECRET_BYTES = 32
 
@@ -120,16 +126,9 @@ class Store:
         return [record for record in self._ledger() if isinstance(record, JobRecord)]
 
     def newest(self, limit: int, *, owner: str | None = None, unfinished: bool = False) -> list[JobRecord]:
-        """The newest jobs first, without their reports; of one owner only, or only those that have not ended."""
-        found: list[JobRecord] = []
-        for record in self._ledger(t.NEWEST):
-            if len(found) == limit:
-                break
-            if not isinstance(record, JobRecord) or (unfinished and record.state.final):
-                continue
-            if owner is None or record.owner == owner:
-                found.append(replace(record, report=None))
-        return found
+        """The newest jobs first, whose records are sound; of one owner only, or only those that have not ended."""
+        chosen = (owner is None, owner or "", not unfinished, limit)
+        return [record for record in self._ledger(t.NEWEST, *chosen) if isinstance(record, JobRecord)]
 
     def history(self, job: str) -> list[StateRecord]:
         """The states that a job came to, in order; a state that was entered again is there again."""
@@ -144,8 +143,8 @@ class Store:
         """The jobs whose records in the ledger are damaged, and what a reader of each is told."""
         return {str(found[0]): found[1] for found in self._ledger() if isinstance(found, tuple)}
 
-    def _ledger(self, statement: str = t.JOBS) -> Iterator[JobRecord | tuple[str, StoreError]]:
-        for row in self._database.stream(statement):
+    def _ledger(self, statement: str = t.JOBS, *values: Any) -> Iterator[JobRecord | tuple[str, StoreError]]:
+        for row in self._database.stream(statement, *values):
             try:
                 yield to_record(opened(self.path, t.jobs.name, row, row[0]))
             except StoreError as error:
@@ -155,12 +154,11 @@ class Store:
         """Enter the failure of a job whose record is damaged, keeping of it what can be read."""
         (row,) = self._database.values(t.JOB, job)
         _, spec, *_, owner, created_at, _, _, _ = row
-        now = time.time()
-        try:
-            codec.unpack(spec)
-        except (TypeError, ValueError):
-            # No job's: whoever parses it refuses it.
-            spec = codec.pack({})
+        now, readable = time.time(), False
+        with contextlib.suppress(TypeError, ValueError):
+            readable = isinstance(codec.unpack(spec), dict)
+        # Of no job: whoever parses it refuses it.
+        spec = spec if readable else codec.pack({})
         owner = owner if isinstance(owner, str) else ""
         created_at = created_at if isinstance(created_at, float) else now
         # A secret of its own length says that the end is still to be seen through; it is of no use to anybody.
@@ -292,6 +290,18 @@ class Store:
         """This party's share of the model that a job trained."""
         row = self._database.row(t.models, t.MODEL, job, job=job)
         return row[1] if row else None
+
+
+def end_what_is_missing(store: Store, party: str) -> list[JobRecord]:
+    """Enter the failure of jobs that cannot go on because the store is damaged or behind; which they are."""
+    ended = []
+    for job, error in store.damaged().items():
+        log.error("a job ends because its record is damaged", job=job, error=str(error))
+        ended.append(store.give_up(job, f"{party}: {error.told}"))
+    for record in store.unfinished() if store.lost else ():
+        store.set_state(record.job, JobState.FAILED, f"{party}: {store.lost}")
+        ended += [record] if not record.state.final else []
+    return ended
 
 
 def _put(cursor: sqlite3.Cursor, record: JobRecord) -> None:

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from fedbus.errors import StoreError
+from fedbus.errors import StoreDamaged
 
 DIGEST_BYTES = 8
 
@@ -52,9 +52,9 @@ def opened(path: Path, table: str, row: Sequence[Any], job: str) -> tuple[Any, .
     """The values of a record that was read, without the digest.
 
     Raises:
-        StoreError: they are not those that were written; names the file and the job.
+        StoreDamaged: they are not those that were written; names the file and the job.
     """
     *values, found = row
     if found != digest(table, values):
-        raise StoreError(f"{path}: a record of job {job} (table {table}) is damaged; the job cannot go on: {REMEDY}")
+        raise StoreDamaged(f"{path}: a record of job {job} (table {table}) is damaged; the job cannot go on: {REMEDY}")
     return tuple(values)

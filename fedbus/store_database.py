@@ -14,9 +14,9 @@ import sqlalchemy as sa
 import structlog
 
 from fedbus import store_tables as t
-from fedbus.errors import StoreError, StoreFull, StoreLost
+from fedbus.errors import StoreDamaged, StoreError, StoreFull, StoreLost
 from fedbus.store_checks import REMEDY, opened
-from fedbus.store_files import WRITE_AHEAD, Mark, beside, configure, hold, is_held
+from fedbus.store_files import Mark, configure, hold, is_held
 
 log = structlog.get_logger()
 
@@ -63,9 +63,8 @@ class Database:
         sa.event.listen(self._engine, "connect", configure)
         self._entries = 0
         try:
-            with_log = beside(path, WRITE_AHEAD).exists()
             self._check()
-            self._begin(with_log=with_log)
+            self._begin()
         except BaseException:
             self._release()
             raise
@@ -169,23 +168,24 @@ class Database:
             found = [tuple(row) for row in connection.exec_driver_sql(t.SCHEMA)]
             faults = connection.exec_driver_sql("PRAGMA integrity_check(3)").scalars().all()
         if tuple(found) != t.schema():
-            raise StoreError(f"{self.path}: the store is damaged: its tables are not those of a store; {REMEDY}")
+            raise StoreDamaged(f"{self.path}: the store is damaged: its tables are not those of a store; {REMEDY}")
         if faults != ["ok"]:
             first = " ".join(str(faults[0]).split())
-            raise StoreError(f"{self.path}: the store is damaged ({first}); {REMEDY}")
+            raise StoreDamaged(f"{self.path}: the store is damaged ({first}); {REMEDY}")
 
-    def _begin(self, *, with_log: bool) -> None:
+    def _begin(self) -> None:
         """Find out whether anything is missing, and note that the store is open."""
         # Read anew: the check of its digest names no job, as it is of none.
         found = self.values(t.PROGRESS)
         if len(found) != 1 or tuple(found[0]) != t.progress_record(found[0][1], is_open=bool(found[0][2])):
-            raise StoreError(f"{self.path}: the store is damaged: its count of entries is; {REMEDY}")
+            raise StoreDamaged(f"{self.path}: the store is damaged: its count of entries is; {REMEDY}")
         _, self._entries, was_open, _ = found[0]
         marked = self._mark.read()
-        if was_open and not (with_log and marked is not None):
-            self.lost = "its store lost its log, and with it the last entries"
-        elif marked is not None and marked > self._entries:
+        if marked is not None and marked > self._entries:
             self.lost = f"its store lost its last {marked - self._entries} entries"
+        elif marked is None and was_open:
+            # Its process died over it, and whether the log is whole nobody can tell.
+            self.lost = "its store lost the mark that says how many entries it has, and perhaps the last of them"
         if self.lost:
             log.error(
                 "the store is behind: its log was damaged or deleted, or it is an older copy; unfinished jobs end",
@@ -208,5 +208,6 @@ class Database:
             if code in _FULL:
                 raise StoreFull(f"{self.path}: the store cannot be written, its disk is full: {cause}") from error
             damaged = code & 0xFF in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
-            remedy = f"; {REMEDY}" if damaged else ""
-            raise StoreError(f"{self.path}: the store cannot be {done}: {cause}{remedy}") from error
+            if damaged:
+                raise StoreDamaged(f"{self.path}: the store is damaged ({cause}); {REMEDY}") from error
+            raise StoreError(f"{self.path}: the store cannot be {done}: {cause}") from error

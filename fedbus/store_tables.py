@@ -15,6 +15,7 @@ from sqlalchemy.dialects import sqlite
 from sqlalchemy.dialects.sqlite import insert
 from sqlalchemy.schema import CreateIndex, CreateTable
 
+from fedbus.jobs import JobState
 from fedbus.store_checks import sealed
 
 # In the header of the file, where SQLite has room for them: which program's it is, and of which version.
@@ -137,7 +138,15 @@ PUT_JOB = _replace(jobs)
 JOB = _text(_chosen(jobs, "job"))
 JOBS = _text(sa.select(jobs).order_by(jobs.c.created_at))
 JOB_IDS = _text(sa.select(jobs.c.job))
-NEWEST = _text(sa.select(jobs).order_by(jobs.c.created_at.desc()))
+_ENDED: list[sa.ColumnElement[str]] = [sa.literal_column(f"'{state}'") for state in JobState if state.final]
+# Of everybody's jobs or one owner's, ended ones among them or not.
+_newest = (
+    sa.select(jobs)
+    .where(sa.or_(_p("everybody"), jobs.c.owner == _p("owner")))
+    .where(sa.or_(_p("ended"), jobs.c.state.not_in(_ENDED)))
+    .order_by(jobs.c.created_at.desc())
+)
+NEWEST = f"{_text(_newest)} LIMIT ?"
 ADD_STATE = _text(insert(history).values(dict.fromkeys(("job", "state", "reason", "at", "digest"))))
 HISTORY = _text(
     sa.select(*(column for column in history.c if column.name != "number"))

@@ -19,6 +19,7 @@ EXCHANGES = (JOBS, CONTROL, DATA, EVENTS, REPLIES, DEAD)
 # Not the name of the exchange, which permissions cannot tell apart: who may publish there could bind the queue, too.
 JOBS_QUEUE = "fedbus.jobs.requests"
 PARTY_QUEUES = r"^fedbus\.party\..*$"
+WATCH_QUEUES = r"^fedbus\.watch\..*$"
 
 SUBMIT = "submit"
 QUERY = "query"
@@ -28,8 +29,15 @@ DELIVERY_LIMIT = 20
 JOB_QUEUE_EXPIRES_MS = 7 * 24 * 3600 * 1000
 TRIAL_QUEUE_EXPIRES_MS = 60_000
 JOB_QUEUE_MAX_BYTES = 2 * 1024**3
+# Whoever may publish can fill a queue: each is bounded by bytes, so that none of them fills the broker's disk.
+JOBS_QUEUE_MAX_BYTES = 256 * 1024**2
+CONTROL_QUEUE_MAX_BYTES = 256 * 1024**2
+QUESTIONS_QUEUE_MAX_BYTES = 16 * 1024**2
 DEAD_MAX_LENGTH = 10_000
+DEAD_MAX_BYTES = 512 * 1024**2
 WATCH_MAX_LENGTH = 10_000
+WATCH_MAX_BYTES = 16 * 1024**2
+WATCH_EXPIRES_MS = 10 * 60 * 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,20 +71,33 @@ def _quorum(**arguments: Any) -> dict[str, Any]:
 
 def jobs_queue() -> Queue:
     """Where clients' submissions, queries and cancellations wait for the coordinator."""
-    arguments = _quorum(dead_letter_exchange=DEAD)
+    arguments = _quorum(dead_letter_exchange=DEAD, max_length_bytes=JOBS_QUEUE_MAX_BYTES, overflow="reject-publish")
     return Queue(JOBS_QUEUE, tuple((JOBS, key) for key in (SUBMIT, QUERY, CANCEL)), arguments)
 
 
 def dead_queue() -> Queue:
     """What could not be processed, with the reason in its header `x-fedbus-reason`."""
-    arguments = {"x-queue-type": "quorum", "x-max-length": DEAD_MAX_LENGTH}
+    arguments = {
+        "x-queue-type": "quorum",
+        "x-max-length": DEAD_MAX_LENGTH,
+        "x-max-length-bytes": DEAD_MAX_BYTES,
+        "x-overflow": "drop-head",
+    }
     return Queue(DEAD, ((DEAD, "#"),), arguments)
 
 
 def control_queue(party: str) -> Queue:
     """What the coordinator asks of a party: start, cancel."""
-    arguments = _quorum(single_active_consumer=True)
+    arguments = _quorum(
+        single_active_consumer=True, max_length_bytes=CONTROL_QUEUE_MAX_BYTES, overflow="reject-publish"
+    )
     return Queue(f"fedbus.party.{party}.control", ((CONTROL, f"{party}.*.*"),), arguments)
+
+
+def questions_queue(coordinator: str) -> Queue:
+    """What parties ask the coordinator's process about jobs of which they hear nothing."""
+    arguments = _quorum(max_length_bytes=QUESTIONS_QUEUE_MAX_BYTES, overflow="reject-publish")
+    return Queue(f"fedbus.party.{coordinator}.questions", ((DATA, f"*.{coordinator}"),), arguments)
 
 
 def job_queue(party: str, job: str) -> Queue:
@@ -99,13 +120,25 @@ def watch_queue(user: str, token: str, job: str = "*") -> Queue:
 
 
 def policies() -> list[dict[str, Any]]:
-    """RabbitMQ policies, which an administrator sets: what a party's queue gives up goes to the dead letters.
+    """RabbitMQ policies, which an administrator sets.
 
-    Not an argument of the queue: RabbitMQ asks of whoever declares a queue with a dead-letter exchange that he may read
-    the queue, and the coordinator may not read a party's.
+    What a party's queue gives up goes to the dead letters. Not an argument of the queue: RabbitMQ asks of whoever
+    declares a queue with a dead-letter exchange that he may read the queue, and the coordinator may not read a party's.
+
+    A client declares its watch queue itself, with what arguments it likes: where an argument and a policy differ,
+    the broker keeps to the lower bound.
     """
-    definition = {"dead-letter-exchange": DEAD}
-    return [{"name": "fedbus-dead-letters", "pattern": PARTY_QUEUES, "apply-to": "queues", "definition": definition}]
+    dead_letters = {"dead-letter-exchange": DEAD}
+    bounds = {
+        "max-length": WATCH_MAX_LENGTH,
+        "max-length-bytes": WATCH_MAX_BYTES,
+        "expires": WATCH_EXPIRES_MS,
+        "overflow": "drop-head",
+    }
+    return [
+        {"name": "fedbus-dead-letters", "pattern": PARTY_QUEUES, "apply-to": "queues", "definition": dead_letters},
+        {"name": "fedbus-watch-bounds", "pattern": WATCH_QUEUES, "apply-to": "queues", "definition": bounds},
+    ]
 
 
 def control_key(party: str, job: str, kind: str) -> str:
@@ -116,6 +149,11 @@ def control_key(party: str, job: str, kind: str) -> str:
 def data_key(sender: str, recipient: str, job: str) -> str:
     """Routing key on DATA."""
     return f"{sender}.{recipient}.{job}"
+
+
+def question_key(sender: str, coordinator: str) -> str:
+    """Routing key on DATA of what concerns the coordinator's process and not one job's queue."""
+    return f"{sender}.{coordinator}"
 
 
 def event_key(sender: str, job: str, kind: str) -> str:

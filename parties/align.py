@@ -74,7 +74,11 @@ def guest(session: Session, engine: Engine, ids: Sequence[str]) -> np.ndarray:
             found[pair.peer] = pair.order[shuffled], positions
         rows, where = _common(found, len(ids))
         if not len(rows):
-            raise JobFailed(f"no id is common to {', '.join(session.spec.parties)}; do their id columns mean the same?")
+            names = ", ".join(session.spec.parties)
+            raise JobFailed(
+                f"no id is common to {names}; do their id columns mean the same, and are ids written alike? The log of"
+                " each party says in what form its own are"
+            )
         for host_name, positions in where.items():
             session.send_stream(host_name, _common_rows(positions), _chunks(len(rows)))
         return rows

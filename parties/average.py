@@ -20,6 +20,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -28,7 +29,8 @@ import structlog
 from fedbus import codec
 from fedbus.averaging import Plan, Task
 from fedbus.crypto.engine import Engine
-from fedbus.errors import ProtocolError, TrainingDiverged
+from fedbus.errors import PeerSilent, ProtocolError, TrainingDiverged
+from fedbus.jobs import AverageJob
 from fedbus.messages import (
     Abstained,
     Advertise,
@@ -51,6 +53,7 @@ from parties.homomorphic import Encryption
 from parties.local import Local
 from parties.masked import Masking
 from parties.policy import Policy
+from parties.scoring import Scale, predictions
 from parties.share import Result
 from parties.tables import Tables
 from parties.trust import Trust
@@ -84,7 +87,20 @@ def take_part(session: Session, engine: Engine, tables: Tables, policy: Policy, 
         session.at(round_)
         result = member.follow(kind)
         if result is not None:
-            return result
+            return _with_own(result, spec, tables)
+
+
+def _with_own(result: Result, spec: AverageJob, tables: Tables) -> Result:
+    """A result with what follows from this party's tables: how they were recoded, and predictions of held-out rows.
+
+    These are of the best model where one was kept.
+    """
+    model, told = result.model, None
+    if tables.test is not None and len(tables.test):
+        weights = Weights.parse(bytearray(model.get("best", model["last"])))
+        told = predictions(spec, weights, Scale.of(model), tables.test)
+    recoding = [] if tables.recoding is None else tables.recoding.to_map()
+    return replace(result, model={**model, "recoding": recoding}, missing=tables.missing, predictions=told)
 
 
 class Member:
@@ -96,6 +112,8 @@ class Member:
         state = session.restore() or {}
         self.local = Local(self.spec, tables, session.party, settings.processes, state.get("trained", 0))
         self.local.clipped = state.get("clipped", 0)
+        # The session round in which the keys' last message comes, while it has not.
+        self._keys_due: int | None = None
         self.hiding: Masking | Encryption | None = None
         if self.spec.params.aggregation != "plain":
             trust = Trust.of(settings, self.spec.parties)
@@ -140,15 +158,17 @@ class Member:
             session.send(lead, masking.advertise(session.recv(lead, Advertise)))
         elif kind is PeerKeys:
             sealed = masking.deal(session.recv(lead, PeerKeys))
+            self._keys_due = session.round + 1
             self.checkpoint(session.round - 1)
             session.send(lead, sealed)
         elif kind is PeerShares:
             masking.keep(session.recv(lead, PeerShares))
+            self._keys_due = None
             self.checkpoint()
         elif kind is RevealRequest:
             request = session.recv(lead, RevealRequest)
             # Without the keys there is nothing to tell; the others are asked as well.
-            if masking.has_keys(request):
+            if self._has_keys(masking, request):
                 revealed = masking.reveal(request)
                 # Told once only, and told for certain: the request is not answered again.
                 session.send(lead, revealed, ends=self._state())
@@ -162,20 +182,41 @@ class Member:
             session.send(lead, encryption.advertise(session.recv(lead, Advertise)))
         elif kind is PeerKeys:
             dealt = encryption.deal(session.recv(lead, PeerKeys))
+            self._keys_due = session.round + 1
             self.checkpoint(session.round - 1)
             for message in dealt or ():
                 session.send(lead, message)
         elif kind is PeerShares:
             encryption.keep(session.recv(lead, PeerShares))
+            self._keys_due = None
             self.checkpoint()
         elif kind is EncryptedSum:
             pieces = session.recv_stream(lead, EncryptedSum)
             first = next(pieces)
-            shape = self.local.plan_of_length(first.numbers)
+            shape = self.local.plan_of(first.numbers, first.bits)
             session.send_stream(lead, encryption.open(first, shape, pieces), len(shape.spans))
             self.checkpoint()
         else:
             raise ProtocolError(f"{lead} sent a {kind.kind}, which aggregation 'paillier' does not have")
+
+    def _has_keys(self, hiding: Masking | Encryption, order: Assignment | RevealRequest) -> bool:
+        """Whether this party has the keys that an order names.
+
+        The last message of their exchange is not answered, so an order can overtake it. It is waited for, not so long
+        that the coordinator goes on without this party.
+        """
+        session, due = self.session, self._keys_due
+        if hiding.has_keys(order) or due is None or not hiding.is_opening(order.window):
+            return hiding.has_keys(order)
+        self._keys_due = None
+        try:
+            with session.patience(self.spec.params.deadline / 2):
+                (last,) = session.recv_stream(session.coordinator, PeerShares, due)
+        except PeerSilent as error:
+            log.warning("the last message of an exchange of keys is missing", job=session.job, reason=str(error))
+            return False
+        hiding.keep(last)
+        return hiding.has_keys(order)
 
     def _pass_over(self, order: Assignment) -> None:
         """Leave out an order that another one followed; it may have been answered before a restart."""
@@ -187,8 +228,8 @@ class Member:
     def _contribute(self, order: Assignment) -> None:
         """Answer with this party's vector, or say why there is none."""
         session, lead = self.session, self.session.coordinator
-        if order.task != Task.INITIALISE and self.hiding is not None and not self.hiding.has_keys(order):
-            log.warning("this party missed the exchange of keys and abstains", job=session.job, round=order.number)
+        if order.task != Task.INITIALISE and self.hiding is not None and not self._has_keys(self.hiding, order):
+            log.warning("this party missed the exchange of keys and abstains", job=session.job, **_named(order))
             session.send(lead, Abstained("has no part in the keys of this sum", keyless=True))
             return
         if order.task == Task.INITIALISE:
@@ -202,7 +243,7 @@ class Member:
             with session.phase(order.task):
                 shape, vector = self.local.vector(order, model, session.random("privacy").read)
         except TrainingDiverged as error:
-            log.warning("this party abstains", job=session.job, round=order.number, reason=str(error))
+            log.warning("this party abstains", job=session.job, **_named(order), reason=str(error))
             session.send(lead, Abstained(shortened(error.told)))
             return
         seconds = time.monotonic() - began
@@ -231,8 +272,7 @@ class Member:
             "columns": list(self.local.train.columns),
             "mean": order.mean,
             "scale": order.scale,
-            "label_mean": order.label_mean,
-            "label_scale": order.label_scale,
+            "label": {"name": self.spec.label, "mean": order.label_mean, "scale": order.label_scale},
             "rounds": order.number,
             "last": bytes(self._model(order).blob),
         }
@@ -259,3 +299,8 @@ class Member:
         model = Weights.parse(blob, self.local.layout)
         self.local.check(model, self.session.coordinator)
         return model
+
+
+def _named(order: Assignment) -> dict[str, Any]:
+    """What an order is for, for the log: rounds of training are counted from 1, as everywhere where people read."""
+    return {"task": order.task, **({"round": order.number + 1} if order.task == Task.TRAIN else {})}

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from fedbus.errors import DataError, NoSuchLabel
-from parties.source import Source, open_source
+from fedbus.errors import DataError
+from parties.source import Source
 
 # Beyond this a label does not fit the fixed point of the protocol, whatever its scale.
 MAX_LABEL = 2.0**42
@@ -26,9 +25,13 @@ class Table:
         name: the file's name, for messages.
         ids: (rows,) text, each one once.
         columns: (columns,) names of the features.
-        features: (rows, columns) float64, finite.
+        features: (rows, columns) float64, finite, or NaN where a value is missing that is to be filled; of a column of
+            text, positions in its levels.
         label: (rows,) float64, finite; None where the party has none.
         file: what it was read from; None where its rows are no longer those of the file.
+        levels: of each column of text, as the whole file has them.
+        notes: what its operator should know of how it was read.
+        left_out: rows of the file that are not here as cells are missing.
     """
 
     name: str
@@ -37,6 +40,9 @@ class Table:
     features: np.ndarray
     label: np.ndarray | None
     file: Source | None = None
+    levels: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+    left_out: int = 0
 
     def __post_init__(self) -> None:
         if self.features.shape != (len(self.ids), len(self.columns)):
@@ -59,7 +65,12 @@ class Table:
             columns=self.columns,
             features=self.features[positions],
             label=None if self.label is None else self.label[positions],
+            levels=self.levels,
         )
+
+    def with_features(self, columns: tuple[str, ...], features: np.ndarray) -> Table:
+        """The same rows with other columns, all of numbers."""
+        return replace(self, columns=columns, features=features, levels={})
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -101,113 +112,3 @@ class Scaling:
     def apply(self, features: np.ndarray) -> np.ndarray:
         """Standardised copy of `features`, (rows, columns) float64, the columns being those of `fit`."""
         return np.asarray((features - self.mean) / self.scale, dtype=np.float64)
-
-
-def load(
-    source: Path,
-    *,
-    id_column: str,
-    columns: Sequence[str] | None = None,
-    exclude: Sequence[str] = (),
-    label: str | None = None,
-    max_rows: int = MAX_ROWS,
-) -> Table:
-    """Read a table from a .csv, .tsv (either with .gz) or .parquet file.
-
-    Args:
-        source: the file.
-        id_column: the column of ids; white space around an id is dropped, whole numbers become decimal text.
-        columns: the features, in the order wanted; None is all columns but the id, the label and `exclude`.
-        exclude: columns to leave out; each must exist, for a misspelt one would go into the model unnoticed.
-        label: the column to predict.
-        max_rows: a file with more rows is refused.
-
-    Raises:
-        DataError: with file, column, row (as a spreadsheet shows it: the header is row 1) and remedy, never with the
-            value of a cell.
-    """
-    file = open_source(source)
-    chosen = _features(file, id_column, columns, exclude, label)
-    # One row more than allowed is asked for, which tells a full file from one that is too long.
-    ids = _ids(file, id_column, max_rows)
-    wanted = chosen if label is None else (*chosen, label)
-    values = file.numbers(wanted, len(ids))
-    if len(values) != len(ids):
-        raise DataError(f"{file.path.name}: changed while it was read; start again when it is complete")
-    _check_finite(file, wanted, values, label)
-    if label is not None and (np.abs(values[:, -1]) >= MAX_LABEL).any():
-        where = f"column '{label}', row {file.row(int(np.argmax(np.abs(values[:, -1]) >= MAX_LABEL)))}"
-        raise DataError(f"{file.path.name}: {where}: the label is not below {MAX_LABEL:.2g}; change its unit")
-    features = values if label is None else np.ascontiguousarray(values[:, :-1])
-    return Table(
-        name=file.path.name,
-        ids=ids,
-        columns=chosen,
-        features=features,
-        label=None if label is None else values[:, -1].copy(),
-        file=file,
-    )
-
-
-def _features(
-    file: Source, id_column: str, columns: Sequence[str] | None, exclude: Sequence[str], label: str | None
-) -> tuple[str, ...]:
-    """The columns that become features, all of them known to be there."""
-    for name in (id_column, *(columns or ()), *exclude, *(() if label is None else (label,))):
-        if name not in file.names:
-            raise (NoSuchLabel if name == label else DataError)(file.missing(name))
-    if label == id_column:
-        raise DataError(f"{file.path.name}: column '{label}' cannot be both the id and the label; name another label")
-    if label in exclude:
-        raise DataError(
-            f"{file.path.name}: column '{label}' is left out of all jobs by `exclude` and cannot be the label;"
-            " name another label, or ask the operator of the data to take it out of `exclude`"
-        )
-    taken = {**dict.fromkeys(exclude, "excluded"), id_column: "the id column"}
-    if label is not None:
-        taken[label] = "the label"
-    if columns is None:
-        chosen = tuple(name for name in file.names if name not in taken)
-    else:
-        chosen = tuple(columns)
-        for number, name in enumerate(chosen):
-            if name in taken:
-                raise DataError(f"{file.path.name}: column '{name}' is {taken[name]}; remove it from `columns`")
-            if name in chosen[:number]:
-                raise DataError(f"{file.path.name}: column '{name}' is listed twice; remove one from `columns`")
-    if not chosen:
-        raise DataError(
-            f"{file.path.name}: no feature columns are left beside the id, the label and `exclude`;"
-            " add a column or exclude fewer"
-        )
-    return chosen
-
-
-def _ids(file: Source, column: str, max_rows: int) -> tuple[str, ...]:
-    """The ids, stripped; DataError where there are none, too many, an empty one or the same twice."""
-    name = file.path.name
-    ids = [(cell or "").strip() for cell in file.ids(column, max_rows + 1)]
-    if not ids:
-        raise DataError(f"{name}: has columns but no data rows; check that the export was complete")
-    if len(ids) > max_rows:
-        raise DataError(f"{name}: has more than {max_rows} rows; split the file or raise `max_rows`")
-    if "" in ids:
-        raise DataError(f"{name}: column '{column}', row {file.row(ids.index(''))}: the id is empty; fill it in")
-    if len(set(ids)) < len(ids):
-        first: dict[str, int] = {}
-        for position, value in enumerate(ids):
-            if first.setdefault(value, position) != position:
-                rows = f"{file.row(first[value])} and {file.row(position)}"
-                raise DataError(f"{name}: column '{column}': rows {rows} have the same id; keep one row for each id")
-    return tuple(ids)
-
-
-def _check_finite(file: Source, columns: Sequence[str], values: np.ndarray, label: str | None) -> None:
-    """DataError for the first cell, row by row, that is no finite number."""
-    finite = np.isfinite(values)
-    if finite.all():
-        return
-    position, number = divmod(int(np.argmin(finite)), len(columns))
-    column = columns[number]
-    fault = file.fault(column, position, label=column == label)
-    raise DataError(f"{file.path.name}: column '{column}', row {file.row(position)}: the cell {fault}")

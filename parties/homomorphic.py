@@ -32,6 +32,7 @@ from fedbus.messages import (
     PeerKeys,
     PeerShares,
     PublicKey,
+    RevealRequest,
     SealedShares,
 )
 from fedbus.session import Session
@@ -96,9 +97,13 @@ class Encryption:
         if bits != self._session.average.params.key_bits:
             raise ProtocolError(f"{window.names[0]} dealt a key of {bits} bits, not of params.key_bits")
 
-    def has_keys(self, order: Assignment) -> bool:
+    def has_keys(self, order: Assignment | RevealRequest) -> bool:
         """Whether this party holds the key; it may have missed that."""
         return bool(self._primes) and order.window >= 0
+
+    def is_opening(self, window: int) -> bool:
+        """Whether this party is to get the key in a window."""
+        return self._window is not None and self._window.number == window
 
     def answer(self, plan: Plan, vector: Iterator[tuple[int, np.ndarray]], seconds: float) -> Iterator[EncryptedUpdate]:
         """A vector's pieces, packed and encrypted."""

@@ -56,7 +56,7 @@ def host(session: Session, engine: Engine, tables: Tables, policy: Policy) -> Re
     if job.test_features is not None:
         session.at(session.round + 1)
         send_scores(work.vectors, job.test_features @ share.weights, held_out=True)
-    return Result(job.model(share, session.role), {"columns": len(job.columns)})
+    return Result(job.model(share, session.role), {"columns": len(job.columns)}, job.missing)
 
 
 def guest(session: Session, engine: Engine, tables: Tables, policy: Policy) -> Result:
@@ -76,11 +76,12 @@ def guest(session: Session, engine: Engine, tables: Tables, policy: Policy) -> R
     guest_pass(work.vectors, job.features @ share.weights - job.label, None, 0.0)
     mse = 2 * session.recv(session.coordinator, Verdict).loss
     figures = {"columns": len(job.columns), "train": error_metrics(job.label, mse)}
+    told = None
     if job.test_features is not None:
         session.at(session.round + 1)
         predicted = open_scores(work.vectors, job.test_features @ share.weights)
-        figures["test"] = regression_metrics(job.test_label, predicted)
-    return Result(job.model(share, session.role), figures)
+        figures["test"], told = regression_metrics(job.test_label, predicted), job.predictions(predicted)
+    return Result(job.model(share, session.role), figures, job.missing, told)
 
 
 class _Work:

@@ -95,12 +95,13 @@ class Local:
         """The shape of a task's vector."""
         return plan(self.spec, task, int(self._standardised.sum()), self.layout.parameters, self.outputs)
 
-    def plan_of_length(self, numbers: int) -> Plan:
-        """The shape of a vector that has so many entries; ProtocolError where no task has one."""
+    def plan_of(self, numbers: int, bits: int) -> Plan:
+        """The shape of a vector that has so many entries of so many bits; ProtocolError where no task has one."""
         for task in (Task.MEAN, Task.VARIANCE, Task.TRAIN, Task.EVALUATE):
-            if (shape := self.plan(task)).length == numbers:
+            shape = self.plan(task)
+            if (shape.length, shape.ring.bits) == (numbers, bits):
                 return shape
-        raise ProtocolError(f"no task of this job has a sum of {numbers} entries")
+        raise ProtocolError(f"no task of this job has a sum of {numbers} entries of {bits} bits")
 
     def check(self, model: Weights, sender: str) -> None:
         """ProtocolError where a model is not of this network's shape."""
@@ -185,7 +186,7 @@ class Local:
         if (np.abs(values).max(axis=0) > np.ldexp(1.0, exponents)).any():
             raise ProtocolError("the coordinator speaks of smaller columns than this party has")
         if order.task == Task.VARIANCE:
-            found = [Fraction(float(each)) for each in moments.squares(values, mean, exponents)]
+            found = [Fraction(float(each)) for each in np.concatenate(moments.squares(values, mean, exponents))]
         else:
             units = [Fraction(2) ** int(exponent) for exponent in exponents]
             found = [each / unit for each, unit in zip(moments.means(values), units, strict=True)]

@@ -150,6 +150,10 @@ class Masking:
         window = self._window
         return window is not None and order.window == window.number and set(order.members) <= set(window.shares)
 
+    def is_opening(self, window: int) -> bool:
+        """Whether this party dealt its shares of a window and those of the others have not come."""
+        return self._window is not None and self._window.number == window and bool(self._window.dealt)
+
     def use_up(self, order: Assignment) -> None:
         """Make sure that the masks of an order hide one vector only: the difference of two would be in the clear."""
         window, lead = self._opened(), self._session.coordinator

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from fedbus.errors import JobRefused
-from fedbus.jobs.average import Layer, Model, outputs_fault
+from fedbus.jobs.network import Layer, Model, count_parameters, outputs_fault, parameters_fault
 from fedbus.weights import Layout, Shapes, Weights, check_shapes
 
 _RANDOM = Lock()
@@ -35,8 +35,11 @@ def build(model: Model, inputs: int, seed: int) -> nn.Module:
         inputs: features of a row.
 
     Raises:
-        JobRefused: the factory cannot be imported or called, or makes nothing that can be averaged; names the factory.
+        JobRefused: the network would be too large; or the factory cannot be imported or called, or makes nothing that
+            can be averaged, and is named.
     """
+    if fault := parameters_fault(count_parameters(model.layers, inputs)):
+        raise JobRefused(f"model.layers: on {inputs} features {fault}")
     with seeded(seed):
         if model.factory is None:
             return nn.Sequential(*_layers(model.layers, inputs))
@@ -185,3 +188,5 @@ def _check_averaged(factory: str, module: nn.Module) -> None:
                 f"model.factory: {factory}: {name} is {value.dtype} on {value.device}; parameters have to be dense "
                 "floating point numbers on the CPU"
             )
+    if fault := parameters_fault(sum(value.numel() for value in module.state_dict().values())):
+        raise JobRefused(f"model.factory: {factory}: {fault}")

@@ -115,8 +115,8 @@ class Policy(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
         if rows < self.min_aligned_rows:
             raise JobRefused(
                 f"the parties have {rows} {kind} in common, and this party's policy asks for at least"
-                f" {self.min_aligned_rows} (`min_aligned_rows`); check that both sides use the same ids,"
-                " or ask the operator to lower it"
+                f" {self.min_aligned_rows} (`min_aligned_rows`); check that both sides write the same"
+                " ids alike: the log of each says in what form its own are; or ask the operator to lower it"
             )
 
     def check_batches(self, smallest: int, columns: Mapping[str, int], solver: str) -> None:

@@ -11,8 +11,9 @@ from fedbus import codec, pooled
 from fedbus.jobs import LinearJob
 from fedbus.settings import PartySettings
 from fedbus.store import Store
-from parties import tables
+from parties import ids, tables
 from parties.data import Scaling, Table
+from parties.recoding import filled
 
 
 def compare(spec: LinearJob, job: str, parties: Sequence[PartySettings]) -> dict[str, Any]:
@@ -22,19 +23,31 @@ def compare(spec: LinearJob, job: str, parties: Sequence[PartySettings]) -> dict
 
     Returns:
         pooled_train, pooled_test (where there are held-out rows): mse, rmse, r2; coefficients: by party and column,
-        federated and pooled; max_coefficient_difference: over all of them, the intercept included.
+        federated and pooled; max_coefficient_difference: over all of them, the intercept included; dependent_columns:
+        by party, where there are any: the columns that follow from others, and from which; ids: rows in common as ids
+        are, and if they were written alike, where these are more; missing_by_column: cells that each party filled,
+        where there are any.
     """
     by_name = {party.name: party for party in parties}
     ordered = [by_name[name] for name in spec.parties]
     loaded = [tables.load(party, spec) for party in ordered]
-    train = common_rows([own.train for own in loaded])
+    common = common_rows([own.train for own in loaded])
+    exact, folded = ids.in_common([own.train.ids for own in loaded])
+    recodings = [own.fit(table) for own, table in zip(loaded, common, strict=True)]
+
+    def recoded(rows: Sequence[Table]) -> list[Table]:
+        return [recoding.apply(table) for recoding, table in zip(recodings, rows, strict=True)]
+
+    train = recoded(common)
     scalings = [Scaling.fit(table) for table in train]
     weights, intercept = pooled.least_squares(_features(train, scalings), _label(train), l2=spec.params.l2)
 
     def metrics(rows: Sequence[Table]) -> pooled.Metrics:
         return pooled.regression_metrics(_label(rows), _features(rows, scalings) @ weights + intercept)
 
-    federated, federated_intercept = _shares(job, ordered)
+    shares = _shares(job, ordered)
+    federated = np.concatenate([share["weights"] for share in shares])
+    federated_intercept = float(shares[0]["intercept"])
     coefficients, start = {}, 0
     for party, table in zip(ordered, train, strict=True):
         columns = range(start, start + len(table.columns))
@@ -47,10 +60,18 @@ def compare(spec: LinearJob, job: str, parties: Sequence[PartySettings]) -> dict
         "coefficients": coefficients,
         "intercept": {"federated": federated_intercept, "pooled": float(intercept)},
         "max_coefficient_difference": float(difference),
+        "dependent_columns": {
+            party.name: share["dependent"] for party, share in zip(ordered, shares, strict=True) if share["dependent"]
+        },
     }
+    missing = {party.name: filled(table) for party, table in zip(ordered, common, strict=True)}
+    if any(missing.values()):
+        figures["missing_by_column"] = {party: counts for party, counts in missing.items() if counts}
+    if folded > exact:
+        figures["ids"] = {"common": exact, "folded": folded}
     tests = [own.test for own in loaded if own.test is not None]
     if tests:
-        figures["pooled_test"] = metrics(common_rows(tests))
+        figures["pooled_test"] = metrics(recoded(common_rows(tests)))
     return figures
 
 
@@ -74,11 +95,10 @@ def _label(rows: Sequence[Table]) -> np.ndarray:
     return label
 
 
-def _shares(job: str, parties: Sequence[PartySettings]) -> tuple[np.ndarray, float]:
-    weights, intercept = [], 0.0
+def _shares(job: str, parties: Sequence[PartySettings]) -> list[dict[str, Any]]:
+    """What each party keeps of the model."""
+    shares = []
     for party in parties:
         with Store(party.path(party.state)) as store:
-            share = codec.unpack(store.model(job) or b"")
-        weights.append(share["weights"])
-        intercept = share["intercept"] if share["intercept"] is not None else intercept
-    return np.concatenate(weights), intercept
+            shares.append(codec.unpack(store.model(job) or b""))
+    return shares

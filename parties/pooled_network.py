@@ -42,18 +42,20 @@ def compare(spec: AverageJob, job: str, parties: Sequence[PartySettings]) -> dic
     Returns:
         test, pooled_test (where there are held-out rows): mse and r2, or accuracy and of two classes auc; test_mse and
         pooled_test_mse; best_test, where the best model is another than the last; max_weight_difference from plain
-        federated averaging, where the strategy is that; warnings.
+        federated averaging, where the strategy is that; warnings; missing_by_column, of each party that filled cells.
     """
     by_name = {party.name: party for party in parties}
     ordered = [by_name[name] for name in spec.parties]
     loaded = [tables.load(party, spec) for party in ordered]
     model = _model(job, ordered)
-    kept = Scale(model["mean"], model["scale"], model["label_mean"], model["label_scale"])
+    kept = Scale.of(model)
     train = [own.train for own in loaded]
     last = Weights.parse(bytearray(model["last"]))
     rounds = int(model["rounds"])
     training.configure(threads_for(len(last), ordered[0].processes))
     figures: dict[str, Any] = {}
+    if missing := {party.name: dict(own.missing) for party, own in zip(ordered, loaded, strict=True) if own.missing}:
+        figures["missing_by_column"] = missing
     if spec.strategy.name in _AVERAGING and spec.privacy is None and spec.params.client_fraction == 1.0:
         with _unless_it_diverges("plain federated averaging"):
             plain = federated_averaging(spec, [kept.rows(table) for table in train], rounds)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,6 +13,7 @@ from fedbus.jobs import AverageJob
 from fedbus.weights import Weights
 from parties import network, training
 from parties.data import Table
+from parties.outputs import Predictions
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -24,6 +25,11 @@ class Scale:
     label_mean: float
     label_scale: float
 
+    @classmethod
+    def of(cls, model: Mapping[str, Any]) -> Scale:
+        """That of a model as a party keeps it."""
+        return cls(model["mean"], model["scale"], model["label"]["mean"], model["label"]["scale"])
+
     def rows(self, table: Table) -> tuple[np.ndarray, np.ndarray]:
         """Columns and label as the network is trained on them."""
         return (table.features - self.mean) / self.scale, (label_of(table) - self.label_mean) / self.label_scale
@@ -31,11 +37,29 @@ class Scale:
 
 def measure(spec: AverageJob, weights: Weights, scale: Scale, tables: Sequence[Table]) -> dict[str, Any]:
     """How good a network is on the rows of these tables together, in the label's unit; see `scores`."""
+    outputs = _outputs(spec, weights, scale, tables)
+    return scores(outputs, np.concatenate([label_of(table) for table in tables]), spec.params.loss)
+
+
+def predictions(spec: AverageJob, weights: Weights, scale: Scale, table: Table) -> Predictions:
+    """What a network says of the rows of a table: numbers in the label's unit, or classes and their probabilities."""
+    outputs, label = _outputs(spec, weights, scale, [table]), label_of(table)
+    if spec.params.loss == "mse":
+        return Predictions(table.ids, label, outputs[:, 0])
+    if spec.params.loss == "bce":
+        # The logistic function, which does not overflow so.
+        return Predictions(table.ids, label, 0.5 * (1.0 + np.tanh(outputs[:, 0] / 2.0)))
+    parts = np.exp(outputs - outputs.max(axis=1, keepdims=True))
+    chosen = outputs.argmax(axis=1).astype(np.float64)
+    return Predictions(table.ids, label, chosen, parts / parts.sum(axis=1, keepdims=True))
+
+
+def _outputs(spec: AverageJob, weights: Weights, scale: Scale, tables: Sequence[Table]) -> np.ndarray:
+    """What a network gives for the rows of these tables together, (rows, outputs), in the label's unit."""
     module = network.build(spec.model, len(tables[0].columns), spec.params.seed)
     network.load(module, weights, "the model that was kept")
     features = np.concatenate([scale.rows(table)[0] for table in tables])
-    outputs = training.predict(module, features).astype(np.float64) * scale.label_scale + scale.label_mean
-    return scores(outputs, np.concatenate([label_of(table) for table in tables]), spec.params.loss)
+    return np.asarray(training.predict(module, features).astype(np.float64) * scale.label_scale + scale.label_mean)
 
 
 def scores(outputs: np.ndarray, label: np.ndarray, loss: str) -> dict[str, Any]:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
+import structlog
 
-from fedbus import messages
+from fedbus import codec, messages
 from fedbus.batching import batches
 from fedbus.crypto import fixedpoint
 from fedbus.crypto.engine import Engine
@@ -19,9 +20,14 @@ from fedbus.errors import DataError, ProtocolError, WrongKey
 from fedbus.gram import LABEL_BITS
 from fedbus.messages import Aligned
 from fedbus.session import Session
+from parties import ids
 from parties.data import Scaling, Table
+from parties.outputs import Predictions
 from parties.policy import Policy
+from parties.recoding import Recoding, filled
 from parties.tables import Tables
+
+log = structlog.get_logger()
 
 Align = Callable[[Session, Engine, Sequence[str]], np.ndarray]
 
@@ -44,10 +50,14 @@ class Result:
     Attributes:
         model: what the algorithm keeps of it in the party's store, beside what fedbus.models says of every model.
         figures: for the report.
+        missing: cells that were filled in the rows to train on, by column.
+        predictions: of held-out rows, where the party holds their label.
     """
 
     model: dict[str, Any]
     figures: dict[str, Any]
+    missing: Mapping[str, int] = field(default_factory=dict)
+    predictions: Predictions | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +109,9 @@ class Prepared:
         features: (rows, columns) float64; at the guest with a last column of ones for the intercept.
         label: (rows,) float64 at the guest, empty at a host.
         test_features, test_label: the same for held-out rows, standardised as the training rows are.
+        test_ids: of the held-out rows, for the guest's own file of predictions.
+        recoding: what was made of the table's columns.
+        missing: missing cells of the rows to train on, by column.
     """
 
     share: Share
@@ -108,9 +121,20 @@ class Prepared:
     label: np.ndarray
     test_features: np.ndarray | None
     test_label: np.ndarray
+    test_ids: Sequence[str]
+    recoding: Recoding
+    missing: Mapping[str, int]
 
-    def model(self, share: Share, role: str) -> dict[str, Any]:
-        """What is needed to predict with a trained share, for the store."""
+    def predictions(self, predicted: np.ndarray) -> Predictions:
+        """The guest's predictions of held-out rows, for a file of its own."""
+        return Predictions(self.test_ids, self.test_label, predicted)
+
+    def model(self, share: Share, role: str, dependent: dict[str, list[str]] | None = None) -> dict[str, Any]:
+        """What is needed to predict with a trained share, for the store.
+
+        Args:
+            dependent: columns that follow from others, where that is known.
+        """
         return {
             "columns": list(self.columns),
             "mean": self.scaling.mean,
@@ -118,6 +142,8 @@ class Prepared:
             "weights": share.weights[: len(self.columns)],
             "intercept": float(share.weights[-1]) if role == "guest" else None,
             "rounds": share.trained,
+            "dependent": dependent or {},
+            "recoding": self.recoding.to_map(),
         }
 
 
@@ -136,6 +162,9 @@ def prepare(session: Session, engine: Engine, align: Align, tables: Tables, poli
     test = None
     if tables.test is not None and share.test_positions is not None:
         test = _unchanged(tables.test, share.test_positions, share.test_digest)
+    recoding = tables.fit(train)
+    missing = filled(train)
+    train, test = recoding.apply(train), None if test is None else recoding.apply(test)
     scaling = Scaling.fit(train)
     prepared = Prepared(
         share=share,
@@ -145,6 +174,9 @@ def prepare(session: Session, engine: Engine, align: Align, tables: Tables, poli
         label=_label(train),
         test_features=None if test is None else _design(scaling.apply(test.features), intercept=intercept),
         test_label=_label(test),
+        test_ids=() if test is None else test.ids,
+        recoding=recoding,
+        missing=missing,
     )
     if state is None:
         session.checkpoint(share.to_map())
@@ -153,7 +185,17 @@ def prepare(session: Session, engine: Engine, align: Align, tables: Tables, poli
 
 def _begin(session: Session, engine: Engine, align: Align, tables: Tables, policy: Policy) -> Share:
     session.at(ALIGNMENT_ROUND)
+    # Of the other tables nothing is known here: operators who miss rows compare what their logs say.
+    log.info("ids", job=session.job, file=tables.train.name, form=ids.forms(tables.train.ids))
     positions = align(session, engine, tables.train.ids)
+    if 2 * len(positions) < len(tables.train):
+        log.warning(
+            "few rows are in common: are ids written alike at all parties?",
+            job=session.job,
+            common=len(positions),
+            rows=len(tables.train),
+            form=ids.forms(tables.train.ids),
+        )
     policy.check_alignment(len(positions))
     test_positions, test_digest = None, b""
     if tables.test is not None:
@@ -162,8 +204,8 @@ def _begin(session: Session, engine: Engine, align: Align, tables: Tables, polic
         session.at(ALIGNMENT_ROUND)
         policy.check_alignment(len(test_positions), "held-out rows")
         test_digest = _digest(tables.test.take(test_positions))
-    columns = len(tables.train.columns) + (session.party == session.guest)
     train = tables.train.take(positions)
+    columns = len(tables.fit(train).columns) + (session.party == session.guest)
     own_bits = 0
     if train.label is not None:
         # Solver `gram` works on the label around its mean.
@@ -227,4 +269,6 @@ def _digest(table: Table) -> bytes:
     digest = hashlib.blake2b(np.ascontiguousarray(table.features).tobytes(), digest_size=16)
     if table.label is not None:
         digest.update(table.label.tobytes())
+    for name, levels in table.levels.items():
+        digest.update(codec.pack([name, *levels]))
     return digest.digest()

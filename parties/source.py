@@ -1,4 +1,4 @@
-"""A CSV or Parquet file read through DuckDB, one column at a time, with its cells located for error messages.
+"""A CSV or Parquet file read through DuckDB, some columns at a time, with its cells located for error messages.
 
 DuckDB runs in memory, without extensions, without the network, and may open this one file only. CSV cells are read as
 text, so that an id keeps its leading zeros and a bad number can be traced to its row.
@@ -8,126 +8,107 @@ from __future__ import annotations
 
 import csv
 import gzip
+import json
 import re
+import unicodedata
 import zlib
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from difflib import get_close_matches
-from math import isfinite
 from pathlib import Path
+from typing import Any
 
 import duckdb
 import numpy as np
 import structlog
 
-# Not as np.ma, which several threads must not be the first to use.
-from numpy import ma
-
 from fedbus.errors import DataError
+from parties.formats import Form, recognise
 
 log = structlog.get_logger()
 
 # A party computes in other processes at the same time: reading must not take every processor.
 THREADS = 2
 
-_DELIMITERS = {".csv": ",", ".tsv": "\t"}
-_PARQUET = (".parquet", ".pq")
-_INTEGERS = frozenset(
-    f"{sign}{size}" for sign in ("", "U") for size in ("TINYINT", "SMALLINT", "INTEGER", "BIGINT", "HUGEINT")
-)
-_NUMBERS = _INTEGERS | {"FLOAT", "DOUBLE", "BOOLEAN"}
-_TEXT = frozenset({"VARCHAR", "UUID"})
+# What pandas calls a column without a name: the index, which `to_csv` writes first and `to_parquet` last.
+_UNNAMED = "Unnamed: 0"
+_INDEX = re.compile(r"Unnamed: 0(\.\d+)?|__index_level_\d+__")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Source:
     """A file whose header has been read and found sound.
 
     Attributes:
         path: absolute path of the file.
-        names: the columns, in file order.
+        names: the columns, in file order, in Unicode's form NFC.
         types: DuckDB's type of each column; VARCHAR for CSV.
-        delimiter: of a CSV file; None for Parquet.
+        form: what the file is.
+        sql: the columns in SQL.
+        index: columns that pandas made of its index.
+        kept: positions in the file of the rows that count; None is all.
     """
 
     path: Path
     names: tuple[str, ...]
     types: tuple[str, ...]
-    delimiter: str | None
+    form: Form
+    sql: tuple[str, ...]
+    index: frozenset[str] = frozenset()
+    kept: np.ndarray | None = None
 
-    def ids(self, column: str, limit: int) -> list[str | None]:
-        """At most `limit` cells of a column as text, in file order; None where empty. DataError for unfit types."""
-        kind = self._type(column)
-        if kind not in _INTEGERS | _TEXT:
-            raise DataError(
-                f"{self.path.name}: column '{column}' holds ids as {kind}, which may not be exact;"
-                " store ids as text or as whole numbers"
-            )
-        return [row[0] for row in self._select([f"CAST({self._name(column)} AS VARCHAR)"], "LIMIT ?", limit).fetchall()]
+    def keep(self, positions: np.ndarray) -> Source:
+        """The same file, of whose rows only those at `positions` count."""
+        return replace(self, kept=positions if self.kept is None else self.kept[positions])
 
-    def numbers(self, columns: Sequence[str], limit: int) -> np.ndarray:
-        """At most `limit` rows of some columns, float64 (rows, columns), in file order; NaN where there is no number.
+    def type(self, column: str) -> str:
+        """DuckDB's type of a column."""
+        return self.types[self.names.index(column)]
 
-        Raises:
-            DataError: a column of a type that has no numbers, such as a date.
-        """
-        expressions = []
-        for column in columns:
-            kind, name = self._type(column), self._name(column)
-            if kind not in _NUMBERS | _TEXT and not kind.startswith("DECIMAL"):
-                raise DataError(
-                    f"{self.path.name}: column '{column}' holds {kind}, not numbers;"
-                    " convert it, or leave it out with `exclude`"
-                )
-            cast = f"TRY_CAST({name} AS DOUBLE)"
-            # DuckDB reads 1_000 as a thousand; in data it is more likely a code than a number.
-            expressions.append(f"CASE WHEN contains({name}, '_') THEN NULL ELSE {cast} END" if kind in _TEXT else cast)
-        cells = list(self._select(expressions, "LIMIT ?", limit).fetchnumpy().values())
-        values = np.empty((len(cells[0]), len(cells)), dtype=np.float64)
-        for number, column_cells in enumerate(cells):
-            values[:, number] = ma.filled(column_cells.astype(np.float64), np.nan)
-        return values
+    def name(self, column: str) -> str:
+        """A column in SQL."""
+        return self.sql[self.names.index(column)]
 
-    def fault(self, column: str, position: int, *, label: bool = False) -> str:
-        """What is wrong with a cell that is no finite number, and the remedy; without its value.
+    def read(self, expressions: Sequence[str], limit: int) -> list[np.ndarray]:
+        """An array of each expression's values in at most `limit` rows of the file, of which those that count.
 
         Args:
-            label: it is of the column to predict, which cannot be left out.
+            expressions: SQL of columns by their `name`; without anything that DuckDB makes a join or an aggregate of,
+                which does not keep the order of rows.
         """
-        fill_in = "fill it in or remove the row"
-        if not label:
-            fill_in = "fill it in, remove the row, or leave the column out with `exclude`"
-        text = f"CAST({self._name(column)} AS VARCHAR)"
-        (cell,) = self._select([text], "LIMIT 1 OFFSET ?", position).fetchall()[0]
-        if cell is None or not cell.strip():
-            return f"is empty; {fill_in}"
-        try:
-            finite = "_" in cell or isfinite(float(cell))
-        except ValueError:
-            finite = True
-        if not finite:
-            return f"is NaN, infinite or too large; {fill_in}"
-        if label:
-            return (
-                "is not a number, and it is the label: number classes 0, 1, ..., and write other numbers with a point"
-                " and without thousands separators"
-            )
-        return (
-            "is not a number; write numbers with a point and without thousands separators,"
-            " or leave the column out with `exclude`"
-        )
+        cells = list(self._select(expressions, "LIMIT ?", limit).fetchnumpy().values())
+        return cells if self.kept is None else [column[self.kept] for column in cells]
+
+    def texts(self, expression: str, limit: int) -> list[str | None]:
+        """The texts of an expression in at most `limit` rows, all of the file; None where it is empty."""
+        return [row[0] for row in self._select([expression], "LIMIT ?", limit).fetchall()]
+
+    def cell(self, column: str, position: int) -> str | None:
+        """One cell as text, of a row that counts."""
+        at = position if self.kept is None else int(self.kept[position])
+        rows = self._select([f"CAST({self.name(column)} AS VARCHAR)"], "LIMIT 1 OFFSET ?", at).fetchall()
+        if not rows:
+            raise DataError(f"{self.path.name}: changed while it was read; start again when it is complete")
+        (cell,) = rows[0]
+        return None if cell is None else str(cell)
+
+    def joined(self, where: str, limit: int) -> list[str]:
+        """All cells of a row as one text, for each row of the file for which `where` holds."""
+        joined = f"concat_ws('', {', '.join(self.sql)})"
+        return [row[0] for row in self._select([joined], f"WHERE {where} LIMIT ?", limit).fetchall()]
 
     def row(self, position: int) -> int:
         """The row of data row `position` (from 0) as a spreadsheet shows it: from 1, the header being row 1.
 
         Blank lines of a CSV file count here, although they are no data.
         """
-        if self.delimiter is None:
-            return position + 2
+        at = position if self.kept is None else int(self.kept[position])
+        if self.form.delimiter is None:
+            return at + 2
         found = -1
-        for number, record in enumerate(_records(self.path, self.delimiter), start=1):
+        for number, record in enumerate(_records(self.path, self.form), start=1):
             found += number > 1 and bool(record)
-            if number > 1 and found == position:
+            if number > 1 and found == at:
                 return number
         raise DataError(f"{self.path.name}: changed while it was read; start again when it is complete")
 
@@ -145,27 +126,23 @@ class Source:
         """The message for a column that the file does not have, with the nearest name."""
         near = self.nearest(column)
         hint = f"; did you mean {near!r}?" if near else "; this party's log names the columns that it has"
-        if self.delimiter == "," and len(self.names) == 1 and any(mark in self.names[0] for mark in ";\t|"):
+        if self.form.delimiter == "," and len(self.names) == 1 and any(mark in self.names[0] for mark in ";\t|"):
             hint = "; the columns are not separated by commas: save the file as comma-separated CSV"
+        if self.form.delimiter == "\t" and len(self.names) == 1 and "," in self.names[0]:
+            hint = "; the columns are not separated by tabs: rename the file to .csv"
         return f"{self.path.name}: no column '{column}'{hint}"
-
-    def _type(self, column: str) -> str:
-        return self.types[self.names.index(column)]
-
-    def _name(self, column: str) -> str:
-        """The column in SQL. CSV columns go by number: DuckDB would rename headers that differ in case only."""
-        return f"c{self.names.index(column)}" if self.delimiter else _quoted(column, '"')
 
     def _scan(self) -> str:
         """The FROM clause; its one parameter is the path."""
-        if self.delimiter is None:
+        if self.form.delimiter is None:
             return "read_parquet(?)"
-        columns = ", ".join(f"'c{number}': 'VARCHAR'" for number in range(len(self.names)))
+        columns = ", ".join(f"'{name}': 'VARCHAR'" for name in self.sql)
         options = "header=true, quote='\"', escape='\"', comment='', nullstr='', strict_mode=true, null_padding=false"
-        return f"read_csv(?, auto_detect=false, columns={{{columns}}}, delim='{self.delimiter}', {options})"
+        options += f", compression='{'gzip' if self.form.gzipped else 'none'}'"
+        return f"read_csv(?, auto_detect=false, columns={{{columns}}}, delim='{self.form.delimiter}', {options})"
 
     def _select(self, expressions: Sequence[str], rest: str, argument: int) -> duckdb.DuckDBPyConnection:
-        """Run a query over the file; the expressions are of columns named by `_name`, which quotes them."""
+        """Run a query over the file; the expressions are of columns named by `name`, which quotes them."""
         listed = ", ".join(f"{expression} AS e{number}" for number, expression in enumerate(expressions))
         return self.run(f"SELECT {listed} FROM {self._scan()} {rest}", argument)  # noqa: S608
 
@@ -183,9 +160,9 @@ class Source:
         line = re.search(r"CSV Error on Line: (\d+)", text)
         where = f"row {line[1]} " if line else ""
         ragged = re.search(r"Expected Number of Columns: (\d+) Found: (\d+)", text)
-        if ragged and self.delimiter:
-            width = len(self.names)
-            for number, record in enumerate(_records(self.path, self.delimiter), start=1):
+        if ragged and self.form.delimiter:
+            width = len(self.sql)
+            for number, record in enumerate(_records(self.path, self.form), start=1):
                 if record and len(record) != width:
                     return f"row {number} has {len(record)} cells where the header has {width}; add or remove cells"
             return f"{where}has {ragged[2]} cells where the header has {ragged[1]}; add or remove cells"
@@ -193,9 +170,9 @@ class Source:
             return f'{where}has a quotation mark that is not closed; write a quotation mark in a cell as ""'
         if "not utf-8" in text:
             return f"{where}is not UTF-8 text; save the file as 'CSV UTF-8'"
-        if self.path.name.lower().endswith(".gz"):
+        if self.form.gzipped:
             return f"{where}cannot be read as compressed CSV; the file may be incomplete, copy or compress it again"
-        kind = "Parquet" if self.delimiter is None else "CSV"
+        kind = "Parquet" if self.form.delimiter is None else "CSV"
         return f"{where}cannot be read as {kind}; the file may be damaged or mix line endings, save it again"
 
 
@@ -218,7 +195,7 @@ def connect(path: Path) -> duckdb.DuckDBPyConnection:
 
 
 def open_source(path: Path) -> Source:
-    """Find a file, see what it is by its name, and read its header.
+    """Find a file, see what it is, and read its header.
 
     Raises:
         DataError: no such file, not a kind that can be read, empty, unreadable, or columns without a name or with
@@ -227,21 +204,58 @@ def open_source(path: Path) -> Source:
     path = path.absolute()
     if not path.is_file():
         raise DataError(_not_found(path))
-    suffix = Path(path.name.lower().removesuffix(".gz")).suffix
-    if suffix not in _DELIMITERS and path.suffix.lower() not in _PARQUET:
-        raise DataError(f"{path.name}: not a kind of file that can be read; save it as .csv, .csv.gz, .tsv or .parquet")
+    form = recognise(path)
+    if form.delimiter is not None:
+        return _open_text(path, form)
+    bare = Source(path, (), (), form, ())
+    found = bare.run("DESCRIBE SELECT * FROM read_parquet(?)").fetchall()
+    names = tuple(unicodedata.normalize("NFC", row[0]) for row in found)
+    _check_names(path, names, "the file's schema")
+    index = frozenset(name for name in names if _INDEX.fullmatch(name)) | _pandas_index(bare)
+    return Source(
+        path, names, tuple(row[1] for row in found), form, tuple(_quoted(row[0], '"') for row in found), index
+    )
+
+
+def _open_text(path: Path, form: Form) -> Source:
+    header = [unicodedata.normalize("NFC", name).strip() for name in next(_records(path, form), [])]
+    if not any(header):
+        raise DataError(f"{path.name}: row 1 is empty; row 1 must hold the names of the columns")
+    # By number: DuckDB would rename headers that differ in case only.
+    sql = tuple(f"c{number}" for number in range(len(header)))
+    if not header[0]:
+        header[0] = _UNNAMED
+    # A spreadsheet that once had more columns goes on to write their commas.
+    width = max(number for number, name in enumerate(header, start=1) if name)
+    names = tuple(header[:width])
+    _check_names(path, names, "row 1")
+    index = frozenset(name for name in names if _INDEX.fullmatch(name))
+    source = Source(path, names, ("VARCHAR",) * width, form, sql, index)
+    for number, column in enumerate(sql[width:], start=width + 1):
+        if source.joined(f"trim({column}) <> ''", 1):
+            raise DataError(f"{path.name}: column {number} has no name in row 1, and cells; name it or remove it")
+    return source
+
+
+def _pandas_index(source: Source) -> frozenset[str]:
+    """The columns that pandas notes in a Parquet file to be its index."""
+    query = "SELECT decode(value) FROM parquet_kv_metadata(?) WHERE decode(key) = 'pandas'"
     try:
-        if path.stat().st_size == 0:
-            raise DataError(f"{path.name}: the file is empty; it needs a header row and data rows")
-        with path.open("rb"):
-            pass
-    except OSError as error:
-        raise DataError(f"{path.name}: cannot be read from {path.parent} ({error.strerror})") from None
-    if suffix in _DELIMITERS:
-        names = _header(path, _DELIMITERS[suffix])
-        return Source(path, names, ("VARCHAR",) * len(names), _DELIMITERS[suffix])
-    found = Source(path, (), (), None).run("DESCRIBE SELECT * FROM read_parquet(?)").fetchall()
-    return Source(path, tuple(row[0] for row in found), tuple(row[1] for row in found), None)
+        found: Any = [json.loads(row[0]) for row in source.run(query).fetchall()]
+        return frozenset(name for each in found for name in each["index_columns"] if isinstance(name, str))
+    except (ValueError, KeyError, TypeError, RecursionError):
+        # What another program wrote under that name is of no use, and no harm.
+        return frozenset()
+
+
+def _check_names(path: Path, names: Sequence[str], where: str) -> None:
+    first: dict[str, int] = {}
+    for number, name in enumerate(names, start=1):
+        if not name:
+            raise DataError(f"{path.name}: column {number} has no name in {where}; name it or remove it")
+        if name in first:
+            raise DataError(f"{path.name}: columns {first[name]} and {number} are both named '{name}'; rename one")
+        first[name] = number
 
 
 def _not_found(path: Path) -> str:
@@ -254,27 +268,13 @@ def _not_found(path: Path) -> str:
     return f"{path.name}: not found in folder {path.parent}; {hint}"
 
 
-def _header(path: Path, delimiter: str) -> tuple[str, ...]:
-    names = [name.strip() for name in next(_records(path, delimiter), [])]
-    if not any(names):
-        raise DataError(f"{path.name}: row 1 is empty; row 1 must hold the names of the columns")
-    first: dict[str, int] = {}
-    for number, name in enumerate(names, start=1):
-        if not name:
-            raise DataError(f"{path.name}: column {number} has no name in row 1; name it or remove it")
-        if name in first:
-            raise DataError(f"{path.name}: columns {first[name]} and {number} are both named '{name}'; rename one")
-        first[name] = number
-    return tuple(names)
-
-
-def _records(path: Path, delimiter: str) -> Iterator[list[str]]:
+def _records(path: Path, form: Form) -> Iterator[list[str]]:
     """The records of a CSV file as a spreadsheet counts its rows; a blank line is an empty list."""
-    opener: Callable[..., object] = gzip.open if path.name.lower().endswith(".gz") else open
+    opener: Callable[..., object] = gzip.open if form.gzipped else open
     reason = ""
     try:
         with opener(path, "rt", encoding="utf-8-sig", newline="") as stream:  # type: ignore[attr-defined]
-            yield from csv.reader(stream, delimiter=delimiter)
+            yield from csv.reader(stream, delimiter=form.delimiter or ",")
     except UnicodeDecodeError:
         reason = "is not UTF-8 text; save the file as 'CSV UTF-8'"
     except (EOFError, zlib.error, gzip.BadGzipFile):

@@ -2,30 +2,69 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
 
+import msgspec
 import structlog
 
 from fedbus.errors import DataError, JobRefused
-from fedbus.jobs import JobSpec
-from fedbus.settings import PartySettings
-from parties import data
+from fedbus.jobs import AverageJob, JobSpec
+from fedbus.settings import DatasetSettings, PartySettings
+from parties import data, reading
+from parties.recoding import Recoding, filled
 from parties.source import Source, open_source
 
 log = structlog.get_logger()
 
+# Of a table whose columns are those of the model.
+_AS_IT_IS = DatasetSettings(source="", id="")
+
 
 @dataclass(frozen=True, slots=True)
 class Tables:
-    """A party's rows to train on, and its held-out rows where the job names some."""
+    """A party's rows to train on, and its held-out rows where the job names some.
+
+    Attributes:
+        how: the data set's section of the party file.
+        recoding: what was made of the columns; None where that takes the rows in common.
+        missing: how many cells are missing, by column, in the rows to train on.
+    """
 
     train: data.Table
     test: data.Table | None = None
+    how: DatasetSettings = _AS_IT_IS
+    recoding: Recoding | None = None
+    missing: Mapping[str, int] = field(default_factory=dict)
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What the party's operator should know of how the tables were read."""
+        return self.train.notes + (self.test.notes if self.test else ())
+
+    def counts(self, missing: Mapping[str, int]) -> dict[str, int]:
+        """What the report tells of missing cells: numbers alone. Their columns are for the party's own log.
+
+        Args:
+            missing: cells that were filled in the rows to train on, by column.
+        """
+        if missing:
+            log.info("missing cells are filled", file=self.train.name, columns=dict(missing))
+        left_out = self.train.left_out + (self.test.left_out if self.test else 0)
+        counts = {"missing_cells": sum(missing.values()), "left_out_rows": left_out}
+        return {name: count for name, count in counts.items() if count}
+
+    def fit(self, train: data.Table) -> Recoding:
+        """What becomes of the columns, from the rows in common; nothing more where that is done already."""
+        return Recoding.fit(train, self.how if self.recoding is None else _AS_IT_IS)
 
 
 def load(settings: PartySettings, spec: JobSpec) -> Tables:
     """The tables of this party's part in a job; the held-out rows have the columns of the others.
+
+    Of a job whose parties have the same columns they are as the network sees them. Of a vertical job columns are
+    recoded after alignment, from the rows in common.
 
     Raises:
         JobRefused: the party has no data set of that name.
@@ -33,11 +72,26 @@ def load(settings: PartySettings, spec: JobSpec) -> Tables:
     """
     part = spec.part_of(settings.name)
     label = spec.label_of(settings.name)
-    train = _table(settings, part.dataset, label)
-    return Tables(train, _table(settings, part.test, label, train) if part.test else None)
+    how = _settings(settings, part.dataset)
+    train = reading.load(settings.path(how.source), how, label=label)
+    test = None
+    if part.test:
+        # Read as the training rows are, whatever that section says: one path from cells to columns.
+        held_out = _settings(settings, part.test)
+        source = settings.path(held_out.source)
+        _check_like(open_source(source), train)
+        own = msgspec.structs.replace(how, source=held_out.source, id=held_out.id)
+        test = reading.load(source, own, label=label, like=train.columns)
+    tables = Tables(train, test, how, missing=filled(train))
+    if not isinstance(spec, AverageJob):
+        return tables
+    recoding = Recoding.fit(train, how, agreed=True)
+    return replace(
+        tables, train=recoding.apply(train), test=None if test is None else recoding.apply(test), recoding=recoding
+    )
 
 
-def _table(settings: PartySettings, name: str, label: str | None, like: data.Table | None = None) -> data.Table:
+def _settings(settings: PartySettings, name: str) -> DatasetSettings:
     dataset = settings.datasets.get(name)
     if dataset is None:
         # The answer travels to all who take part or watch: what else there is, is for this party's own log.
@@ -45,15 +99,7 @@ def _table(settings: PartySettings, name: str, label: str | None, like: data.Tab
         near = get_close_matches(name, settings.datasets, n=1)
         hint = f"did you mean {near[0]!r}?" if near else "its log names those that it has"
         raise JobRefused(f"{settings.name} has no data set {name!r} (section [datasets.{name}] of its file); {hint}")
-    if like is not None:
-        _check_like(open_source(settings.path(dataset.source)), like)
-    return data.load(
-        settings.path(dataset.source),
-        id_column=dataset.id,
-        columns=dataset.columns if like is None else like.columns,
-        exclude=dataset.exclude if like is None else (),
-        label=label,
-    )
+    return dataset
 
 
 def _check_like(file: Source, train: data.Table) -> None:

@@ -141,8 +141,9 @@ def evaluate(module: nn.Module, features: np.ndarray, label: np.ndarray, loss: s
         raise ValueError("there are no rows to measure")
     measure, total, right = LOSSES[loss], 0.0, 0
     for outputs, start in _outputs(module, features):
-        truth = as_target(label[start : start + len(outputs)], loss)
-        total += float(measure(outputs.double(), truth.double() if loss != "cross_entropy" else truth, reduction="sum"))
+        part = label[start : start + len(outputs)]
+        truth = as_target(part, loss) if loss == "cross_entropy" else torch.from_numpy(part).unsqueeze(1)
+        total += float(measure(outputs.double(), truth, reduction="sum"))
         if loss == "cross_entropy":
             right += int((outputs.argmax(dim=1) == truth).sum())
         elif loss == "bce":

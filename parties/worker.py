@@ -10,12 +10,13 @@ from __future__ import annotations
 import contextlib
 import threading
 import time
+from collections.abc import Callable
 from concurrent.futures import CancelledError, Future
 
 import structlog
 
 from fedbus import codec, jobs, metrics, models, topology
-from fedbus.broker.base import Broker, Delivery, Outgoing, Subscription
+from fedbus.broker.base import Broker, Delivery, Subscription
 from fedbus.crypto.engine import Engine
 from fedbus.errors import (
     ConfigError,
@@ -26,25 +27,23 @@ from fedbus.errors import (
     PeerSilent,
     ProtocolError,
     StoreError,
+    StoreFull,
 )
-from fedbus.jobs import JobState, LinearJob
-from fedbus.messages import Accepted, Envelope, Failed, Finished, Outcome, Start, StateChanged
+from fedbus.jobs import JobState
+from fedbus.messages import Accepted, Envelope, Failed, Finished, Inquire, Notice, Outcome, Start, StateChanged
 from fedbus.messages.fields import nulled, shortened
 from fedbus.post import publish_event
 from fedbus.process import GRACE_SECONDS, peak_memory
+from fedbus.rollcall import roll_call
+from fedbus.room import FULL, Holding, when_there_is_room
 from fedbus.session import Session
 from fedbus.settings import PartySettings
-from fedbus.store import Store
-from parties import gram, linear, tables
+from fedbus.store import Store, end_what_is_missing
+from parties import outputs, roles, tables
 from parties.policy import Policy
-from parties.share import Result
+from parties.replies import Replies, coordinator_of
 
 log = structlog.get_logger()
-
-# Before a control message that could not be journalled is delivered again.
-_STORE_PAUSE_SECONDS = 30.0
-
-_SOLVERS = {"gram": gram, "sgd": linear}
 
 
 class _Run:
@@ -72,13 +71,19 @@ class Worker:
         self._store = store
         self._engine = engine
         self._metrics_url = metrics_url
+        self._replies = Replies(broker, self.name)
         self._runs: dict[str, _Run] = {}
         self._beginning = threading.Lock()
         self._stopping = threading.Event()
+        self._holding = Holding(self._control, self._tell_of_waiting)
         self._subscription: Subscription | None = None
 
     def start(self) -> None:
         """Take up the jobs that a stop or a crash interrupted, and wait for more."""
+        for record in end_what_is_missing(self._store, self.name):
+            ended = self._store.job(record.job)
+            if ended is not None:
+                self._replies.refuse(record.job, coordinator_of(record), ended.reason.removeprefix(f"{self.name}: "))
         for record in self._store.unfinished():
             if record.state.final:
                 self._store.purge(record.job)
@@ -86,11 +91,12 @@ class Worker:
                 log.info("job goes on", job=record.job)
                 self._run(record.job)
         metrics.count_jobs(self._store.count_jobs().items())
-        self._subscription = self._broker.consume(topology.control_queue(self.name).name, self._control)
+        self._subscription = self._broker.consume(topology.control_queue(self.name).name, self._holding.take)
 
     def stop(self) -> None:
         """Stop working; unfinished jobs go on at the next start."""
         self._stopping.set()
+        self._holding.close()
         if self._subscription is not None:
             self._subscription.cancel()
         runs = self._interrupt()
@@ -123,6 +129,8 @@ class Worker:
             match envelope.payload:
                 case Start():
                     self._begin(envelope.job, envelope.sender, envelope.payload)
+                case Inquire():
+                    self._answer(envelope.job, envelope.sender)
                 case Outcome():
                     self._end(envelope.job, envelope.sender, envelope.payload)
                 case _:
@@ -131,14 +139,15 @@ class Worker:
             log.warning("control message refused; it is in the dead-letter queue", reason=str(error))
             delivery.dead_letter(error.told)
             return
-        except StoreError as error:
-            log.error("control message cannot be journalled; trying again", error=str(error))  # noqa: TRY400
-            timer = threading.Timer(_STORE_PAUSE_SECONDS, delivery.requeue)
-            timer.daemon = True
-            timer.start()
-            return
         metrics.count_jobs(self._store.count_jobs().items())
         delivery.ack()
+
+    def _tell_of_waiting(self, delivery: Delivery) -> None:
+        """Tell the coordinator, which waits for an answer, why there is none yet."""
+        with contextlib.suppress(DecodeError):
+            envelope = codec.decode(delivery.body)
+            self._check_address(envelope, delivery)
+            self._replies.say(envelope.job, envelope.sender, Notice(FULL))
 
     def _check_address(self, envelope: Envelope, delivery: Delivery) -> None:
         if envelope.recipient != self.name:
@@ -151,24 +160,29 @@ class Worker:
             spec = jobs.parse(message.spec)
         except ConfigError as error:
             # The text is about the job alone, which its submitter wrote.
-            self._refuse(job, sender, f"this party's version of fedbus refuses the job: {error}")
+            self._replies.refuse(job, sender, f"this party's version of fedbus refuses the job: {error}")
             return
         if sender != spec.coordinator or self.name not in spec.parties:
             raise JobRefused(f"{sender} is not the coordinator of job {job}, or {self.name} has no part in it")
-        if self._store.add_job(job, codec.pack(message.spec), JobState.RUNNING):
+        if message.accepted and self._store.job(job) is None:
+            self._replies.refuse_unknown(job, sender)
+        elif self._store.add_job(job, codec.pack(message.spec), JobState.RUNNING):
             log.info("job received", job=job, algorithm=spec.algorithm)
             self._run(job)
 
-    def _refuse(self, job: str, coordinator: str, reason: str) -> None:
-        """Tell the coordinator why this party does not begin; unheard, it says that the party did not join."""
-        log.warning("job refused", job=job, reason=reason)
-        envelope = Envelope(job, self.name, coordinator, Failed(shortened(reason)))
-        key = topology.data_key(self.name, coordinator, job)
-        self._broker.publish(Outgoing(topology.DATA, key, codec.encode(envelope), envelope.id), wait=False)
+    def _answer(self, job: str, sender: str) -> None:
+        """The coordinator has not heard of this party for a while: say so where the job does not go on here."""
+        record = self._store.job(job)
+        if record is None:
+            self._replies.refuse_unknown(job, sender)
+        elif coordinator_of(record) != sender:
+            raise JobRefused(f"{sender} asks about job {job}, which it does not coordinate here")
+        elif record.state.final and job not in self._runs:
+            self._replies.refuse(job, sender, record.reason or f"the job has ended here: {record.state.value}")
 
     def _end(self, job: str, sender: str, outcome: Outcome) -> None:
         record, run = self._store.job(job), self._runs.get(job)
-        if record is None or codec.unpack(record.spec).get("coordinator", jobs.COORDINATOR) != sender:
+        if record is None or coordinator_of(record) != sender:
             raise JobRefused(f"{sender} cannot end job {job}, which it does not coordinate here")
         if outcome.state not in [state.value for state in JobState if state.final]:
             raise DecodeError(f"outcome of job {job} that is no end: {outcome.state}")
@@ -210,17 +224,31 @@ class Worker:
         job = run.session.job
         try:
             # Closed whatever happens: peers wait no longer than the job allows, and nothing is journalled any more.
-            with contextlib.closing(run.session):
+            session = run.session
+            with contextlib.closing(session), roll_call(session, (session.coordinator,), self._replies.inquire):
                 outcome = self._seen_through(run)
             if outcome is not None:
-                self._enter_own_end(job, outcome)
-                self._store.purge(job)
+                self._when_there_is_room(lambda: self._enter_own_end(job, outcome))
+                self._when_there_is_room(lambda: self._store.purge(job))
         except Exception:
             # Not ended: the ledger has it as it was, and the next start goes on.
             log.exception("internal error; the job goes on when the party is started again", job=job)
         finally:
             del self._runs[job]
         metrics.count_jobs(self._store.count_jobs().items())
+
+    def _when_there_is_room(self, work: Callable[[], object]) -> None:
+        """Do what writes to the store and no session waits for; raises StoreError where the process stops first."""
+
+        def wait(seconds: float) -> None:
+            if self._stopping.wait(seconds):
+                raise StoreError(f"{self._store.path}: the process stopped before there was room on the disk")
+
+        def tell(error: StoreFull | None) -> None:
+            if error is not None:
+                log.error("the end of a job cannot be entered yet; trying again", error=str(error))
+
+        when_there_is_room(work, wait, tell)
 
     def _enter_own_end(self, job: str, outcome: Outcome) -> None:
         """Enter the end of a job that this party learnt of before it had the model."""
@@ -248,29 +276,26 @@ class Worker:
         spec = session.spec
         session.open()
         self._policy.check_job(spec)
+        outputs.check(self._settings)
         own = tables.load(self._settings, spec)
+        for note in own.notes:
+            log.warning("a table is not taken as it is", job=session.job, note=note)
         rows = {"train": len(own.train), "test": len(own.test) if own.test else 0}
         if not session.resumed:
             session.send(session.coordinator, Accepted(rows, len(own.train.columns), self._metrics_url))
-        result = self._carry_out(session, own)
-        self._store.save_model(session.job, models.pack(spec, session.job, self.name, result.model))
+        result = roles.carry_out(session, self._engine, own, self._policy, self._settings)
+        model = models.pack(spec, session.job, self.name, result.model)
+        session.when_there_is_room(lambda: self._store.save_model(session.job, model))
+        outputs.keep(self._settings, session.job, result.predictions)
         session.at(session.round + 1)
-        figures = {**nulled(result.figures), "bytes_sent": session.bytes_sent, "peak_memory_bytes": peak_memory()}
+        figures = {
+            **nulled(result.figures),
+            **own.counts(result.missing),
+            "bytes_sent": session.bytes_sent,
+            "peak_memory_bytes": peak_memory(),
+            "metrics": self._metrics_url,
+        }
         session.send(session.coordinator, Finished(figures))
-
-    def _carry_out(self, session: Session, own: tables.Tables) -> Result:
-        """This party's part of the job's algorithm."""
-        result: Result
-        if isinstance(session.spec, LinearJob):
-            solver = _SOLVERS[session.spec.params.solver]
-            role = solver.guest if session.role == "guest" else solver.host
-            result = role(session, self._engine, own, self._policy)
-            return result
-        # Only those who train networks wait for torch to be loaded.
-        from parties import average
-
-        result = average.take_part(session, self._engine, own, self._policy, self._settings)
-        return result
 
     def _outcome(self, run: _Run) -> Outcome | None:
         """Wait for the coordinator's word; without one the job has failed, unless this process is stopping."""
@@ -279,7 +304,7 @@ class Worker:
             return session.wait_for_end(run.outcome)
         except PeerSilent as error:
             reason = str(error)
-            self._store.set_state(session.job, JobState.FAILED, reason)
+            self._when_there_is_room(lambda: self._store.set_state(session.job, JobState.FAILED, reason))
             return Outcome(JobState.FAILED.value, reason)
         except CancelledError:
             return None

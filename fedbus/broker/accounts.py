@@ -19,6 +19,28 @@ def new_password() -> str:
     return secrets.token_urlsafe(_PASSWORD_BYTES)
 
 
+def url_fault(url: str) -> str:
+    """What is wrong with a broker's URL, without a part of it, which may be of a password; "" where nothing is."""
+    scheme, found, rest = url.partition("://")
+    if any(character.isspace() or not character.isprintable() for character in url):
+        return "a broker URL is one line without blanks; a blank in a password is written %20"
+    # After the first of these comes no user and no password any more, for whoever reads the URL.
+    user, at, _ = rest.rpartition("@")
+    if at and any(character in user for character in "@/?#"):
+        return (
+            "a character of the user or password has to be percent-encoded: "
+            "%40 for @, %2F for /, %3F for ?, %23 for #, %3A for :, %25 for %"
+        )
+    try:
+        parts = urlsplit(url)
+        sound = bool(found and parts.hostname) and parts.port != 0 and not parts.fragment
+    except ValueError:
+        sound = False
+    if scheme not in ("amqp", "amqps") or not sound:
+        return "not a broker URL; one looks like amqp://user:password@host:5672/"
+    return ""
+
+
 def amqp_url(user: str, password: str, address: str) -> str:
     """The URL of a user.
 

@@ -17,7 +17,7 @@ from typing import Any
 import structlog
 
 from fedbus.broker.amqp_consumer import AmqpSubscription, Consumers
-from fedbus.broker.amqp_link import Link, parameters, redact
+from fedbus.broker.amqp_link import Link, Outage, parameters
 from fedbus.broker.amqp_loop import IoThread
 from fedbus.broker.amqp_mender import Mender
 from fedbus.broker.amqp_probe import Prober
@@ -27,8 +27,6 @@ from fedbus.broker.base import Handler, Outgoing
 from fedbus.broker.delivery import DeliveryThread
 from fedbus.errors import AccessRefused, BrokerError, ConnectionLost
 from fedbus.topology import Queue
-
-__all__ = ["AmqpBroker", "redact"]
 
 log = structlog.get_logger(__name__)
 
@@ -78,6 +76,7 @@ class AmqpBroker:
         self._consumers = Consumers(self._io, self._deliveries, self._publisher)
         self._prober = Prober(self._io, self.user)
         self._declarer = Declarer(self._io, Mender(self._prober, self.user))
+        self._outage = Outage(self._place, links=2)
         self._links = [
             self._link("publish", publishing, self._publish_up, self._publish_down),
             self._link("consume", parameters(url, heartbeat, "fedbus consume"), self._consume_up, self._consume_down),
@@ -175,7 +174,14 @@ class AmqpBroker:
             down()
 
         return Link(
-            self._io, settings, name, up=on_up, down=on_down, failed=self._on_failed, closed=self._on_link_closed
+            self._io,
+            settings,
+            name,
+            self._outage,
+            up=on_up,
+            down=on_down,
+            failed=self._on_failed,
+            closed=self._on_link_closed,
         )
 
     def _publish_up(self, connection: Any) -> None:

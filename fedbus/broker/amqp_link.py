@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-import re
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -18,6 +18,7 @@ from pika.exceptions import (  # type: ignore[import-untyped]
 )
 
 from fedbus import metrics
+from fedbus.broker.accounts import url_fault
 from fedbus.broker.amqp_frames import FrameReader
 from fedbus.broker.amqp_loop import IoThread
 from fedbus.errors import AccessRefused, BrokerError, ConfigError, ConnectionLost
@@ -32,35 +33,23 @@ if not logging.getLogger("pika").level:
 
 _REFUSALS = (AuthenticationError, ProbableAuthenticationError, ProbableAccessDeniedError)
 _STEADY_SECONDS = 10.0
-
-
-def redact(url: str) -> str:
-    """A broker's URL without its password and its query (which may hold another password), for messages and logs.
-
-    A password that should have been percent-encoded is taken out whole, too.
-    """
-    before, at, after = url.rpartition("@")
-    place = (after if at else url).partition("?")[0]
-    if not at:
-        return place
-    scheme, found, rest = before.partition("://")
-    if not found:
-        return f"***@{place}"
-    return f"{scheme}://{re.split('[:@/?#]', rest, maxsplit=1)[0]}:***@{place}"
+_REMINDER_SECONDS = 60.0
 
 
 def parameters(url: str, heartbeat: int, name: str) -> Any:
     """pika's parameters for one connection.
 
     Raises:
-        ConfigError: no AMQP URL; says so without the password.
+        ConfigError: no AMQP URL; says so without any part of it, which may be of a password.
     """
+    if fault := url_fault(url):
+        raise ConfigError(f"broker URL: {fault}")
     try:
         parsed = URLParameters(url)
     except (ValueError, TypeError):
         # The cause repeats parts of the URL: it must not be chained.
         raise ConfigError(
-            f"broker URL {redact(url)}: not of the form amqp[s]://user:password@host[:port][/vhost], "
+            "broker URL: not of the form amqp[s]://user:password@host[:port][/vhost], "
             "special characters percent-encoded"
         ) from None
     parsed.heartbeat = heartbeat
@@ -104,6 +93,43 @@ class Connection(SelectConnection):  # type: ignore[misc]
             self._gathered.append(data)
 
 
+class Outage:
+    """Tells the operator of the time without a connection, however many connections are tried how often in it.
+
+    One warning with the reason at its beginning, then one a minute, and one line when all connections are there.
+
+    Args:
+        place: host and port of the broker.
+        links: how many connections there are to be.
+    """
+
+    def __init__(self, place: str, links: int) -> None:
+        self._log = log.bind(broker=place)
+        self._links = links
+        self._up = 0
+        self._made = 0
+        self._told: float | None = None
+
+    def up(self) -> None:
+        """One of the connections was made."""
+        self._up += 1
+        if self._up == self._links:
+            self._made += 1
+            self._told = None
+            self._log.info("connected to RabbitMQ", times=self._made)
+
+    def down(self) -> None:
+        """One of them was lost."""
+        self._up -= 1
+
+    def tell(self, event: str, error: str, retry_in: float) -> None:
+        """Why there is no connection, where that was not said within the last minute."""
+        now = time.monotonic()
+        if self._told is None or now - self._told >= _REMINDER_SECONDS:
+            self._told = now
+            self._log.warning(event, error=error, retry_in=round(retry_in, 1))
+
+
 class Link:
     """Keeps one connection up.
 
@@ -111,6 +137,7 @@ class Link:
         io: the thread that owns it.
         settings: from `parameters`.
         name: for the log.
+        outage: what tells of the time without it.
         up: called with each connection made.
         down: called when it is lost.
         failed: called with what each failed attempt says; AccessRefused where credentials are the reason.
@@ -122,6 +149,7 @@ class Link:
         io: IoThread,
         settings: Any,
         name: str,
+        outage: Outage,
         *,
         up: Callable[[Any], None],
         down: Callable[[], None],
@@ -131,6 +159,7 @@ class Link:
         self._io = io
         self._settings = settings
         self._log = log.bind(connection=name, broker=f"{settings.host}:{settings.port}")
+        self._outage = outage
         self._up, self._down, self._failed, self._closed = up, down, failed, closed
         self._connection: Any = None
         self._timer: Any = None
@@ -173,7 +202,7 @@ class Link:
         self._made += 1
         if self._made > 1:
             metrics.reconnections.inc()
-        self._log.info("connected to RabbitMQ", times=self._made)
+        self._outage.up()
         # A connection that is lost again at once must not be retried without pause.
         self._steady = self._io.later(_STEADY_SECONDS, self._settle)
         connection.add_on_connection_blocked_callback(self._on_blocked)
@@ -195,6 +224,7 @@ class Link:
 
     def _on_close(self, _: Any, error: BaseException) -> None:
         self._stop_timers()
+        self._outage.down()
         self._down()
         self._again(
             "connection to RabbitMQ lost; what was not confirmed will be published again after the reconnection",
@@ -208,7 +238,7 @@ class Link:
             return
         self._attempt += 1
         seconds = delay(self._attempt)
-        self._log.warning(event, error=error, retry_in=round(seconds, 1))
+        self._outage.tell(event, error, seconds)
         self._timer = self._io.later(seconds, self.open)
 
     def _settle(self) -> None:

@@ -222,7 +222,8 @@ class Publisher:
         pending.nacked = pending.nacked or now
         waited = now - pending.nacked
         seconds = delay(pending.attempts)
-        if waited + seconds > self._patience:
+        # An event that one watcher's queue refuses is not tried again: whoever declared that queue could hold up all.
+        if not pending.message.mandatory or waited + seconds > self._patience:
             self._settle([pending], Nacked(f"{pending.message.exchange} {pending.message.routing_key}: {why}"))
             return
         if pending.attempts == 1:

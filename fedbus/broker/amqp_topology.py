@@ -27,6 +27,9 @@ def as_broker_error(reason: BaseException, subject: str) -> BrokerError:
         return ConnectionLost(f"{subject}: the connection was lost")
     text = f"{subject}: {reason.reply_text}"
     match reason.reply_code:
+        case 406 if "inequivalent arg" in reason.reply_text:
+            remedy = "another version declared it: once it is empty, `rabbitmqctl delete_queue` it and start again"
+            return AccessRefused(f"{text}; {remedy}")
         case 403 | 406:
             return AccessRefused(text)
         case 404:

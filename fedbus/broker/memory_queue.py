@@ -7,7 +7,7 @@ import itertools
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Protocol
+from typing import Any, Protocol
 
 from fedbus import topology
 from fedbus.broker.base import Outgoing
@@ -58,6 +58,12 @@ def _match(pattern: Sequence[str], words: Sequence[str]) -> bool:
     return bool(words) and head in ("*", words[0]) and _match(rest, words[1:])
 
 
+def _policy(queue: str) -> dict[str, Any]:
+    """What the policies say of a queue."""
+    found = [policy["definition"] for policy in topology.policies() if re.match(policy["pattern"], queue)]
+    return found[0] if found else {}
+
+
 class MemoryQueue:
     """One queue: what waits in it, and who takes from it.
 
@@ -75,8 +81,9 @@ class MemoryQueue:
         self._ready: list[tuple[int, Stored]] = []
         self._bytes = 0
         self._numbers = itertools.count()
-        self._max_length: int | None = spec.arguments.get("x-max-length")
-        self._max_bytes: int | None = spec.arguments.get("x-max-length-bytes")
+        self._policy = _policy(spec.name)
+        self._max_length = self._bound("max-length")
+        self._max_bytes = self._bound("max-length-bytes")
         self._limit: int | None = spec.arguments.get("x-delivery-limit")
         self._rejects = spec.arguments.get("x-overflow") == "reject-publish"
         self._single = bool(spec.arguments.get("x-single-active-consumer"))
@@ -87,10 +94,9 @@ class MemoryQueue:
     @property
     def dead_letter_exchange(self) -> str | None:
         """Where what it gives up goes."""
-        if exchange := self.spec.arguments.get("x-dead-letter-exchange"):
-            return str(exchange)
-        policies = [policy for policy in topology.policies() if re.match(policy["pattern"], self.spec.name)]
-        return policies[0]["definition"]["dead-letter-exchange"] if policies else None
+        name = "dead-letter-exchange"
+        exchange: str | None = self.spec.arguments.get(f"x-{name}") or self._policy.get(name)
+        return exchange
 
     def routes(self, exchange: str, key: str) -> bool:
         """Whether a message so addressed belongs here."""
@@ -131,6 +137,12 @@ class MemoryQueue:
                     self.consumers.append(consumer)
                 return consumer
         return None
+
+    def _bound(self, name: str) -> int | None:
+        """The lower one of what the queue's arguments and the policy say."""
+        return min(
+            (value for value in (self.spec.arguments.get(f"x-{name}"), self._policy.get(name)) if value), default=None
+        )
 
     def _over(self, length: int, size: int) -> bool:
         return (self._max_length is not None and length > self._max_length) or (

@@ -23,6 +23,7 @@ from typing import Any, Self
 from fedbus import topology
 from fedbus.broker import node_supervisor
 from fedbus.broker.accounts import amqp_url, new_password, write_private
+from fedbus.broker.base import MAX_MESSAGE_BYTES
 from fedbus.broker.node_definitions import definitions, user_definitions
 from fedbus.broker.node_server import HOST, accepts, find_server, free_ports, is_free, tool_environment
 from fedbus.errors import BrokerError
@@ -276,6 +277,7 @@ class Node:
             "disk_free_limit.absolute = 16MB",
             "vm_memory_high_watermark.absolute = 1GB",
             "raft.wal_max_size_bytes = 33554432",
+            f"max_message_size = {MAX_MESSAGE_BYTES}",
         ]
         if self._consumer_timeout_ms is not None:
             lines.append(f"consumer_timeout = {self._consumer_timeout_ms}")

@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fedbus import batching, settings
+from fedbus.cautions import alike, many_weights
 from fedbus.columns import check_as_is, check_same
 from fedbus.errors import ConfigError, JobRefused
 from fedbus.jobs import AverageJob, JobSpec, LinearJob
-from fedbus.schema import nearest
+from fedbus.schema import listed, nearest
 from fedbus.settings import PartySettings
 
 if TYPE_CHECKING:
@@ -25,6 +26,11 @@ class Brought:
     file: Path
     party: PartySettings
     tables: Tables
+
+    @property
+    def columns(self) -> int:
+        """How many columns of this party a model trains, as far as all of its rows tell."""
+        return len(self.tables.fit(self.tables.train).columns)
 
 
 def hold(
@@ -52,8 +58,11 @@ def hold(
         for other in brought:
             if other.party.name == found.party.name:
                 raise ConfigError(f"{file}: name: {other.file} is the file of {found.party.name!r} already")
-        _check_policy(found, spec)
+        _check_policy(found, spec, len(found.tables.train))
         brought.append(found)
+    if isinstance(spec, LinearJob) and len(brought) == len(spec.parties):
+        for held_out in (False, True):
+            _check_in_common(spec, brought, held_out=held_out)
     if isinstance(spec, AverageJob) and brought:
         check_same({each.party.name: each.tables.train.columns for each in brought})
         try:
@@ -64,6 +73,19 @@ def hold(
 
 
 def notes(spec: JobSpec, brought: Sequence[Brought]) -> list[str]:
+    """What an operator should know of the tables and of a model of them, and what a simulation makes up for."""
+    told = [f"{each.file}: {note}" for each in brought for note in each.tables.notes]
+    for held_out in (False, True):
+        if (found := in_common(spec, brought, held_out=held_out)) and found[1] > found[0]:
+            told.append(alike(*found, "held-out rows" if held_out else "rows"))
+    if isinstance(spec, LinearJob) and len(brought) == len(spec.parties):
+        rows = min(len(each.tables.train) for each in brought)
+        columns = {each.party.name: each.columns for each in brought}
+        told += many_weights(spec, rows, spec.trained(columns))
+    return [line.removesuffix(".") for line in told] + _lacks(spec, brought)
+
+
+def _lacks(spec: JobSpec, brought: Sequence[Brought]) -> list[str]:
     """What parties lack that a simulation makes up for."""
     if not isinstance(spec, AverageJob) or spec.params.aggregation == "plain":
         return []
@@ -89,16 +111,49 @@ def _own_tables(file: Path, spec: JobSpec, environment: Mapping[str, str] | None
     own = tables.load(party, spec)
     if isinstance(spec, LinearJob):
         # What is constant in the whole table is so in any part of it.
-        Scaling.fit(own.train)
+        Scaling.fit(own.fit(own.train).apply(own.train))
     return Brought(file, party, own)
 
 
-def _check_policy(brought: Brought, spec: JobSpec) -> None:
-    """Hold a party's policy against a job, as far as its own rows tell: no more than these can be common."""
+def in_common(spec: JobSpec, brought: Sequence[Brought], *, held_out: bool = False) -> tuple[int, int] | None:
+    """Rows in common as ids are, and if they were written alike; None where not all parties have such tables here."""
+    from parties import ids
+
+    tables = [each.tables.test if held_out else each.tables.train for each in brought]
+    if not isinstance(spec, LinearJob) or len(brought) < len(spec.parties) or not all(tables):
+        return None
+    return ids.in_common([table.ids for table in tables if table is not None])
+
+
+def _check_in_common(spec: JobSpec, brought: Sequence[Brought], *, held_out: bool) -> None:
+    """Make sure that the parties' tables have enough rows in common; raises JobRefused with what is known of why."""
+    from parties.policy import Policy
+
+    found = in_common(spec, brought, held_out=held_out)
+    if found is None:
+        return
+    rows, folded = found
+    kind = "held-out rows" if held_out else "rows"
+    hint = f"; {alike(rows, folded)}" if folded > rows else ""
+    if not rows:
+        tables = [each.tables.test if held_out else each.tables.train for each in brought]
+        names = listed([table.name for table in tables if table is not None])
+        raise JobRefused(f"{names} have no id in common{hint or '; do their id columns mean the same?'}")
+    for each in brought:
+        try:
+            Policy.of(each.party).check_alignment(rows, kind)
+        except JobRefused as error:
+            raise JobRefused(f"{each.file}: {error}{hint}") from error
+        if not held_out:
+            _check_policy(each, spec, rows)
+
+
+def _check_policy(brought: Brought, spec: JobSpec, rows: int) -> None:
+    """Hold a party's policy against a job, as far as tables tell: no more than `rows` can be trained on."""
     from parties.policy import Policy
 
     party, own = brought.party, brought.tables
-    policy, rows = Policy.of(party), len(own.train)
+    policy = Policy.of(party)
     try:
         policy.check_job(spec)
         if isinstance(spec, AverageJob):
@@ -107,7 +162,7 @@ def _check_policy(brought: Brought, spec: JobSpec) -> None:
             _check_average(party, own, spec)
         elif isinstance(spec, LinearJob):
             params = spec.params
-            trained = spec.trained({party.name: len(own.train.columns)})
+            trained = spec.trained({party.name: brought.columns})
             policy.check_alignment(rows)
             policy.check_batches(rows // batching.count(rows, params.batch_size), trained, params.solver)
     except JobRefused as error:

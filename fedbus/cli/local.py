@@ -12,7 +12,7 @@ from fedbus import jobs, settings, terminal
 from fedbus.average_plan import budget_note
 from fedbus.budget import spending
 from fedbus.cli.app import JobFile, JsonFile, app, example
-from fedbus.cli.checks import hold, notes
+from fedbus.cli.checks import hold, in_common, notes
 from fedbus.cli.reports import check_writable, finish
 from fedbus.display import Display
 from fedbus.errors import ConfigError
@@ -46,12 +46,16 @@ def check(
         found = spending(spec, rows)
         noted += [budget_note(spec, rows, found)] if found.rounds < spec.params.rounds else []
     names = ", ".join(spec.parties)
+    shared, shared_tests = in_common(spec, brought), in_common(spec, brought, held_out=True)
     terminal.say(f"{job_file}: {spec.algorithm} with {names}: sound")
     for each in brought:
         own = each.tables
         held_out = f", {len(own.test):,} held out" if own.test else ""
-        described = f"{len(own.train):,} rows of {len(own.train.columns)} features{held_out}"
+        described = f"{len(own.train):,} rows of {each.columns} features{held_out}"
         terminal.say(f"{each.file}: {described}: sound")
+    if shared is not None:
+        also = f", {shared_tests[0]:,} held out" if shared_tests else ""
+        terminal.say(f"in common: {shared[0]:,} rows{also}")
     for line in noted:
         terminal.note(line)
 
@@ -80,6 +84,7 @@ def simulate(
     """
     from coordinator.service import Service
     from fedbus import simulate as simulation
+    from parties import outputs
     from parties.comparison import compare
     from parties.worker import Worker
 
@@ -90,6 +95,11 @@ def simulate(
     with Display(spec.name) as display:
         hold(job_file, spec, party_files, simulation.ENVIRONMENT, display.note)
         report = simulation.run(job_file, party_files, broker.value, roles, display.show, display.note, keep)
+    for file in party_files:
+        # Only here are all parties one person, to whom every path may be told.
+        kept = outputs.file_of(settings.load_party(file, simulation.ENVIRONMENT), str(report.get("job", "")))
+        if kept is not None and kept.exists():
+            terminal.note(f"predictions of held-out rows are in {kept}")
     finish(report, json_file)
 
 

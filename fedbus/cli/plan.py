@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from fedbus import batching, jobs, terminal
+from fedbus.cautions import many_weights
 from fedbus.cli.app import JobFile, JsonFile, app, example
 from fedbus.cli.checks import hold, notes
 from fedbus.cli.reports import check_writable, write
@@ -60,10 +61,13 @@ def plan(
         terminal.note(line)
     lengths = {each.party.name: len(each.tables.train) for each in brought}
     held_out = [len(each.tables.test) for each in brought if each.tables.test is not None]
-    sizes |= {each.party.name: len(each.tables.train.columns) for each in brought}
+    sizes |= {each.party.name: each.columns for each in brought}
     if isinstance(spec, LinearJob):
         common = min([*lengths.values(), *([rows] if rows else [])], default=None)
         made = _linear(spec, sizes, common, rounds, min([*held_out, *([test_rows] if test_rows else [])], default=0))
+        if common and len(brought) < len(spec.parties):
+            for line in many_weights(spec, common, spec.trained(sizes)):
+                terminal.note(line.removesuffix("."))
         made |= {"rows_at_most": bool(party_files), "rounds_assumed": rounds is None}
     else:
         made = _average(spec, sizes, parameters, {**(dict.fromkeys(spec.parties, rows) if rows else {}), **lengths})

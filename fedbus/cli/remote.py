@@ -13,11 +13,14 @@ from fedbus import jobs, settings, terminal
 from fedbus.broker.amqp import AmqpBroker
 from fedbus.cli.app import JobFile, JobId, JsonFile, app, example
 from fedbus.cli.reports import check_writable, finish
-from fedbus.client import CONFIRM_SECONDS, Client
+from fedbus.client import Client
 from fedbus.display import Display
 from fedbus.errors import ConfigError, JobRefused
 from fedbus.jobs import UNKNOWN, JobState
 from fedbus.messages import StateChanged
+
+# For the coordinator's first word, which takes milliseconds where one runs.
+_WORD_SECONDS = 5.0
 
 
 @app.command(epilog=example("JOB=$(fedbus submit job.toml)", "fedbus submit job.toml --watch --json report.json"))
@@ -28,7 +31,8 @@ def submit(
 ) -> None:
     """Put a job in the coordinator's queue and print its id.
 
-    The broker is the one in FEDBUS_AMQP_URL.
+    The broker is the one in FEDBUS_AMQP_URL. Without a running coordinator the job waits in the queue; a note says so,
+    and the exit status is 0.
     """
     check_writable(json_file)
     spec = jobs.load(job_file)
@@ -37,6 +41,8 @@ def submit(
         (terminal.tell if watch else terminal.say)(job)
         if watch or json_file:
             _watch(client, job, json_file)
+        else:
+            _hear(client, job)
 
 
 @app.command(epilog=example("fedbus watch $JOB --json report.json"))
@@ -49,16 +55,44 @@ def watch(job: JobId, json_file: JsonFile = None) -> None:
 
 @app.command(epilog=example("fedbus cancel $JOB"))
 def cancel(job: JobId) -> None:
-    """End a job on all sides; for who submitted it, and for the coordinator's operators."""
+    """End a job on all sides; for who submitted it, and for the coordinator's operators.
+
+    Without a coordinator that runs the cancellation waits in the queue; a note says so, and the exit status is 0.
+    """
     with connected_client() as client:
         client.cancel(job)
-        for event in client.watch(job, timeout=CONFIRM_SECONDS):
-            if not isinstance(event, StateChanged) or event.state == JobState.CANCELLING:
-                continue
-            if event.state == JobState.CANCELLED:
-                terminal.say(f"{job}: cancelled")
-            elif event.reason or event.state == UNKNOWN or JobState(event.state).final:
-                raise JobRefused(f"job {job} is {event.state}; not cancelled: {event.reason or 'it has ended'}")
+        try:
+            _see_cancelled(client, job)
+        except TimeoutError:
+            terminal.note(
+                f"the cancellation of {job} is queued and takes effect as soon as the coordinator is back; none has"
+                f" answered within {_WORD_SECONDS:g} s"
+            )
+
+
+def _see_cancelled(client: Client, job: str) -> None:
+    for event in client.watch(job, timeout=_WORD_SECONDS):
+        if not isinstance(event, StateChanged) or event.state == JobState.CANCELLING:
+            continue
+        if event.state == JobState.CANCELLED:
+            terminal.say(f"{job}: cancelled")
+        elif event.reason or event.state == UNKNOWN or JobState(event.state).final:
+            raise JobRefused(f"job {job} is {event.state}; not cancelled: {event.reason or 'it has ended'}")
+
+
+def _hear(client: Client, job: str) -> None:
+    """Wait for the coordinator's first word on a job."""
+    try:
+        for event in client.watch(job, timeout=_WORD_SECONDS):
+            if isinstance(event, StateChanged):
+                if event.state == JobState.FAILED:
+                    raise JobRefused(f"job {job} failed: {event.reason}")
+                return
+    except TimeoutError:
+        terminal.note(
+            f"the job is queued, and no coordinator has answered within {_WORD_SECONDS:g} s; it begins as soon as"
+            " fedbus-coordinator runs"
+        )
 
 
 @contextlib.contextmanager

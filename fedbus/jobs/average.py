@@ -2,19 +2,30 @@
 
 from __future__ import annotations
 
-import re
 from typing import Annotated, Any, ClassVar
 
 import msgspec
 from msgspec import Meta
 
 from fedbus.errors import ConfigError
-from fedbus.jobs.spec import MIN_KEY_BITS, JobSpec, KeyBits, NotNegative, Part, Positive, check_known
+from fedbus.jobs.network import Fraction, Model, check_model
+from fedbus.jobs.spec import (
+    MIN_KEY_BITS,
+    HowMany,
+    JobSpec,
+    KeyBits,
+    NotNegative,
+    Part,
+    Positive,
+    Text,
+    Wait,
+    check_known,
+)
+from fedbus.messages.fields import MAX_PARTIES
 
 AGGREGATIONS = ("masked", "paillier", "plain")
 OPTIMIZERS = ("sgd", "adam")
 LOSSES = ("mse", "cross_entropy", "bce")
-ACTIVATIONS = ("relu", "tanh", "sigmoid", "gelu", "leaky_relu")
 STRATEGIES = ("fedavg", "fedprox", "fedavgm", "fedadam", "fedyogi", "median", "trimmed_mean", "krum")
 # These compare the parties' updates one by one, which only a coordinator that sees them can do.
 ROBUST = ("median", "trimmed_mean", "krum")
@@ -32,42 +43,8 @@ _OF_STRATEGY = {
 }
 # Nothing else has a key.
 _OF_PAILLIER = ("key_bits", "insecure_for_tests")
-MAX_PARTIES = 100
 _LEAST_SUM = 2
 MAX_TRAINING_ROUNDS = 10_000
-FACTORY = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*")
-
-Fraction = Annotated[float, Meta(ge=0, lt=1)]
-
-
-class Layer(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
-    """One layer of a network; exactly one of these is given.
-
-    Attributes:
-        linear: an affine layer with so many outputs; its inputs are those of the layer before, or the features.
-        activation: one of ACTIVATIONS.
-        dropout: the part of the inputs that is dropped in training.
-        layer_norm: normalise over the outputs of the layer before.
-    """
-
-    linear: Annotated[int, Meta(ge=1, le=1_000_000)] | None = None
-    activation: str | None = None
-    dropout: Fraction | None = None
-    layer_norm: bool | None = None
-
-
-class Model(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
-    """The network: layers, or a callable of the parties' own installation. No code travels.
-
-    Attributes:
-        layers: in order.
-        factory: "module:callable" that returns a torch.nn.Module, called with `inputs`, the number of features, and
-            `arguments`; each party's policy has to list it.
-    """
-
-    layers: Annotated[tuple[Layer, ...], Meta(max_length=200)] = ()
-    factory: str | None = None
-    arguments: dict[str, bool | int | float | str] = {}
 
 
 class Data(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
@@ -83,7 +60,7 @@ class Data(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_default
 
     standardize: bool = True
     standardize_label: bool = True
-    as_is: tuple[str, ...] = ()
+    as_is: tuple[Text, ...] = ()
 
 
 class Strategy(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
@@ -107,7 +84,7 @@ class Strategy(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_def
     beta2: Fraction = 0.99
     tau: Positive = 1e-3
     trim: Annotated[float, Meta(gt=0, lt=0.5)] = 0.2
-    byzantine: Annotated[int, Meta(ge=0)] = 1
+    byzantine: Annotated[int, Meta(ge=0, le=MAX_PARTIES)] = 1
 
 
 class Privacy(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
@@ -123,7 +100,7 @@ class Privacy(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defa
 
     noise_multiplier: Positive
     epsilon: Positive
-    delta: Annotated[float, Meta(gt=0, lt=1)]
+    delta: Annotated[float, Meta(ge=1e-12, lt=1)]
     max_grad_norm: Positive = 1.0
     accountant: str = "rdp"
 
@@ -154,7 +131,7 @@ class AverageParams(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omi
 
     rounds: Annotated[int, Meta(ge=1, le=MAX_TRAINING_ROUNDS)] = 100
     local_epochs: Annotated[int, Meta(ge=1, le=1000)] = 1
-    batch_size: Annotated[int, Meta(ge=1)] = 32
+    batch_size: HowMany = 32
     optimizer: str = "sgd"
     learning_rate: Positive = 0.01
     momentum: Fraction = 0.0
@@ -162,14 +139,14 @@ class AverageParams(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omi
     loss: str = "mse"
     seed: Annotated[int, Meta(ge=0, le=2**31 - 1)] = 1
     aggregation: str = "masked"
-    clip_range: Annotated[float, Meta(gt=0, le=1e6)] = 8.0
+    clip_range: Annotated[float, Meta(ge=1e-6, le=1e6)] = 8.0
     fraction_bits: Annotated[int, Meta(ge=8, le=52)] | None = None
     key_bits: KeyBits = MIN_KEY_BITS
-    client_fraction: Annotated[float, Meta(gt=0, le=1)] = 1.0
-    min_clients: Annotated[int, Meta(ge=1)] | None = None
-    threshold: Annotated[int, Meta(ge=2)] | None = None
-    deadline: Positive = 60.0
-    patience: Annotated[int, Meta(ge=1)] | None = None
+    client_fraction: Annotated[float, Meta(ge=1e-6, le=1)] = 1.0
+    min_clients: Annotated[int, Meta(ge=1, le=MAX_PARTIES)] | None = None
+    threshold: Annotated[int, Meta(ge=2, le=MAX_PARTIES)] | None = None
+    deadline: Wait = 60.0
+    patience: HowMany | None = None
     insecure_for_tests: bool = False
 
 
@@ -183,7 +160,7 @@ class AverageJob(JobSpec, frozen=True, kw_only=True, forbid_unknown_fields=True,
 
     ALGORITHM: ClassVar[str] = "fedavg"
 
-    label: str
+    label: Text
     members: Annotated[tuple[Part, ...], Meta(min_length=2, max_length=MAX_PARTIES)] = msgspec.field(name="parties")
     model: Model
     data: Data = Data()
@@ -233,7 +210,7 @@ class AverageJob(JobSpec, frozen=True, kw_only=True, forbid_unknown_fields=True,
         check_known("params.optimizer", params.optimizer, OPTIMIZERS, where)
         check_known("params.loss", params.loss, LOSSES, where)
         check_known("strategy.name", strategy.name, STRATEGIES, where)
-        self._check_model(where)
+        check_model(self.model, params.loss, where)
         if params.loss != "mse" and fields.get("data", {}).get("standardize_label"):
             raise ConfigError(
                 f"{where}: data.standardize_label: belongs to loss 'mse', with {params.loss!r} labels are classes; "
@@ -281,36 +258,3 @@ class AverageJob(JobSpec, frozen=True, kw_only=True, forbid_unknown_fields=True,
         if self.privacy is not None:
             check_known("privacy.accountant", self.privacy.accountant, ACCOUNTANTS, where)
         super().check(fields, where)
-
-    def _check_model(self, where: str) -> None:
-        model = self.model
-        if bool(model.layers) == (model.factory is not None):
-            raise ConfigError(f"{where}: model: takes either `layers` or `factory`")
-        if model.factory is not None and not FACTORY.fullmatch(model.factory):
-            raise ConfigError(f"{where}: model.factory: {model.factory!r} is not written as module:callable")
-        if model.arguments and model.factory is None:
-            raise ConfigError(f"{where}: model.arguments: belongs to `factory`")
-        for number, layer in enumerate(model.layers):
-            given = [name for name in layer.__struct_fields__ if getattr(layer, name) is not None]
-            if len(given) != 1:
-                kinds = ", ".join(Layer.__struct_fields__)
-                raise ConfigError(f"{where}: model.layers[{number}]: takes exactly one of {kinds}")
-            if layer.activation is not None:
-                check_known(f"model.layers[{number}].activation", layer.activation, ACTIVATIONS, where)
-        if model.layers and not any(layer.linear for layer in model.layers):
-            raise ConfigError(f"{where}: model.layers: has no linear layer, so there is nothing to train")
-        widths = [layer.linear for layer in model.layers if layer.linear]
-        if widths and (fault := outputs_fault(widths[-1], self.params.loss)):
-            raise ConfigError(f"{where}: model.layers: {fault}")
-
-
-def outputs_fault(outputs: int, loss: str) -> str:
-    """What is wrong with a network of so many outputs and this loss, and the remedy; "" where they fit."""
-    if loss == "cross_entropy" and outputs < 2:
-        return (
-            f"{outputs} output and the loss is cross_entropy, which takes one output per class, 2 or more; "
-            'end the network with as many, or take params.loss = "bce"'
-        )
-    if loss != "cross_entropy" and outputs != 1:
-        return f"{outputs} outputs and the loss is {loss}, which takes 1; end the network with {{ linear = 1 }}"
-    return ""

@@ -9,12 +9,24 @@ import msgspec
 from msgspec import Meta
 
 from fedbus.errors import ConfigError
-from fedbus.jobs.spec import MAX_ROUNDS, MIN_KEY_BITS, JobSpec, KeyBits, NotNegative, Part, Positive, check_known
+from fedbus.jobs.spec import (
+    MAX_ROUNDS,
+    MIN_KEY_BITS,
+    HowMany,
+    JobSpec,
+    KeyBits,
+    NotNegative,
+    Part,
+    Positive,
+    Text,
+    check_known,
+)
 
 SOLVERS = ("gram", "sgd")
 OPTIMIZERS = ("momentum", "adam")
 
 _COLUMN_BITS = 24
+_CHANGE = 1e-6
 # What means nothing to the other solver.
 _OF_SGD = ("learning_rate", "optimizer", "momentum", "batch_size", "patience")
 
@@ -22,7 +34,7 @@ _OF_SGD = ("learning_rate", "optimizer", "momentum", "batch_size", "patience")
 class Guest(Part, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
     """The party with the label, a column of its data set."""
 
-    label: str
+    label: Text
 
 
 class Host(Part, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
@@ -39,8 +51,9 @@ class LinearParams(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit
         optimizer: "momentum" (heavy ball) or "adam".
         l2: ridge; the objective is sum(d^2)/(2 rows) + l2/2 |w|^2 without the intercept.
         batch_size: rows a round; None takes all of them.
-        tolerance: converged when an epoch's loss changed by no more than this part of itself, `patience` times running;
-            with solver "gram" when the norm of the preconditioned residual is this part of the first one.
+        tolerance: converged when an epoch's loss changed by no more than this part of itself, `patience` times running,
+            by default 1e-6; with solver "gram" when the norm of the preconditioned residual is this part of the first
+            one, by default where rounding begins.
         max_epochs: times the batches of an epoch it may come to MAX_ROUNDS; checked once the rows are known.
         feature_bits: fraction bits of the fixed point of standardised columns; None is 24 with solver "sgd", and with
             "gram" the fewer the more rows there are.
@@ -53,12 +66,22 @@ class LinearParams(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit
     optimizer: str = "momentum"
     momentum: Annotated[float, Meta(ge=0, lt=1)] = 0.9
     l2: NotNegative = 0.0
-    batch_size: Annotated[int, Meta(ge=1)] | None = None
-    tolerance: NotNegative = 1e-6
-    patience: Annotated[int, Meta(ge=1)] = 3
+    batch_size: HowMany | None = None
+    tolerance: NotNegative | None = None
+    patience: HowMany = 3
     max_epochs: Annotated[int, Meta(ge=1, le=MAX_ROUNDS)] = 500
     feature_bits: Annotated[int, Meta(ge=8, le=40)] | None = None
     insecure_for_tests: bool = False
+
+    @property
+    def change(self) -> float:
+        """The tolerance of solver "sgd"."""
+        return _CHANGE if self.tolerance is None else self.tolerance
+
+    @property
+    def residual(self) -> float:
+        """The tolerance of solver "gram"."""
+        return 0.0 if self.tolerance is None else self.tolerance
 
     @property
     def column_bits(self) -> int:

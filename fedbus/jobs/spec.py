@@ -21,8 +21,16 @@ MAX_KEY_BITS = 8192
 # The report has the loss of each round, and has to fit one message.
 MAX_ROUNDS = 100_000
 
-Positive = Annotated[float, Meta(gt=0)]
-NotNegative = Annotated[float, Meta(ge=0)]
+# As small and as large as anything sensible, so that neither infinity nor what becomes it gets into arithmetic.
+_SMALL, _LARGE = 1e-12, 1e12
+MAX_WAIT = 7 * 24 * 3600.0
+
+Positive = Annotated[float, Meta(ge=_SMALL, le=_LARGE)]
+NotNegative = Annotated[float, Meta(ge=0, le=_LARGE)]
+HowMany = Annotated[int, Meta(ge=1, le=2**31 - 1)]
+# Seconds; as long as the queues of a job are kept.
+Wait = Annotated[float, Meta(ge=0.05, le=MAX_WAIT)]
+Text = Annotated[str, Meta(min_length=1, max_length=1000)]
 KeyBits = Annotated[int, Meta(ge=MIN_TEST_KEY_BITS, le=MAX_KEY_BITS, multiple_of=2)]
 
 
@@ -64,9 +72,9 @@ class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defau
         resend: before a missing message is asked for again; doubles with each asking.
     """
 
-    join: Positive = 60.0
-    silence: Positive = 600.0
-    resend: Positive = 15.0
+    join: Wait = 60.0
+    silence: Wait = 600.0
+    resend: Annotated[float, Meta(ge=0.05, le=3600)] = 15.0
 
 
 class JobSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):

@@ -221,11 +221,13 @@ class EncryptedSum(TensorMessage):
 
     Attributes:
         numbers: that are packed in it.
+        bits: of each of them.
         survivors: whose vectors are in it.
     """
 
     kind: ClassVar[str] = "encrypted_sum"
     numbers: Count
+    bits: Count
     survivors: Names
 
 

@@ -6,7 +6,9 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from fedbus.messages.envelope import Message, TensorMessage
-from fedbus.messages.fields import Finite
+from fedbus.messages.fields import Exponent, Finite
+
+_MOST_EXPONENT = 1100
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,10 +84,37 @@ class Step(Message):
 
 @dataclass(frozen=True, slots=True)
 class Turn(Message):
-    """Coordinator to parties: what part of the old direction the new one keeps, and what a verdict says."""
+    """Coordinator to parties: what comes next, and what a verdict says.
+
+    Attributes:
+        factor: what part of the old direction the new one keeps.
+        exponent: of the power of two in whose units the next direction, or the weights, are multiplied.
+        anew: the next round multiplies the weights instead of a direction, which gives the residual anew.
+    """
 
     kind: ClassVar[str] = "turn"
     factor: Finite
+    exponent: Exponent
+    anew: bool
     loss: Finite
     stop: bool
     converged: bool
+
+    def check(self) -> None:
+        """A unit beyond what any float64 reaches would make integers of any length."""
+        if abs(self.exponent) > _MOST_EXPONENT:
+            raise ValueError(f"exponent: {self.exponent} is that of no number")
+
+
+@dataclass(frozen=True, slots=True)
+class PackedScores(TensorMessage):
+    """Party to party: its part of each row's score, at the guest less the label, several rows in a plaintext."""
+
+    kind: ClassVar[str] = "packed_scores"
+
+
+@dataclass(frozen=True, slots=True)
+class MaskedProducts(TensorMessage):
+    """Party to coordinator: the products of two parties' scores, every slot masked."""
+
+    kind: ClassVar[str] = "masked_products"

@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 
 from fedbus.messages.envelope import Message
 from fedbus.messages.fields import (
+    MAX_ADDRESS,
     Address,
     Batch,
     Chunks,
@@ -22,7 +23,7 @@ from fedbus.messages.fields import (
 )
 
 # Of a party's figures: what the report adds up, and how good its predictions are.
-_COUNTS = ("bytes_sent", "peak_memory_bytes", "clipped", "columns")
+_COUNTS = ("bytes_sent", "peak_memory_bytes", "clipped", "columns", "missing_cells", "left_out_rows")
 _SCORES = ("train", "test")
 
 
@@ -54,13 +55,25 @@ class Cancel(Message):
 
 @dataclass(frozen=True, slots=True)
 class Start(Message):
-    """Coordinator to a party: take part in this job."""
+    """Coordinator to a party: take part in this job.
+
+    Attributes:
+        accepted: the party has said that it does; one that knows nothing of it must not begin again.
+    """
 
     kind: ClassVar[str] = "start"
     spec: dict[str, Any]
+    accepted: bool = False
 
     def check(self) -> None:
         check_plain(self.spec, "spec", finite=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Inquire(Message):
+    """To the process of a silent participant: a party says whether it has the job not, the coordinator how it ended."""
+
+    kind: ClassVar[str] = "inquire"
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,6 +123,9 @@ class Finished(Message):
         check_plain(self.figures, "figures")
         counts = {key: self.figures[key] for key in _COUNTS if key in self.figures}
         check_map(counts, "figures", of=int, needed=("bytes_sent", "peak_memory_bytes"))
+        page = self.figures.get("metrics", "")
+        if not isinstance(page, str) or len(page) > MAX_ADDRESS:
+            raise ValueError(f"figures.metrics: an address has at most {MAX_ADDRESS} characters")
         for key in _SCORES:
             if key in self.figures:
                 check_map(self.figures[key], f"figures.{key}", of=(int, float, NoneType))

@@ -1,12 +1,18 @@
-"""Vertical linear regression, three processes over RabbitMQ: time, messages and memory by rows, of either solver."""
+"""Vertical linear regression, three processes over RabbitMQ: time, messages and memory by rows, of either solver.
+
+With --hard: how far predictions are from those of pooled least squares where columns nearly depend on each other.
+"""
 
 from __future__ import annotations
 
 import argparse
+import csv
 import tempfile
 import tomllib
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from common import write_tables
 from coordinator.service import Service
@@ -22,6 +28,8 @@ hosts = [{{ party = "bank", dataset = "rows" }}]
 params = {{ key_bits = {key_bits}, {params} }}
 """
 ROLES = simulate.Roles(coordinator=Service, party=Worker, compare=pooled.compare)
+# How much larger the largest singular value of the pooled columns is than the smallest, about.
+CONDITIONS = (1e4, 1e6, 1e8)
 ROWS = {"gram": [1_000, 10_000, 100_000], "sgd": [1_000, 5_000, 20_000]}
 
 
@@ -32,10 +40,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--host-features", type=int, default=10)
     parser.add_argument("--key-bits", type=int, default=2048)
     parser.add_argument("--rounds", type=int, default=3, help="rounds of each job with sgd (default: %(default)s)")
+    parser.add_argument("--hard", action="store_true", help="columns that nearly depend on each other, solver gram")
+    parser.add_argument("--feature-bits", type=int, help="with --hard (default: the solver's own)")
     parser.add_argument("--broker", choices=["amqp", "memory"], default="amqp")
 
 
 def run(arguments: argparse.Namespace) -> dict[str, object]:
+    if arguments.hard:
+        return _hard(arguments)
     arguments.rows = arguments.rows or ROWS[arguments.solver]
     return _gram(arguments) if arguments.solver == "gram" else _sgd(arguments)
 
@@ -67,6 +79,37 @@ def _gram(arguments: argparse.Namespace) -> dict[str, object]:
     }
 
 
+def _hard(arguments: argparse.Namespace) -> dict[str, object]:
+    """Two columns that differ by a part of 1 / condition, on which the label depends: at one party, and one at each."""
+    rows = (arguments.rows or [1_000])[0]
+    bits = "" if arguments.feature_bits is None else f", feature_bits = {arguments.feature_bits}"
+    figures: dict[str, object] = {}
+    for condition in CONDITIONS:
+        for where in ("one party", "across"):
+            report = _job(arguments, rows, f'solver = "gram"{bits}', _nearly_equal(rows, condition, where))
+            found = report["train"], report["pooled_train"]
+            figures[f"condition {condition:.0e}, {where}"] = {
+                # The best model's residuals are orthogonal to all that columns can predict.
+                "difference_in_predictions": max(0.0, found[0]["mse"] - found[1]["mse"]) ** 0.5,
+                "r2_below_pooled": found[1]["r2"] - found[0]["r2"],
+                "converged": report["converged"],
+                "estimated_lack": report["lack"],
+                "rounds": report["rounds"],
+            }
+            print(f"{condition:.0e} {where}: {figures[f'condition {condition:.0e}, {where}']}", flush=True)
+    return figures
+
+
+def _nearly_equal(rows: int, condition: float, where: str) -> dict[str, dict[str, np.ndarray]]:
+    """Columns by party; predictions and label have a deviation of about 1."""
+    random = np.random.default_rng(0)
+    one, apart, own, others, noise = random.normal(size=(5, rows))
+    two, label = one + apart / condition, apart + 0.1 * noise
+    if where == "one party":
+        return {"shop": {"y": label, "a": one, "b": two}, "bank": {"c": own, "d": others}}
+    return {"shop": {"y": label, "a": one, "c": own}, "bank": {"b": two, "d": others}}
+
+
 def _plan(arguments: argparse.Namespace, rows: int, rounds: int) -> dict[str, Any]:
     """What `fedbus plan` says of the same job."""
     spec = jobs.parse(tomllib.loads(JOB.format(key_bits=arguments.key_bits, params='solver = "gram"')))
@@ -96,10 +139,17 @@ def _sgd(arguments: argparse.Namespace) -> dict[str, object]:
     }
 
 
-def _job(arguments: argparse.Namespace, rows: int, params: str) -> dict[str, Any]:
+def _job(
+    arguments: argparse.Namespace, rows: int, params: str, tables: dict[str, dict[str, np.ndarray]] | None = None
+) -> dict[str, Any]:
     with tempfile.TemporaryDirectory(prefix="fedbus-bench-") as scratch:
         folder = Path(scratch)
         files = write_tables(folder, rows, arguments.guest_features, arguments.host_features)
+        for party, columns in (tables or {}).items():
+            with (folder / f"{party}.csv").open("w", encoding="utf-8", newline="") as file:
+                written = csv.writer(file)
+                written.writerow(["id", *columns])
+                written.writerows(zip(range(rows), *(column.tolist() for column in columns.values()), strict=True))
         job = folder / "job.toml"
         job.write_text(JOB.format(key_bits=arguments.key_bits, params=params), "utf-8")
         report = simulate.run(job, files, arguments.broker, ROLES, lambda _: None)

@@ -2,17 +2,28 @@
 
 from __future__ import annotations
 
+import functools
 import threading
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
+from coordinator.service import Service
+from fedbus import codec, simulate
+from fedbus.broker.base import Broker, Delivery, Handler, Subscription
+from fedbus.crypto.engine import Engine
 from fedbus.messages import Assignment, Event, PeerKeys, PeerShares, StateChanged
+from fedbus.session import Session
+from fedbus.settings import PartySettings
+from fedbus.store import Store
+from federation import ROLES
 from parties.average import Member
 from parties.homomorphic import Encryption
 from parties.masked import Masking
+from parties.worker import Worker
 from rows import synthetic
 
 
@@ -45,6 +56,47 @@ def test_a_party_that_missed_the_shares_gets_new_ones(tmp_path: Path, monkeypatc
     assert report["left_out"] == {"carol": "has no part in the keys of this sum"}
     assert report["members"] == [3] * 4
     assert report["missing"] == [0] * 4
+
+
+@pytest.mark.parametrize("aggregation", ["masked", "paillier"])
+def test_a_sum_that_overtakes_the_last_message_of_the_keys_leaves_nobody_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, aggregation: str
+) -> None:
+    key = {"key_bits": 512, "insecure_for_tests": True} if aggregation == "paillier" else {}
+    rows = synthetic(tmp_path, aggregation=aggregation, **key)
+    overtaken, held, at = [], dict[str, Callable[[], None]](), Session.at
+
+    def past(session: Session, round_: int, batch: int = 0) -> None:
+        at(session, round_, batch)
+        if session.party in held:
+            overtaken.append(session.party)
+            held.pop(session.party)()
+
+    def party(config: PartySettings, broker: Broker, store: Store, engine: Engine, url: str) -> Worker:
+        """A party to which each last message of an exchange of keys comes once it follows a later order."""
+        consume = broker.consume
+
+        def consumed(queue: str, handler: Handler, *arguments: Any, **named: Any) -> Subscription:
+            def received(delivery: Delivery) -> None:
+                kind = codec.decode(delivery.body).kind if ".job." in queue else ""
+                if kind == PeerShares.kind:
+                    held[config.name] = functools.partial(handler, delivery)
+                else:
+                    handler(delivery)
+
+            return consume(queue, received, *arguments, **named)
+
+        broker.consume = consumed  # type: ignore[method-assign]
+        return Worker(config, broker, store, engine, url)
+
+    monkeypatch.setattr(Session, "at", past)
+    report = rows.run(roles=simulate.Roles(coordinator=Service, party=party, compare=ROLES.compare))
+    assert report["state"] == "succeeded", report
+    # One window serves all sums.
+    assert sorted(overtaken) == sorted(rows.parties)
+    assert report["left_out"] == {}
+    assert report["missing"] == [0] * 4
+    assert report["max_weight_difference"] < 1e-6
 
 
 def test_too_few_parties_are_named_while_they_are_waited_for_and_at_the_end(

@@ -15,6 +15,7 @@ from recording import Recording, record
 TENSORS = (
     *("packed_rows", "masked_block", "block_rows", "block_columns", "block", "right_side"),
     *("cross_product", "masked_gradient", "scalar_share", "encrypted_scalars"),
+    *("packed_scores", "masked_products", "loss_share", "encrypted_loss"),
 )
 
 
@@ -29,7 +30,8 @@ def recording(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathF
 
 def test_the_coordinator_receives_these_kinds_and_no_other(recording: Recording) -> None:
     kinds = {envelope.kind for envelope in recording.received["coordinator"]}
-    assert kinds == {"accepted", "aligned", "masked_block", "masked_gradient", "encrypted_scalars", "finished"}
+    solver = {"masked_block", "masked_gradient", "encrypted_scalars", "masked_products", "encrypted_loss"}
+    assert kinds == {"accepted", "aligned", "finished"} | solver
 
 
 def test_what_the_coordinator_decrypts_of_blocks_is_uniform_noise(recording: Recording) -> None:
@@ -51,6 +53,25 @@ def test_what_the_coordinator_decrypts_of_blocks_is_uniform_noise(recording: Rec
     assert min(abs(value) for value in values) > 2 ** (layout.product_bits + 20)
 
 
+def test_what_the_coordinator_decrypts_of_products_of_scores_is_noise_but_for_one_sum(recording: Recording) -> None:
+    layout, values, doubled = recording.layout, [], 0
+    slots = layout.score_slots
+    for _, residues in recording.opened("masked_products"):
+        rows = [slots.unpack([row], slots.count) for row in residues]
+        values += [value for row in rows for value in row]
+        doubled += 2 * sum(row[slot] for slot, row in enumerate(rows))
+    assert len(values) == len(layout.pairs) * slots.count**2
+    # Products are below 2**score_product_bits; what is seen of them is masked by a range 2**41 times as large.
+    assert all(2 ** (layout.score_product_bits + 20) < value < 2 ** (layout.score_mask_bits + 1) for value in values)
+    assert len(set(values)) == len(values)
+    ((_, (total,)),) = recording.opened("encrypted_loss")
+    n = recording.key.public.n
+    error = ((total + doubled + n // 2) % n - n // 2) / 4.0**gram.SCORE_BITS / layout.rows
+    # All that comes out of both is the mean squared error, in the square of the label's unit.
+    mse = recording.report["train"]["mse"]
+    assert any(error * 4.0**exponent == pytest.approx(mse, rel=1e-9) for exponent in range(-20, 20))
+
+
 def test_what_the_coordinator_decrypts_of_gradients_is_uniform(recording: Recording) -> None:
     n = recording.key.public.n
     values = [value for _, residues in recording.opened("masked_gradient") for value in residues]
@@ -67,8 +88,8 @@ def test_the_coordinator_reads_sums_over_all_parties_only(recording: Recording) 
         for envelope in recording.received["coordinator"]
         if envelope.kind == "encrypted_scalars" and isinstance(envelope.payload, TensorMessage)
     ]
-    # The first gain and the label's square, two sums a round, the error at the end.
-    assert [len(each) for each in sums] == [2, *[1] * (2 * recording.report["rounds"]), 1]
+    # The first gain and the label's square, two sums a round, and three of the check at the end.
+    assert [len(each) for each in sums] == [2, *[1] * (2 * recording.report["rounds"]), 3]
     assert {e.sender for e in recording.received["coordinator"] if e.kind == "encrypted_scalars"} == {"shop"}
 
 
@@ -104,11 +125,11 @@ def test_what_leaves_the_multiplier_is_not_what_the_coordinator_made(recording: 
 
 def test_parties_receive_no_values_of_each_other(recording: Recording) -> None:
     common = {"public_key", "alignment_offer", "blinded_ids", "cross_product", "opened", "step", "turn", "verdict"}
-    pass_kinds = {"packed_rows", "block_rows", "block_columns", "block", "right_side"}
+    pass_kinds = {"packed_rows", "block_rows", "block_columns", "block", "right_side", "packed_scores"}
     for party in recording.layout.columns:
         kinds = {envelope.kind for envelope in recording.received[party]}
         alignment = {"doubly_blinded_ids"} if party == "shop" else {"common_rows"}
-        assert kinds <= common | pass_kinds | alignment | ({"scalar_share"} if party == "shop" else set())
+        assert kinds <= common | pass_kinds | alignment | ({"scalar_share", "loss_share"} if party == "shop" else set())
 
 
 def test_a_scale_does_not_depend_on_the_values(recording: Recording) -> None:

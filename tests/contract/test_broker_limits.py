@@ -11,7 +11,15 @@ from typing import TYPE_CHECKING
 import pytest
 
 from fedbus import topology
-from fedbus.broker.base import MAX_HEADERS_BYTES, QUEUE_HEADER, REASON_HEADER, USER_HEADER, Delivery, Outgoing
+from fedbus.broker.base import (
+    MAX_HEADERS_BYTES,
+    QUEUE_HEADER,
+    REASON_HEADER,
+    SIZE_HEADER,
+    USER_HEADER,
+    Delivery,
+    Outgoing,
+)
 from fedbus.broker.delivery import MAX_REASON_BYTES
 from fedbus.errors import AccessRefused, ConnectionLost, Nacked, Unroutable
 from fedbus.topology import Queue
@@ -37,7 +45,7 @@ def to(queue: Queue, body: bytes = b"", message_id: str | None = None) -> Outgoi
 
 def event(body: bytes) -> Outgoing:
     """An event that somebody must be watching."""
-    return Outgoing(topology.EVENTS, "coordinator.j.progress", body, body.decode())
+    return Outgoing(topology.EVENTS, "coordinator.j.progress", body, body[:8].hex())
 
 
 def test_a_dead_letter_keeps_body_and_reason(world: World) -> None:
@@ -56,6 +64,20 @@ def test_a_dead_letter_keeps_body_and_reason(world: World) -> None:
     }
     broker.publish(to(queue, b"next")).result(SECONDS)
     assert inbox.bodies(1) == [b"next"]
+
+
+def test_a_dead_letter_keeps_the_beginning_of_a_long_body_and_its_size(world: World) -> None:
+    broker, queue = world.connect(), queue_of_its_own()
+    broker.declare([queue, topology.dead_queue()])
+    inbox, dead = world.receive(broker, queue.name), world.receive(broker, topology.DEAD)
+    bodies = [bytes(range(256)) * 256, bytes(range(256)) * 256 + b"x"]
+    messages = [to(queue, body) for body in bodies]
+    for message in messages:
+        broker.publish(message).result(SECONDS)
+        inbox.take().dead_letter("why")
+    letters = [dead.find(message.message_id) for message in messages]
+    assert [letter.body for letter in letters] == [bodies[0], bodies[0]]
+    assert [letter.headers.get(SIZE_HEADER) for letter in letters] == [None, "65537"]
 
 
 def test_a_long_reason_is_cut(world: World) -> None:
@@ -141,6 +163,18 @@ def test_a_watcher_keeps_the_latest(world: World) -> None:
     for number in range(12):
         broker.publish(event(str(number).encode())).result(SECONDS)
     assert world.receive(broker, watch.name).bodies(5) == [b"7", b"8", b"9", b"10", b"11"]
+
+
+def test_a_watcher_s_own_word_does_not_bound_its_queue(world: World) -> None:
+    broker = world.connect()
+    watch = topology.watch_queue("coordinator", uuid.uuid4().hex)
+    broker.declare([replace(watch, arguments={"x-max-length": 10**9})])
+    size = 4 * 1024**2
+    fits = topology.WATCH_MAX_BYTES // size
+    for number in range(fits + 2):
+        broker.publish(event(number.to_bytes(1, "big") + bytes(size - 1))).result(SECONDS)
+    inbox = world.receive(broker, watch.name)
+    assert [body[0] for body in inbox.bodies(fits)] == list(range(2, fits + 2))
 
 
 def test_a_watch_queue_goes_with_its_connection(world: World) -> None:

@@ -89,6 +89,18 @@ def test_a_message_over_which_connections_end_is_given_up_and_the_others_arrive(
     assert broker.publish(to(target)).result(SECONDS) is None
 
 
+def test_a_watcher_whose_queue_refuses_events_holds_up_nobody(connect: Connect) -> None:
+    broker, client, target = connect(), connect("client"), job_queue()
+    broker.declare([target])
+    watch = topology.watch_queue("client", uuid.uuid4().hex)
+    client.declare([replace(watch, arguments={"x-max-length": 1, "x-overflow": "reject-publish"})])
+    events = [Outgoing(topology.EVENTS, "coordinator.j.notice", b"", str(n), mandatory=False) for n in range(900)]
+    refused = [future.exception(SECONDS) for future in broker.publish_all(events)]
+    # Not tried again for a minute, in which they would take the room of messages that have to arrive.
+    assert {type(error) for error in refused} == {type(None), Nacked}
+    assert broker.publish(to(target), wait=False).result(SECONDS) is None
+
+
 def test_a_handler_does_not_wait_for_room_that_there_is_not(node: Node, connect: Connect) -> None:
     broker, target = connect(), job_queue()
     broker.declare([target, topology.dead_queue()])

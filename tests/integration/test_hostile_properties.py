@@ -173,4 +173,4 @@ def test_a_message_that_is_far_too_long_is_dead_lettered_once_with_its_size(
         assert (delivery.body, delivery.redelivered) == (b"next", False)
         assert broker.epoch == epoch
     finally:
-        node.rabbitmqctl("eval", "application:unset_env(rabbit, max_message_size).")
+        node.rabbitmqctl("eval", f"application:set_env(rabbit, max_message_size, {MAX_MESSAGE_BYTES}).")

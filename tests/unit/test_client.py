@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
 
 from fedbus import codec, topology
 from fedbus.broker.base import Delivery
 from fedbus.broker.memory import MemoryHub
 from fedbus.client import Client
-from fedbus.errors import FedbusError
-from fedbus.messages import Envelope, Query, StateChanged
+from fedbus.errors import ConnectionLost, FedbusError
+from fedbus.messages import Envelope, Notice, Progress, Query, StateChanged
 from fedbus.post import publish_event
 
 JOB = "test-1"
@@ -91,5 +93,71 @@ def test_a_watch_ends_with_what_its_check_raises(monkeypatch: pytest.MonkeyPatch
 
     with Client(watching) as client, pytest.raises(FedbusError, match="137"):
         next(client.watch(JOB, check=check))
+    watching.close()
+    coordinator.close()
+
+
+def test_threads_of_one_client_each_see_all_events_of_their_job() -> None:
+    hub = MemoryHub()
+    coordinator, watching = hub.connect("coordinator"), hub.connect("client")
+    coordinator.declare([topology.dead_queue(), topology.jobs_queue()])
+    asked: list[str] = []
+
+    def answer(delivery: Delivery) -> None:
+        asked.append(codec.decode(delivery.body).job)
+        delivery.ack()
+        if len(asked) < 4:
+            return
+        # All four watch by now: two of them the same job.
+        for number in range(1, 51):
+            for job in sorted(set(asked)):
+                publish_event(coordinator, Envelope(job, *["coordinator"] * 2, Progress(number, 1, 0.5, 0.1), number))
+        for job in sorted(set(asked)):
+            publish_event(coordinator, Envelope(job, "coordinator", "coordinator", StateChanged("cancelled")))
+
+    coordinator.consume(topology.JOBS_QUEUE, answer)
+    with Client(watching) as client, ThreadPoolExecutor(4) as threads:
+        watches = [threads.submit(lambda job=job: list(client.watch(job, 30))) for job in ("j-1", "j-2", "j-3", "j-1")]
+        seen = [watch.result() for watch in watches]
+    watching.close()
+    coordinator.close()
+    for events in seen:
+        assert [event.round for event in events if isinstance(event, Progress)] == list(range(1, 51))
+        assert events[-1] == StateChanged("cancelled")
+
+
+def test_a_coordinator_that_is_silent_and_answers_again_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("fedbus.client._CHECK_SECONDS", 0.01)
+    monkeypatch.setattr("fedbus.client._ASK_AGAIN_SECONDS", 0.02)
+    hub = MemoryHub()
+    coordinator, watching = hub.connect("coordinator"), hub.connect("client")
+    coordinator.declare([topology.dead_queue(), topology.jobs_queue()])
+
+    def answer(delivery: Delivery) -> None:
+        delivery.ack()
+        publish_event(coordinator, Envelope(JOB, "coordinator", "coordinator", StateChanged("cancelled")))
+
+    with Client(watching) as client:
+        events = client.watch(JOB, timeout=30)
+        first = next(events)
+        assert isinstance(first, Notice)
+        assert "no word from the coordinator" in first.text
+        coordinator.consume(topology.JOBS_QUEUE, answer)
+        assert list(events) == [Notice("the coordinator answers again"), StateChanged("cancelled")]
+    watching.close()
+    coordinator.close()
+
+
+def test_a_client_that_is_closed_ends_its_watches(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("fedbus.client._CHECK_SECONDS", 0.01)
+    hub = MemoryHub()
+    coordinator, watching = hub.connect("coordinator"), hub.connect("client")
+    coordinator.declare([topology.dead_queue(), topology.jobs_queue()])
+    client = Client(watching)
+    with ThreadPoolExecutor(1) as thread:
+        watch = thread.submit(lambda: list(client.watch(JOB)))
+        client.close()
+        with pytest.raises(ConnectionLost, match="closed"):
+            watch.result(30)
     watching.close()
     coordinator.close()

@@ -32,19 +32,31 @@ def test_no_slot_can_overflow_and_no_mask_is_short(rows: int, guest: int, host: 
     largest = rows * 4.0**layout.bits
     assert largest < 2.0**layout.product_bits
     assert 2 ** (layout.product_bits + 1) + 2**layout.mask_bits < 2**room
-    assert max(guest, host) * 2 ** (layout.product_bits + MAX_BITS) < 2**room
+    assert max(guest, host) * 2 ** (layout.product_bits + gram.DIRECTION_BITS) < 2**room
     # Moving a uniform value over 2**m by at most d changes its distribution by d / 2**m; the block has so many values.
     assert (guest + 1) * host * 2 ** (layout.product_bits + 1) / 2**layout.mask_bits <= 2.0**-40
     assert layout.slots.count * layout.slots.width < 2048 - 1
+    # Products of scores: integers below 2**MAX_BITS, as many of them as a slot has rows.
+    slots, entries = layout.score_slots, layout.score_slots.count**2
+    assert layout.score_rows * 4**MAX_BITS < 2**layout.score_product_bits
+    assert 2 ** (layout.score_product_bits + 1) + 2**layout.score_mask_bits < 2 ** (slots.width - 1)
+    assert entries * 2 ** (layout.score_product_bits + 1) / 2**layout.score_mask_bits <= 2.0**-40
+    assert slots.count * slots.width < 2048 - 1
+    assert layout.score_rows * slots.count >= rows
 
 
 def test_precision_falls_as_rows_make_up_for_it() -> None:
     bits = [gram.plan(specification(), rows, {"shop": 3, "bank-0": 3}).bits for rows in (10, 1_000, 100_000, 10**7)]
     assert bits == sorted(bits, reverse=True)
-    assert bits[2] <= 13
+    assert bits[2] <= 25
     errors = [2.0**-b / rows**0.5 for b, rows in zip(bits, (10, 1_000, 100_000, 10**7), strict=True)]
-    assert max(log2(error) for error in errors) < -20
+    assert max(log2(error) for error in errors) < -32
     assert gram.plan(specification(feature_bits=20), 10**7, {"shop": 3, "bank-0": 3}).bits == 20
+
+
+@pytest.mark.parametrize(("rows", "l2", "least"), [(7, 0.0, True), (8, 0.0, False), (7, 0.1, False)])
+def test_with_as_many_weights_as_rows_the_least_are_sought(rows: int, l2: float, least: bool) -> None:
+    assert gram.plan(specification(l2=l2), rows, {"shop": 4, "bank-0": 3}).least_norm is least
 
 
 def test_the_side_with_fewer_columns_encrypts() -> None:

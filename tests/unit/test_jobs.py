@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from copy import deepcopy
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,9 @@ from typing import Any
 import pytest
 
 from fedbus import codec, jobs
-from fedbus.errors import ConfigError
+from fedbus.errors import ConfigError, JobRefused
+from fedbus.jobs import AverageJob
+from parties import network
 
 JOB: dict[str, Any] = {
     "name": "house-prices",
@@ -71,6 +74,16 @@ def test_a_specification_survives_sending() -> None:
         ("hosts.0.party", "shop", "one role only"),
         ("guest.party", "Shop 1", "guest.party"),
         ("guest.test", "products_test", "`test` names held-out rows at every party or at none"),
+        ("params.learning_rate", math.inf, "params.learning_rate: Expected a number <= 1"),
+        ("params.l2", math.nan, "params.l2: Expected a number"),
+        ("params.batch_size", 2**40, "params.batch_size: Expected a whole number <= 2147483647"),
+        ("params.patience", 2**64, "params.patience: a number of more than 64 bits"),
+        ("limits", {"join": math.inf}, "limits.join: Expected a number <= 604800"),
+        ("limits", {"silence": 1e-300}, "limits.silence: Expected a number >= 0.05"),
+        ("limits", {"silence": 1e300}, "limits.silence: Expected a number <= 604800"),
+        ("limits", {"resend": 1e-300}, "limits.resend: Expected a number >= 0.05"),
+        ("limits", {"resend": math.inf}, "limits.resend: Expected a number <= 3600"),
+        ("guest.party", "shop\n", "guest.party"),
         ("limits", {"joins": 1}, "unknown key 'limits.joins'; did you mean 'join'"),
     ],
 )
@@ -108,3 +121,44 @@ def test_ids_are_unique_and_fit_a_queue_name() -> None:
     assert len(ids) == 100
     assert all(codec.JOB_ID.fullmatch(job) for job in ids)
     assert codec.JOB_ID.fullmatch(jobs.new_id("日本"))
+
+
+AVERAGE = {
+    "name": "rows",
+    "algorithm": "fedavg",
+    "label": "y",
+    "parties": [{"party": "bob", "dataset": "rows"}, {"party": "alice", "dataset": "rows"}],
+}
+
+
+def test_a_network_that_nobody_has_room_for_is_refused_before_it_is_built() -> None:
+    wide = [{"linear": 1_000_000}, {"linear": 1_000_000}, {"linear": 1}]
+    with pytest.raises(ConfigError, match=r"model\.layers: the network has 1,000,004,000,001 parameters"):
+        jobs.parse({**AVERAGE, "model": {"layers": wide}}, "job.toml")
+    spec = jobs.parse({**AVERAGE, "model": {"layers": [{"linear": 200_000_000 // 1000}, {"linear": 1}]}})
+    assert isinstance(spec, AverageJob)
+    with pytest.raises(JobRefused, match=r"on 5000 features the network has 1,000,400,001 parameters"):
+        network.build(spec.model, 5000, 1)
+
+
+@pytest.mark.parametrize(
+    ("section", "key", "value"),
+    [
+        ("params", "deadline", math.inf),
+        ("params", "deadline", 1e-300),
+        ("params", "batch_size", 2**62),
+        ("params", "min_clients", 2**62),
+        ("params", "clip_range", 1e-300),
+        ("privacy", "noise_multiplier", math.inf),
+        ("privacy", "epsilon", 1e-300),
+        ("privacy", "delta", 1e-300),
+        ("strategy", "byzantine", 2**62),
+        ("model", "arguments", {"width": 2**70}),
+    ],
+)
+def test_what_goes_beyond_all_bounds_is_refused_by_name(section: str, key: str, value: object) -> None:
+    fields: dict[str, Any] = {**AVERAGE, "model": {"factory": "nets:make"}}
+    fields["privacy"] = {"noise_multiplier": 1.0, "epsilon": 1.0, "delta": 1e-5}
+    fields[section] = {**fields.get(section, {}), key: value}
+    with pytest.raises(ConfigError, match=rf"job\.toml: {section}\.{key}"):
+        jobs.parse(fields, "job.toml")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, cast
@@ -10,7 +11,7 @@ from typing import Any, cast
 import pytest
 
 from fedbus.broker.base import Delivery
-from fedbus.errors import StoreError
+from fedbus.errors import JobFailed, StoreError, StoreFull
 from fedbus.jobs import JobState
 from fedbus.journal import Journal
 from fedbus.store import Store
@@ -37,7 +38,7 @@ def store(tmp_path: Path) -> Iterator[Store]:
 
 
 def journal_on(store: Store, failures: list[StoreError] | None = None) -> Journal:
-    journal = Journal(JOB, store, [].append if failures is None else failures.append)
+    journal = Journal(JOB, store, [].append if failures is None else failures.append, time.sleep, [].append)
     for _ in journal.open():
         pass
     return journal
@@ -128,7 +129,7 @@ def test_nothing_goes_out_without_a_checkpoint_that_could_not_be_written(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     failed = threading.Event()
-    journal = Journal(JOB, store, lambda _: failed.set())
+    journal = Journal(JOB, store, lambda _: failed.set(), time.sleep, [].append)
     assert not list(journal.open())
     with monkeypatch.context() as broken:
         broken.setattr(store, "write", full)
@@ -165,7 +166,7 @@ def test_what_was_not_acknowledged_at_the_end_is_durable(store: Store) -> None:
     journal.checkpoint(Checkpoint(0, b"state"), with_next=True)
     journal.close()
     assert acknowledged.done.is_set()
-    assert [each.id for each in Journal(JOB, store, [].append).open()] == ["id1"]
+    assert [each.id for each in Journal(JOB, store, [].append, time.sleep, [].append).open()] == ["id1"]
     assert store.last_checkpoint(JOB) == (0, b"state")
     late, after = delivery()
     assert not journal.receive(message(2), after)
@@ -195,7 +196,7 @@ def test_what_is_not_durable_yet_can_be_read(store: Store) -> None:
 
 def test_a_store_that_cannot_be_written_acknowledges_nothing(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     failed = threading.Event()
-    journal = Journal(JOB, store, lambda _: failed.set())
+    journal = Journal(JOB, store, lambda _: failed.set(), time.sleep, [].append)
     assert not list(journal.open())
 
     monkeypatch.setattr(store, "write", full)
@@ -214,3 +215,58 @@ def test_what_peers_need_no_more_is_forgotten(store: Store) -> None:
     assert acknowledged.done.wait(5)
     journal.close()
     assert [each.round for each in store.outbox(JOB)] == [2]
+
+
+def out_of_room(store: Store, monkeypatch: pytest.MonkeyPatch, times: int) -> None:
+    """Let the store's disk be full so many times."""
+    write, left = store.write, iter(range(times))
+
+    def tried(*arguments: Any, **named: Any) -> list[bool]:
+        if next(left, None) is not None:
+            raise StoreFull("disk full")
+        return write(*arguments, **named)
+
+    monkeypatch.setattr(store, "write", tried)
+
+
+def test_what_is_sent_waits_for_room_on_the_disk(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    waits: list[float] = []
+    told: list[StoreFull | None] = []
+    journal = Journal(JOB, store, [].append, waits.append, told.append)
+    list(journal.open())
+    out_of_room(store, monkeypatch, 3)
+    journal.checkpoint(Checkpoint(4, b"four"), with_next=True)
+    assert journal.post([message(1)]) == [True]
+    assert [type(each) for each in told] == [StoreFull, StoreFull, StoreFull, type(None)]
+    assert len(waits) == 3
+    assert store.last_checkpoint(JOB) == (4, b"four")
+    journal.close()
+
+
+def test_whoever_waits_for_room_hears_of_the_end_of_the_job(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    def wait(_: float) -> None:
+        raise JobFailed("cancelled")
+
+    journal = Journal(JOB, store, [].append, wait, [].append)
+    list(journal.open())
+    out_of_room(store, monkeypatch, 1)
+    with pytest.raises(JobFailed):
+        journal.post([message(1)])
+    assert journal.post([message(1)]) == [True]
+    journal.close()
+
+
+def test_what_was_received_is_acknowledged_once_there_is_room(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    failures: list[Exception] = []
+    told: list[StoreFull | None] = []
+    journal = Journal(JOB, store, failures.append, time.sleep, told.append)
+    list(journal.open())
+    out_of_room(store, monkeypatch, 2)
+    acknowledged, made = delivery()
+    assert journal.receive(message(1), made)
+    assert acknowledged.done.wait(10)
+    assert store.received(JOB, "id1") == b"body"
+    journal.close()
+    assert failures == []
+    assert told[0] is not None
+    assert told[-1] is None

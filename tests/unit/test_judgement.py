@@ -41,6 +41,12 @@ def test_a_sound_course_warns_of_nothing() -> None:
     assert said(course(best=3.0, best_model=2)) == []
 
 
+def test_a_label_of_one_value() -> None:
+    assert said(course(label_constant=True)) == [
+        "The label 'y' has the same value in all rows of all parties: nothing was learnt."
+    ]
+
+
 def test_worse_than_the_mean() -> None:
     (sentence,) = said(course(test_loss=[50.0, 3.0, 8.0], best=3.0, best_model=1))
     assert "worse than always predicting the mean of the label" in sentence
@@ -79,6 +85,12 @@ def test_clipping() -> None:
     assert "standardise the label (data.standardize_label)" in judgement.warnings(
         course(clipped=[0.2, 0.1]), raw, 100, best=True
     )[-1]  # fmt: skip
+
+
+def test_clipping_is_told_once_when_it_begins() -> None:
+    assert judgement.clipped_now(course(clipped=[0.0, 0.001]), spec()) == ""
+    assert judgement.clipped_now(course(clipped=[0.0, 0.3]), spec()).startswith("30% of the entries of the updates of")
+    assert judgement.clipped_now(course(clipped=[0.3, 0.3]), spec()) == ""
 
 
 def test_a_job_in_which_most_entries_are_cut_fails() -> None:

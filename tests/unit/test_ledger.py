@@ -48,6 +48,12 @@ def test_jobs_that_ended_can_be_left_out(store: Store) -> None:
     assert [line.job for line in found.jobs] == ["first"]
 
 
+def test_a_job_that_ended_says_how_far_it_came(store: Store) -> None:
+    store.set_state("third", JobState.SUCCEEDED, report=codec.pack({"epochs": 9, "rounds": 18}))
+    (line, _) = ledger(store).list("alice", ListJobs(10, unfinished=False)).jobs
+    assert (line.done, line.most, line.unit) == (9, 30, "epoch")
+
+
 def test_a_line_says_how_far_the_job_is(store: Store) -> None:
     store.set_state("first", JobState.RUNNING)
     (line,) = ledger(store, Progress(14, 7, 1.0, 0.1)).list("alice", ListJobs(1, unfinished=False)).jobs

@@ -21,7 +21,7 @@ def test_a_message_too_far_ahead_fails_the_mailbox_and_is_not_held() -> None:
     mailbox.put(envelope(5 + AHEAD))
     mailbox.check()
     mailbox.put(envelope(6 + AHEAD))
-    with pytest.raises(ProtocolError, match=f"shop sent a blinded_ids of round {6 + AHEAD}, too far ahead"):
+    with pytest.raises(ProtocolError, match=f"shop sent a blinded_ids of step {6 + AHEAD}, too far ahead"):
         mailbox.check()
     assert [place[2] for place in mailbox._messages] == [5 + AHEAD]
 

@@ -10,6 +10,8 @@ import numpy as np
 import pytest
 
 from fedbus import __version__, codec, models
+from fedbus.cli import app
+from fedbus.cli.app import invoke
 from fedbus.errors import StoreError
 from fedbus.store import Store
 from federation import held_out, synthetic
@@ -71,3 +73,22 @@ def test_what_is_not_there_is_a_sentence(store: Path, tmp_path: Path) -> None:
         models.read(store, "old-1")
     with pytest.raises(StoreError, match="there is no such store"):
         models.read(tmp_path / "shop.db", "prices-1")
+
+
+def test_the_command_lists_models_and_shows_one(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    federation = synthetic(tmp_path, max_epochs=2)
+    job = federation.run()["job"]
+    store = tmp_path / "state" / "bank.db"
+    with Store(store):
+        capsys.readouterr()
+        assert invoke(app, ["model", str(store)]) == 0
+        heading, line = capsys.readouterr().out.splitlines()
+        assert heading.split() == ["job", "name", "algorithm", "kept", "rounds"]
+        assert line.startswith(f"{job}  test  vertical-linear")
+        assert invoke(app, ["model", str(tmp_path / "bank.toml"), job, "--json", "-"]) == 0
+        shown = json.loads(capsys.readouterr().out)
+        assert (shown["job"], shown["party"], shown["columns"]) == (job, "bank", ["a", "b"])
+        assert invoke(app, ["model", str(store), "no-such-job"]) == 7
+        assert "no model of job no-such-job; it has 1" in capsys.readouterr().err
+        assert invoke(app, ["model", str(tmp_path / "shop.csv")]) == 7
+        assert "is not a store of fedbus" in capsys.readouterr().err

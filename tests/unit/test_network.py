@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from fedbus.errors import JobRefused, ProtocolError
-from fedbus.jobs.average import Layer, Model
+from fedbus.jobs.network import Layer, Model
 from fedbus.weights import Weights
 from parties.network import Flat, build, check_outputs, layout, load, weights
 

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from fedbus import topology
+from fedbus import codec, topology
+from fedbus.broker.base import MAX_MESSAGE_BYTES
 from fedbus.broker.node_definitions import definitions, password_hash
 from fedbus.broker.node_server import cache_folder, find_server
 from fedbus.errors import ConfigError
@@ -75,12 +76,27 @@ def test_nobody_reads_another_participants_queue() -> None:
 
 
 def test_what_the_parties_queues_give_up_is_dead_lettered_by_a_policy() -> None:
-    ((pattern, definition),) = [(p["pattern"], p["definition"]) for p in definitions(USERS, PASSWORDS)["policies"]]
-    assert definition == {"dead-letter-exchange": topology.DEAD}
+    found = {p["pattern"]: p["definition"] for p in definitions(USERS, PASSWORDS)["policies"]}
+    pattern = topology.PARTY_QUEUES
+    assert found[pattern] == {"dead-letter-exchange": topology.DEAD}
     for queue in (topology.control_queue("bank"), topology.job_queue("bank", "j")):
         assert re.search(pattern, queue.name)
         # As an argument it would need the right to read the queue, which the coordinator has not.
         assert "x-dead-letter-exchange" not in queue.arguments
+
+
+def test_every_queue_is_bounded_by_bytes() -> None:
+    made = definitions(USERS, PASSWORDS)
+    queues = [*made["queues"], {"name": "job", "arguments": topology.job_queue("bank", "j").arguments}]
+    assert all(0 < queue["arguments"]["x-max-length-bytes"] <= 2 * 1024**3 for queue in queues)
+    (watched,) = [p for p in made["policies"] if re.search(p["pattern"], topology.watch_queue("client", "t").name)]
+    assert {"max-length", "max-length-bytes", "expires"} <= watched["definition"].keys()
+
+
+def test_the_broker_of_compose_takes_no_longer_messages_than_fedbus_sends() -> None:
+    file = Path(__file__).parents[2] / "ops/rabbitmq/rabbitmq.conf"
+    assert f"max_message_size = {MAX_MESSAGE_BYTES}\n" in file.read_text("utf-8")
+    assert MAX_MESSAGE_BYTES > codec.MAX_BODY_BYTES
 
 
 def test_an_unknown_role_is_refused() -> None:

@@ -9,8 +9,9 @@ import pytest
 
 from fedbus.batching import batches, count
 from fedbus.pooled import gradient_descent, least_squares, regression_metrics
-from parties.data import Scaling, load
+from parties.data import Scaling
 from parties.optimizer import Optimizer
+from reader import load
 
 DATA = Path(__file__).resolve().parents[2] / "ops" / "data"
 

@@ -14,7 +14,8 @@ from torch import nn
 
 from fedbus.crypto.masking import SecretStream
 from fedbus.errors import JobRefused, TrainingDiverged
-from fedbus.jobs.average import AverageParams, Layer, Model, Privacy
+from fedbus.jobs.average import AverageParams, Privacy
+from fedbus.jobs.network import Layer, Model
 from parties import private_training
 from parties.network import build, weights
 from parties.private_training import add_noise, clipped_sum, draw, normal, train_private

@@ -9,7 +9,8 @@ from types import ModuleType
 import numpy as np
 import pytest
 
-from parties.data import Scaling, Table, load
+from parties.data import Scaling, Table
+from reader import load
 
 DATA = Path(__file__).resolve().parents[2] / "ops" / "data"
 SAMPLE = DATA / "sample"

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import math
 import warnings
+from pathlib import Path
 
 import numpy as np
 import pytest
 
-from parties.scoring import scores
+from parties import network
+from parties.data import Table
+from parties.outputs import Predictions
+from parties.scoring import Scale, predictions, scores
+from rows import Rows
 
 
 def test_a_regression() -> None:
@@ -32,3 +38,31 @@ def test_what_is_undefined_is_none_and_says_why() -> None:
 def test_two_classes() -> None:
     found = scores(np.array([[-1.0], [0.5], [2.0], [-0.5]]), np.array([0.0, 0.0, 1.0, 1.0]), "bce")
     assert found == {"accuracy": 0.5, "auc": 0.75}
+
+
+TABLE = Table("t.csv", ["p", "q"], ("a", "b"), np.array([[1.0, 2.0], [3.0, -5.0]]), np.array([1.0, 0.0]))
+AS_IS = Scale(np.zeros(2), np.ones(2), 0.0, 1.0)
+
+
+def predicted(folder: Path, loss: str, biases: list[float], scale: Scale = AS_IS) -> Predictions:
+    """Of a network of one layer whose weights are all 1, with these biases."""
+    layers = f"[{{ linear = {len(biases)} }}]"
+    spec = Rows(folder, "y", ["bob", "alice"], layers=layers, params={"loss": loss}).spec()
+    weights = network.weights(network.build(spec.model, 2, 1))
+    weights.flat[:] = [*biases, *[1.0] * 2 * len(biases)]
+    return predictions(spec, weights, scale, TABLE)
+
+
+def test_predictions_are_in_the_label_s_unit(tmp_path: Path) -> None:
+    scale = Scale(np.array([1.0, 0.0]), np.array([2.0, 1.0]), 100.0, 10.0)
+    found = predicted(tmp_path, "mse", [0.5], scale)
+    assert (found.ids, found.label.tolist()) == (["p", "q"], [1.0, 0.0])
+    assert found.scores.tolist() == [100.0 + 10.0 * 2.5, 100.0 + 10.0 * -3.5]
+
+
+def test_predictions_of_classes_are_probabilities(tmp_path: Path) -> None:
+    assert predicted(tmp_path, "bce", [0.0]).scores == pytest.approx(1 / (1 + np.exp([-3.0, 2.0])))
+    assert predicted(tmp_path, "bce", [-1e4]).scores.tolist() == [0.0, 0.0]
+    found = predicted(tmp_path, "cross_entropy", [0.0, math.log(3.0), -1e4])
+    assert found.scores.tolist() == [1.0, 1.0]
+    assert found.probabilities == pytest.approx(np.array([[0.25, 0.75, 0.0]] * 2), abs=1e-6)

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import contextlib
+import sqlite3
+import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from bench import WAIT, Bench, states, watching
 
 from fedbus import codec, jobs, topology
-from fedbus.errors import ConnectionLost, JobRefused, StoreError
+from fedbus.broker.base import Outgoing
+from fedbus.errors import ConnectionLost, JobRefused, StoreError, StoreFull
 from fedbus.jobs import JobState
-from fedbus.messages import Cancel, Message, Outcome, Query, Start, StateChanged, Submit
+from fedbus.messages import Cancel, Envelope, Inquire, Message, Notice, Outcome, Query, Start, StateChanged, Submit
 
 
 @pytest.fixture
@@ -127,3 +132,90 @@ def test_clients_find_their_jobs_again(bench: Bench) -> None:
 def test_without_a_coordinator_the_ledger_is_not_waited_for_in_vain(bench: Bench) -> None:
     with watching(bench, "alice") as alice, pytest.raises(ConnectionLost, match="no coordinator answered"):
         alice.jobs(timeout=0.05)
+
+
+def test_the_time_of_a_job_is_counted_from_its_first_start(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    bench.add("job-1", JobState.SUBMITTED)
+    now = time.time()
+    with monkeypatch.context() as earlier:
+        earlier.setattr("fedbus.store.time.time", lambda: now - 1000.0)
+        assert bench.store.begin("job-1") == now - 1000.0
+    assert bench.store.begin("job-1") == now - 1000.0
+    with bench.serving(operators=("alice",)), watching(bench, "alice") as alice:
+        alice.cancel("job-1")
+        report = states(alice, "job-1")[-1].report
+    assert report is not None
+    assert report["state"] == "cancelled"
+    assert 1000.0 <= report["seconds"] < 1100.0
+
+
+def test_a_clock_that_was_set_back_makes_no_time_negative(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    bench.add("job-1", JobState.SUBMITTED)
+    with monkeypatch.context() as later:
+        later.setattr("fedbus.store.time.time", lambda: 1e11)
+        bench.store.begin("job-1")
+    with bench.serving(operators=("alice",)), watching(bench, "alice") as alice:
+        alice.cancel("job-1")
+        report = states(alice, "job-1")[-1].report
+    assert report is not None
+    assert 0.0 <= report["seconds"] < 100.0
+
+
+def test_a_job_whose_record_is_damaged_ends_and_others_go_on(bench: Bench) -> None:
+    for job in ("job-1", "job-2"):
+        bench.add(job, JobState.RUNNING)
+    with contextlib.closing(sqlite3.connect(bench.store.path)) as connection, connection:
+        connection.execute("UPDATE jobs SET secret = x'00' WHERE job = 'job-1'")
+    with bench.serving(operators=("alice",)), watching(bench, "alice") as alice:
+        ended = states(alice, "job-1")[-1]
+        assert (ended.state, ended.reason) == ("failed", "coordinator: its store is damaged; its log says more")
+        alice.cancel("job-2")
+        assert states(alice, "job-2")[-1].state == "cancelled"
+
+
+@pytest.mark.parametrize(
+    ("job", "party", "expected"),
+    [
+        ("job-1", "bank", Outcome("failed", "the disk was on fire")),
+        (
+            "job-3",
+            "bank",
+            Outcome("failed", "its coordinator has no job job-3: the coordinator's store was lost or replaced"),
+        ),
+    ],
+)
+def test_a_party_that_asks_hears_how_its_job_ended(bench: Bench, job: str, party: str, expected: Outcome) -> None:
+    bench.add("job-1", JobState.RUNNING)
+    bench.store.set_state("job-1", JobState.FAILED, "the disk was on fire")
+    bench.store.purge("job-1")
+    with bench.serving():
+        envelope = Envelope(job, party, "coordinator", Inquire())
+        broker = bench.connect(party)
+        key = topology.question_key(party, "coordinator")
+        broker.publish(Outgoing(topology.DATA, key, codec.encode(envelope), envelope.id)).result(WAIT)
+        broker.close()
+        told = bench.told.get(timeout=WAIT)
+        assert (told.job, told.payload) == (job, expected)
+
+
+def test_submissions_and_cancellations_wait_for_room_in_their_order(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    add_job, full = bench.store.add_job, threading.Event()
+    full.set()
+
+    def tried(*arguments: Any) -> bool:
+        if full.is_set():
+            raise StoreFull("disk full")
+        return add_job(*arguments)
+
+    monkeypatch.setattr(bench.store, "add_job", tried)
+    with bench.serving(), watching(bench, "alice") as alice:
+        job = alice.submit(bench.spec)
+        alice.cancel(job)
+        event = next(alice.watch(job, WAIT))
+        assert isinstance(event, Notice)
+        assert "your request waits until it can" in event.text
+        full.clear()
+        assert states(alice, job)[-1].reason == "cancelled by alice"
+    assert bench.dead.empty()

@@ -231,7 +231,7 @@ def test_a_peer_that_computes_is_waited_for_beyond_the_limit_of_silence(bench: B
 
 def test_a_silent_peer_ends_the_wait_with_its_name(bench: Bench) -> None:
     bank = bench.session("bank")
-    with pytest.raises(PeerSilent, match=r"shop gave no sign of life .*bank waited for blinded_ids of round 0"):
+    with pytest.raises(PeerSilent, match=r"shop gave no sign of life .*bank waited for blinded_ids of step 0"):
         bank.recv("shop", BlindedIds)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from urllib.parse import quote
 
 import pytest
 
@@ -66,6 +67,16 @@ def test_a_wrong_url_is_refused_without_repeating_it(party: Path, url: str) -> N
     with pytest.raises(ConfigError, match="FEDBUS_AMQP_URL: not a broker URL") as caught:
         settings.load_party(party, {"FEDBUS_AMQP_URL": url})
     assert "secret" not in str(caught.value)
+
+
+@pytest.mark.parametrize("password", ["p@ss/w#rd", "pa/ss", "pa?ss", "pa#ss", "p@ss", "s3 cret"])
+def test_a_password_that_is_not_encoded_is_refused_with_how_to_write_it(password: str) -> None:
+    url = f"amqp://client:{password}@127.0.0.1:5672/"
+    with pytest.raises(ConfigError, match=r"FEDBUS_AMQP_URL: .*%") as caught:
+        settings.broker_url({"FEDBUS_AMQP_URL": url})
+    assert not any(part in str(caught.value) for part in (password, "client", "127.0.0.1"))
+    encoded = f"amqp://client:{quote(password, safe='')}@127.0.0.1:5672/"
+    assert settings.broker_url({"FEDBUS_AMQP_URL": encoded}) == encoded
 
 
 @pytest.mark.parametrize(

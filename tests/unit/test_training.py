@@ -11,7 +11,8 @@ import torch
 from torch import nn
 
 from fedbus.errors import DataError, JobRefused, TrainingDiverged
-from fedbus.jobs.average import AverageParams, Layer, Model, Strategy
+from fedbus.jobs.average import AverageParams, Strategy
+from fedbus.jobs.network import Layer, Model
 from parties import training
 from parties.data import Table
 from parties.network import build, weights

@@ -7,13 +7,15 @@ from typing import Any
 import msgpack
 import numpy as np
 import pytest
+import structlog
 from payloads import HOSTILE, sound, types
 
-from fedbus import codec
+from fedbus import codec, process
 from fedbus.averaging import Task
-from fedbus.errors import DecodeError
+from fedbus.errors import DecodeError, ProtocolError
 from fedbus.messages import KINDS, Envelope
 from fedbus.messages.fields import MAX_TEXT, nulled, shortened
+from fedbus.report import print_report
 
 # What a field of a type takes of HOSTILE; everything else is refused.
 ACCEPTED: dict[str, set[str]] = {
@@ -139,3 +141,20 @@ def test_what_is_sent_can_be_received() -> None:
     reason = shortened("x" * 3 * MAX_TEXT)
     assert reason.endswith(" …")
     codec.decode(body("failed", {"reason": reason}))
+
+
+def test_a_reason_forges_no_line_of_the_log(capfd: pytest.CaptureFixture[str]) -> None:
+    process.configure_logging()
+    structlog.get_logger().warning("a party abstains", reason="why\n2026-01-01 job ended\x1b[2J", party="bank")
+    line = capfd.readouterr().err
+    structlog.reset_defaults()
+    assert line.count("\n") == 1
+    assert "\x1b" not in line.rstrip()
+    assert "2026-01-01 job ended" in line
+
+
+@pytest.mark.parametrize("algorithm", ["vertical-linear", "fedavg", "other", 5])
+@pytest.mark.parametrize("rest", [{}, {"rows": "many", "rounds": {}}, {"rows": {"bank": {}}, "loss": ["a"]}])
+def test_a_report_that_cannot_be_shown_is_a_sentence(algorithm: Any, rest: dict[str, Any]) -> None:
+    with pytest.raises(ProtocolError, match="the coordinator's report cannot be shown"):
+        print_report({"job": "j", "state": "succeeded", "algorithm": algorithm, **rest})

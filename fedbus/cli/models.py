@@ -1,0 +1,59 @@
+"""The command that reads the models in a party's store: `model`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from fedbus import models, settings, terminal
+from fedbus.cli.app import JsonFile, app, example
+from fedbus.cli.reports import check_writable, write
+
+_HEADINGS = ("job", "name", "algorithm", "kept", "rounds")
+# Of a list of numbers or names, on a terminal; JSON has all.
+_SHOWN = 6
+
+
+@app.command(epilog=example("fedbus model bank.toml", "fedbus model state/bank.db house-prices-7b892ac7faa846dc"))
+def model(
+    store: Annotated[Path, typer.Argument(help="A party file (TOML), or a store itself.", show_default=False)],
+    job: Annotated[str | None, typer.Argument(help="Job id; without one, all models are listed.")] = None,
+    json_file: JsonFile = None,
+) -> None:
+    """Show what a party's store has of a job's model, or list its models, whether the party runs or not.
+
+    In Python, `fedbus.models.read` gives the weights too.
+    """
+    check_writable(json_file)
+    path = store
+    if store.suffix == ".toml":
+        party = settings.load_party(store)
+        path = party.path(party.state)
+    found: Any
+    if job is None:
+        found = [each.describe() for each in models.listed(path)]
+        rows = [
+            (each["job"], each["name"], each["algorithm"], each["created_at"], str(each["rounds"])) for each in found
+        ]
+        lines = terminal.table([_HEADINGS, *rows]) if rows else [f"{path} has no models"]
+    else:
+        found = models.read(path, job).describe()
+        lines = terminal.table([(name, _short(value)) for name, value in found.items()])
+    if str(json_file) != "-":
+        for line in lines:
+            terminal.say(line)
+    if json_file is not None:
+        write(found if job is not None else {"models": found}, json_file)
+
+
+def _short(value: Any) -> str:
+    """A value on one line, long lists cut."""
+    if isinstance(value, list) and len(value) > _SHOWN:
+        return f"[{', '.join(map(_short, value[:_SHOWN]))}, … {len(value)} in all]"
+    if isinstance(value, list):
+        return f"[{', '.join(map(_short, value))}]"
+    if isinstance(value, dict):
+        return ", ".join(f"{name}: {_short(each)}" for name, each in value.items())
+    return f"{value:.6g}" if isinstance(value, float) else str(value)

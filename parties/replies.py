@@ -1,0 +1,51 @@
+"""What a party tells a coordinator of a job without a session: why it has none, or that it waits."""
+
+from __future__ import annotations
+
+import structlog
+
+from fedbus import codec, jobs, topology
+from fedbus.broker.base import Broker, Outgoing
+from fedbus.messages import Envelope, Failed, Inquire, Message
+from fedbus.messages.fields import shortened
+from fedbus.session import Session
+from fedbus.store_records import JobRecord
+
+log = structlog.get_logger()
+
+
+class Replies:
+    """Sends for one party; does not wait, and what is lost is asked for again."""
+
+    def __init__(self, broker: Broker, party: str) -> None:
+        self._broker = broker
+        self._party = party
+
+    def refuse(self, job: str, coordinator: str, reason: str) -> None:
+        """Tell the coordinator why the job does not go on here."""
+        log.warning("job refused", job=job, reason=reason)
+        self.say(job, coordinator, Failed(shortened(reason)))
+
+    def refuse_unknown(self, job: str, coordinator: str) -> None:
+        """Tell the coordinator that this party's store has no such job, though it took part in it."""
+        self.refuse(job, coordinator, f"its store has no job {job}: it was lost or replaced")
+
+    def say(self, job: str, coordinator: str, message: Message) -> None:
+        """Send a message to the job's queue at the coordinator."""
+        self._publish(
+            topology.data_key(self._party, coordinator, job), Envelope(job, self._party, coordinator, message)
+        )
+
+    def inquire(self, session: Session, coordinator: str) -> None:
+        """Ask a silent coordinator's process how the job ended; it answers where the job has, or where it has none."""
+        log.info("coordinator silent; asking whether it has the job", job=session.job)
+        envelope = Envelope(session.job, self._party, coordinator, Inquire())
+        self._publish(topology.question_key(self._party, coordinator), envelope)
+
+    def _publish(self, key: str, envelope: Envelope) -> None:
+        self._broker.publish(Outgoing(topology.DATA, key, codec.encode(envelope), envelope.id), wait=False)
+
+
+def coordinator_of(record: JobRecord) -> str:
+    """Who coordinates a job of the ledger."""
+    return str(codec.unpack(record.spec).get("coordinator", jobs.COORDINATOR))

@@ -1,0 +1,93 @@
+"""`fedbus check` with all files of a vertical job: what the tables have in common, and what they might have."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from fedbus.cli.checks import hold, in_common, notes
+from fedbus.errors import JobRefused
+from federation import Federation, held_out, synthetic
+
+SIMULATED = {"FEDBUS_SIMULATION": "true"}
+
+
+@pytest.fixture
+def federation(tmp_path: Path) -> Federation:
+    made = synthetic(tmp_path)
+    made.write_job()
+    return made
+
+
+def rewrite(federation: Federation, change: str, of: str = "bank.csv") -> None:
+    file = federation.folder / of
+    header, *lines = file.read_text().splitlines()
+    changed = [
+        (change.format(cells[0].removeprefix("id")), cells[1]) for cells in (line.split(",", 1) for line in lines)
+    ]
+    file.write_text("\n".join([header, *map(",".join, changed)]) + "\n")
+
+
+def test_rows_in_common_are_counted(federation: Federation) -> None:
+    spec = federation.spec()
+    brought = hold(federation.job_file, spec, federation.files, SIMULATED)
+    assert in_common(spec, brought) == (36, 36)
+    assert notes(spec, brought) == []
+    assert in_common(spec, brought[:1]) is None
+
+
+@pytest.mark.parametrize("form", ["ID{}", " i d {} ", "00id{}"])
+def test_disjoint_ids_are_unsound_and_told_how_many_would_match(federation: Federation, form: str) -> None:
+    rewrite(federation, form)
+    with pytest.raises(JobRefused) as caught:
+        hold(federation.job_file, federation.spec(), federation.files, SIMULATED)
+    assert str(caught.value).startswith("shop.csv and bank.csv have no id in common; 36 more rows would be in common")
+    assert "case, blanks, leading zeros and a `.0`" in str(caught.value)
+    # One file alone says nothing of the others.
+    assert hold(federation.job_file, federation.spec(), federation.files[:1], SIMULATED)
+
+
+def test_disjoint_ids_that_match_in_no_form(federation: Federation) -> None:
+    rewrite(federation, "other{}")
+    with pytest.raises(JobRefused, match="have no id in common; do their id columns mean the same"):
+        hold(federation.job_file, federation.spec(), federation.files, SIMULATED)
+
+
+def test_some_ids_written_otherwise_are_noted(federation: Federation) -> None:
+    file = federation.folder / "bank.csv"
+    lines = file.read_text().splitlines()
+    lines[1:21] = [line.replace("id", "ID") for line in lines[1:21]]
+    file.write_text("\n".join(lines) + "\n")
+    spec = federation.spec()
+    brought = hold(federation.job_file, spec, federation.files, SIMULATED)
+    found = in_common(spec, brought)
+    assert found is not None
+    assert found[0] < found[1] == 36
+    (note,) = notes(spec, brought)
+    assert note.startswith(f"{36 - found[0]} more rows would be in common, 36 in place of {found[0]}, if case")
+    report = federation.run()
+    assert report["warnings"] == [f"{note}."]
+
+
+def test_too_few_held_out_rows_in_common(federation: Federation) -> None:
+    held_out(federation, 12)
+    federation.write_job()
+    rewrite(federation, "x{}", of="bank_test.csv")
+    with pytest.raises(JobRefused, match=r"shop_test.csv and bank_test.csv have no id in common"):
+        hold(federation.job_file, federation.spec(), federation.files, SIMULATED)
+
+
+def test_policies_are_held_against_the_rows_in_common(federation: Federation) -> None:
+    file = federation.files[1]
+    file.write_text(file.read_text() + "[policy]\nmin_aligned_rows = 40\n")
+    with pytest.raises(JobRefused, match=r"bank.toml: the parties have 36 rows in common, .* at least 40"):
+        hold(federation.job_file, federation.spec(), federation.files, SIMULATED)
+
+
+def test_notes_of_reading_are_told(federation: Federation) -> None:
+    file = federation.folder / "bank.csv"
+    file.write_text(file.read_text() + ",,\n")
+    spec = federation.spec()
+    brought = hold(federation.job_file, spec, federation.files, SIMULATED)
+    assert notes(spec, brought) == [f"{federation.files[1]}: bank.csv: 1 row without any cell left out"]

@@ -1,0 +1,77 @@
+"""What the coordinator derives from sums alone, against the same method with vectors in hand."""
+
+from __future__ import annotations
+
+import msgspec
+import numpy as np
+import pytest
+
+from coordinator.conjugate import MOST_LACK, Conjugate
+from fedbus import codec, gram, jobs
+
+
+def layout(rows: int = 1000, **params: object) -> gram.Plan:
+    job = {
+        "name": "test",
+        "algorithm": "vertical-linear",
+        "guest": {"party": "shop", "dataset": "rows", "label": "y"},
+        "hosts": [{"party": "bank", "dataset": "rows"}],
+        "params": params,
+    }
+    return gram.plan(jobs.parse(job), rows, {"shop": 3, "bank": 3})
+
+
+def descend(matrix: np.ndarray, right: np.ndarray, plan: gram.Plan) -> tuple[np.ndarray, Conjugate]:
+    """The method on a matrix, told by `Conjugate` what to do."""
+    weights, residual, direction = np.zeros_like(right), right, right
+    state = Conjugate.begin(plan, 0.0, float(right @ right), 1.0)
+    for _ in range(100):
+        assert np.abs(weights if state.check else direction).max() <= 2.0**state.exponent
+        if state.check:
+            residual = direction = right - matrix @ weights
+            if not state.checked(float(residual @ residual), last=False):
+                return weights, state
+            continue
+        product = matrix @ direction
+        length = state.step(float(direction @ product))
+        weights, residual = weights + length * direction, residual - length * product
+        direction = residual + state.turn(length, float(residual @ residual), last=False) * direction
+        # As it is between two rounds, in a checkpoint.
+        state = Conjugate(**codec.unpack(codec.pack(state.to_map())))
+    raise AssertionError("it does not end")
+
+
+@pytest.mark.parametrize("least", [0.5, 1e-3, 1e-8])
+def test_solution_and_eigenvalues(least: float) -> None:
+    random = np.random.default_rng(0)
+    vectors = np.linalg.qr(random.normal(size=(6, 6)))[0]
+    values = np.array([1.0, 1.9, 0.7, 1.2, 2 - least, least])
+    matrix = vectors @ np.diag(values) @ vectors.T
+    right = vectors @ (np.sqrt(values) * [0.3, 0.2, 0.4, 0.1, 0.3, 0.5])
+    weights, state = descend(matrix, right, layout())
+    assert state.reached
+    assert state.smallest == pytest.approx(least, rel=1e-3)
+    assert state.largest == pytest.approx(values.max(), rel=1e-3)
+    assert state.reach >= np.linalg.norm(weights)
+    left = right - matrix @ weights
+    assert left @ np.linalg.solve(matrix, left) < 1e-12
+
+
+def test_bits_that_are_wanted_grow_with_the_condition() -> None:
+    wanted = []
+    for smallest in (1e-2, 1e-14, 1e-16, 1e-17, 1e-24):
+        state = Conjugate.begin(layout(), 0.0, 1e-30, 1.0)
+        state.smallest, state.largest = smallest, 2.0
+        wanted.append(state.bits_wanted())
+    bits = layout().bits
+    assert wanted[0] == bits
+    assert bits < wanted[2] < wanted[3] <= 40  # type: ignore[operator]
+    assert wanted[4] is None
+    assert state.lack() > MOST_LACK
+
+
+def test_a_unit_that_no_number_has_is_refused() -> None:
+    from fedbus.messages import Turn
+
+    with pytest.raises((ValueError, msgspec.ValidationError), match="exponent"):
+        Turn(0.0, 10**9, anew=False, loss=0.0, stop=False, converged=False).check()
