@@ -10,6 +10,7 @@ import contextlib
 import fcntl
 import hashlib
 import os
+import secrets
 import sqlite3
 import stat
 from pathlib import Path
@@ -155,7 +156,7 @@ def _make(path: Path) -> None:
                 log=str(kept),
             )
     beside(path, MARK).unlink(missing_ok=True)
-    made = beside(path, f".{os.getpid()}.new")
+    made = beside(path, f".{secrets.token_hex(8)}.new")
     try:
         os.close(os.open(made, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
         with contextlib.closing(sqlite3.connect(made)) as connection:

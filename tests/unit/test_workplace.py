@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
-import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -25,9 +26,13 @@ def federation(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Federation:
     return synthetic(folder, solver="gram")
 
 
-def run(federation: Federation, keep: Path | None = None) -> dict[str, object]:
+def arguments(federation: Federation) -> tuple[Any, ...]:
+    return federation.job_file, federation.files, "memory", ROLES, lambda _: None
+
+
+def run(federation: Federation, keep: Path | None = None) -> dict[str, Any]:
     federation.write_job()
-    return simulate.run(federation.job_file, federation.files, "memory", ROLES, lambda _: None, keep=keep)
+    return simulate.run(*arguments(federation), keep=keep)
 
 
 def test_the_parties_stores_get_the_models_and_nothing_else(federation: Federation, tmp_path: Path) -> None:
@@ -49,7 +54,7 @@ def test_a_store_that_a_party_works_on_does_not_get_the_model_which_is_not_lost(
     with Store(path):
         report = run(federation)
     (kept,) = (tmp_path / "scratch").iterdir()
-    (warning,) = report["warnings"]  # type: ignore[misc]
+    (warning,) = report["warnings"]
     assert f"the model of bank is in {kept / 'bank.db'}, not in the store" in warning
     assert "bank.db: another process works on this store" in warning
     assert [model.fields["job"] for model in models.listed(kept / "bank.db")] == [report["job"]]
@@ -58,12 +63,9 @@ def test_a_store_that_a_party_works_on_does_not_get_the_model_which_is_not_lost(
 
 def test_two_at_once_of_the_same_files(federation: Federation) -> None:
     federation.write_job()
-    jobs = []
-    threads = [threading.Thread(target=lambda: jobs.append(run(federation)["job"])) for _ in range(2)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    with ThreadPoolExecutor(2) as threads:
+        reports = [threads.submit(simulate.run, *arguments(federation)) for _ in range(2)]
+        jobs = [report.result()["job"] for report in reports]
     for name in ("shop", "bank"):
         found = models.listed(federation.folder / "state" / f"{name}.db")
         assert sorted(model.fields["job"] for model in found) == sorted(jobs)
