@@ -52,6 +52,7 @@ class Conductor:
     Args:
         metrics_url: of this process, for the report.
         announce: called with a job whose state has changed.
+        sweep: called with a job that has ended and its participants: its queues are needed no more.
         known: the parties of the coordinator's file; where it names some, queues are made for these only.
         stopping: set when the process stops; a job is then left as it is, to go on at the next start.
     """
@@ -63,6 +64,7 @@ class Conductor:
         engine: Engine,
         metrics_url: str,
         announce: Callable[[str], None],
+        sweep: Callable[[str, Sequence[str]], None],
         stopping: threading.Event,
         known: Sequence[str] = (),
     ) -> None:
@@ -71,6 +73,7 @@ class Conductor:
         self._engine = engine
         self._metrics_url = metrics_url
         self._announce = announce
+        self._sweep = sweep
         self._stopping = stopping
         self._known = known
 
@@ -213,8 +216,7 @@ class Conductor:
             # Where the disk is full a later start does it.
             with contextlib.suppress(StoreFull):
                 self._store.purge(session.job)
-            for name in session.spec.participants:
-                self._broker.delete(topology.job_queue(name, session.job).name)
+            self._sweep(session.job, session.spec.participants)
 
     def _tell(self, session: Session, party: str, message: Message) -> None:
         """Send a control message; returns when the broker has it, however long it is away, or when the process stops.

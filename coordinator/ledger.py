@@ -54,6 +54,11 @@ class Ledger:
         ]
         return JobShown("", self._line(record), codec.unpack(record.spec), states, report)
 
+    def has_ended(self, job: str, party: str) -> bool:
+        """Whether a job that this party took part in is over."""
+        outcome = self.outcome(job, party)
+        return outcome is not None and self._store.job(job) is not None
+
     def outcome(self, job: str, party: str) -> Outcome | None:
         """What a party that asks is told of a job: how it ended, or that there is none; nothing of one that goes on."""
         record = self._store.job(job)

@@ -14,6 +14,7 @@ import structlog
 
 from coordinator.conductor import Cancelled, Conductor, tell
 from coordinator.ledger import Ledger
+from coordinator.sweeper import Sweeper
 from fedbus import codec, jobs, metrics, topology
 from fedbus.broker.base import Broker, Delivery, Subscription
 from fedbus.crypto.engine import Engine
@@ -21,6 +22,7 @@ from fedbus.errors import ConfigError, DecodeError, JobFailed, StoreError
 from fedbus.jobs import JobState
 from fedbus.messages import (
     Cancel,
+    Departed,
     Envelope,
     Inquire,
     ListJobs,
@@ -61,7 +63,10 @@ class Service:
         self._store = store
         self._stopping = threading.Event()
         self._announcing = threading.Lock()
-        self._conductor = Conductor(broker, store, engine, metrics_url, self.announce, self._stopping, settings.parties)
+        self._sweeper = Sweeper(self.name, broker, store)
+        self._conductor = Conductor(
+            broker, store, engine, metrics_url, self.announce, self._sweeper.add, self._stopping, settings.parties
+        )
         self._sessions: dict[str, Session] = {}
         self._ledger = Ledger(store, self._is_operator, self._latest)
         self._threads: dict[str, threading.Thread] = {}
@@ -86,6 +91,7 @@ class Service:
             log.info("job goes on", job=record.job)
             self._run(record.job)
         metrics.count_jobs(self._store.count_jobs().items())
+        self._sweeper.start()
         self._subscriptions = [
             self._broker.consume(topology.JOBS_QUEUE, self._request),
             self._broker.consume(topology.questions_queue(self.name).name, self._asked),
@@ -95,6 +101,7 @@ class Service:
         """Stop working; unfinished jobs go on at the next start."""
         self._stopping.set()
         self._holding.close()
+        self._sweeper.stop()
         for subscription in self._subscriptions:
             subscription.cancel()
         threads = self._interrupt()
@@ -165,18 +172,23 @@ class Service:
         self._publish(envelope.job, Notice(_WAITS))
 
     def _asked(self, delivery: Delivery) -> None:
-        """A party has not heard of a job for a while: it is told how the job ended, or that there is none."""
+        """A party has not heard of a job for a while and is told how it ended, or that there is none; or it is done."""
         try:
             envelope = codec.decode(delivery.body)
             self._check_address(envelope, delivery)
-            if not isinstance(envelope.payload, Inquire):
+            if not isinstance(envelope.payload, Inquire | Departed):
                 raise DecodeError(f"{envelope.kind} message on the coordinator's queue of questions")  # noqa: TRY301
         except DecodeError as error:
             log.warning("question refused; it is in the dead-letter queue", reason=str(error), user=delivery.user)
             delivery.dead_letter(str(error))
             return
         try:
-            outcome = self._ledger.outcome(envelope.job, envelope.sender)
+            if isinstance(envelope.payload, Departed):
+                if self._ledger.has_ended(envelope.job, envelope.sender):
+                    self._sweeper.left(envelope.job, envelope.sender)
+                outcome = None
+            else:
+                outcome = self._ledger.outcome(envelope.job, envelope.sender)
         except StoreError as error:
             # It asks again.
             log.error("a party's question cannot be answered", job=envelope.job, error=str(error))  # noqa: TRY400

@@ -198,19 +198,21 @@ _FACTS = {"vertical-linear": _linear_facts, "fedavg": _average_facts}
 
 
 def curve(losses: list[float], bars: str | None = None) -> str:
-    """The losses as a line of bars, on at most _CURVE_WIDTH columns; empty for none.
+    """The losses that are finite as a line of bars, on at most _CURVE_WIDTH columns; empty for none.
 
     Args:
         bars: of rising height; those that standard output shows where absent.
     """
+    losses = [loss for loss in losses if math.isfinite(loss)]
     if not losses:
         return ""
     bars = bars or terminal.bars()
     step = max(1, -(-len(losses) // _CURVE_WIDTH))
     shown = losses[::step]
     low, high = min(shown), max(shown)
-    span = high - low or 1.0
-    return "".join(bars[int((loss - low) / span * (len(bars) - 1))] for loss in shown)
+    # Halves, as the distance of two numbers may be more than any number.
+    span = high / 2 - low / 2 or 1.0
+    return "".join(bars[int((loss / 2 - low / 2) / span * (len(bars) - 1))] for loss in shown)
 
 
 def write_report(report: dict[str, Any], path: Path) -> None:

@@ -18,8 +18,9 @@ from rich.console import Console
 
 from fedbus.errors import OutputError, ReaderGone
 
-# What a terminal obeys instead of showing it: control characters, and those that turn the direction of text.
-_OBEYED = re.compile("[\x00-\x08\x0a-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
+# What a terminal obeys instead of showing it: control characters, those that turn the direction of text, and those that
+# it does not show at all, by which two names could look the same.
+_OBEYED = re.compile("[\x00-\x08\x0a-\x1f\x7f-\x9f\xad\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff]")
 _BARS, _PLAIN_BARS = "▁▂▃▄▅▆▇█", "_.:-=+*#"
 
 

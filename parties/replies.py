@@ -6,7 +6,7 @@ import structlog
 
 from fedbus import codec, jobs, topology
 from fedbus.broker.base import Broker, Outgoing
-from fedbus.messages import Envelope, Failed, Inquire, Message
+from fedbus.messages import Departed, Envelope, Failed, Inquire, Message
 from fedbus.messages.fields import shortened
 from fedbus.session import Session
 from fedbus.store_records import JobRecord
@@ -40,6 +40,11 @@ class Replies:
         """Ask a silent coordinator's process how the job ended; it answers where the job has, or where it has none."""
         log.info("coordinator silent; asking whether it has the job", job=session.job)
         envelope = Envelope(session.job, self._party, coordinator, Inquire())
+        self._publish(topology.question_key(self._party, coordinator), envelope)
+
+    def depart(self, job: str, coordinator: str) -> None:
+        """Tell a coordinator's process that this party has seen a job through."""
+        envelope = Envelope(job, self._party, coordinator, Departed())
         self._publish(topology.question_key(self._party, coordinator), envelope)
 
     def _publish(self, key: str, envelope: Envelope) -> None:

@@ -230,6 +230,7 @@ class Worker:
             if outcome is not None:
                 self._when_there_is_room(lambda: self._enter_own_end(job, outcome))
                 self._when_there_is_room(lambda: self._store.purge(job))
+                self._replies.depart(job, session.coordinator)
         except Exception:
             # Not ended: the ledger has it as it was, and the next start goes on.
             log.exception("internal error; the job goes on when the party is started again", job=job)

@@ -120,9 +120,12 @@ class AmqpBroker:
         finally:
             self._declaring.discard(request)
 
-    def delete(self, queue: str) -> None:
-        """Forget a queue, and delete it if it is empty and unused."""
-        self._io.post(partial(self._declarer.delete, queue))
+    def delete(self, queue: str, *, filled: bool = False) -> Future[bool]:
+        """Forget a queue, and delete it if it is unused, and empty where it has to be; see `base.Broker`."""
+        gone: Future[bool] = Future()
+        gone.set_running_or_notify_cancel()
+        self._io.post(partial(self._declarer.delete, queue, filled, gone.set_result))
+        return gone
 
     def publish(self, message: Outgoing, *, wait: bool = True) -> Future[None]:
         """Publish; see `base.Broker`."""

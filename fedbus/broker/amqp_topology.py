@@ -38,6 +38,9 @@ def as_broker_error(reason: BaseException, subject: str) -> BrokerError:
             return ConnectionLost(text)
 
 
+_NOT_FOUND = 404
+
+
 class Request:
     """Queues that a caller wants declared.
 
@@ -110,25 +113,35 @@ class Declarer:
         else:
             self._run(request)
 
-    def delete(self, name: str) -> None:
-        """Forget a queue and delete it if it is empty and unused; a queue that cannot be deleted now expires later."""
+    def delete(self, name: str, filled: bool, gone: Callable[[bool], None]) -> None:
+        """Forget a queue and delete it if it is unused, and empty unless it may be filled.
+
+        Args:
+            gone: called with whether it is not there any more.
+        """
         self._remembered.pop(name, None)
         if self._connection is None:
+            gone(False)
             return
+        kept = False
 
         # Quorum queues do not know the flags if_unused and if_empty: asking for them ends the whole connection.
         def look(channel: Any, then: Callable[[Any], None]) -> None:
             look_step(name)(channel, partial(decide, channel, then))
 
         def decide(channel: Any, then: Callable[[Any], None], frame: Any) -> None:
-            if frame.method.message_count or frame.method.consumer_count:
+            nonlocal kept
+            kept = bool(frame.method.consumer_count or (frame.method.message_count and not filled))
+            if kept:
                 then(frame)
             else:
                 channel.queue_delete(name, callback=then)
 
         def done(reason: BaseException | None) -> None:
-            if reason is not None:
+            absent = isinstance(reason, ChannelClosedByBroker) and reason.reply_code == _NOT_FOUND
+            if reason is not None and not absent:
                 log.info("queue not deleted; it stays until it expires", queue=name, why=str(reason))
+            gone(absent or (reason is None and not kept))
 
         Steps(self._connection, [look], done)
 

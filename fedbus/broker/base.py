@@ -130,8 +130,12 @@ class Broker(Protocol):
             ConnectionLost: not done within the timeout (seconds), or the broker is closed.
         """
 
-    def delete(self, queue: str) -> None:
-        """Forget a declared queue and delete it if it is empty and unused; a queue in use stays until it expires."""
+    def delete(self, queue: str, *, filled: bool = False) -> Future[bool]:
+        """Forget a declared queue, and delete it if it is empty and unused; the future says whether it is gone.
+
+        Args:
+            filled: delete it also where messages wait in it; one that somebody consumes from stays all the same.
+        """
 
     def publish(self, message: Outgoing, *, wait: bool = True) -> Future[None]:
         """Publish; the future is done when the broker confirms it.

@@ -217,13 +217,17 @@ class MemoryBroker:
                 self.hub.declare(queue, self)
                 self._declared[queue.name] = queue
 
-    def delete(self, queue: str) -> None:
-        """Forget a queue and delete it if it is empty and unused."""
+    def delete(self, queue: str, *, filled: bool = False) -> Future[bool]:
+        """Forget a queue and delete it if it is unused, and empty where it has to be."""
+        gone: Future[bool] = Future()
         with self.hub.lock:
             self._declared.pop(queue, None)
             found = self.hub.queues.get(queue)
-            if found is not None and not found.consumers and not found.taken and not len(found):
+            unused = found is not None and not found.consumers and not found.taken
+            if found is not None and unused and (filled or not len(found)):
                 del self.hub.queues[queue]
+            gone.set_result(queue not in self.hub.queues)
+        return gone
 
     def publish(self, message: Outgoing, *, wait: bool = True) -> Future[None]:  # noqa: ARG002
         """Publish; the future is done at once, so that there is always room."""

@@ -45,6 +45,7 @@ from fedbus.messages.jobs import (
     Accepted,
     Alive,
     Cancel,
+    Departed,
     Event,
     Failed,
     Finished,
@@ -89,6 +90,7 @@ __all__ = [
     "Cancel",
     "CommonRows",
     "CrossProduct",
+    "Departed",
     "Described",
     "DoublyBlindedIds",
     "EncryptedLoss",
@@ -149,7 +151,7 @@ __all__ = [
 KINDS: dict[str, type[Message]] = {
     cls.kind: cls
     for cls in (
-        *(Submit, Query, Cancel, Start, Inquire, Outcome, Accepted, Failed, Finished, Resend, Alive),
+        *(Submit, Query, Cancel, Departed, Start, Inquire, Outcome, Accepted, Failed, Finished, Resend, Alive),
         *(StateChanged, Progress, Notice),
         *(ListJobs, ShowJob, JobList, JobShown),
         *(AlignmentOffer, BlindedIds, DoublyBlindedIds, CommonRows, Aligned),

@@ -77,6 +77,13 @@ class Inquire(Message):
 
 
 @dataclass(frozen=True, slots=True)
+class Departed(Message):
+    """Party to the coordinator's process: it has seen the job through, and reads the job's queue no more."""
+
+    kind: ClassVar[str] = "departed"
+
+
+@dataclass(frozen=True, slots=True)
 class Outcome(Message):
     """Coordinator to a party: how the job ended."""
 

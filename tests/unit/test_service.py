@@ -17,7 +17,19 @@ from fedbus import codec, jobs, topology
 from fedbus.broker.base import Outgoing
 from fedbus.errors import ConnectionLost, JobRefused, StoreError, StoreFull
 from fedbus.jobs import JobState
-from fedbus.messages import Cancel, Envelope, Inquire, Message, Notice, Outcome, Query, Start, StateChanged, Submit
+from fedbus.messages import (
+    Cancel,
+    Departed,
+    Envelope,
+    Inquire,
+    Message,
+    Notice,
+    Outcome,
+    Query,
+    Start,
+    StateChanged,
+    Submit,
+)
 
 
 @pytest.fixture
@@ -219,3 +231,30 @@ def test_submissions_and_cancellations_wait_for_room_in_their_order(
         full.clear()
         assert states(alice, job)[-1].reason == "cancelled by alice"
     assert bench.dead.empty()
+
+
+def test_only_a_party_of_an_ended_job_says_that_it_has_seen_it_through(bench: Bench) -> None:
+    bench.add("job-1", JobState.RUNNING)
+    bench.store.set_state("job-1", JobState.FAILED, "because")
+    bench.store.purge("job-1")
+    queue_of = topology.job_queue("bank", "job-1")
+    bench.admin.declare([queue_of])
+    late = Outgoing(topology.DATA, topology.data_key("shop", "bank", "job-1"), b"late", "late")
+    bench.admin.publish(late).result(WAIT)
+
+    def depart(party: str) -> None:
+        envelope = Envelope("job-1", party, "coordinator", Departed())
+        broker = bench.connect(party)
+        key = topology.question_key(party, "coordinator")
+        broker.publish(Outgoing(topology.DATA, key, codec.encode(envelope), envelope.id)).result(WAIT)
+        broker.close()
+
+    with bench.serving(), watching(bench, "alice") as alice:
+        depart("mallory")
+        # What is asked after it is answered after it.
+        alice.jobs(timeout=WAIT)
+        assert queue_of.name in bench.hub.queues
+        depart("bank")
+        gone = threading.Event()
+        while queue_of.name in bench.hub.queues:
+            assert not gone.wait(0.01)

@@ -21,7 +21,7 @@ from fedbus.cli.reports import check_writable, finish, write
 from fedbus.errors import ConfigError, JobFailed, OutputError
 from fedbus.files import write_whole
 from fedbus.process import script
-from fedbus.report import to_json
+from fedbus.report import curve, to_json
 
 LONG = "a-name-of-sixty-letters-that-is-longer-than-any-narrow-terminal"
 SURROUNDINGS: list[dict[str, str]] = [
@@ -95,8 +95,14 @@ def test_a_report_is_shown_in_any_encoding(encoding: str, monkeypatch: pytest.Mo
 
 
 def test_what_a_terminal_would_obey_is_shown_as_an_escape(capsys: pytest.CaptureFixture[str]) -> None:
-    terminal.say("a\x1b[2Jb\nsucceeded\r\x9b1m\u202ec\tö")
-    assert capsys.readouterr().out == "a\\x1b[2Jb\\nsucceeded\\r\\x9b1m\\u202ec\tö\n"
+    terminal.say("a\x1b[2Jb\nsucceeded\r\x9b1m\u202ec\tö\u200b\u200e")
+    assert capsys.readouterr().out == "a\\x1b[2Jb\\nsucceeded\\r\\x9b1m\\u202ec\tö\\u200b\\u200e\n"
+
+
+def test_losses_of_any_size_make_a_curve() -> None:
+    assert curve([math.inf, 2.0, math.nan, 1.0], "_#") == "#_"
+    assert curve([1e308, -1e308, 0.0], "_-#") == "#_-"
+    assert curve([math.inf]) == curve([]) == ""
 
 
 def test_a_device_that_takes_nothing_costs_neither_the_report_nor_the_word_about_it(
