@@ -68,7 +68,7 @@ def test_no_number_of_a_party_is_in_clear_text_at_the_coordinator(recording: Rec
             assert set(envelope.payload.__slots__) == {"rows", "columns", "metrics"}
         if envelope.kind == "finished":
             figures = envelope.payload.figures  # type: ignore[attr-defined]
-            assert set(figures) <= {"columns", "train", "bytes_sent", "peak_memory_bytes"}
+            assert set(figures) <= {"columns", "train", "metrics", "bytes_sent", "peak_memory_bytes"}
 
 
 def test_every_ciphertext_on_the_wire_is_obfuscated(recording: Recording) -> None:
