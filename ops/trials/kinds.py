@@ -6,6 +6,8 @@ import json
 import random
 from pathlib import Path
 
+from fedbus.identity import Identity
+
 JOB = "chaos"
 
 _ROWS = 90
@@ -29,6 +31,9 @@ def write(kind: str, folder: Path) -> list[str]:
     (folder / "job.toml").write_text(text + _LIMITS, "utf-8")
     for place, party in enumerate(parties):
         _write_party(folder, party, place, vertical=kind in _VERTICAL)
+    if kind in _AVERAGING:
+        lines = [f'{party} = "{Identity.create(folder / f"{party}.key").public}"' for party in parties]
+        (folder / "roster.toml").write_text("\n".join(["[parties]", *lines]) + "\n", "utf-8")
     lines = ['state = "coordinator.db"', "processes = 1", f"parties = {json.dumps(parties)}"]
     (folder / "coordinator.toml").write_text("\n".join(lines) + "\n", "utf-8")
     return parties
@@ -73,8 +78,8 @@ def _write_party(folder: Path, party: str, place: int, *, vertical: bool) -> Non
             ",".join([f"r{row}-{place if not vertical else 0}", *([repr(label)] if labelled else []), *map(repr, own)])
         )
     (folder / f"{party}.csv").write_text("\n".join(lines) + "\n", "utf-8")
-    text = (
-        f'name = "{party}"\nstate = "{party}.db"\nprocesses = 1\n[datasets.rows]\nsource = "{party}.csv"\nid = "id"\n'
-    )
+    text = f'name = "{party}"\nstate = "{party}.db"\nprocesses = 1\n'
+    text += "" if vertical else f'identity = "{party}.key"\nroster = "roster.toml"\n'
+    text += f'[datasets.rows]\nsource = "{party}.csv"\nid = "id"\n'
     text += '[policy]\naggregations = ["masked", "paillier", "plain"]\n'
     (folder / f"{party}.toml").write_text(text, "utf-8")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tomllib
 from dataclasses import dataclass, field
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -76,7 +77,8 @@ class Federation:
     def run(self, broker: str = "memory", roles: simulate.Roles = ROLES) -> dict[str, Any]:
         """The job's report."""
         self.write_job()
-        self.runs += 1
+        # Another federation may have run in the same folder.
+        self.runs = next(number for number in count(1) if not (self.folder / f"run{number}").exists())
         return simulate.run(self.job_file, self.files, broker, roles, self.events.append, keep=self.place)
 
     def run_recording_order(self) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
