@@ -162,7 +162,8 @@ def _serve(pipe: Connection) -> None:
     # A service that is stopping ignores SIGTERM, and a child would inherit that from it.
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     threading.Thread(target=_end_with_parent, daemon=True).start()
-    with contextlib.suppress(EOFError):
+    # A parent that is killed with an answer unread resets the pipe.
+    with contextlib.suppress(EOFError, ConnectionResetError, BrokenPipeError):
         while True:
             pipe.send_bytes(_answer(pipe.recv_bytes()))
 
