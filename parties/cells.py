@@ -34,6 +34,7 @@ _DATE = r"[0-9]{4}-[0-9]{2}-[0-9]{2}([ T][0-9]{2}:[0-9]{2}(:[0-9]{2}([.][0-9]{1,
 _ZONE = r".*:.*(Z|[+-][0-9]{2}:?[0-9]{2})"
 _OTHER_DATE = re.compile(r"\d{1,4}[./-]\d{1,2}[./-]\d{1,4}([ T].*)?")
 _COMMA = re.compile(r"[+-]?\d+(\.\d{3})*,\d+")
+_WHOLE = re.compile(r"[+-]?\d+\.0+")
 _GROUPED = re.compile(r"[+-]?\d{1,3}([ ,'_\u00a0\u202f]\d{3})+([.]\d+)?")
 _ERRORS = ("#div/0!", "#value!", "#ref!", "#name?", "#num!", "#null!")
 
@@ -93,6 +94,16 @@ def is_missing(text: str | None) -> bool:
 def normal(text: str) -> str:
     """Text as it is compared everywhere: in Unicode's form NFC, without blanks around."""
     return unicodedata.normalize("NFC", text).strip()
+
+
+def level_of(text: str) -> str:
+    """A level as it is compared: as all text is, and a whole number without the point that a gap in a column adds.
+
+    A column of codes with an empty cell is written as 1.0, 2.0 by what knows missing values among floats only; the
+    same codes are 1, 2 in a file without a gap.
+    """
+    form = normal(text)
+    return form.partition(".")[0] if _WHOLE.fullmatch(form) else form
 
 
 def read(file: Source, columns: Sequence[tuple[str, Kind]], unit: str, limit: int) -> list[Column]:
@@ -240,7 +251,7 @@ def _decided(column: Column, look: np.ndarray, kind: Kind) -> Column:
 def _levels(name: str, column: np.ndarray) -> Column:
     cells = ma.getdata(column).astype(object)
     cells[ma.getmaskarray(column)] = None
-    forms = {cell: None if is_missing(cell) else normal(cell) for cell in set(cells.tolist())}
+    forms = {cell: None if is_missing(cell) else level_of(cell) for cell in set(cells.tolist())}
     levels = tuple(sorted({form for form in forms.values() if form is not None}))
     places = {level: float(place) for place, level in enumerate(levels)}
     codes = {cell: np.nan if form is None else places[form] for cell, form in forms.items()}

@@ -39,6 +39,7 @@ def load(
             value of a cell.
     """
     file = open_source(source)
+    _check_there(file, how, label)
     named, notes = _features(file, how, label) if like is None else (tuple(like), [])
     file, rows, blank = ids.read(file, how.id, max_rows)
     if blank:
@@ -83,12 +84,19 @@ def _kind(how: DatasetSettings, name: str) -> Kind:
     return "level" if name in how.one_hot or name in how.levels else "number"
 
 
+def _check_there(file: Source, how: DatasetSettings, label: str | None) -> None:
+    """DataError where the file lacks the id column or the label."""
+    for column in (how.id, *(() if label is None else (label,))):
+        if column not in file.names:
+            raise (NoSuchLabel if column == label else DataError)(file.missing(column))
+
+
 def _features(file: Source, how: DatasetSettings, label: str | None) -> tuple[tuple[str, ...], list[str]]:
     """The columns that become features, all of them known to be there, and what is to be noted of the choice."""
     name, named = file.path.name, how.named
-    for column in (how.id, *named, *how.exclude, *(() if label is None else (label,))):
+    for column in (*named, *how.exclude):
         if column not in file.names:
-            raise (NoSuchLabel if column == label else DataError)(file.missing(column))
+            raise DataError(file.missing(column))
     if label == how.id:
         raise DataError(f"{name}: column '{label}' cannot be both the id and the label; name another label")
     if label in how.exclude:

@@ -14,7 +14,7 @@ import numpy as np
 
 from fedbus.errors import DataError
 from fedbus.settings import DatasetSettings
-from parties.cells import normal
+from parties.cells import level_of
 from parties.data import Table
 
 OTHER = "other"
@@ -218,4 +218,4 @@ def _feature(
 
 
 def _normal(levels: Sequence[str]) -> list[str]:
-    return list(dict.fromkeys(map(normal, levels)))
+    return list(dict.fromkeys(map(level_of, levels)))

@@ -158,7 +158,7 @@ def prepare(session: Session, engine: Engine, align: Align, tables: Tables, poli
     state = session.restore()
     share = _begin(session, engine, align, tables, policy) if state is None else Share(**state)
     intercept = session.party == session.guest
-    train = _unchanged(tables.train, share.positions, share.digest)
+    train = _unchanged(tables.train, share.positions, share.digest, tables.fit)
     test = None
     if tables.test is not None and share.test_positions is not None:
         test = _unchanged(tables.test, share.test_positions, share.test_digest)
@@ -230,7 +230,7 @@ def _begin(session: Session, engine: Engine, align: Align, tables: Tables, polic
         key=given.key,
         score_bits=given.score_bits,
         columns=given.columns,
-        digest=_digest(train),
+        digest=_digest(train, tables.fit(train)),
         test_digest=test_digest,
         positions=positions,
         test_positions=test_positions,
@@ -256,19 +256,26 @@ def _label(table: Table | None) -> np.ndarray:
     return np.empty(0) if table is None or table.label is None else table.label
 
 
-def _unchanged(table: Table, positions: np.ndarray, digest: bytes) -> Table:
-    """The rows at `positions`; DataError where they are not those that the job began with."""
+def _unchanged(
+    table: Table, positions: np.ndarray, digest: bytes, fit: Callable[[Table], Recoding] | None = None
+) -> Table:
+    """The rows at `positions`; DataError where they, or what `fit` makes of them, are not what the job began with."""
     if positions.max() < len(table):
         rows = table.take(positions)
-        if _digest(rows) == digest:
+        if _digest(rows, None if fit is None else fit(rows)) == digest:
             return rows
-    raise DataError(f"{table.name}: the aligned rows changed since the job began; submit a new job")
+    raise DataError(
+        f"{table.name}: the aligned rows changed since the job began, or what the party file makes of them did; submit"
+        " a new job"
+    )
 
 
-def _digest(table: Table) -> bytes:
+def _digest(table: Table, recoding: Recoding | None = None) -> bytes:
     digest = hashlib.blake2b(np.ascontiguousarray(table.features).tobytes(), digest_size=16)
     if table.label is not None:
         digest.update(table.label.tobytes())
     for name, levels in table.levels.items():
         digest.update(codec.pack([name, *levels]))
+    if recoding is not None:
+        digest.update(codec.pack(recoding.to_map()))
     return digest.digest()

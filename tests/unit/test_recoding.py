@@ -246,3 +246,26 @@ def test_a_recoding_is_kept_with_the_model(tmp_path: Path) -> None:
             "shares": [],
         }
     ]
+
+
+def test_codes_are_the_same_whether_a_gap_in_a_file_made_them_floats_or_not(tmp_path: Path) -> None:
+    def codes(select: str) -> Table:
+        path = tmp_path / "codes.parquet"
+        path.unlink(missing_ok=True)
+        duckdb.sql(f"FROM (VALUES {select}) AS rows(id, code)").write_parquet(str(path))
+        return load(path, one_hot=["code"], missing="zero")
+
+    whole = codes("(1, 7), (2, 8), (3, 7)")
+    gapped = codes("(1, 8.0::DOUBLE), (2, NULL), (3, 7.0::DOUBLE)")
+    exact = codes("(1, 8.00::DECIMAL(6, 2)), (2, 7.00::DECIMAL(6, 2)), (3, 7.50::DECIMAL(6, 2))")
+    assert whole.levels["code"] == gapped.levels["code"] == ("7", "8")
+    assert exact.levels["code"] == ("7", "7.50", "8")
+    text = "id,code\n1,8.0\n2,\n3,7.0\n"
+    recoding = Recoding.fit(whole, settings(tmp_path, one_hot=["code"], missing="zero"))
+    for held_out in (gapped, table(tmp_path, text, one_hot=["code"], missing="zero")):
+        got = recoding.apply(held_out)
+        assert got.columns == ("code=8",)
+        assert got.features[[0, 2], 0].tolist() == [1.0, 0.0]
+    assert recode(tmp_path, text, one_hot=["code"], levels={"code": ("7.0", "8")}, missing="zero").features[
+        0
+    ].tolist() == [1.0]

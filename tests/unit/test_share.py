@@ -10,6 +10,7 @@ import pytest
 
 from fedbus.crypto import fixedpoint
 from fedbus.errors import DataError
+from fedbus.settings import DatasetSettings
 from parties.data import MAX_LABEL, Table
 from parties.policy import Policy
 from parties.share import Prepared, Share, _digest, prepare, score_bits
@@ -50,7 +51,8 @@ def restart(begun: Tables, found: Tables) -> Prepared:
     """Prepare from a checkpoint of a job that began with other files than are found."""
     assert begun.test is not None
     positions, test_positions = np.array([7, 0, 3, 5]), np.array([4, 1])
-    digests = _digest(begun.train.take(positions)), _digest(begun.test.take(test_positions))
+    train = begun.train.take(positions)
+    digests = _digest(train, begun.fit(train)), _digest(begun.test.take(test_positions))
     columns = {"shop": 3, "bank": 2}
     share = Share(b"key", 40, columns, *digests, positions, test_positions, np.zeros(3))
     session = SimpleNamespace(restore=share.to_map, party="shop", guest="shop")
@@ -83,3 +85,16 @@ def test_a_file_changed_before_a_restart_is_named(which: str, change: str) -> No
     found = Tables(new, tables.test) if which == "train" else Tables(tables.train, new)
     with pytest.raises(DataError, match=rf"{old.name}: the aligned rows changed since the job began"):
         restart(tables, found)
+
+
+def test_what_the_party_file_makes_of_the_same_rows_is_held_to_what_the_job_began_with() -> None:
+    rows = table("rows.csv", 8)
+    features = rows.features.copy()
+    features[3, 1] = np.nan
+    rows, held_out = changed(rows, features=features), table("held.csv", 5)
+    began, found = (
+        Tables(rows, held_out, DatasetSettings("rows.csv", "id", missing=missing)) for missing in ("mean", "zero")
+    )
+    assert restart(began, began).missing == {"b": 1}
+    with pytest.raises(DataError, match=r"rows.csv: the aligned rows changed .* what the party file makes of them"):
+        restart(began, found)

@@ -73,3 +73,13 @@ def test_tables_that_differ_are_both_named(tmp_path: Path, name: str, instead: s
         "training rows and held-out rows need the same names"
     )
     assert logs[0]["columns"] == ["id", name, "age", "y"]
+
+
+@pytest.mark.parametrize(("header", "lacks"), [("id,income,age", "y"), ("row,income,age,y", "id")])
+def test_held_out_rows_without_their_label_or_ids_are_told(tmp_path: Path, header: str, lacks: str) -> None:
+    write_party(tmp_path, "bob")
+    (tmp_path / "bob_rows.csv").write_text("id,income,age,y\n1,2,3,4\n")
+    (tmp_path / "bob_held.csv").write_text(f"{header}\n1,2,3,4\n")
+    spec = Rows(tmp_path, "y", ["bob", "alice"], tested=True).spec()
+    with pytest.raises(DataError, match=f"bob_held.csv.*: no column '{lacks}'"):
+        tables.load(load_party(tmp_path / "bob.toml", {}), spec)
