@@ -224,7 +224,11 @@ class Service:
         except ConfigError as error:
             state, reason = JobState.FAILED, shortened(str(error))
         if not self._store.add_job(job, codec.pack(fields), state, reason, owner):
-            return
+            # It was entered before, and is begun now where the store failed between the two.
+            record = self._store.job(job)
+            if record is None or job in self._sessions:
+                return
+            state = record.state
         if state.final:
             log.warning("job refused", job=job, reason=reason, user=owner)
             self._store.purge(job)

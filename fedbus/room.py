@@ -93,14 +93,14 @@ class Holding:
                 except StoreError as error:
                     self._attempt += 1
                     log.error("a message cannot be entered in the store and waits", error=str(error))  # noqa: TRY400
-                    self._tell(delivery)
                     self._timer = threading.Timer(delay(self._attempt), self._go_on)
                     self._timer.daemon = True
                     self._timer.start()
+                    self._tell(delivery)
                     return
-                except BaseException:
-                    # Whoever called gives it back to the broker.
-                    self._waiting.popleft()
-                    raise
+                except Exception:
+                    # As the broker's thread does with what a handler raises; those behind it must not wait for ever.
+                    log.exception("a message could not be handled; it goes back to its queue")
+                    delivery.requeue()
                 self._waiting.popleft()
                 self._attempt = 0

@@ -199,8 +199,10 @@ class Worker:
     def _enter_end(self, job: str, outcome: Outcome) -> None:
         if self._store.set_state(job, JobState(outcome.state), outcome.reason):
             log.info("job ended", job=job, state=outcome.state, reason=outcome.reason)
-        ended = StateChanged(outcome.state, outcome.reason)
-        publish_event(self._broker, Envelope(job, self.name, self.name, ended))
+        record = self._store.job(job)
+        # What the ledger has: it may have had another end before.
+        state, reason = (outcome.state, outcome.reason) if record is None else (record.state.value, record.reason)
+        publish_event(self._broker, Envelope(job, self.name, self.name, StateChanged(state, reason)))
 
     # Jobs.
 

@@ -258,3 +258,21 @@ def test_only_a_party_of_an_ended_job_says_that_it_has_seen_it_through(bench: Be
         gone = threading.Event()
         while queue_of.name in bench.hub.queues:
             assert not gone.wait(0.01)
+
+
+def test_a_submission_that_was_entered_and_not_begun_is_begun_when_it_comes_again(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with bench.serving() as service, watching(bench, "alice") as alice:
+        announce, failures = service.announce, iter([StoreError("the disk is full")])
+
+        def failing(job: str) -> None:
+            if error := next(failures, None):
+                raise error
+            announce(job)
+
+        monkeypatch.setattr(service, "announce", failing)
+        job = alice.submit(bench.spec)
+        assert isinstance(bench.told.get(timeout=WAIT).payload, Start)
+        alice.cancel(job)
+        assert states(alice, job)[-1].state == "cancelled"
