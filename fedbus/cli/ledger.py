@@ -13,10 +13,11 @@ from fedbus import terminal
 from fedbus.cli.app import JobId, JsonFile, app, example
 from fedbus.cli.remote import connected_client
 from fedbus.cli.reports import check_writable, write
+from fedbus.jobs import JobState
 from fedbus.messages import JobLine, JobShown
-from fedbus.report import print_report
+from fedbus.report import print_report, to_json
 
-_HEADINGS = ("job", "state", "how far", "since", "by")
+_HEADINGS = ("job", "name", "algorithm", "state", "how far", "since", "by")
 
 
 @app.command("jobs", epilog=example("fedbus jobs --unfinished"))
@@ -33,7 +34,10 @@ def list_jobs(
     with connected_client() as client:
         found = client.jobs(limit, unfinished=unfinished)
     if str(json_file) != "-":
-        rows = [(line.job, line.state, _how_far(line), _local(line.since), line.owner) for line in found.jobs]
+        rows = [
+            (line.job, line.name, line.algorithm, line.state, _how_far(line), _local(line.since), line.owner)
+            for line in found.jobs
+        ]
         for row in terminal.table([_HEADINGS, *rows]) if rows else ["no jobs"]:
             terminal.say(row)
         if found.more:
@@ -72,12 +76,25 @@ def _print(shown: JobShown) -> None:
     for row in terminal.table([(_local(each.at), each.state, each.reason) for each in shown.states or ()]):
         terminal.say(row)
     terminal.say("")
-    terminal.say("# The job file as it was submitted.")
-    # TOML itself writes control characters as escapes.
-    terminal.write(tomli_w.dumps(shown.spec or {}))
-    if line.state == "succeeded" and shown.report is not None:
+    terminal.say("# What the job file says.")
+    for text in _as_toml(shown.spec or {}).splitlines():
+        terminal.say(text)
+    if shown.report is not None:
         terminal.say("")
-        print_report(shown.report)
+        if line.state == JobState.SUCCEEDED:
+            print_report(shown.report)
+        else:
+            # How far it came; the sentences of a report are those of a model.
+            for text in to_json(shown.report).splitlines():
+                terminal.say(text)
+
+
+def _as_toml(spec: dict[str, Any]) -> str:
+    try:
+        return tomli_w.dumps(spec)
+    except TypeError:
+        # Another program submitted it, and the coordinator refused it: TOML has no null.
+        return to_json(spec)
 
 
 def _how_far(line: JobLine) -> str:
