@@ -23,14 +23,11 @@
     │   ├── Congested          too many messages wait for the broker already; may pass
     │   ├── Unroutable         no queue takes the message
     │   └── AccessRefused      the broker does not allow it
-    └── StoreError
-        ├── StoreInUse         another process works on the same store
-        ├── StoreFull          its disk is full; may pass
-        ├── StoreLost          it was deleted, moved or replaced
-        └── StoreDamaged       what it gives back is not what it was given
-
     ├── StoreError
-    │   └── StoreInUse         another process works on the same store
+    │   ├── StoreInUse         another process works on the same store
+    │   ├── StoreFull          its disk is full; may pass
+    │   ├── StoreLost          it was deleted, moved or replaced
+    │   └── StoreDamaged       what it gives back is not what it was given
     └── OutputError            what was done cannot be shown, or not written to the file that was named for it
         └── ReaderGone         whoever read standard output wants no more
 

@@ -19,7 +19,7 @@ from fedbus.jobs import AverageJob
 from fedbus.messages import Assignment, Described
 from fedbus.weights import Weights
 from parties import moments, network, private_training, training
-from parties.data import Table
+from parties.scoring import Scale, label_of
 from parties.tables import Tables
 
 Pieces = Iterator[tuple[int, np.ndarray]]
@@ -86,7 +86,7 @@ class Local:
         if (largest > _LARGEST).any():
             column = self.train.columns[int(np.argmax(largest))]
             raise DataError(f"{self.train.name}: column '{column}' has values too large; change its unit")
-        largest = np.append(largest, np.abs(_label(self.train)).max())[self._standardised]
+        largest = np.append(largest, np.abs(label_of(self.train)).max())[self._standardised]
         exponents = tuple(exponent_of(float(value)) for value in largest)
         test_rows = len(self.test) if self.test else 0
         return Described(len(self.train), test_rows, self.train.columns, exponents, self.outputs)
@@ -182,7 +182,7 @@ class Local:
         mean = np.append(order.mean, order.label_mean)[chosen]
         if len(exponents) != chosen.sum() or not (np.abs(mean) <= np.ldexp(1.0, exponents)).all():
             raise ProtocolError("the coordinator speaks of other columns than this party has")
-        values = np.column_stack([self.train.features[:, chosen[:-1]], *([_label(self.train)] if chosen[-1] else [])])
+        values = np.column_stack([self.train.features[:, chosen[:-1]], *([label_of(self.train)] if chosen[-1] else [])])
         if (np.abs(values).max(axis=0) > np.ldexp(1.0, exponents)).any():
             raise ProtocolError("the coordinator speaks of smaller columns than this party has")
         if order.task == Task.VARIANCE:
@@ -224,16 +224,9 @@ class Local:
             known = np.isfinite(order.mean).all() and (order.scale > 0).all()
             if not known or not math.isfinite(order.label_mean) or not 0 < order.label_scale < math.inf:
                 raise ProtocolError("the coordinator sent means or deviations that are none")
-            train, test = (
-                None
-                if table is None
-                else Rows(
-                    (table.features - order.mean) / order.scale, (_label(table) - order.label_mean) / order.label_scale
-                )
-                for table in (self.train, self.test)
-            )
-            assert train is not None  # noqa: S101  # only held-out rows may be missing
-            self._scaled = key, train, test
+            scale = Scale(order.mean, order.scale, order.label_mean, order.label_scale)
+            test = None if self.test is None else Rows(*scale.rows(self.test))
+            self._scaled = key, Rows(*scale.rows(self.train)), test
         return self._scaled[1], self._scaled[2]
 
 
@@ -249,8 +242,3 @@ def remedy(spec: AverageJob) -> str:
 def threads_for(parameters: int, processes: int | None) -> int:
     """How many threads torch is to compute with: for a small network the hand-over costs more than it gains."""
     return 1 if parameters <= _SMALL else max(1, processes or os.cpu_count() or 1)
-
-
-def _label(table: Table) -> np.ndarray:
-    assert table.label is not None  # noqa: S101  # every party of such a job has it
-    return table.label
