@@ -64,12 +64,28 @@ def hold(
         for held_out in (False, True):
             _check_in_common(spec, brought, held_out=held_out)
     if isinstance(spec, AverageJob) and brought:
+        _check_outputs(brought)
         check_same({each.party.name: each.tables.train.columns for each in brought})
         try:
             check_as_is(spec.data.as_is, brought[0].tables.train.columns)
         except JobRefused as error:
             raise ConfigError(f"{job_file}: {error}") from error
     return brought
+
+
+def _check_outputs(brought: Sequence[Brought]) -> None:
+    """ConfigError where two parties would write predictions of a job into the same file, and one would lose its own."""
+    first: dict[Path, Path] = {}
+    for each in brought:
+        if not each.party.outputs.folder:
+            continue
+        folder = each.party.path(each.party.outputs.folder).resolve()
+        if folder in first:
+            raise ConfigError(
+                f"{each.file}: outputs.folder: {first[folder]} names the same folder, and both would write JOB.csv"
+                " there; name a folder for each party"
+            )
+        first[folder] = each.file
 
 
 def notes(spec: JobSpec, brought: Sequence[Brought]) -> list[str]:

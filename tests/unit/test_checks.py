@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 
 from fedbus.cli.checks import hold, in_common, notes
-from fedbus.errors import JobRefused
+from fedbus.errors import ConfigError, JobRefused
 from federation import Federation, held_out, synthetic
+from rows import synthetic as synthetic_rows
 
 SIMULATED = {"FEDBUS_SIMULATION": "true"}
 
@@ -91,3 +92,15 @@ def test_notes_of_reading_are_told(federation: Federation) -> None:
     spec = federation.spec()
     brought = hold(federation.job_file, spec, federation.files, SIMULATED)
     assert notes(spec, brought) == [f"{federation.files[1]}: bank.csv: 1 row without any cell left out"]
+
+
+def test_two_parties_do_not_write_their_predictions_into_the_same_file(tmp_path: Path) -> None:
+    rows = synthetic_rows(tmp_path)
+    job, spec = rows.write_job(), rows.spec()
+    for number, file in enumerate(rows.files):
+        file.write_text(f'{file.read_text()}[outputs]\nfolder = "predictions{number}"\n')
+    assert hold(job, spec, rows.files, SIMULATED)
+    second = rows.files[1]
+    second.write_text(second.read_text().replace("predictions1", "./predictions0"))
+    with pytest.raises(ConfigError, match=rf"{second}: outputs.folder: {rows.files[0]} names the same folder"):
+        hold(job, spec, rows.files, SIMULATED)
