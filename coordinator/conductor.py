@@ -165,15 +165,15 @@ class Conductor:
                     f"{nearest(party, self._known)} A new party is entered in the coordinator's file"
                 ) from error
         accepted: dict[str, Accepted] = {}
+        parties, limits = session.spec.parties, session.spec.limits
         try:
-            with session.patience(session.spec.limits.join):
-                for party in session.spec.parties:
+            with roll_call(session, parties, self._start_again), session.patience(limits.join):
+                for party in parties:
                     accepted[party] = session.recv(party, Accepted)
         except PeerSilent as error:
-            absent = next(party for party in session.spec.parties if party not in accepted)
+            absent = next(party for party in parties if party not in accepted)
             raise JobRefused(
-                f"{absent} did not join within {session.spec.limits.join:g} s (limits.join); "
-                "is its fedbus-party running?"
+                f"{absent} did not join within {limits.join:g} s (limits.join); is its fedbus-party running?"
             ) from error
         joined = {
             "rows": {party: message.rows for party, message in accepted.items()},
@@ -229,6 +229,12 @@ class Conductor:
             with contextlib.suppress(TimeoutError):
                 future.result(1.0)
                 return
+
+    def _start_again(self, session: Session, party: str) -> None:
+        """Tell a party again to start, which may have lost its queue with what was in it; it begins a job once."""
+        if not session.attendance.arrived(party, Accepted):
+            log.info("party has not joined; telling it again", job=session.job, party=party)
+            tell(self._broker, Envelope(session.job, session.party, party, Start(session.spec.to_map())))
 
     def _inquire(self, session: Session, party: str) -> None:
         """Ask a silent party's process whether it has the job; it answers on the job's queue where it has not."""
