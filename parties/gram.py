@@ -30,6 +30,7 @@ Vorst, Ye, SIAM J. Sci. Comput. 22 (2000). What each role learns: docs/protocols
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass, replace
 from functools import reduce
 from typing import Any
@@ -42,7 +43,7 @@ from fedbus.crypto import fixedpoint
 from fedbus.crypto.engine import Engine
 from fedbus.crypto.paillier import PublicKey
 from fedbus.crypto.tensor import CipherTensor
-from fedbus.errors import FixedPointOverflow, ProtocolError
+from fedbus.errors import FixedPointOverflow, JobFailed, ProtocolError
 from fedbus.messages import CrossProduct, EncryptedScalars, MaskedGradient, ScalarShare, Step, Turn, Verdict
 from fedbus.pooled import error_metrics, regression_metrics
 from fedbus.session import Session
@@ -70,6 +71,7 @@ class Descent:
         direction: v.
         exponent: of the power of two in whose units the next product is taken.
         check: the next product is that of the weights.
+        columns: a digest of the columns that were multiplied.
         blocks: the encrypted cross blocks: of each other party, a tensor's bytes for each pack.
     """
 
@@ -78,6 +80,7 @@ class Descent:
     direction: np.ndarray
     exponent: int
     check: bool
+    columns: bytes
     blocks: dict[str, list[bytes]]
 
     def to_map(self) -> dict[str, Any]:
@@ -155,11 +158,20 @@ class _Work:
         """Steps 1 to 9; returns the share, whose weights are of the basis, in units of `unit`."""
         share = self.share if self.share.solver else self._begin()
         descent = Descent(**share.solver)
+        if descent.columns != self._digest():
+            # Of directions of equal length any basis will do, and linear algebra chooses another one elsewhere.
+            raise JobFailed(
+                f"{self.session.party} comes to another basis of its columns than before its restart, as another"
+                " processor or another numpy does; start it where the job began, or submit the job again"
+            )
         while not share.stopped:
             self.session.at(PASS_ROUND + share.trained + 1)
             share, descent = self._round(share, descent)
             self.session.checkpoint(share.to_map())
         return share
+
+    def _digest(self) -> bytes:
+        return hashlib.blake2b(self.encoded.tobytes(), digest_size=16).digest()
 
     def weights(self, share: Share) -> np.ndarray:
         """Of the standardised columns, in the label's own unit."""
@@ -196,7 +208,7 @@ class _Work:
         self._send_scalars(float(right @ preconditioned), square)
         turn = session.recv(session.coordinator, Turn)
         blocks = {peer: [tensor.blob for tensor in packs] for peer, packs in crossed.blocks.items()}
-        descent = Descent(right, right, np.zeros_like(right), 0, check=False, blocks=blocks)
+        descent = Descent(right, right, np.zeros_like(right), 0, check=False, columns=self._digest(), blocks=blocks)
         descent = descent.turned(turn, preconditioned)
         share = replace(self.share, solver=descent.to_map(), stopped=turn.stop, converged=turn.converged)
         session.checkpoint(share.to_map())
