@@ -39,10 +39,10 @@ def damage_ledger(path: Path) -> None:
     connection.close()
 
 
-def written_to(log: Path) -> None:
-    """Wait until a store's log has entries."""
-    deadline = time.monotonic() + WAIT
-    while not log.stat().st_size:
+def has_more_entries(mark: Path) -> None:
+    """Wait until a store has entries that it counts as done: what its log begins with may be none yet."""
+    deadline, before = time.monotonic() + WAIT, mark.read_bytes()
+    while mark.read_bytes() == before:
         assert time.monotonic() < deadline
         time.sleep(0.01)
 
@@ -52,7 +52,7 @@ def stopped_and_changed(running: Processes, name: str, change: Callable[[Path], 
         # What is there at a start is in the file itself, and what comes after it in the log.
         running.end(name)
         running.start(name)
-        written_to(running.federation.folder / "state" / f"{name}.db-wal")
+        has_more_entries(running.federation.folder / "state" / f"{name}.db.mark")
         running.end(name, signal.SIGKILL)
         change(running.federation.folder / "state" / f"{name}.db")
         running.start(name)
