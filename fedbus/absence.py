@@ -37,9 +37,20 @@ class Absence:
         self._called: dict[str, float] = {}
         self._silent: set[str] = set()
 
+    def welcome(self) -> None:
+        """Tell of those who were silent and were heard again; to be called whenever something has come."""
+        back = [party for party in self._silent if self._mailbox.heard_since(party, self._called[party])]
+        for party in back:
+            self._silent.remove(party)
+            del self._called[party]
+        if back:
+            log.info("there again", parties=back)
+            self._tell(f"{listed(back)} {'is' if len(back) == 1 else 'are'} there again; the job goes on")
+
     def look(self, parties: Collection[str]) -> None:
         """See who of these is there; to be called at least every CALL_SECONDS while they are waited for."""
-        now, fallen, back = time.monotonic(), list[str](), list[str]()
+        self.welcome()
+        now, fallen = time.monotonic(), list[str]()
         if now - self._looked < CALL_SECONDS / 2:
             return
         self._looked = now
@@ -49,9 +60,6 @@ class Absence:
             called = self._called.get(party)
             if called is not None and self._mailbox.heard_since(party, called):
                 del self._called[party]
-                if party in self._silent:
-                    self._silent.remove(party)
-                    back.append(party)
             elif called is None and not self._mailbox.heard_since(party, now - CALL_SECONDS):
                 self._called[party] = now
                 self._calls += 1
@@ -67,6 +75,3 @@ class Absence:
                 f"waiting for {listed(fallen)}: no sign of life since {since} UTC, {silence:.0f} s ago; "
                 "is fedbus-party running there, and connected?"
             )
-        if back:
-            log.info("there again", parties=back)
-            self._tell(f"{listed(back)} {'is' if len(back) == 1 else 'are'} there again; the job goes on")

@@ -79,8 +79,7 @@ class Attendance:
         while True:
             left = until - time.monotonic()
             came = self._post.mailbox.wait(done, max(0.0, min(left, CALL_SECONDS)))
-            if not came and self._absence is not None:
-                self._absence.look(asked())
+            self._see(asked, came=came)
             if came or left <= CALL_SECONDS:
                 return came
 
@@ -90,10 +89,18 @@ class Attendance:
         while True:
             left = until - time.monotonic()
             envelope = self._post.mailbox.take(place, chunk, max(0.0, min(left, CALL_SECONDS)))
-            if envelope is None and self._absence is not None:
-                self._absence.look(self._parties)
+            self._see(lambda: self._parties, came=envelope is not None)
             if envelope is not None or left <= CALL_SECONDS:
                 return envelope
+
+    def _see(self, asked: Callable[[], Collection[str]], *, came: bool) -> None:
+        """See who is there after a wait: where it was in vain, who is silent; where not, who is back."""
+        if self._absence is None:
+            return
+        if came:
+            self._absence.welcome()
+        else:
+            self._absence.look(asked())
 
     def _call(self, party: str, number: int) -> None:
         self._post.whisper(party, Resend(Alive.kind, 0, 0, []), number)
