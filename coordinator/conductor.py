@@ -258,12 +258,17 @@ def _told(spec: JobSpec, results: dict[str, dict[str, Any]]) -> dict[str, Any]:
     """What parties say of the outcome: of a vertical job the guest, who has the label."""
     if isinstance(spec, LinearJob):
         guest = results[spec.guest.party]
-        dependent = {party: figures.get("dependent", 0) for party, figures in results.items()}
         return {
             **{key: guest[key] for key in ("train", "test") if key in guest},
-            "dependent": {party: count for party, count in dependent.items() if isinstance(count, int) and count > 0},
+            **{name: _counts(results, name) for name in ("dependent", "alike")},
         }
     return {"clipped": {party: figures.get("clipped", 0) for party, figures in results.items()}}
+
+
+def _counts(results: dict[str, dict[str, Any]], name: str) -> dict[str, int]:
+    """Of the parties that count some."""
+    counts = {party: figures.get(name) for party, figures in results.items()}
+    return {party: count for party, count in counts.items() if isinstance(count, int) and count > 0}
 
 
 def _counted(results: dict[str, dict[str, Any]]) -> dict[str, dict[str, int]]:

@@ -15,16 +15,20 @@ from typing import Any
 
 import numpy as np
 
-from fedbus.gram import DIRECTION_BITS, Plan
+from fedbus.gram import Plan
+from fedbus.jobs.linear import MOST_FEATURE_BITS
 
 # What a check may find above what is aimed at, or above the rounding of the weights: their rounding is no more than
 # half a unit in each of them, and sums of squares are compared.
 _SLACK = 16.0
 # A curvature of so small a part of the squared norm is that of no direction in which the columns differ.
-_LEAST_CURVATURE = 2.0**-90
+LEAST_CURVATURE = 2.0**-90
 # Of the label's variance: what the model may lack of the best one where training has converged.
 MOST_LACK = 1e-6
-_MOST_BITS = 40
+# In a direction of less than so many times the rounding's own variance the columns of all parties count as dependent.
+_MOST_ROUNDING = 4.0
+# A part of an eigenvalue by which it may be larger than the method says.
+_UNSEEN = 1e-3
 
 
 @dataclass(slots=True)
@@ -34,7 +38,7 @@ class Conjugate:
     Attributes:
         square: the label's, y y / n.
         weights: how many there are.
-        bits: fraction bits of columns.
+        bits, direction_bits: fraction bits of columns and of directions.
         tolerance: the part of the first residual to be reached; never less than rounding is aimed at.
         first, gain: r z at first and now.
         start: at the last time that it was computed anew.
@@ -49,6 +53,7 @@ class Conjugate:
     square: float
     weights: int
     bits: int
+    direction_bits: int
     rows: int
     tolerance: float
     first: float
@@ -66,7 +71,13 @@ class Conjugate:
     def begin(cls, layout: Plan, tolerance: float, gain: float, square: float) -> Conjugate:
         """The first direction is the preconditioned right-hand side."""
         weights = sum(layout.columns.values())
-        return cls(square, weights, layout.bits, layout.rows, tolerance, gain, gain, gain, norm=gain)
+        return cls(
+            square, weights, layout.bits, layout.direction_bits, layout.rows, tolerance, gain, gain, gain, norm=gain
+        )
+
+    def go_on(self, reach: float) -> None:
+        """Begin with weights of such a norm in place of zeros: their residual is to be computed first."""
+        self.reach, self.check, self.start = reach, True, np.inf
 
     def to_map(self) -> dict[str, Any]:
         """For a checkpoint."""
@@ -80,12 +91,16 @@ class Conjugate:
     @property
     def exponent(self) -> int:
         """Of the unit of what the next round multiplies."""
-        squared = self.reach**2 if self.check else self.norm
-        return ceil(frexp(squared)[1] / 2) + 1
+        return self.reach_exponent if self.check else exponent(self.norm)
+
+    @property
+    def reach_exponent(self) -> int:
+        """Of a power of two no less than the norm of the weights."""
+        return exponent(self.reach**2)
 
     def step(self, curvature: float) -> float:
         """How far to go in the direction."""
-        self.flat = curvature <= _LEAST_CURVATURE * self.norm
+        self.flat = curvature <= LEAST_CURVATURE * self.norm
         if self.flat:
             return 0.0
         length = self.gain / curvature
@@ -134,29 +149,67 @@ class Conjugate:
         if not self.square:
             return 0.0
         smallest = max(min(self.smallest, 1.0), 2.0**-1000)
-        error = 4.0 ** -(self.bits if bits is None else bits) / 12
         rest = self._rounding if self.reached else self.gain / smallest
+        error = _variance(self.bits if bits is None else bits)
         return rest / self.square + self.weights * error / (self.rows * smallest) + (error / smallest) ** 2
+
+    @property
+    def coarse(self) -> float:
+        """The eigenvalue below which the rounding of columns may cost more than MOST_LACK."""
+        error = _variance(self.bits)
+        return float(max(2 * self.weights * error / (self.rows * MOST_LACK), error * (2 / MOST_LACK) ** 0.5))
+
+    @property
+    def dependent(self) -> float:
+        """The eigenvalue below which a direction cannot be told from one in which columns do not vary at all."""
+        return _MOST_ROUNDING * _variance(self.bits)
+
+    def may_hide(self, parties: int) -> bool:
+        """Whether the columns of so many parties may depend on each other without the method having met it.
+
+        Each party's columns are orthogonal. So if some combination of all, with parts u_1 to u_k, does not vary, those
+        that differ from it in the signs of parts vary by an average of 2^(k-1) / (2^(k-1) - 1): the largest eigenvalue
+        is no less, and that one is met. Of two parties it is 2.
+        """
+        patterns = 2.0 ** (parties - 1)
+        return not self.largest or self.largest >= (1 - _UNSEEN) * patterns / (patterns - 1)
 
     @property
     def blur(self) -> float:
         """By how much at most the rounding of columns moves a score, squared; a factor of 4 is for chance."""
-        return 4 * self.reach**2 * 4.0**-self.bits / 12
+        return 4 * self.reach**2 * _variance(self.bits)
 
     def bits_wanted(self) -> int | None:
         """Fraction bits that would do; None where no job may have so many."""
-        return next((bits for bits in range(self.bits, _MOST_BITS + 1) if self.lack(bits) <= MOST_LACK / 10), None)
+        enough = (bits for bits in range(self.bits, MOST_FEATURE_BITS + 1) if self.lack(bits) <= MOST_LACK / 10)
+        return next(enough, None)
 
     @property
     def _rounding(self) -> float:
-        return self.weights * (self.reach * 2.0**-DIRECTION_BITS) ** 2
+        return self.weights * (self.reach * 2.0**-self.direction_bits) ** 2
 
     def _meet(self) -> None:
-        """Eigenvalues of the tridiagonal matrix of steps and turns, as squares of singular values of its factor."""
         if not self.steps:
             return
-        lengths, factors = np.array(self.steps).T
-        factor = np.diag(lengths**-0.5) + np.diag((factors[:-1] / lengths[:-1]) ** 0.5, 1)
-        values = np.linalg.svd(factor, compute_uv=False) ** 2
-        self.smallest, self.largest = min(self.smallest, float(values[-1])), max(self.largest, float(values[0]))
+        smallest, largest = eigenvalues(self.steps)
+        self.smallest, self.largest = min(self.smallest, smallest), max(self.largest, largest)
         self.steps = []
+
+
+def exponent(square: float) -> int:
+    """Of a power of two above the root of a square."""
+    return ceil(frexp(square)[1] / 2) + 1
+
+
+def eigenvalues(steps: list[list[float]]) -> tuple[float, float]:
+    """The smallest and the largest eigenvalue that steps and turns tell of."""
+    lengths, factors = np.array(steps).T
+    # They are squares of the singular values of the tridiagonal matrix's factor.
+    factor = np.diag(lengths**-0.5) + np.diag((factors[:-1] / lengths[:-1]) ** 0.5, 1)
+    values = np.linalg.svd(factor, compute_uv=False) ** 2
+    return float(values[-1]), float(values[0])
+
+
+def _variance(bits: int) -> float:
+    """Of the error by which a column of so many fraction bits is rounded."""
+    return float(4.0**-bits / 12)

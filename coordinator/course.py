@@ -32,7 +32,8 @@ class Course:
     Attributes:
         rows, test_rows, columns, score_bits: as of align.Sizes.
         losses: of each round: of `sgd` on its batch and before its step, of `gram` after it, with the ridge term.
-        products: of `gram`: rounds and checks, each of which multiplies a vector by the matrix.
+        products: of `gram`: rounds, checks, further passes and rounds of probes, in all.
+        probed: of `gram`: rounds of probes.
         epoch_losses: of each epoch, the mean over its rows.
         seconds: of each round, from its start to the verdict.
         calm: epochs in a row in which the loss changed by no more than the tolerance.
@@ -47,6 +48,7 @@ class Course:
     seconds: list[float] = field(default_factory=list)
     calm: int = 0
     products: int = 0
+    probed: int = 0
 
     def figures(self, last: Verdict) -> dict[str, Any]:
         """What the report says of training."""
@@ -56,6 +58,7 @@ class Course:
             "aligned_test_rows": self.test_rows,
             "rounds": len(self.losses),
             "epochs": len(self.epoch_losses),
+            "probe_rounds": self.probed,
             "converged": last.converged,
             "loss": [loss if math.isfinite(loss) else None for loss in self.losses],
             "final_loss": last.loss,

@@ -1,7 +1,8 @@
 """Vertical linear regression from encrypted cross products: the coordinator's side. The protocol is in parties/gram.py.
 
 It cuts up masked blocks without learning what they hold, opens what is masked uniformly, directs conjugate gradients by
-two sums a round, and measures the error of the weights that are kept.
+two sums a round, looks for columns of different parties that depend on each other where there may be some, and measures
+the error of the weights that are kept.
 """
 
 from __future__ import annotations
@@ -9,14 +10,18 @@ from __future__ import annotations
 import time
 from typing import Any
 
+import structlog
+
 from coordinator.conjugate import MOST_LACK, Conjugate
 from coordinator.course import PASS_ROUND, Work, begin
+from coordinator.probe import Probe
 from fedbus import gram
 from fedbus.cautions import many_weights
 from fedbus.crypto import fixedpoint
 from fedbus.crypto.engine import Engine
 from fedbus.crypto.tensor import CipherTensor
-from fedbus.gram import SCORE_BITS, Pair, Plan
+from fedbus.gram import Pair, Plan
+from fedbus.jobs.linear import MOST_FEATURE_BITS
 from fedbus.messages import (
     BlockColumns,
     BlockRows,
@@ -30,8 +35,12 @@ from fedbus.messages import (
     Turn,
     Verdict,
 )
+from fedbus.messages.gram import CHECK, DIRECTION, PASS, PROBE, STOP
 from fedbus.session import Session
 
+log = structlog.get_logger()
+
+_NAMED = " Each party's log and stored model name its own of them."
 # Parts of the error that is measured, and of the label's variance, by which it may differ from what the solver worked
 # with, besides what the rounding of columns explains.
 _AGREED, _AGREED_OF_LABEL = 1e-5, 1e-7
@@ -47,26 +56,31 @@ def coordinate(session: Session, engine: Engine, figures: dict[str, Any]) -> Non
         ProtocolError, CryptoError: a party sent what the protocol does not allow.
     """
     work = begin(session, engine)
-    layout = gram.plan(session.linear, work.course.rows, work.course.columns)
     unit = gram.label_unit(work.course.score_bits)
     with work.reporting(figures):
         if not work.solver:
-            _cross(work, layout, unit)
+            session.at(PASS_ROUND)
+            _cross(work, _layout(work), unit)
         while not work.verdict.stop:
             session.at(PASS_ROUND + work.course.products + 1)
-            _round(work, layout, unit)
+            work.course.products += 1
+            _ROUNDS[work.solver["then"]](work, _layout(work), unit)
         session.at(session.round + 1)
-        _conclude(work, layout, unit, figures)
+        _conclude(work, _layout(work), unit, figures)
+
+
+def _layout(work: Work) -> Plan:
+    return gram.plan(work.session.linear, work.course.rows, work.course.columns, work.solver.get("bits"))
 
 
 def _conclude(work: Work, layout: Plan, unit: float, figures: dict[str, Any]) -> None:
     """Measure the error of the weights that are kept, and say how exact they are."""
     state, params = Conjugate(**work.solver["state"]), work.session.linear.params
-    measured = _measured(work, layout)
+    measured = _measured(work, layout, gram.score_bits(state.reach_exponent))
     expected = work.solver["error"]
     allowed = state.blur + 2 * (state.blur * measured) ** 0.5
     agreed = abs(measured - expected) <= allowed + _AGREED * measured + _AGREED_OF_LABEL * state.square
-    lack, exhausted = state.lack(), not state.reached and len(work.course.losses) >= params.max_epochs
+    lack, exhausted = state.lack(), _exhausted(work, state)
     warnings = many_weights(work.session.linear, layout.rows, layout.columns)
     if not exhausted and lack > MOST_LACK:
         wanted = state.bits_wanted()
@@ -74,7 +88,7 @@ def _conclude(work: Work, layout: Plan, unit: float, figures: dict[str, Any]) ->
         warnings.append(
             f"Columns of different parties depend on each other so closely (condition {state.condition:.1e}) that"
             f" {layout.bits} fraction bits do not carry the solution: R2 may be {min(lack, 1.0):.1e} below the best;"
-            f" {raised}set params.l2, or leave one of these columns out."
+            f" {raised}set params.l2, or leave one of these columns out.{_NAMED if work.solver.get('kept') else ''}"
         )
     elif not agreed:
         warnings.append(
@@ -82,12 +96,23 @@ def _conclude(work: Work, layout: Plan, unit: float, figures: dict[str, Any]) ->
             f" solver worked with ({expected * unit**2:.6g}): they are too coarse for these columns; raise"
             f" params.feature_bits (now {layout.bits}), set params.l2, or leave columns out that depend on each other."
         )
+    if work.solver.get("dependent") and lack <= MOST_LACK:
+        raised = f"raise params.feature_bits to {MOST_FEATURE_BITS}, " if layout.bits < MOST_FEATURE_BITS else ""
+        warnings.append(
+            f"Columns of different parties agree, or add up to each other, to about {0.3 * layout.bits:.0f} digits, and"
+            " count as dependent: a label that needs what is beyond these digits is not explained by it; if it may,"
+            f" {raised}have one party offer the difference as a column, or leave one of the columns out.{_NAMED}"
+        )
     exact = lack <= MOST_LACK and agreed
     work.verdict = Verdict(work.verdict.loss, stop=True, converged=exact and not exhausted)
     figures["warnings"] = warnings
     figures["ended"] = _ended(exhausted=exhausted, exact=exact, most=params.max_epochs)
     figures["condition"], figures["fraction_bits"], figures["lack"] = state.condition, layout.bits, min(lack, 1.0)
     work.end(measured / 2 * unit**2)
+
+
+def _exhausted(work: Work, state: Conjugate) -> bool:
+    return not state.reached and len(work.course.losses) >= work.session.linear.params.max_epochs
 
 
 def _ended(*, exhausted: bool, exact: bool, most: int) -> str:
@@ -98,28 +123,62 @@ def _ended(*, exhausted: bool, exact: bool, most: int) -> str:
 
 def _cross(work: Work, layout: Plan, unit: float) -> None:
     """Steps 3 and 4 of the pass, the hosts' right-hand sides, and the loss at weights of zero."""
-    session = work.session
+    session, place = work.session, work.session.round
     for number, pair in enumerate(layout.pairs):
-        session.at(PASS_ROUND, batch=1 + number)
+        session.at(place, batch=1 + number)
         with session.phase("unpack"):
             _cut_up(work, layout, pair)
-    session.at(PASS_ROUND)
+    session.at(place)
     for party in session.hosts:
         packs = layout.slots.packs(work.course.columns[party])
         work.vectors.serve(party, MaskedGradient, work.private, packs, layout.sum_bits)
     gain, square = _sums(work, 2)
     state = Conjugate.begin(layout, work.session.linear.params.residual, gain, square)
+    if work.solver:
+        # From the weights that there are, whose residual is computed anew.
+        state.go_on(Conjugate(**work.solver["state"]).reach)
+        _turn(work, state, CHECK, 0.0, work.verdict.loss)
+        return
+    work.solver = {"error": square}
     # The gain of weights of zero: where that is rounding, there is nothing to be found.
-    work.solver = {"state": state.to_map(), "error": square}
-    _turn(work, state, 0.0, square / 2 * unit**2, stop=state.reached)
+    then = _after(work, layout, state) if state.reached else DIRECTION
+    _turn(work, state, then, 0.0, square / 2 * unit**2)
 
 
-def _turn(work: Work, state: Conjugate, factor: float, loss: float, *, stop: bool) -> None:
+def _after(work: Work, layout: Plan, state: Conjugate) -> str:
+    """What comes after the solution has been found as exactly as these bits allow."""
+    if _exhausted(work, state) or layout.least_norm or not state.square:
+        return STOP
+    if state.lack() > MOST_LACK and _may_pass_again(work, layout):
+        return PASS
+    return PROBE if state.may_hide(len(layout.columns)) else STOP
+
+
+def _may_pass_again(work: Work, layout: Plan) -> bool:
+    return work.session.linear.params.feature_bits is None and layout.bits < MOST_FEATURE_BITS
+
+
+def _turn(work: Work, state: Conjugate, then: str, factor: float, loss: float) -> None:
     """Say what comes next, and make the end of the round durable."""
+    stop = then == STOP
     converged = stop and state.reached
     work.verdict = Verdict(loss, stop=stop, converged=converged)
-    work.tell(Turn(factor, state.exponent, state.check, loss, stop, converged))
-    work.solver = {**work.solver, "state": state.to_map()}
+    bits = MOST_FEATURE_BITS if then == PASS else 0
+    exponent = state.reach_exponent if stop else state.exponent
+    work.tell(Turn(factor, exponent, then, loss, converged, bits))
+    kept: dict[str, Any] = {"state": state.to_map(), "then": then}
+    if then == PROBE:
+        # The parties draw theirs, and the gain follows.
+        session = work.session
+        session.at(session.round, batch=2)
+        (gain,) = _sums(work, 1)
+        probe = Probe.begin(state.coarse, state.weights, gain)
+        work.tell(Turn(0.0, probe.exponent, PROBE, loss, converged=False))
+        kept["probe"] = probe.to_map()
+    elif then == PASS:
+        log.info("another pass over the rows", job=work.session.job, fraction_bits=bits)
+        kept["bits"] = bits
+    work.solver |= kept
     work.checkpoint()
 
 
@@ -148,18 +207,14 @@ def _round(work: Work, layout: Plan, unit: float) -> None:
     """Steps 7 to 9, or a check."""
     session, course, state = work.session, work.course, Conjugate(**work.solver["state"])
     started = time.monotonic()
-    with session.phase("decrypt"):
-        for party in session.spec.parties:
-            packs = layout.slots.packs(course.columns[party])
-            work.vectors.serve(party, MaskedGradient, work.private, packs, layout.gradient_bits)
-    course.products += 1
+    _serve(work, layout)
     most = session.linear.params.max_epochs
     if state.check:
         session.at(session.round, batch=1)
         gain, objective, ridge = _sums(work, 3)
         again = state.checked(gain, last=len(course.losses) >= most)
         work.solver["error"] = objective - ridge
-        _turn(work, state, 0.0, objective / 2 * unit**2, stop=not again)
+        _turn(work, state, DIRECTION if again else _after(work, layout, state), 0.0, objective / 2 * unit**2)
         return
     (curvature,) = _sums(work, 1)
     before = state.gain
@@ -173,22 +228,60 @@ def _round(work: Work, layout: Plan, unit: float) -> None:
     course.epoch_losses.append(loss)
     factor = state.turn(length, gain, last=len(course.losses) >= most)
     work.publish(time.monotonic() - started)
-    _turn(work, state, factor, loss, stop=False)
+    _turn(work, state, CHECK if state.check else DIRECTION, factor, loss)
 
 
-def _measured(work: Work, layout: Plan) -> float:
+def _serve(work: Work, layout: Plan) -> None:
+    """Open each party's product, masked."""
+    with work.session.phase("decrypt"):
+        for party in work.session.spec.parties:
+            packs = layout.slots.packs(work.course.columns[party])
+            work.vectors.serve(party, MaskedGradient, work.private, packs, layout.gradient_bits)
+
+
+def _search(work: Work, layout: Plan, _: float) -> None:
+    """A round of the search for columns of different parties that depend on each other."""
+    session, state, probe = work.session, Conjugate(**work.solver["state"]), Probe(**work.solver["probe"])
+    _serve(work, layout)
+    (curvature,) = _sums(work, 1)
+    length, keep = probe.step(curvature)
+    work.tell(Step(length, keep))
+    session.at(session.round, batch=1)
+    (gain,) = _sums(work, 1)
+    factor = probe.turn(length, gain, last=len(probe.steps) >= session.linear.params.max_epochs)
+    work.course.probed += 1
+    work.solver |= {"probe": probe.to_map(), "kept": probe.found}
+    loss = work.verdict.loss
+    if not probe.done:
+        work.tell(Turn(factor, probe.exponent, PROBE, loss, converged=False))
+        work.checkpoint()
+        return
+    if probe.found and _may_pass_again(work, layout):
+        _turn(work, state, PASS, 0.0, loss)
+        return
+    # What cannot be told from no variation at all is no part of the condition: no bits of this pass would help.
+    work.solver["dependent"] = probe.found and probe.least <= state.dependent
+    if not work.solver["dependent"]:
+        state.smallest = min(state.smallest, probe.least)
+    _turn(work, state, STOP, 0.0, loss)
+
+
+def _measured(work: Work, layout: Plan, bits: int) -> float:
     """The mean squared error on the rows, in the square of the label's unit: parties/measure.py."""
     session, vectors, slots = work.session, work.vectors, layout.score_slots
     place, doubled = session.round, 0
     for number, pair in enumerate(layout.pairs):
         session.at(place, batch=1 + number)
-        tensor = vectors.recv_all(pair.multiplier, MaskedProducts, slots.count, 2 * SCORE_BITS)
+        tensor = vectors.recv_all(pair.multiplier, MaskedProducts, slots.count, 2 * bits)
         rows = vectors.engine.decrypt_residues(work.private, tensor)
         doubled += sum(slots.unpack([row], slots.count)[slot] for slot, row in enumerate(rows))
     session.at(place)
-    tensor = vectors.recv_all(session.guest, EncryptedLoss, 1, 2 * SCORE_BITS)
+    tensor = vectors.recv_all(session.guest, EncryptedLoss, 1, 2 * bits)
     (total,) = vectors.engine.decrypt(work.private, tensor)
-    return (int(total) + 2 * int(doubled)) / (1 << 2 * SCORE_BITS) / layout.rows
+    return (int(total) + 2 * int(doubled)) / (1 << 2 * bits) / layout.rows
+
+
+_ROUNDS = {DIRECTION: _round, CHECK: _round, PROBE: _search, PASS: _cross}
 
 
 def _sums(work: Work, count: int) -> list[float]:

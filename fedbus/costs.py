@@ -15,9 +15,8 @@ from fedbus.jobs import LinearJob
 
 # Of the alignment: a point, a doubly blinded value, a position.
 POINT_BYTES, VALUE_BYTES, POSITION_BYTES = 32, 16, 4
-# Bits of the integers that residuals and scores are, that directions are, and of a standardised column above its
-# fraction.
-WIDE_BITS, DIRECTION_BITS, _COLUMN_RANGE_BITS = 62, gram.DIRECTION_BITS, 3
+# Bits of the integers that residuals and scores are, and of a standardised column above its fraction.
+WIDE_BITS, _COLUMN_RANGE_BITS = 62, 3
 
 
 @dataclass(slots=True)
@@ -65,12 +64,16 @@ class JobCosts:
         return Cost(cells=cells, **{name: getattr(once, name) + rounds * getattr(each, name) for name in numbers})
 
 
-def count(spec: LinearJob, rows: int, columns: Mapping[str, int], test_rows: int = 0) -> JobCosts:
+def count(
+    spec: LinearJob, rows: int, columns: Mapping[str, int], test_rows: int = 0, *, probe: bool | None = None
+) -> JobCosts:
     """The costs of a job in which all rows are common.
 
     Args:
         columns: features of each party, without label and intercept.
         test_rows: held-out rows.
+        probe: whether solver `gram` looks for columns of different parties that depend on each other, which takes
+            further rounds; None is what is usual for so many parties.
     """
     trained = spec.trained(columns)
     once, each = _empty(spec), _empty(spec)
@@ -85,9 +88,16 @@ def count(spec: LinearJob, rows: int, columns: Mapping[str, int], test_rows: int
         layout = gram.plan(spec, rows, trained)
         _gram(_Wire(spec, once), _Wire(spec, each), layout)
         _measured(_Wire(spec, once), layout)
+        if usually_probes(spec) if probe is None else probe:
+            _sums(_Wire(spec, once), 1)
         return JobCosts(once, each, hops=9)
     _sgd(_Wire(spec, once), _Wire(spec, each), rows, trained)
     return JobCosts(once, each, hops=5)
+
+
+def usually_probes(spec: LinearJob) -> bool:
+    """Whether solver `gram` cannot rule out early that columns of different parties depend on each other."""
+    return spec.params.solver == "gram" and len(spec.parties) > 2  # see Conjugate.may_hide
 
 
 class _Wire:
@@ -163,7 +173,7 @@ def _gram(once: _Wire, each: _Wire, layout: gram.Plan) -> None:
             if other != party:
                 products = packs(layout.columns[other])
                 for wire in (once, each):
-                    wire.costs[party].multiply(DIRECTION_BITS, layout.columns[party] * products)
+                    wire.costs[party].multiply(layout.direction_bits, layout.columns[party] * products)
                     wire.send(party, other, products)
     # Once: a sum for each of two numbers of the pass, and of three of a check.
     _sums(once, 2)

@@ -18,11 +18,15 @@ from fedbus.jobs import LinearJob
 LABEL_BITS = 42
 # Fraction bits of sums that the coordinator learns: a curvature may be 2**-150 of the label's square.
 SCALAR_BITS = 200
-# Fraction bits of search directions, which are in units of a power of two no less than their norm.
-DIRECTION_BITS = 43
-# Fraction bits of the scores whose error is measured, in the label's unit. Parties that make up for each other may have
-# scores of 2**30 units.
-SCORE_BITS = 32
+# Fraction bits of search directions, which are in units of a power of two no less than their norm: the second where
+# columns have as many bits as they may, for the weights of columns that hardly differ are large.
+DIRECTION_BITS = 43, 52
+_FINE_BITS = 34
+# Fraction bits of the scores whose error is measured, in the label's unit: fewer where weights are large, as those of
+# columns are that make up for each other.
+_SCORE_BITS, _LEAST_SCORE_BITS = 32, 12
+# Of the bits of a score so many are above the norm of the weights.
+_SCORE_RANGE_BITS = 5
 # All masked blocks of a job together are within 2**-MASK_BITS of what they would be over any other data.
 MASK_BITS = 40
 # Rounding a column moves an entry of the Gram matrix by about 2**-(bits) / sqrt(rows): precision that rows make up for.
@@ -68,6 +72,7 @@ class Plan:
         bits: fraction bits of columns and label.
         product_bits: a sum of products of two columns over all rows is of a magnitude below 2**product_bits.
         mask_bits: a mask is uniform over 2**mask_bits values.
+        direction_bits: fraction bits of directions.
         slots: of columns in a plaintext.
         score_product_bits, score_mask_bits, score_slots: the same of scores.
         pairs: in the order in which their blocks are exchanged.
@@ -79,6 +84,7 @@ class Plan:
     bits: int
     product_bits: int
     mask_bits: int
+    direction_bits: int
     slots: Slots
     score_product_bits: int
     score_mask_bits: int
@@ -95,7 +101,7 @@ class Plan:
     @property
     def gradient_bits(self) -> int:
         """Fraction bits of a cross product with a direction."""
-        return self.sum_bits + DIRECTION_BITS
+        return self.sum_bits + self.direction_bits
 
     @property
     def score_rows(self) -> int:
@@ -107,22 +113,25 @@ class Plan:
         return [(number, pair) for number, pair in enumerate(self.pairs) if party in (pair.encryptor, pair.multiplier)]
 
 
-def plan(spec: LinearJob, rows: int, columns: Mapping[str, int]) -> Plan:
+def plan(spec: LinearJob, rows: int, columns: Mapping[str, int], bits: int | None = None) -> Plan:
     """What follows from a job and its sizes.
 
     Args:
         columns: that each party trains, the guest's with the intercept.
+        bits: fraction bits of columns in a second pass; None is what the job says.
 
     Raises:
         CryptoError: the key is too short for one slot.
     """
     chosen = spec.params.feature_bits
-    bits = max(_LEAST_BITS, _ENTRY_BITS - int(log2(rows)) // 2) if chosen is None else chosen
+    if bits is None:
+        bits = max(_LEAST_BITS, _ENTRY_BITS - int(log2(rows)) // 2) if chosen is None else chosen
+    direction_bits = DIRECTION_BITS[bits >= _FINE_BITS]
     # Cauchy and Schwarz: standardised columns have the norm sqrt(rows); one bit more is room for rounding.
     product_bits = 2 * bits + ceil(log2(rows)) + 1
     weights = sum(columns.values())
     mask_bits = product_bits + 1 + MASK_BITS + ceil(log2((weights + 1) ** 2))
-    round_bits = product_bits + DIRECTION_BITS + ceil(log2(max(columns.values()) + 1)) + 1
+    round_bits = product_bits + direction_bits + ceil(log2(max(columns.values()) + 1)) + 1
     slots = Slots.fit(max(mask_bits, round_bits) + 2, spec.params.key_bits)
     # Whatever the slots: no more rows than there are lie in one, and no more slots in a plaintext than fit its bits.
     score_product_bits = 2 * MAX_BITS + ceil(log2(rows)) + 1
@@ -134,6 +143,7 @@ def plan(spec: LinearJob, rows: int, columns: Mapping[str, int]) -> Plan:
         bits=bits,
         product_bits=product_bits,
         mask_bits=mask_bits,
+        direction_bits=direction_bits,
         slots=slots,
         score_product_bits=score_product_bits,
         score_mask_bits=score_mask_bits,
@@ -142,6 +152,11 @@ def plan(spec: LinearJob, rows: int, columns: Mapping[str, int]) -> Plan:
         pairs=tuple(_pair(spec, slots, bits, columns, one, other) for one, other in combinations(spec.parties, 2)),
         least_norm=not spec.params.l2 and weights >= rows,
     )
+
+
+def score_bits(exponent: int) -> int:
+    """Fraction bits of the scores whose error is measured, for weights of a norm below 2**exponent."""
+    return max(_LEAST_SCORE_BITS, min(_SCORE_BITS, MAX_BITS - _SCORE_RANGE_BITS - exponent))
 
 
 def label_unit(score_bits: int) -> float:

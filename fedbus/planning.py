@@ -53,14 +53,16 @@ def plan(
     epoch = batching.count(rows, spec.params.batch_size)
     rounds = min(rounds or EPOCHS[spec.params.solver] * epoch, spec.params.max_epochs * epoch)
     counted = costs.count(spec, rows, columns, test_rows)
-    totals = {role: counted.total(role, rounds) for role in counted.once}
+    # A probe takes about as many rounds as the solution.
+    done = rounds * 2 if costs.usually_probes(spec) else rounds
+    totals = {role: counted.total(role, done) for role in counted.once}
     widths = {bits for cost in totals.values() for bits in cost.cells}
     shapes = {bits: _shape(bits, rows, max(columns.values())) for bits in widths}
     speed = measure(spec.params.key_bits, shapes)
     roles = {role: _role(spec, role, cost, speed, test_rows) for role, cost in totals.items()}
     messages = sum(cost.messages for cost in totals.values())
     size = sum(role["bytes"] for role in roles.values())
-    rest = _SECONDS_TO_START + counted.hops * rounds * _SECONDS_PER_MESSAGE + size * _SECONDS_PER_BYTE
+    rest = _SECONDS_TO_START + counted.hops * done * _SECONDS_PER_MESSAGE + size * _SECONDS_PER_BYTE
     work = sum(role["processor_seconds"] for role in roles.values())
     return {
         "name": spec.name,
@@ -84,7 +86,7 @@ def _shape(bits: int, rows: int, columns: int) -> tuple[int, int]:
         # Scores and residuals come in chunks.
         return min(rows, _CHUNK_ROWS), 1
     # A round of `gram` multiplies as many ciphertexts as there are columns.
-    return (columns, 1) if bits == costs.DIRECTION_BITS else (rows, columns)
+    return (columns, 1) if bits in gram.DIRECTION_BITS else (rows, columns)
 
 
 def _role(spec: LinearJob, role: str, cost: costs.Cost, speed: Speed, test_rows: int) -> dict[str, Any]:
@@ -118,7 +120,7 @@ def _numbers(spec: LinearJob, rows: int, columns: Mapping[str, int]) -> dict[str
         trained = spec.trained(columns)
         layout = gram.plan(spec, rows, trained)
         taken = max(
-            layout.mask_bits + 1, layout.product_bits + gram.DIRECTION_BITS + max(trained.values()).bit_length()
+            layout.mask_bits + 1, layout.product_bits + layout.direction_bits + max(trained.values()).bit_length()
         )
         return {
             "slot_bits": layout.slots.width,

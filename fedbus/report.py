@@ -59,6 +59,8 @@ def _linear_facts(report: dict[str, Any]) -> list[tuple[str, str]]:
             facts.append((name, _score(report[key])))
     if "max_coefficient_difference" in report:
         facts.append(("difference", f"{report['max_coefficient_difference']:.2e} at most between coefficients"))
+    if report.get("alike"):
+        facts.append(("alike", _alike(report)))
     facts += [("dependent", _dependent(party, count, report)) for party, count in report.get("dependent", {}).items()]
     facts += [
         ("round latency", f"p50 {latency['p50']:.3f} s, p99 {latency['p99']:.3f} s"),
@@ -98,6 +100,18 @@ def _dependent(party: str, count: int, report: dict[str, Any]) -> str:
     where = which or "its log and its stored model name them"
     few = "column follows" if count == 1 else "columns follow"
     return f"{count} {few} from others of {party} ({where}): other weights predict the same, these are the least"
+
+
+def _alike(report: dict[str, Any]) -> str:
+    """What a report says of columns that agree with those of other parties; only a simulation knows their names."""
+    named = report.get("alike_columns", {})
+    parts = [f"{count} of {party}{_in_brackets(named.get(party, []))}" for party, count in report["alike"].items()]
+    where = "" if named else "; each party's log and stored model name its own"
+    return f"columns of different parties agree, or add up to each other: {', '.join(parts)}{where}"
+
+
+def _in_brackets(names: list[str]) -> str:
+    return f" ({', '.join(names)})" if names else ""
 
 
 def _course(report: dict[str, Any]) -> str:

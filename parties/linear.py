@@ -122,7 +122,7 @@ class _Work:
         slope += self.session.linear.params.l2 * self._penalised(share.weights)
         verdict = self.session.recv(self.session.coordinator, Verdict)
         weights = self.optimizer.step(share.weights, slope)
-        return share.stepped(weights, self.optimizer.state(), stop=verdict.stop, converged=verdict.converged)
+        return share.stepped(weights, self.optimizer.state(), stop=verdict.stop)
 
     def _penalised(self, weights: np.ndarray) -> np.ndarray:
         """The weights that the ridge term counts: all but the intercept."""

@@ -23,16 +23,17 @@ import numpy as np
 from fedbus.crypto import fixedpoint
 from fedbus.crypto.tensor import CipherTensor
 from fedbus.errors import FixedPointOverflow, JobFailed
-from fedbus.gram import SCORE_BITS, Pair, Plan
+from fedbus.gram import Pair, Plan
 from fedbus.messages import EncryptedLoss, LossShare, MaskedProducts, PackedScores
 from fedbus.vectors import Vectors
 
 
-def measure(vectors: Vectors, layout: Plan, scores: np.ndarray) -> None:
+def measure(vectors: Vectors, layout: Plan, scores: np.ndarray, bits: int) -> None:
     """A party's part.
 
     Args:
         scores: (rows,) o, in the label's unit.
+        bits: fraction bits that they are to have.
 
     Raises:
         JobFailed: a score is beyond what the fixed point holds.
@@ -40,36 +41,36 @@ def measure(vectors: Vectors, layout: Plan, scores: np.ndarray) -> None:
     session, key, engine = vectors.session, vectors.key, vectors.engine
     place, pairs = session.round, layout.of(session.party)
     slots = layout.score_slots
-    table = _table(layout, scores)
+    table = _table(layout, scores, bits)
     with session.phase("forward"):
         multipliers = tuple(pair.multiplier for _, pair in pairs if pair.encryptor == session.party)
         if multipliers:
             (packed,) = slots.pack(table)
             ranges = vectors.ranges(len(packed))
-            parts = (engine.encrypt(key, packed[start:stop], SCORE_BITS) for start, stop in ranges)
+            parts = (engine.encrypt(key, packed[start:stop], bits) for start, stop in ranges)
             vectors.send(multipliers, PackedScores, len(packed), parts)
     masks = 0
     with session.phase("loss"):
         for number, pair in pairs:
             if pair.multiplier == session.party:
-                masks += _multiply(vectors, layout, number, pair, table)
+                masks += _multiply(vectors, layout, number, pair, table, bits)
         session.at(place)
         own = _squares(table) - 2 * masks
         if session.party != session.guest:
-            vectors.send(session.guest, LossShare, 1, [engine.encrypt(key, [own], 2 * SCORE_BITS)])
+            vectors.send(session.guest, LossShare, 1, [engine.encrypt(key, [own], 2 * bits)])
             return
-        shares = [vectors.recv_all(host, LossShare, 1, 2 * SCORE_BITS) for host in session.hosts]
+        shares = [vectors.recv_all(host, LossShare, 1, 2 * bits) for host in session.hosts]
         total = engine.add_plain_obfuscated(key, reduce(key.add, shares), [own])
         vectors.send(session.coordinator, EncryptedLoss, 1, [total])
 
 
-def _table(layout: Plan, scores: np.ndarray) -> np.ndarray:
+def _table(layout: Plan, scores: np.ndarray, bits: int) -> np.ndarray:
     """Scores as integers, as many in a row as a plaintext holds; the last row is filled up with zeros."""
     try:
-        encoded = fixedpoint.encode(scores, SCORE_BITS)
+        encoded = fixedpoint.encode(scores, bits)
     except FixedPointOverflow as error:
         raise JobFailed(
-            f"a party's part of a score is beyond {2.0 ** (fixedpoint.MAX_BITS - SCORE_BITS):.1g} deviations of the "
+            f"a party's part of a score is beyond {2.0 ** (fixedpoint.MAX_BITS - bits):.1g} deviations of the "
             "label: columns of different parties say nearly the same, and their weights make up for each other; set "
             "params.l2, or leave one of these columns out"
         ) from error
@@ -78,11 +79,11 @@ def _table(layout: Plan, scores: np.ndarray) -> np.ndarray:
     return padded.reshape(layout.score_rows, layout.score_slots.count)
 
 
-def _multiply(vectors: Vectors, layout: Plan, number: int, pair: Pair, table: np.ndarray) -> int:
+def _multiply(vectors: Vectors, layout: Plan, number: int, pair: Pair, table: np.ndarray, bits: int) -> int:
     """Steps 2 and 3; returns the sum of the masks of equal rows."""
     session, slots, count = vectors.session, layout.score_slots, layout.score_slots.count
-    scores = vectors.recv_all(pair.encryptor, PackedScores, layout.score_rows, SCORE_BITS)
-    products = vectors.engine.matvec(vectors.key, table, scores, SCORE_BITS)
+    scores = vectors.recv_all(pair.encryptor, PackedScores, layout.score_rows, bits)
+    products = vectors.engine.matvec(vectors.key, table, scores, bits)
     session.at(session.round, batch=1 + number)
     drawn = session.random("scores").residues(1 << layout.score_mask_bits, count**2)
     # Never negative, so that no slot borrows from its neighbour.

@@ -24,8 +24,9 @@ def compare(spec: LinearJob, job: str, parties: Sequence[PartySettings]) -> dict
     Returns:
         pooled_train, pooled_test (where there are held-out rows): mse, rmse, r2; coefficients: by party and column,
         federated and pooled; max_coefficient_difference: over all of them, the intercept included; dependent_columns:
-        by party, where there are any: the columns that follow from others, and from which; ids: rows in common as ids
-        are, and if they were written alike, where these are more; missing_by_column: cells that each party filled,
+        by party, where there are any: the columns that follow from others, and from which; alike_columns: by party,
+        where there are any: those that agree with columns of other parties, or add up to them; ids: rows in common as
+        ids are, and if they were written alike, where these are more; missing_by_column: cells that each party filled,
         where there are any.
     """
     by_name = {party.name: party for party in parties}
@@ -64,6 +65,10 @@ def compare(spec: LinearJob, job: str, parties: Sequence[PartySettings]) -> dict
             party.name: share["dependent"] for party, share in zip(ordered, shares, strict=True) if share["dependent"]
         },
     }
+    if any(share["alike"] for share in shares):
+        figures["alike_columns"] = {
+            party.name: share["alike"] for party, share in zip(ordered, shares, strict=True) if share["alike"]
+        }
     missing = {party.name: filled(table) for party, table in zip(ordered, common, strict=True)}
     if any(missing.values()):
         figures["missing_by_column"] = {party: counts for party, counts in missing.items() if counts}

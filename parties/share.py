@@ -75,7 +75,6 @@ class Share:
         solver: the state of the optimiser, or of conjugate gradients.
         trained: rounds of training done.
         stopped: training has ended.
-        converged: because the loss did.
     """
 
     key: bytes
@@ -89,16 +88,15 @@ class Share:
     solver: dict[str, Any] = field(default_factory=dict)
     trained: int = 0
     stopped: bool = False
-    converged: bool = False
 
     def to_map(self) -> dict[str, Any]:
         """For a checkpoint."""
         return {name: getattr(self, name) for name in self.__slots__}
 
-    def stepped(self, weights: np.ndarray, solver: dict[str, Any], *, stop: bool, converged: bool) -> Share:
+    def stepped(self, weights: np.ndarray, solver: dict[str, Any], *, stop: bool) -> Share:
         """The share after one more round of training."""
         done = self.trained + 1
-        return replace(self, weights=weights, solver=solver, trained=done, stopped=stop, converged=converged)
+        return replace(self, weights=weights, solver=solver, trained=done, stopped=stop)
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,11 +127,14 @@ class Prepared:
         """The guest's predictions of held-out rows, for a file of its own."""
         return Predictions(self.test_ids, self.test_label, predicted)
 
-    def model(self, share: Share, role: str, dependent: dict[str, list[str]] | None = None) -> dict[str, Any]:
+    def model(
+        self, share: Share, role: str, dependent: dict[str, list[str]] | None = None, alike: Sequence[str] = ()
+    ) -> dict[str, Any]:
         """What is needed to predict with a trained share, for the store.
 
         Args:
             dependent: columns that follow from others, where that is known.
+            alike: columns that agree with those of other parties, where that is known.
         """
         return {
             "columns": list(self.columns),
@@ -143,6 +144,7 @@ class Prepared:
             "intercept": float(share.weights[-1]) if role == "guest" else None,
             "rounds": share.trained,
             "dependent": dependent or {},
+            "alike": list(alike),
             "recoding": self.recoding.to_map(),
         }
 

@@ -25,6 +25,8 @@ from fedbus.jobs.spec import (
 SOLVERS = ("gram", "sgd")
 OPTIMIZERS = ("momentum", "adam")
 
+# Fraction bits of columns at most.
+MOST_FEATURE_BITS = 40
 _COLUMN_BITS = 24
 _CHANGE = 1e-6
 # What means nothing to the other solver.
@@ -56,7 +58,7 @@ class LinearParams(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit
             one, by default where rounding begins.
         max_epochs: times the batches of an epoch it may come to MAX_ROUNDS; checked once the rows are known.
         feature_bits: fraction bits of the fixed point of standardised columns; None is 24 with solver "sgd", and with
-            "gram" the fewer the more rows there are.
+            "gram" the fewer the more rows there are, and MOST_FEATURE_BITS in a second pass where these fall short.
         insecure_for_tests: allows a key below 2048 bits. Never for real data.
     """
 
@@ -70,7 +72,7 @@ class LinearParams(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit
     tolerance: NotNegative | None = None
     patience: HowMany = 3
     max_epochs: Annotated[int, Meta(ge=1, le=MAX_ROUNDS)] = 500
-    feature_bits: Annotated[int, Meta(ge=8, le=40)] | None = None
+    feature_bits: Annotated[int, Meta(ge=8, le=MOST_FEATURE_BITS)] | None = None
     insecure_for_tests: bool = False
 
     @property

@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Annotated, ClassVar
+
+from msgspec import Meta
 
 from fedbus.messages.envelope import Message, TensorMessage
 from fedbus.messages.fields import Exponent, Finite
 
 _MOST_EXPONENT = 1100
+# What the next round does: go on in a direction, compute the residual anew, look for columns of different parties that
+# depend on each other, pass over the rows again with more bits; or there is none.
+DIRECTION, CHECK, PROBE, PASS, STOP = "direction", "check", "probe", "pass", "stop"
+_Next = Annotated[str, Meta(pattern=r"\A(direction|check|probe|pass|stop)\Z")]
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,10 +82,15 @@ class EncryptedScalars(TensorMessage):
 
 @dataclass(frozen=True, slots=True)
 class Step(Message):
-    """Coordinator to parties: how far to go in the direction of this round."""
+    """Coordinator to parties: how far to go in the direction of this round.
+
+    Attributes:
+        keep: in a probe: along this direction the columns of all parties hardly vary, and least so far.
+    """
 
     kind: ClassVar[str] = "step"
     length: Finite
+    keep: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,16 +100,18 @@ class Turn(Message):
     Attributes:
         factor: what part of the old direction the new one keeps.
         exponent: of the power of two in whose units the next direction, or the weights, are multiplied.
-        anew: the next round multiplies the weights instead of a direction, which gives the residual anew.
+        then: what comes next, one of DIRECTION, CHECK (in which the weights take the direction's place), PROBE, PASS,
+            STOP.
+        bits: fraction bits of columns in the pass that comes next; 0 with anything else.
     """
 
     kind: ClassVar[str] = "turn"
     factor: Finite
     exponent: Exponent
-    anew: bool
+    then: _Next
     loss: Finite
-    stop: bool
     converged: bool
+    bits: Annotated[int, Meta(ge=0, le=64)] = 0
 
     def check(self) -> None:
         """A unit beyond what any float64 reaches would make integers of any length."""

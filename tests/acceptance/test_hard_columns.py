@@ -44,6 +44,52 @@ def rides(seed: int = 7, rows: int = 300) -> tuple[np.ndarray, np.ndarray, np.nd
     return start, start + duration, noise, 0.02 * duration + noise + random.normal(scale=0.3, size=rows)
 
 
+@pytest.mark.parametrize("delay", [1.0, 0.01, 0.001])
+@pytest.mark.parametrize("parties", [2, 3])
+def test_a_label_made_of_a_delay_far_below_the_rounding(tmp_path: Path, parties: int, delay: float) -> None:
+    random = np.random.default_rng(3)
+    start, delays, noise = rides()[0], random.gamma(2.0, delay / 2, 300), random.normal(size=300)
+    label = 3 * delays / delay + 0.1 * random.normal(size=300)
+    others = [random.normal(size=(300, 1)) for _ in range(parties - 2)]
+    blocks = [start[:, None], np.column_stack([start + delays, noise]), *others]
+    report = tables(tmp_path, blocks, label).run()
+    assert report["state"] == "succeeded", report
+    assert report["fraction_bits"] == 40
+    assert report["pooled_train"]["r2"] > 0.99
+    assert report["train"]["r2"] == pytest.approx(report["pooled_train"]["r2"], abs=1e-5)
+    # Nine digits that the columns have in common are told in so many words where they cost anything.
+    assert report["converged"] or "depend on each other so closely" in report["warnings"][0]
+    assert report["converged"] or delay < 0.01
+
+
+@pytest.mark.parametrize("parties", [2, 3, 4])
+def test_columns_that_add_up_to_those_of_others_are_named_by_their_owners(tmp_path: Path, parties: int) -> None:
+    random = np.random.default_rng(5)
+    columns = random.normal(size=(parties, 200))
+    columns[-1] = columns[:-1].sum(axis=0)
+    own = random.normal(size=(parties, 200))
+    label = 2 * columns[0] - own[1] + 0.1 * random.normal(size=200)
+    blocks = [np.column_stack(pair) for pair in zip(columns, own, strict=True)]
+    report = tables(tmp_path, blocks, label).run()
+    assert report["state"] == "succeeded", report
+    assert report["converged"]
+    assert report["train"]["mse"] == pytest.approx(report["pooled_train"]["mse"], rel=1e-6)
+    (warning,) = report["warnings"]
+    assert "agree, or add up to each other, to about 12 digits, and count as dependent" in warning
+    assert report["alike_columns"] == {name: [f"{name[0]}0"] for name in NAMES[:parties]}
+    assert report["alike"] == dict.fromkeys(NAMES[:parties], 1)
+
+
+def test_a_ridge_tells_columns_that_agree_what_to_do(tmp_path: Path) -> None:
+    random = np.random.default_rng(8)
+    both, own = random.normal(size=(2, 200))
+    report = tables(tmp_path, [both[:, None], np.column_stack([both, own])], both + 0.1 * own, l2=0.01).run()
+    assert report["converged"]
+    assert report["warnings"] == []
+    assert report["probe_rounds"] == 0
+    assert report["max_coefficient_difference"] < 1e-8
+
+
 @pytest.mark.parametrize("l2", [0.0, 1e-13])
 @pytest.mark.parametrize("parties", [2, 3, 4])
 @pytest.mark.parametrize("where", ["one party", "across"])
@@ -79,6 +125,7 @@ def test_what_the_fixed_point_cannot_carry_is_said_and_more_bits_cure_it(tmp_pat
     assert not few["converged"]
     assert few["lack"] > 1e-4
     (warning,) = few["warnings"]
+    assert few["alike_columns"] == {"shop": ["s0"], "bank": ["b0"]}
     assert "depend on each other so closely" in warning
     assert "raise params.feature_bits to" in warning
     many = tables(folders[1], blocks, label, feature_bits=40)
@@ -100,6 +147,7 @@ def test_all_levels_of_a_code_at_both_parties(tmp_path: Path) -> None:
     weights, _ = federation.weights(report["job"])
     assert np.abs(weights).max() < 3
     # Of each party's own: the report counts them, and where all tables are at hand it names them.
+    assert report["alike"] == {"shop": 4, "bank": 4}
     assert report["dependent"] == {"shop": 1, "bank": 1}
     assert report["dependent_columns"] == {"shop": {"s3": ["s0", "s1", "s2"]}, "bank": {"b4": ["b1", "b2", "b3"]}}
 

@@ -64,9 +64,10 @@ def test_what_the_coordinator_decrypts_of_products_of_scores_is_noise_but_for_on
     # Products are below 2**score_product_bits; what is seen of them is masked by a range 2**41 times as large.
     assert all(2 ** (layout.score_product_bits + 20) < value < 2 ** (layout.score_mask_bits + 1) for value in values)
     assert len(set(values)) == len(values)
-    ((_, (total,)),) = recording.opened("encrypted_loss")
+    ((envelope, (total,)),) = recording.opened("encrypted_loss")
+    assert isinstance(envelope.payload, TensorMessage)
     n = recording.key.public.n
-    error = ((total + doubled + n // 2) % n - n // 2) / 4.0**gram.SCORE_BITS / layout.rows
+    error = ((total + doubled + n // 2) % n - n // 2) / 2.0**envelope.payload.tensor.scale / layout.rows
     # All that comes out of both is the mean squared error, in the square of the label's unit.
     mse = recording.report["train"]["mse"]
     assert any(error * 4.0**exponent == pytest.approx(mse, rel=1e-9) for exponent in range(-20, 20))
@@ -88,8 +89,12 @@ def test_the_coordinator_reads_sums_over_all_parties_only(recording: Recording) 
         for envelope in recording.received["coordinator"]
         if envelope.kind == "encrypted_scalars" and isinstance(envelope.payload, TensorMessage)
     ]
-    # The first gain and the label's square, two sums a round, and three of the check at the end.
-    assert [len(each) for each in sums] == [2, *[1] * (2 * recording.report["rounds"]), 3]
+    # The first gain and the label's square, two sums a round, and three of the check at the end; of a probe, which is
+    # of more than two parties here, the first gain and two sums a round.
+    probed = recording.report["probe_rounds"]
+    assert (probed > 0) == (len(recording.layout.columns) > 2)
+    pattern = [2, *[1] * (2 * recording.report["rounds"]), 3, *[1] * (2 * probed + (probed > 0))]
+    assert [len(each) for each in sums] == pattern
     assert {e.sender for e in recording.received["coordinator"] if e.kind == "encrypted_scalars"} == {"shop"}
 
 

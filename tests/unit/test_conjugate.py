@@ -5,20 +5,10 @@ from __future__ import annotations
 import msgspec
 import numpy as np
 import pytest
+from layouts import gram_layout
 
 from coordinator.conjugate import MOST_LACK, Conjugate
-from fedbus import codec, gram, jobs
-
-
-def layout(rows: int = 1000, **params: object) -> gram.Plan:
-    job = {
-        "name": "test",
-        "algorithm": "vertical-linear",
-        "guest": {"party": "shop", "dataset": "rows", "label": "y"},
-        "hosts": [{"party": "bank", "dataset": "rows"}],
-        "params": params,
-    }
-    return gram.plan(jobs.parse(job), rows, {"shop": 3, "bank": 3})
+from fedbus import codec, gram
 
 
 def descend(matrix: np.ndarray, right: np.ndarray, plan: gram.Plan) -> tuple[np.ndarray, Conjugate]:
@@ -48,7 +38,7 @@ def test_solution_and_eigenvalues(least: float) -> None:
     values = np.array([1.0, 1.9, 0.7, 1.2, 2 - least, least])
     matrix = vectors @ np.diag(values) @ vectors.T
     right = vectors @ (np.sqrt(values) * [0.3, 0.2, 0.4, 0.1, 0.3, 0.5])
-    weights, state = descend(matrix, right, layout())
+    weights, state = descend(matrix, right, gram_layout())
     assert state.reached
     assert state.smallest == pytest.approx(least, rel=1e-3)
     assert state.largest == pytest.approx(values.max(), rel=1e-3)
@@ -60,10 +50,10 @@ def test_solution_and_eigenvalues(least: float) -> None:
 def test_bits_that_are_wanted_grow_with_the_condition() -> None:
     wanted = []
     for smallest in (1e-2, 1e-14, 1e-16, 1e-17, 1e-24):
-        state = Conjugate.begin(layout(), 0.0, 1e-30, 1.0)
+        state = Conjugate.begin(gram_layout(), 0.0, 1e-30, 1.0)
         state.smallest, state.largest = smallest, 2.0
         wanted.append(state.bits_wanted())
-    bits = layout().bits
+    bits = gram_layout().bits
     assert wanted[0] == bits
     assert bits < wanted[2] < wanted[3] <= 40  # type: ignore[operator]
     assert wanted[4] is None
@@ -74,4 +64,4 @@ def test_a_unit_that_no_number_has_is_refused() -> None:
     from fedbus.messages import Turn
 
     with pytest.raises((ValueError, msgspec.ValidationError), match="exponent"):
-        Turn(0.0, 10**9, anew=False, loss=0.0, stop=False, converged=False).check()
+        Turn(0.0, 10**9, "direction", loss=0.0, converged=False).check()

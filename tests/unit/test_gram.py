@@ -32,7 +32,7 @@ def test_no_slot_can_overflow_and_no_mask_is_short(rows: int, guest: int, host: 
     largest = rows * 4.0**layout.bits
     assert largest < 2.0**layout.product_bits
     assert 2 ** (layout.product_bits + 1) + 2**layout.mask_bits < 2**room
-    assert max(guest, host) * 2 ** (layout.product_bits + gram.DIRECTION_BITS) < 2**room
+    assert max(guest, host) * 2 ** (layout.product_bits + layout.direction_bits) < 2**room
     # Moving a uniform value over 2**m by at most d changes its distribution by d / 2**m; the block has so many values.
     assert (guest + 1) * host * 2 ** (layout.product_bits + 1) / 2**layout.mask_bits <= 2.0**-40
     assert layout.slots.count * layout.slots.width < 2048 - 1

@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 
 from fedbus.errors import JobFailed
-from parties.gram import Descent, _Work
+from parties.descent import Descent, Work
 from parties.share import Share
 
 
 def work(encoded: np.ndarray) -> Any:
     """A party's work as far as a restart that finds training done needs it."""
-    made: Any = object.__new__(_Work)
+    made: Any = object.__new__(Work)
     made.encoded, made.session = encoded, SimpleNamespace(party="bank")
     return made
 
@@ -23,7 +23,7 @@ def work(encoded: np.ndarray) -> Any:
 def test_another_basis_than_before_the_restart_ends_the_job() -> None:
     encoded, zeros = np.arange(12, dtype=np.int64).reshape(4, 3), np.zeros(3)
     began = work(encoded)
-    descent = Descent(zeros, zeros, zeros, 0, check=False, columns=began._digest(), blocks={})
+    descent = Descent(zeros, zeros, zeros, 0, "direction", 29, zeros[:0], columns=began._digest(), blocks={})
     share = Share(b"key", 40, {"shop": 3}, b"", b"", zeros, None, zeros, descent.to_map(), trained=5, stopped=True)
     began.share = share
     assert began.train() == share

@@ -1,0 +1,17 @@
+"""Layouts of solver `gram` without a job that runs."""
+
+from __future__ import annotations
+
+from fedbus import gram, jobs
+
+
+def gram_layout(rows: int = 1000, **params: object) -> gram.Plan:
+    """The layout of a job of two parties with three columns each."""
+    job = {
+        "name": "test",
+        "algorithm": "vertical-linear",
+        "guest": {"party": "shop", "dataset": "rows", "label": "y"},
+        "hosts": [{"party": "bank", "dataset": "rows"}],
+        "params": params,
+    }
+    return gram.plan(jobs.parse(job), rows, {"shop": 3, "bank": 3})
