@@ -29,7 +29,7 @@ params = {{ key_bits = {key_bits}, {params} }}
 """
 ROLES = simulate.Roles(coordinator=Service, party=Worker, compare=pooled.compare)
 # How much larger the largest singular value of the pooled columns is than the smallest, about.
-CONDITIONS = (1e4, 1e6, 1e8)
+CONDITIONS = (1e4, 1e6, 1e8, 1e10)
 ROWS = {"gram": [1_000, 10_000, 100_000], "sgd": [1_000, 5_000, 20_000]}
 
 
