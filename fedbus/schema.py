@@ -141,7 +141,9 @@ def _check_inner(fields: Any, struct: type[msgspec.Struct], where: str, prefix: 
     names = {field.encode_name for field in known}
     for name in fields:
         if name not in names:
-            raise ConfigError(f"{where}: unknown key {lead + str(name)!r}; {nearest(str(name), names)}")
+            # What a program adds has a name in brackets.
+            typed = [each for each in names if not each.startswith("(")]
+            raise ConfigError(f"{where}: unknown key {lead + str(name)!r}; {nearest(str(name), typed)}")
     for field in known:
         inner, values = _inner_struct(field.type), fields.get(field.encode_name)
         if inner is None or values is None:

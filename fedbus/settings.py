@@ -72,6 +72,7 @@ class DatasetSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         one_hot: columns of text, each level of which becomes a column of ones and zeros.
         max_levels: of each such column, the most frequent ones; the others together are one more, `other`.
         levels: of a column, which become columns; needed where all parties have the same columns.
+        given: the keys that the file gives, to tell them from defaults; no key itself.
     """
 
     source: str
@@ -85,6 +86,7 @@ class DatasetSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     one_hot: tuple[str, ...] = ()
     max_levels: Annotated[int, Meta(ge=1, le=1000)] = 20
     levels: dict[str, tuple[str, ...]] = {}
+    given: tuple[str, ...] = msgspec.field(default=(), name="(given)")
 
     @property
     def named(self) -> tuple[str, ...]:
@@ -121,6 +123,7 @@ class PartySettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         identity: the file of its private key, which `fedbus identity` makes; for federated averaging.
         roster: the file with the public keys of all parties of the federation.
         simulation: whether all parties are one operator's, as FEDBUS_SIMULATION says; not a key of the file.
+        file, folder: the file itself, for messages, and its folder; no keys of it either.
     """
 
     name: Name
@@ -134,6 +137,7 @@ class PartySettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     outputs: OutputSettings = OutputSettings()
     processes: Annotated[int, Meta(ge=0, le=1024)] | None = None
     simulation: bool = False
+    file: str = msgspec.field(default="party file", name="(file)")
     folder: str = "."
 
     def path(self, relative: str) -> Path:
@@ -179,6 +183,10 @@ def load_party(path: Path, environment: Mapping[str, str] | None = None) -> Part
     if "simulation" in fields:
         raise ConfigError(f"{path}: unknown key 'simulation'; only the environment says so, by FEDBUS_SIMULATION")
     policy = _table(fields, "policy", str(path))
+    fields["(file)"] = str(path)
+    for dataset in _table(fields, "datasets", str(path)).values():
+        if isinstance(dataset, dict):
+            dataset["(given)"] = [key for key in dataset if key != "(given)"]
     fields["simulation"] = environment.get("FEDBUS_SIMULATION", "").lower() == "true"
     if fields["simulation"]:
         policy.setdefault("insecure_for_tests", True)

@@ -100,7 +100,7 @@ def _with_own(result: Result, spec: AverageJob, tables: Tables) -> Result:
         weights = Weights.parse(bytearray(model.get("best", model["last"])))
         told = predictions(spec, weights, Scale.of(model), tables.test)
     recoding = [] if tables.recoding is None else tables.recoding.to_map()
-    return replace(result, model={**model, "recoding": recoding}, missing=tables.missing, predictions=told)
+    return replace(result, model={**model, "recoding": recoding}, missing=tables.gaps, predictions=told)
 
 
 class Member:

@@ -147,12 +147,6 @@ class Recoding:
         return [{name: getattr(each, name) for name in each.__slots__} for each in self.features]
 
 
-def filled(table: Table) -> dict[str, int]:
-    """How many cells of each column are missing, of those columns that have such cells."""
-    counts = np.isnan(table.features).sum(axis=0)
-    return {name: int(count) for name, count in zip(table.columns, counts, strict=True) if count}
-
-
 def _fill(values: np.ndarray, missing: str) -> float | None:
     """What stands for a missing number, from those that are there."""
     if missing in ("error", "drop"):

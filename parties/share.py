@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -22,9 +22,10 @@ from fedbus.messages import Aligned
 from fedbus.session import Session
 from parties import ids
 from parties.data import Scaling, Table
+from parties.gaps import Gaps
 from parties.outputs import Predictions
 from parties.policy import Policy
-from parties.recoding import Recoding, filled
+from parties.recoding import Recoding
 from parties.tables import Tables
 
 log = structlog.get_logger()
@@ -50,13 +51,13 @@ class Result:
     Attributes:
         model: what the algorithm keeps of it in the party's store, beside what fedbus.models says of every model.
         figures: for the report.
-        missing: cells that were filled in the rows to train on, by column.
+        missing: cells that were filled, and levels that training rows lack.
         predictions: of held-out rows, where the party holds their label.
     """
 
     model: dict[str, Any]
     figures: dict[str, Any]
-    missing: Mapping[str, int] = field(default_factory=dict)
+    missing: Gaps = field(default_factory=Gaps)
     predictions: Predictions | None = None
 
 
@@ -111,7 +112,7 @@ class Prepared:
         test_features, test_label: the same for held-out rows, standardised as the training rows are.
         test_ids: of the held-out rows, for the guest's own file of predictions.
         recoding: what was made of the table's columns.
-        missing: missing cells of the rows to train on, by column.
+        missing: cells that were filled, and levels that training rows lack.
     """
 
     share: Share
@@ -123,7 +124,7 @@ class Prepared:
     test_label: np.ndarray
     test_ids: Sequence[str]
     recoding: Recoding
-    missing: Mapping[str, int]
+    missing: Gaps
 
     def predictions(self, predicted: np.ndarray) -> Predictions:
         """The guest's predictions of held-out rows, for a file of its own."""
@@ -163,7 +164,7 @@ def prepare(session: Session, engine: Engine, align: Align, tables: Tables, poli
     if tables.test is not None and share.test_positions is not None:
         test = _unchanged(tables.test, share.test_positions, share.test_digest)
     recoding = tables.fit(train)
-    missing = filled(train)
+    missing = Gaps.of(train, test, recoding)
     train, test = recoding.apply(train), None if test is None else recoding.apply(test)
     scaling = Scaling.fit(train)
     prepared = Prepared(

@@ -118,12 +118,13 @@ def _lacks(spec: JobSpec, brought: Sequence[Brought]) -> list[str]:
 
 def _own_tables(file: Path, spec: JobSpec, environment: Mapping[str, str] | None) -> Brought:
     """A party of the job and its tables, which have what an aligned part of them needs."""
-    from parties import tables
+    from parties import outputs, tables
     from parties.data import Scaling
 
     party = settings.load_party(file, environment)
     if party.name not in spec.parties:
         raise ConfigError(f"{file}: name: {party.name!r} has no part in the job; {nearest(party.name, spec.parties)}")
+    outputs.check(party, spec)
     own = tables.load(party, spec)
     if isinstance(spec, LinearJob):
         # What is constant in the whole table is so in any part of it.

@@ -12,7 +12,8 @@ import pytest
 from fedbus import codec
 from fedbus.errors import DataError
 from parties.data import Table
-from parties.recoding import Recoding, filled
+from parties.gaps import filled
+from parties.recoding import Recoding
 from reader import load, settings
 
 
