@@ -74,7 +74,8 @@ class Share:
         positions: of the aligned rows in the party's own table, (rows,); the same for test_positions.
         weights: (columns,) of standardised columns, at the guest with the intercept as the last one.
         solver: the state of the optimiser, or of conjugate gradients.
-        trained: rounds of training done.
+        trained: steps of training done: rounds, and with solver `gram` the checks between them.
+        checks: of these, products of the weights themselves, which show how exact they are and train nothing.
         stopped: training has ended.
         converged: because the loss did.
     """
@@ -89,6 +90,7 @@ class Share:
     weights: np.ndarray
     solver: dict[str, Any] = field(default_factory=dict)
     trained: int = 0
+    checks: int = 0
     stopped: bool = False
     converged: bool = False
 
@@ -97,9 +99,17 @@ class Share:
         return {name: getattr(self, name) for name in self.__slots__}
 
     def stepped(self, weights: np.ndarray, solver: dict[str, Any], *, stop: bool, converged: bool) -> Share:
-        """The share after one more round of training."""
+        """The share after one more step; the solver's state of before says whether that was a check."""
+        checks = self.checks + bool(self.solver.get("check"))
         done = self.trained + 1
-        return replace(self, weights=weights, solver=solver, trained=done, stopped=stop, converged=converged)
+        return replace(
+            self, weights=weights, solver=solver, trained=done, checks=checks, stopped=stop, converged=converged
+        )
+
+    @property
+    def rounds(self) -> int:
+        """Of training, as the report counts them."""
+        return self.trained - self.checks
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,7 +152,7 @@ class Prepared:
             "scale": self.scaling.scale,
             "weights": share.weights[: len(self.columns)],
             "intercept": float(share.weights[-1]) if role == "guest" else None,
-            "rounds": share.trained,
+            "rounds": share.rounds,
             "dependent": dependent or {},
             "recoding": self.recoding.to_map(),
         }

@@ -37,6 +37,17 @@ def test_each_share_of_a_vertical_model_describes_itself(tmp_path: Path) -> None
     assert host.fields["intercept"] is None
 
 
+@pytest.mark.parametrize("solver", ["gram", "sgd"])
+def test_a_model_counts_the_rounds_that_its_report_counts(tmp_path: Path, solver: str) -> None:
+    federation = synthetic(tmp_path)
+    federation.params = {"key_bits": 512, "insecure_for_tests": True, "solver": solver, "max_epochs": 4}
+    report = federation.run()
+    assert report["rounds"] == len(report["loss"]) > 0
+    for party in ("shop", "bank"):
+        said = models.read(tmp_path / "state" / f"{party}.db", report["job"]).describe()
+        assert said["rounds"] == report["rounds"]
+
+
 def test_a_network_describes_itself_and_gives_its_tensors(tmp_path: Path) -> None:
     rows = synthetic_rows(tmp_path, rounds=2)
     job = rows.run()["job"]
