@@ -50,6 +50,11 @@ class JobState(enum.StrEnum):
         return self in (JobState.SUCCEEDED, JobState.FAILED, JobState.CANCELLED)
 
 
+def is_final(state: str) -> bool:
+    """Whether a state that a client is told is a job's last; one that the coordinator does not have gets no other."""
+    return state == UNKNOWN or JobState(state).final
+
+
 class Part(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
     """What one party brings.
 
