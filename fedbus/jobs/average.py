@@ -173,6 +173,10 @@ class AverageJob(JobSpec, frozen=True, kw_only=True, forbid_unknown_fields=True,
         return self.members
 
     @property
+    def places(self) -> tuple[str, ...]:
+        return tuple(f"parties[{number}]" for number in range(len(self.members)))
+
+    @property
     def length(self) -> tuple[int, str]:
         return self.params.rounds, "round"
 

@@ -104,6 +104,10 @@ class LinearJob(JobSpec, frozen=True, kw_only=True, forbid_unknown_fields=True, 
         return (self.guest, *self.hosts)
 
     @property
+    def places(self) -> tuple[str, ...]:
+        return ("guest", *(f"hosts[{number}]" for number in range(len(self.hosts))))
+
+    @property
     def length(self) -> tuple[int, str]:
         return self.params.max_epochs, "epoch"
 

@@ -10,7 +10,7 @@ from msgspec import Meta
 
 from fedbus.errors import ConfigError
 from fedbus.messages.fields import Name
-from fedbus.schema import nearest
+from fedbus.schema import unknown
 
 COORDINATOR = "coordinator"
 # What a coordinator says of a job that it does not have, in place of a state.
@@ -98,6 +98,11 @@ class JobSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
         raise NotImplementedError
 
     @property
+    def places(self) -> tuple[str, ...]:
+        """Where the job file has each of `parts`."""
+        raise NotImplementedError
+
+    @property
     def parties(self) -> tuple[str, ...]:
         return tuple(part.party for part in self.parts)
 
@@ -161,6 +166,6 @@ class JobSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
 
 
 def check_known(key: str, value: str, known: tuple[str, ...], where: str) -> None:
-    """Raises ConfigError with the nearest known value where this is none."""
+    """Raises ConfigError with the nearest known value, and all of them, where this is none."""
     if value not in known:
-        raise ConfigError(f"{where}: {key}: unknown {value!r}; {nearest(value, known)}")
+        raise ConfigError(f"{where}: {key}: {unknown(value, known)}")
