@@ -146,6 +146,17 @@ class Recoding:
         """For the store, with the model."""
         return [{name: getattr(each, name) for name in each.__slots__} for each in self.features]
 
+    @classmethod
+    def of(cls, kept: Sequence[Mapping[str, Any]]) -> Recoding:
+        """That of a stored model, its `recoding`."""
+        features = []
+        for each in kept:
+            fields = dict(each)
+            for name in ("levels", "shares"):
+                fields[name] = None if fields[name] is None else tuple(fields[name])
+            features.append(Feature(**fields))
+        return cls(tuple(features))
+
 
 def _fill(values: np.ndarray, missing: str) -> float | None:
     """What stands for a missing number, from those that are there."""

@@ -9,40 +9,16 @@ import pytest
 from fedbus.cli.checks import hold
 from fedbus.errors import ConfigError
 from fedbus.report import print_report
-from federation import FAST, Federation
+from federation import GAPPY_KEYS, gappy
 from parties.gaps import Gaps
 
 SIMULATED = {"FEDBUS_SIMULATION": "true"}
-KEYS = 'missing = "mean"\none_hot = ["city"]\n'
-
-
-def write(folder: Path, own: str = KEYS, held_out: str = "") -> Federation:
-    """A shop with 30 rows of two cities and a gap, and held-out rows of three other cities and three gaps."""
-    cities = ["Bonn", "Trier"] * 15
-    rows = [f"k{n},{n % 7},{'' if n == 4 else n % 5},{city}" for n, city in enumerate(cities)]
-    tested = ["Bonn", "Ulm", "", "Ulm", "Kiel", "Trier"]
-    held = [f"k{n},{n},{'NA' if n < 2 else n},{city}" for n, city in enumerate(tested)]
-    # Of a row that is not in common nothing is counted.
-    (folder / "shop_rows.csv").write_text("\n".join(["id,y,age,city", *rows, "own,1,,Rom"]) + "\n")
-    (folder / "shop_held.csv").write_text("\n".join(["id,y,age,city", *held, "own,1,,Rom"]) + "\n")
-    for name, count in (("rows", 30), ("held", 6)):
-        lines = [f"k{n},{(n * n) % 11}" for n in range(count)]
-        (folder / f"bank_{name}.csv").write_text("\n".join(["id,x", *lines]) + "\n")
-    for party in ("shop", "bank"):
-        text = f'name = "{party}"\nstate = "{party}.db"\nprocesses = 0\n'
-        for name, keys in (("rows", own), ("held", held_out)):
-            keys = keys if party == "shop" else ""
-            text += f'[datasets.{name}]\nsource = "{party}_{name}.csv"\nid = "id"\n{keys}'
-        (folder / f"{party}.toml").write_text(text + "[policy]\nmin_aligned_rows = 2\n")
-    made = Federation(folder, "y", "shop", ["bank"], test="held", params={**FAST, "solver": "gram"})
-    made.write_job()
-    return made
 
 
 def test_cells_of_held_out_rows_are_counted_beside_those_of_training(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    report = write(tmp_path).run()
+    report = gappy(tmp_path).run()
     assert report["state"] == "succeeded"
     assert report["missing_cells"] == {"shop": 1}
     assert report["test_missing_cells"] == {"shop": 3}
@@ -71,7 +47,7 @@ def test_nothing_is_counted_where_there_is_nothing() -> None:
     ],
 )
 def test_a_key_of_held_out_rows_that_would_have_no_effect_is_refused(tmp_path: Path, key: str, held_out: str) -> None:
-    federation = write(tmp_path, held_out=held_out)
+    federation = gappy(tmp_path, held_out=held_out)
     with pytest.raises(ConfigError) as caught:
         hold(federation.job_file, federation.spec(), federation.files, SIMULATED)
     assert str(caught.value).startswith(
@@ -89,18 +65,20 @@ def test_a_key_of_held_out_rows_that_would_have_no_effect_is_refused(tmp_path: P
     ],
 )
 def test_columns_of_held_out_rows_are_those_of_the_training_rows(tmp_path: Path, held_out: str, reason: str) -> None:
-    federation = write(tmp_path, held_out=held_out)
+    federation = gappy(tmp_path, held_out=held_out)
     with pytest.raises(ConfigError, match=reason):
         hold(federation.job_file, federation.spec(), federation.files, SIMULATED)
 
 
-@pytest.mark.parametrize("held_out", [KEYS, 'columns = ["city", "age"]\none_hot = ["city"]\n', 'date_unit = "days"\n'])
+@pytest.mark.parametrize(
+    "held_out", [GAPPY_KEYS, 'columns = ["city", "age"]\none_hot = ["city"]\n', 'date_unit = "days"\n']
+)
 def test_keys_that_say_the_same_are_accepted(tmp_path: Path, held_out: str) -> None:
-    federation = write(tmp_path, held_out=held_out)
+    federation = gappy(tmp_path, held_out=held_out)
     assert hold(federation.job_file, federation.spec(), federation.files, SIMULATED)
 
 
 def test_what_the_program_adds_is_no_key_of_a_file(tmp_path: Path) -> None:
-    federation = write(tmp_path, held_out="given = []\n")
+    federation = gappy(tmp_path, held_out="given = []\n")
     with pytest.raises(ConfigError, match=r"unknown key 'datasets.held.given'; known: columns, date_unit, dates, excl"):
         hold(federation.job_file, federation.spec(), federation.files, SIMULATED)
