@@ -7,6 +7,7 @@ import difflib
 import re
 import tomllib
 from collections.abc import Iterable, Sequence
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin
 
@@ -154,7 +155,7 @@ def _check_inner(fields: Any, struct: type[msgspec.Struct], where: str, prefix: 
             raise ConfigError(f"{where}: unknown key {lead + str(name)!r}; {nearest(str(name), typed)}")
     for field in known:
         inner, values = _inner_struct(field.type), fields.get(field.encode_name)
-        choices = get_args(field.type) if get_origin(field.type) is Literal else ()
+        choices = _choices(field.type)
         if choices and isinstance(values, str) and values not in choices:
             raise ConfigError(f"{where}: {lead}{field.encode_name}: {unknown(values, choices)}")
         if inner is None or values is None:
@@ -170,6 +171,13 @@ def _check_inner(fields: Any, struct: type[msgspec.Struct], where: str, prefix: 
             parts = {place: values}
         for part, value in parts.items():
             convert(value, inner, where, part)
+
+
+def _choices(annotation: Any) -> tuple[str, ...]:
+    """The few texts of which a value is one; none where it may be anything else."""
+    if isinstance(annotation, type) and issubclass(annotation, StrEnum):
+        return tuple(annotation)
+    return get_args(annotation) if get_origin(annotation) is Literal else ()
 
 
 def _origin(annotation: Any) -> Any:

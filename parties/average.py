@@ -27,7 +27,7 @@ import numpy as np
 import structlog
 
 from fedbus import codec
-from fedbus.averaging import Plan, Task
+from fedbus.averaging import Plan
 from fedbus.crypto.engine import Engine
 from fedbus.errors import PeerSilent, ProtocolError, TrainingDiverged
 from fedbus.jobs import AverageJob
@@ -44,7 +44,7 @@ from fedbus.messages import (
     PlainUpdate,
     RevealRequest,
 )
-from fedbus.messages.fields import shortened
+from fedbus.messages.fields import Task, shortened
 from fedbus.session import Session
 from fedbus.settings import PartySettings
 from fedbus.weights import Weights

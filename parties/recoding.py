@@ -12,8 +12,8 @@ from typing import Any
 
 import numpy as np
 
+from fedbus.datasets import DatasetSettings
 from fedbus.errors import DataError
-from fedbus.settings import DatasetSettings
 from parties.cells import level_of
 from parties.data import Table
 

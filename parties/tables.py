@@ -9,9 +9,10 @@ from difflib import get_close_matches
 import msgspec
 import structlog
 
+from fedbus.datasets import DatasetSettings
 from fedbus.errors import ConfigError, DataError, JobRefused
 from fedbus.jobs import AverageJob, JobSpec
-from fedbus.settings import DatasetSettings, PartySettings
+from fedbus.settings import PartySettings
 from parties import data, reading
 from parties.gaps import Gaps
 from parties.recoding import Recoding

@@ -30,7 +30,7 @@ NotNegative = Annotated[float, Meta(ge=0, le=_LARGE)]
 HowMany = Annotated[int, Meta(ge=1, le=2**31 - 1)]
 # Seconds; as long as the queues of a job are kept.
 Wait = Annotated[float, Meta(ge=0.05, le=MAX_WAIT)]
-Text = Annotated[str, Meta(min_length=1, max_length=1000)]
+NonEmpty = Annotated[str, Meta(min_length=1, max_length=1000)]
 KeyBits = Annotated[int, Meta(ge=MIN_TEST_KEY_BITS, le=MAX_KEY_BITS, multiple_of=2)]
 
 

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from fedbus.crypto import fixedpoint
+from fedbus.datasets import DatasetSettings
 from fedbus.errors import DataError
-from fedbus.settings import DatasetSettings
 from parties.data import MAX_LABEL, Table
 from parties.policy import Policy
 from parties.share import Prepared, Share, _digest, prepare, score_bits
