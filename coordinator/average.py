@@ -22,13 +22,14 @@ from coordinator.progress import Course
 from coordinator.strategy import Server
 from coordinator.sums import Sum, Sums
 from fedbus import metrics, moments
-from fedbus.averaging import CLIPPED, Task, plan
+from fedbus.averaging import CLIPPED, plan
 from fedbus.budget import Budget
 from fedbus.codec import CHUNK_BYTES, chunk_ranges
 from fedbus.crypto.engine import Engine
 from fedbus.errors import JobFailed, ProtocolError
 from fedbus.jobs.average import ROBUST
 from fedbus.messages import Assignment, BestWeights, Described, GlobalWeights, Progress
+from fedbus.messages.fields import Task
 from fedbus.session import Session
 from fedbus.weights import Weights
 

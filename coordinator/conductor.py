@@ -12,6 +12,7 @@ from typing import Any
 import structlog
 
 from coordinator import average, gram, linear
+from coordinator.figures import told
 from fedbus import codec, topology
 from fedbus.broker.base import Broker, Outgoing
 from fedbus.cautions import caution
@@ -135,8 +136,7 @@ class Conductor:
         # One that was started again since it joined may serve its page elsewhere.
         pages = {party: figures_of["metrics"] for party, figures_of in results.items() if "metrics" in figures_of}
         report |= {
-            **_told(spec, results),
-            **_counted(results),
+            **told(spec, results),
             "metrics": {**report["metrics"], **pages, session.party: self._metrics_url},
             "bytes_sent": {**sent, session.party: session.bytes_sent},
             "peak_memory_bytes": {**memory, session.party: peak_memory()},
@@ -252,32 +252,6 @@ def tell(broker: Broker, envelope: Envelope, *, wait: bool = False) -> Future[No
     """Send a control message; see Broker.publish."""
     key = topology.control_key(envelope.recipient, envelope.job, envelope.kind)
     return broker.publish(Outgoing(topology.CONTROL, key, codec.encode(envelope), envelope.id), wait=wait)
-
-
-def _told(spec: JobSpec, results: dict[str, dict[str, Any]]) -> dict[str, Any]:
-    """What parties say of the outcome: of a vertical job the guest, who has the label."""
-    if isinstance(spec, LinearJob):
-        guest = results[spec.guest.party]
-        return {
-            **{key: guest[key] for key in ("train", "test") if key in guest},
-            **{name: _counts(results, name) for name in ("dependent", "alike")},
-        }
-    return {"clipped": {party: figures.get("clipped", 0) for party, figures in results.items()}}
-
-
-def _counts(results: dict[str, dict[str, Any]], name: str) -> dict[str, int]:
-    """Of the parties that count some."""
-    counts = {party: figures.get(name) for party, figures in results.items()}
-    return {party: count for party, count in counts.items() if isinstance(count, int) and count > 0}
-
-
-def _counted(results: dict[str, dict[str, Any]]) -> dict[str, dict[str, int]]:
-    """Cells that parties filled and rows that they left out for missing ones, where there are any."""
-    found = {}
-    for name in ("missing_cells", "left_out_rows"):
-        if counts := {party: figures[name] for party, figures in results.items() if figures.get(name)}:
-            found[name] = counts
-    return found
 
 
 def _finished(session: Session) -> dict[str, dict[str, Any]]:

@@ -42,7 +42,8 @@ class Ledger:
         """A job, to who submitted it and to operators."""
         record = self._store.job(job)
         if record is None:
-            return JobShown(refusal=f"this coordinator has no job {job}; `fedbus jobs` lists those that it has")
+            refusal = f"this coordinator has no job {job}; `fedbus jobs` lists those that it has"
+            return JobShown(refusal=refusal, known=False)
         if user != record.owner and not self._sees_all(user):
             return JobShown(
                 refusal=f"{user} may not see job {job}: only {record.owner} and the coordinator's `operators` may"
@@ -52,7 +53,7 @@ class Ledger:
             StateLine(each.state.value, shortened(each.reason), each.at)
             for each in self._store.history(job)[-MAX_LINES:]
         ]
-        return JobShown("", self._line(record), codec.unpack(record.spec), states, report)
+        return JobShown(line=self._line(record), spec=codec.unpack(record.spec), states=states, report=report)
 
     def has_ended(self, job: str, party: str) -> bool:
         """Whether a job that this party took part in is over."""

@@ -11,11 +11,12 @@ from typing import Any
 import numpy as np
 
 from fedbus import averaging
-from fedbus.averaging import METRICS, Task
+from fedbus.averaging import METRICS
 from fedbus.columns import check_as_is, check_same
 from fedbus.errors import JobRefused
 from fedbus.jobs import AverageJob
 from fedbus.messages import Described
+from fedbus.messages.fields import Task
 from fedbus.moments import IMMENSE
 
 _MOST_ROWS = 2**40

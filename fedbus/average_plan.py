@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from fedbus.averaging import Task, packs, plan
+from fedbus.averaging import packs, plan
 from fedbus.budget import Spending, spending
 from fedbus.errors import ConfigError
 from fedbus.jobs.average import AverageJob
 from fedbus.jobs.network import count_parameters, parameters_fault
+from fedbus.messages.fields import Task
 from fedbus.schema import listed
 
 _OF_COORDINATOR = {

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import enum
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ from fedbus.codec import chunk_ranges
 from fedbus.crypto.packing import Slots
 from fedbus.crypto.residues import FixedRing
 from fedbus.jobs import AverageJob
+from fedbus.messages.fields import Task
 
 # Entries that are computed with at a time, in numbers of 64 bits that stay in the processor's cache.
 _BLOCK = 32_768
@@ -33,21 +33,6 @@ _SMALL = 65_536
 _MOST_BITS = 50
 # A limb of a metric takes 16 bits of each party.
 _LEAST_BITS = 32
-
-
-class Task(enum.StrEnum):
-    """What is summed.
-
-    MEAN and VARIANCE are of columns and of the label, TRAIN is a training round, EVALUATE only measures a model;
-    INITIALISE and CONCLUDE sum nothing: one party makes the first weights, and all keep the last.
-    """
-
-    MEAN = "mean"
-    VARIANCE = "variance"
-    INITIALISE = "initialise"
-    TRAIN = "train"
-    EVALUATE = "evaluate"
-    CONCLUDE = "conclude"
 
 
 @dataclass(frozen=True, slots=True)

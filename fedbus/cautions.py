@@ -20,7 +20,7 @@ def caution(report: dict[str, Any]) -> None:
     Whoever has more to say of a job enters its own sentences in `warnings` before. Of federated averaging, all is said
     there: its coordinator knows what a constant prediction would have reached.
     """
-    found = [*report.get("warnings", ()), *_written_differently(report)]
+    found = [*report.get("warnings", ()), *_written_differently(report), *_not_kept(report)]
     if report.get("algorithm") != AverageJob.ALGORITHM:
         found += [*_worse_than_the_mean(report), *_grown(report)]
     report["warnings"] = list(dict.fromkeys(found))
@@ -59,6 +59,14 @@ def alike(rows: int, folded: int, kind: str = "rows") -> str:
 def _written_differently(report: dict[str, Any]) -> list[str]:
     found = report.get("ids")
     return [f"{alike(found['common'], found['folded'])}."] if found else []
+
+
+def _not_kept(report: dict[str, Any]) -> list[str]:
+    return [
+        f"{party} has the model, but could not write the predictions of its held-out rows: {told.get('reason', '')}."
+        for party, told in report.get("predictions", {}).items()
+        if not told["written"]
+    ]
 
 
 def _worse_than_the_mean(report: dict[str, Any]) -> list[str]:

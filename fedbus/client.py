@@ -20,8 +20,17 @@ from typing import Any
 
 from fedbus import codec, jobs, topology
 from fedbus.broker.base import Broker, Delivery, Outgoing
-from fedbus.errors import AccessRefused, ConfigError, ConnectionLost, DecodeError, JobFailed, JobRefused, Unroutable
-from fedbus.jobs import COORDINATOR, UNKNOWN, JobSpec, JobState
+from fedbus.errors import (
+    AccessRefused,
+    ConfigError,
+    ConnectionLost,
+    DecodeError,
+    JobFailed,
+    JobRefused,
+    NotFound,
+    Unroutable,
+)
+from fedbus.jobs import COORDINATOR, UNKNOWN, JobSpec, JobState, is_final
 from fedbus.messages import (
     Cancel,
     Envelope,
@@ -124,12 +133,12 @@ class Client:
         """All that the coordinator's ledger has of a job.
 
         Raises:
-            JobRefused: it has no such job, or this user may not see it.
+            NotFound, JobRefused: it has no such job, or this user may not see it.
             ConnectionLost: no coordinator answered within the timeout (seconds).
         """
         shown = self._ask(job, ShowJob(), JobShown, timeout)
         if shown.line is None:
-            raise JobRefused(shown.refusal)
+            raise (JobRefused if shown.known else NotFound)(shown.refusal)
         return shown
 
     def watch(
@@ -192,21 +201,22 @@ class Client:
                 yield event
                 if isinstance(event, StateChanged):
                     state = event
-                    if _final(event.state):
+                    if is_final(event.state):
                         return
 
     def result(self, job: str, timeout: float | None = None) -> dict[str, Any]:
         """The report of a job that succeeded, once it has.
 
         Raises:
-            JobFailed: it failed or was cancelled, or the coordinator does not know it.
+            JobFailed: it failed or was cancelled.
+            NotFound: the coordinator does not know it.
             TimeoutError: no event for `timeout` seconds.
         """
         for event in self.watch(job, timeout):
-            if isinstance(event, StateChanged) and _final(event.state):
+            if isinstance(event, StateChanged) and is_final(event.state):
                 if event.state == JobState.SUCCEEDED and event.report is not None:
                     return event.report
-                raise JobFailed(f"job {job} {event.state}: {event.reason}")
+                raise (NotFound if event.state == UNKNOWN else JobFailed)(f"job {job} {event.state}: {event.reason}")
         raise JobFailed(f"job {job} ended without a report")
 
     def wait_ended(self, job: str, parties: Sequence[str], timeout: float) -> list[str]:
@@ -288,7 +298,3 @@ class Client:
             with self._changed:
                 self._ended.add((envelope.job, envelope.sender))
                 self._changed.notify_all()
-
-
-def _final(state: str) -> bool:
-    return state == UNKNOWN or JobState(state).final

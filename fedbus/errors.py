@@ -28,6 +28,7 @@
     │   ├── StoreFull          its disk is full; may pass
     │   ├── StoreLost          it was deleted, moved or replaced
     │   └── StoreDamaged       what it gives back is not what it was given
+    ├── NotFound               there is no such job, or no such model in the store
     └── OutputError            what was done cannot be shown, or not written to the file that was named for it
         └── ReaderGone         whoever read standard output wants no more
 
@@ -40,6 +41,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from fedbus.statuses import Status
+
 
 class FedbusError(Exception):
     """Base of all errors of fedbus.
@@ -49,7 +52,7 @@ class FedbusError(Exception):
         kind: what others are told in its place.
     """
 
-    exit_status = 1
+    exit_status = Status.OTHER
     tells_text = False
     kind = "an error"
 
@@ -62,14 +65,14 @@ class FedbusError(Exception):
 class ConfigError(FedbusError):
     """A job file, a party file or an environment variable is wrong; the message names the setting."""
 
-    exit_status = 2
+    exit_status = Status.CONFIGURATION
     kind = "its configuration does not allow the job"
 
 
 class DataError(FedbusError):
     """A data source is missing or wrong; the message names file, column and row, never the value of a cell."""
 
-    exit_status = 3
+    exit_status = Status.DATA
     kind = "its data do not fit the job"
 
 
@@ -82,7 +85,7 @@ class NoSuchLabel(DataError):
 class JobError(FedbusError):
     """A job cannot be run or did not end well; the message holds nothing of a party's data."""
 
-    exit_status = 4
+    exit_status = Status.JOB
     tells_text = True
 
 
@@ -101,7 +104,7 @@ class TrainingDiverged(JobFailed):
 class ProtocolError(FedbusError):
     """A peer did what the protocol does not allow; the message is about what the peer sent."""
 
-    exit_status = 5
+    exit_status = Status.PROTOCOL
     tells_text = True
 
 
@@ -155,7 +158,7 @@ class InvalidPoint(CryptoError):
 class BrokerError(FedbusError):
     """The message broker did not do what was asked."""
 
-    exit_status = 6
+    exit_status = Status.BROKER
     kind = "its broker did not do what it asked"
 
 
@@ -182,7 +185,7 @@ class AccessRefused(BrokerError):
 class StoreError(FedbusError):
     """The local store cannot be read or written."""
 
-    exit_status = 7
+    exit_status = Status.STORE
     kind = "its store cannot be read or written"
 
 
@@ -208,14 +211,21 @@ class StoreDamaged(StoreError):
     kind = "its store is damaged"
 
 
+class NotFound(FedbusError):
+    """There is no job, or no model, of the name that was asked for; the message says where it would be."""
+
+    exit_status = Status.NOT_FOUND
+    kind = "it was asked for what it does not have"
+
+
 class OutputError(FedbusError):
     """All was done, but its result cannot be shown, or not written to the file that was named for it."""
 
-    exit_status = 8
+    exit_status = Status.OUTPUT
     kind = "its output cannot be written"
 
 
 class ReaderGone(OutputError):
     """Whoever read standard output wants no more, as `head` does; the status is the one that shells give for it."""
 
-    exit_status = 141
+    exit_status = Status.READER_GONE

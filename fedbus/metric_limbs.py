@@ -1,7 +1,7 @@
 """Metrics that parties add up without showing them: real numbers as integers inside a vector summed modulo 2**k.
 
 A loss needs more bits than an entry of an update. It is cut into limbs of LIMB_BITS bits, each an entry of its own: the
-sum of a limb over MAX_PARTIES parties stays below 2**31, and the sums of the limbs give the sum of the numbers exactly.
+sum of a limb over MAX_SUMMANDS parties is below 2**31, and the sums of the limbs give the sum of the numbers exactly.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ LIMB_BITS = 16
 # The loss of a label of 1e-9 is 1e-18, that of one just within what a table may have 2^84.
 FRACTION_BITS = 72
 RANGE_BITS = 88
-MAX_PARTIES = 32_767
+MAX_SUMMANDS = 32_767
 
 _LARGEST_LIMB = (1 << LIMB_BITS) - 1
 
@@ -51,7 +51,7 @@ def encode(values: Sequence[float]) -> np.ndarray:
 
 
 def decode(sums: np.ndarray) -> list[float]:
-    """The sums of values from the sums of their limbs over up to MAX_PARTIES parties, each correctly rounded.
+    """The sums of values from the sums of their limbs over up to MAX_SUMMANDS parties, each correctly rounded.
 
     Args:
         sums: (LIMBS * count,) int64.
@@ -61,7 +61,7 @@ def decode(sums: np.ndarray) -> list[float]:
     """
     if len(sums) % LIMBS:
         raise ValueError(f"limbs come in groups of {LIMBS}, not {len(sums)}")
-    if ((sums < 0) | (sums > MAX_PARTIES * _LARGEST_LIMB)).any():
+    if ((sums < 0) | (sums > MAX_SUMMANDS * _LARGEST_LIMB)).any():
         raise FixedPointOverflow("a sum of metrics is outside its range; the sum was not unmasked rightly")
     groups = np.asarray(sums).reshape(-1, LIMBS).tolist()
     # Python's integers are exact, and their division rounds once.

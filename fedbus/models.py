@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from fedbus import __version__, codec
-from fedbus.errors import StoreError
+from fedbus.errors import NotFound, StoreError
 from fedbus.jobs import AverageJob, JobSpec, LinearJob
 from fedbus.store_reader import Reader
 from fedbus.weights import Weights
@@ -80,7 +80,8 @@ def read(store: Path, job: str) -> StoredModel:
     """The model of a job in a party's store, whether the party runs or not.
 
     Raises:
-        StoreError: the store cannot be read, or has no model of this job.
+        StoreError: the store cannot be read.
+        NotFound: it has no model of this job.
     """
     with Reader(store) as reader:
         found = reader.model(job)
@@ -88,7 +89,7 @@ def read(store: Path, job: str) -> StoredModel:
             known = reader.models()
             near = get_close_matches(job, known, n=1)
             hint = f"; did you mean {near[0]}?" if near else f"; it has {len(known)}: see `fedbus model {store}`"
-            raise StoreError(f"{store}: no model of job {job}{hint}")
+            raise NotFound(f"{store}: no model of job {job}{hint}")
     return unpack(*found, where=f"{store}: the model of job {job}")
 
 

@@ -22,7 +22,7 @@ def print_report(report: dict[str, Any]) -> None:
         ProtocolError: it lacks what a report of its algorithm has; another version of the coordinator may have made it.
     """
     try:
-        facts = [*_FACTS[report["algorithm"]](report), *_missing(report)]
+        facts = [*_FACTS[report["algorithm"]](report), *_missing(report), *_predictions(report)]
     except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
         raise ProtocolError(
             f"the coordinator's report cannot be shown ({type(error).__name__}: {str(error)[:80]}); --json FILE has it"
@@ -74,9 +74,25 @@ def _missing(report: dict[str, Any]) -> list[tuple[str, str]]:
     filled = [f"{party} {count:,} cells filled" for party, count in report.get("missing_cells", {}).items()]
     left_out = [f"{party} {count:,} rows left out" for party, count in report.get("left_out_rows", {}).items()]
     facts = [("missing cells", ", ".join(filled + left_out))] if filled or left_out else []
+    held_out = [f"{party} {count:,} cells filled" for party, count in report.get("test_missing_cells", {}).items()]
+    held_out += [
+        f"{party} {count:,} cells of levels that its training rows lack"
+        for party, count in report.get("test_unknown_levels", {}).items()
+    ]
+    facts += [("in held-out rows", ", ".join(held_out))] if held_out else []
     by_column = report.get("missing_by_column", {})
     named = [f"{party} {name} {count:,}" for party, counts in by_column.items() for name, count in counts.items()]
     return facts + ([("by column", ", ".join(named))] if named else [])
+
+
+def _predictions(report: dict[str, Any]) -> list[tuple[str, str]]:
+    """Where predictions of held-out rows are; those that could not be written are a warning."""
+    told = {
+        party: found.get("file", "its log names the file")
+        for party, found in report.get("predictions", {}).items()
+        if found["written"]
+    }
+    return [("predictions", ", ".join(f"{party}: {file}" for party, file in told.items()))] if told else []
 
 
 def _pages(report: dict[str, Any]) -> list[tuple[str, str]]:

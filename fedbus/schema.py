@@ -7,8 +7,9 @@ import difflib
 import re
 import tomllib
 from collections.abc import Iterable, Sequence
+from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any, TypeVar, get_origin
+from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin
 
 import msgspec
 
@@ -126,6 +127,14 @@ def nearest(name: str, known: Iterable[str]) -> str:
     return "known: " + ", ".join(known)
 
 
+def unknown(value: str, known: Iterable[str]) -> str:
+    """What is wrong with a value that is none of a few: the nearest of them, and all that there are."""
+    known = list(known)
+    match = difflib.get_close_matches(value, known, n=1)
+    near = f"did you mean {match[0]!r}? " if match else ""
+    return f"unknown {value!r}; {near}known: {', '.join(known)}"
+
+
 def listed(names: Sequence[str]) -> str:
     """Names as a sentence has them: "a", "a and b", "a, b and c"."""
     *others, last = names
@@ -133,7 +142,7 @@ def listed(names: Sequence[str]) -> str:
 
 
 def _check_inner(fields: Any, struct: type[msgspec.Struct], where: str, prefix: str) -> None:
-    """Refuse unknown keys, and convert the structures within, so that an error names the innermost place."""
+    """Refuse unknown keys and values, and convert the structures within: an error names the innermost place."""
     if not isinstance(fields, dict):
         return
     lead = prefix + "." if prefix else ""
@@ -141,9 +150,14 @@ def _check_inner(fields: Any, struct: type[msgspec.Struct], where: str, prefix: 
     names = {field.encode_name for field in known}
     for name in fields:
         if name not in names:
-            raise ConfigError(f"{where}: unknown key {lead + str(name)!r}; {nearest(str(name), names)}")
+            # What a program adds has a name in brackets.
+            typed = [each for each in names if not each.startswith("(")]
+            raise ConfigError(f"{where}: unknown key {lead + str(name)!r}; {nearest(str(name), typed)}")
     for field in known:
         inner, values = _inner_struct(field.type), fields.get(field.encode_name)
+        choices = _choices(field.type)
+        if choices and isinstance(values, str) and values not in choices:
+            raise ConfigError(f"{where}: {lead}{field.encode_name}: {unknown(values, choices)}")
         if inner is None or values is None:
             continue
         place, holds = lead + field.encode_name, _origin(field.type)
@@ -157,6 +171,13 @@ def _check_inner(fields: Any, struct: type[msgspec.Struct], where: str, prefix: 
             parts = {place: values}
         for part, value in parts.items():
             convert(value, inner, where, part)
+
+
+def _choices(annotation: Any) -> tuple[str, ...]:
+    """The few texts of which a value is one; none where it may be anything else."""
+    if isinstance(annotation, type) and issubclass(annotation, StrEnum):
+        return tuple(annotation)
+    return get_args(annotation) if get_origin(annotation) is Literal else ()
 
 
 def _origin(annotation: Any) -> Any:

@@ -21,12 +21,13 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import msgspec
 from msgspec import Meta
 
 from fedbus.broker.accounts import url_fault
+from fedbus.datasets import DatasetSettings
 from fedbus.errors import ConfigError
 from fedbus.jobs import Name
 from fedbus.schema import check_table, convert, read_text, read_toml
@@ -56,50 +57,6 @@ class MetricsSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     address: str | int = ""
 
 
-class DatasetSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A table that a party offers to jobs.
-
-    Attributes:
-        source: a CSV or Parquet file, relative to the party file.
-        id: the column that identifies a row; never leaves the party unblinded.
-        columns: features; all but id, label and `exclude` where absent.
-        missing: what becomes of missing cells: an error; their row is dropped, before alignment; or the mean or the
-            median of the column's training rows, or zero, stands for them; "indicator" is the mean, and a column
-            `NAME__missing` that says where, for each column that has such cells in training rows.
-        indicators: with "indicator", the only columns that have one; where all parties have the same columns, they
-            have it whether or not a cell is missing.
-        dates: columns of dates, which become numbers: of `date_unit` since the beginning of 1970, UTC.
-        one_hot: columns of text, each level of which becomes a column of ones and zeros.
-        max_levels: of each such column, the most frequent ones; the others together are one more, `other`.
-        levels: of a column, which become columns; needed where all parties have the same columns.
-    """
-
-    source: str
-    id: str
-    columns: tuple[str, ...] | None = None
-    exclude: tuple[str, ...] = ()
-    missing: Literal["error", "drop", "mean", "median", "zero", "indicator"] = "error"
-    indicators: tuple[str, ...] = ()
-    dates: tuple[str, ...] = ()
-    date_unit: Literal["days", "hours", "seconds"] = "days"
-    one_hot: tuple[str, ...] = ()
-    max_levels: Annotated[int, Meta(ge=1, le=1000)] = 20
-    levels: dict[str, tuple[str, ...]] = {}
-
-    @property
-    def named(self) -> tuple[str, ...]:
-        """Every feature that is named, once."""
-        return tuple(dict.fromkeys((*(self.columns or ()), *self.indicators, *self.dates, *self.one_hot, *self.levels)))
-
-    def where(self, column: str) -> str:
-        """The key that names a column, for a message."""
-        return next(
-            f"`{key}`"
-            for key in ("columns", "indicators", "dates", "one_hot", "levels")
-            if column in (getattr(self, key) or ())
-        )
-
-
 class OutputSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What a party that holds the label keeps of a job beside its model.
 
@@ -121,6 +78,7 @@ class PartySettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         identity: the file of its private key, which `fedbus identity` makes; for federated averaging.
         roster: the file with the public keys of all parties of the federation.
         simulation: whether all parties are one operator's, as FEDBUS_SIMULATION says; not a key of the file.
+        file, folder: the file itself, for messages, and its folder; no keys of it either.
     """
 
     name: Name
@@ -134,6 +92,7 @@ class PartySettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     outputs: OutputSettings = OutputSettings()
     processes: Annotated[int, Meta(ge=0, le=1024)] | None = None
     simulation: bool = False
+    file: str = msgspec.field(default="party file", name="(file)")
     folder: str = "."
 
     def path(self, relative: str) -> Path:
@@ -179,6 +138,10 @@ def load_party(path: Path, environment: Mapping[str, str] | None = None) -> Part
     if "simulation" in fields:
         raise ConfigError(f"{path}: unknown key 'simulation'; only the environment says so, by FEDBUS_SIMULATION")
     policy = _table(fields, "policy", str(path))
+    fields["(file)"] = str(path)
+    for dataset in _table(fields, "datasets", str(path)).values():
+        if isinstance(dataset, dict):
+            dataset["(given)"] = [key for key in dataset if key != "(given)"]
     fields["simulation"] = environment.get("FEDBUS_SIMULATION", "").lower() == "true"
     if fields["simulation"]:
         policy.setdefault("insecure_for_tests", True)

@@ -90,7 +90,7 @@ def run(
         OutputError: the report cannot be written into `keep`.
     """
     spec = jobs.load(job_file)
-    named = _parties(spec, files)
+    named = _parties(job_file, spec, files)
     with open_workplace(keep) as place:
         parties = place.settle(named)
         if isinstance(spec, AverageJob):
@@ -121,11 +121,15 @@ def run(
     return report
 
 
-def _parties(spec: JobSpec, files: Sequence[Path]) -> list[PartySettings]:
+def _parties(job_file: Path, spec: JobSpec, files: Sequence[Path]) -> list[PartySettings]:
     parties = [settings.load_party(file, ENVIRONMENT) for file in files]
-    given, wanted = sorted(party.name for party in parties), sorted(spec.parties)
-    if given != wanted:
-        raise ConfigError(f"the job needs a party file for {', '.join(wanted)}; given: {', '.join(given) or 'none'}")
+    given = [party.name for party in parties]
+    for name, place in zip(spec.parties, spec.places, strict=True):
+        if name not in given:
+            named = f"; given: {', '.join(given)}" if given else ""
+            raise ConfigError(f"{job_file}: {place}.party: no party file of {name!r} is given by --party{named}")
+    if len(given) > len(spec.parties):
+        raise ConfigError(f"{job_file}: has the parties {', '.join(spec.parties)}; given: {', '.join(given)}")
     return parties
 
 

@@ -27,7 +27,7 @@ import numpy as np
 import structlog
 
 from fedbus import codec
-from fedbus.averaging import Plan, Task
+from fedbus.averaging import Plan
 from fedbus.crypto.engine import Engine
 from fedbus.errors import PeerSilent, ProtocolError, TrainingDiverged
 from fedbus.jobs import AverageJob
@@ -44,7 +44,7 @@ from fedbus.messages import (
     PlainUpdate,
     RevealRequest,
 )
-from fedbus.messages.fields import shortened
+from fedbus.messages.fields import Task, shortened
 from fedbus.session import Session
 from fedbus.settings import PartySettings
 from fedbus.weights import Weights
@@ -100,7 +100,7 @@ def _with_own(result: Result, spec: AverageJob, tables: Tables) -> Result:
         weights = Weights.parse(bytearray(model.get("best", model["last"])))
         told = predictions(spec, weights, Scale.of(model), tables.test)
     recoding = [] if tables.recoding is None else tables.recoding.to_map()
-    return replace(result, model={**model, "recoding": recoding}, missing=tables.missing, predictions=told)
+    return replace(result, model={**model, "recoding": recoding}, missing=tables.gaps, predictions=told)
 
 
 class Member:

@@ -17,6 +17,7 @@ import numpy as np
 # Not as np.ma, which several threads must not be the first to use.
 from numpy import ma
 
+from fedbus.datasets import DateUnit
 from fedbus.errors import DataError
 from parties.source import Source
 
@@ -25,9 +26,6 @@ MISSING = frozenset(
     {"", "na", "n/a", "#n/a", "#na", "<na>", "null", "none", "nan", "-nan", "nat", "-", "--", ".", "?", "\\n"}
 )
 MISSING_WORDS = "NA, N/A, NULL, None, NaN, a dash, a point, a question mark and blanks"
-
-# Microseconds of each unit in which dates can be counted.
-UNITS = {"days": 86_400e6, "hours": 3_600e6, "seconds": 1e6}
 
 _BLANKS = " \t\r\n\v\f\u00a0\u2007\u202f\u3000\ufeff"
 _DATE = r"[0-9]{4}-[0-9]{2}-[0-9]{2}([ T][0-9]{2}:[0-9]{2}(:[0-9]{2}([.][0-9]{1,9})?)?(Z|[+-][0-9]{2}:?[0-9]{2})?)?"
@@ -106,12 +104,12 @@ def level_of(text: str) -> str:
     return form.partition(".")[0] if _WHOLE.fullmatch(form) else form
 
 
-def read(file: Source, columns: Sequence[tuple[str, Kind]], unit: str, limit: int) -> list[Column]:
+def read(file: Source, columns: Sequence[tuple[str, Kind]], unit: DateUnit, limit: int) -> list[Column]:
     """Columns of at most `limit` rows of a file.
 
     Args:
         columns: names and what they are.
-        unit: of dates, a key of UNITS.
+        unit: of dates.
 
     Raises:
         DataError: a column of a type that cannot be what it is to be.
@@ -190,7 +188,7 @@ def _no_number(text: str) -> str:
     )
 
 
-def _expression(file: Source, column: str, kind: Kind, unit: str) -> str:
+def _expression(file: Source, column: str, kind: Kind, unit: DateUnit) -> str:
     """SQL for the values of a column."""
     held, name = file.type(column), file.name(column)
     where = f"{file.path.name}: column '{column}' holds {held}"
@@ -203,12 +201,12 @@ def _expression(file: Source, column: str, kind: Kind, unit: str) -> str:
                 f"CASE WHEN regexp_full_match({trimmed}, '{_ZONE}') THEN epoch_us(TRY_CAST({trimmed} AS TIMESTAMPTZ))"
                 f" ELSE epoch_us(TRY_CAST({trimmed} AS TIMESTAMP)) END"
             )
-            return f"CASE WHEN regexp_full_match({trimmed}, '{_DATE}') THEN ({moment}) / {UNITS[unit]} END"
+            return f"CASE WHEN regexp_full_match({trimmed}, '{_DATE}') THEN ({moment}) / {unit.microseconds} END"
         if not dated:
             raise DataError(f"{where}, not dates; take it out of `dates`")
         moment = name if held.endswith("ZONE") else f"TRY_CAST({name} AS TIMESTAMP)"
         # A date that is infinite, or beyond all moments, is wrong and not missing.
-        counted = f"CASE WHEN isfinite({moment}) THEN epoch_us({moment}) / {UNITS[unit]} END"
+        counted = f"CASE WHEN isfinite({moment}) THEN epoch_us({moment}) / {unit.microseconds} END"
         return f"CASE WHEN {name} IS NOT NULL THEN coalesce({counted}, CAST('inf' AS DOUBLE)) END"
     if kind == "level":
         if not (is_exact(held) or may_be_whole(held) or held == "BOOLEAN" or held.startswith("ENUM")):

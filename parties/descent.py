@@ -21,7 +21,7 @@ from fedbus.crypto.tensor import CipherTensor
 from fedbus.errors import FixedPointOverflow, JobFailed, ProtocolError
 from fedbus.jobs.linear import MOST_FEATURE_BITS
 from fedbus.messages import CrossProduct, EncryptedScalars, MaskedGradient, ScalarShare, Step, Turn, Verdict
-from fedbus.messages.gram import CHECK, PASS, PROBE, STOP
+from fedbus.messages.gram import CHECK, DIRECTION, PASS, PROBE, STOP
 from fedbus.session import Session
 from fedbus.vectors import Vectors
 from parties.basis import Basis
@@ -122,12 +122,13 @@ class Work:
             )
         while not share.stopped:
             self.session.at(PASS_ROUND + share.trained + 1)
+            counts = descent.then == DIRECTION
             if descent.then == PASS:
                 self._lay_out(descent.bits)
                 weights, descent = share.weights, self._pass()
             else:
                 weights, descent = self._round(share.weights, descent)
-            share = share.stepped(weights, descent.to_map(), stop=descent.then == STOP)
+            share = share.stepped(weights, descent.to_map(), stop=descent.then == STOP, counts=counts)
             self.session.checkpoint(share.to_map())
         self.share = share
         return share

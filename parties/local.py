@@ -12,11 +12,12 @@ import numpy as np
 
 import fedbus.moments
 from fedbus import metric_limbs
-from fedbus.averaging import CLIPPED, METRICS, Plan, Task, block_ranges, exponent_of, plan, standardised
+from fedbus.averaging import CLIPPED, METRICS, Plan, block_ranges, exponent_of, plan, standardised
 from fedbus.budget import Budget
 from fedbus.errors import DataError, FixedPointOverflow, JobRefused, ProtocolError, TrainingDiverged
 from fedbus.jobs import AverageJob
 from fedbus.messages import Assignment, Described
+from fedbus.messages.fields import Task
 from fedbus.weights import Weights
 from parties import moments, network, private_training, training
 from parties.scoring import Scale, label_of

@@ -6,20 +6,26 @@ The party that holds the label writes them: of a vertical job the guest, of a ho
 from __future__ import annotations
 
 import csv
+import errno
 import io
 import os
+import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import structlog
 
 from fedbus.errors import ConfigError
 from fedbus.files import write_whole
+from fedbus.jobs import JobSpec
 from fedbus.settings import PartySettings
 
 log = structlog.get_logger()
+
+_FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -57,28 +63,52 @@ def file_of(settings: PartySettings, job: str) -> Path | None:
     return settings.path(settings.outputs.folder) / f"{job}.csv" if settings.outputs.folder else None
 
 
-def check(settings: PartySettings) -> None:
-    """Make sure that predictions could be written, before a job takes hours; raises ConfigError with the remedy."""
-    if not settings.outputs.folder:
-        return
+def check(settings: PartySettings, spec: JobSpec) -> None:
+    """Make sure that predictions can be written, before a job takes hours: make the folder, and a file that goes again.
+
+    Raises:
+        ConfigError: with file, setting and remedy.
+    """
     folder = settings.path(settings.outputs.folder)
-    there = next(place for place in (folder, *folder.parents) if place.exists())
-    if not there.is_dir() or not os.access(there, os.W_OK | os.X_OK):
+    if not settings.outputs.folder or spec.label_of(settings.name) is None or spec.part_of(settings.name).test is None:
+        return
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder) as file:
+            file.write(b"probe")
+            file.flush()
+            os.fsync(file.fileno())
+    except (OSError, ValueError) as error:
         raise ConfigError(
-            f"{settings.name}'s party file: outputs.folder: no file can be written in {there}; name another folder, or"
-            " let this user write there"
-        )
+            f"{settings.file}: outputs.folder: predictions of held-out rows cannot be written to {folder}"
+            f" ({_reason(error)}); name another folder, or let this user write there"
+        ) from error
 
 
-def keep(settings: PartySettings, job: str, predictions: Predictions | None) -> None:
-    """Write what the party file wants, for this user alone; a full disk is no reason to lose the model."""
+def keep(settings: PartySettings, job: str, predictions: Predictions | None) -> dict[str, Any]:
+    """Write what the party file wants, for this user alone; a full disk is no reason to lose the model.
+
+    Returns:
+        Of the figures for the report `predictions`, where any were to be written: whether they are `written`, with the
+        `file` or the `reason` why not. A path is for this party and its log alone, but where all parties are one
+        operator's.
+    """
     path = file_of(settings, job)
     if path is None or predictions is None:
-        return
+        return {}
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         write_whole(path, predictions.to_csv(), mode=0o600)
-    except OSError as error:
-        log.error("predictions cannot be written", job=job, file=str(path), error=error.strerror)  # noqa: TRY400
-    else:
-        log.info("predictions of held-out rows written", job=job, file=str(path))
+    except (OSError, ValueError) as error:
+        log.error("predictions cannot be written", job=job, file=str(path), error=_reason(error))  # noqa: TRY400
+        if settings.simulation:
+            return {"predictions": {"written": False, "reason": f"{path}: {_reason(error)}"}}
+        full = isinstance(error, OSError) and error.errno in _FULL
+        reason = f"its {'disk is full' if full else 'folder takes none'}; its log says more"
+        return {"predictions": {"written": False, "reason": reason}}
+    log.info("predictions of held-out rows written", job=job, file=str(path))
+    return {"predictions": {"written": True, **({"file": str(path)} if settings.simulation else {})}}
+
+
+def _reason(error: Exception) -> str:
+    return (error.strerror if isinstance(error, OSError) else "") or str(error)

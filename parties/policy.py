@@ -9,6 +9,8 @@ import msgspec
 
 from fedbus.errors import JobRefused
 from fedbus.jobs import ALGORITHMS, MIN_KEY_BITS, AverageJob, JobSpec
+from fedbus.jobs.average import AGGREGATIONS
+from fedbus.jobs.spec import check_known
 from fedbus.schema import convert
 from fedbus.settings import PartySettings
 
@@ -47,7 +49,12 @@ class Policy(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
         Raises:
             ConfigError: an unknown key or a wrong value.
         """
-        return convert(settings.policy, cls, f"{settings.name}'s party file", "policy")
+        policy = convert(settings.policy, cls, settings.file, "policy")
+        # One that is misspelt would allow nothing, and nobody would know.
+        for key, known in (("algorithms", ALGORITHMS), ("aggregations", AGGREGATIONS)):
+            for number, value in enumerate(getattr(policy, key)):
+                check_known(f"policy.{key}[{number}]", value, known, settings.file)
+        return policy
 
     def check_job(self, spec: JobSpec) -> None:
         """Hold a job against the policy.

@@ -13,7 +13,7 @@ from fedbus.settings import PartySettings
 from fedbus.store import Store
 from parties import ids, tables
 from parties.data import Scaling, Table
-from parties.recoding import filled
+from parties.gaps import filled
 
 
 def compare(spec: LinearJob, job: str, parties: Sequence[PartySettings]) -> dict[str, Any]:

@@ -54,7 +54,8 @@ def compare(spec: AverageJob, job: str, parties: Sequence[PartySettings]) -> dic
     rounds = int(model["rounds"])
     training.configure(threads_for(len(last), ordered[0].processes))
     figures: dict[str, Any] = {}
-    if missing := {party.name: dict(own.missing) for party, own in zip(ordered, loaded, strict=True) if own.missing}:
+    filled = {party.name: dict(own.gaps.train) for party, own in zip(ordered, loaded, strict=True)}
+    if missing := {party: counts for party, counts in filled.items() if counts}:
         figures["missing_by_column"] = missing
     if spec.strategy.name in _AVERAGING and spec.privacy is None and spec.params.client_fraction == 1.0:
         with _unless_it_diverges("plain federated averaging"):

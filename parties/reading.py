@@ -7,9 +7,9 @@ from pathlib import Path
 
 import numpy as np
 
+from fedbus.datasets import DatasetSettings
 from fedbus.errors import DataError, NoSuchLabel
 from fedbus.schema import listed
-from fedbus.settings import DatasetSettings
 from parties import cells, ids
 from parties.cells import Column, Kind
 from parties.data import MAX_LABEL, MAX_ROWS, Table

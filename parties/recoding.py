@@ -12,8 +12,8 @@ from typing import Any
 
 import numpy as np
 
+from fedbus.datasets import DatasetSettings
 from fedbus.errors import DataError
-from fedbus.settings import DatasetSettings
 from parties.cells import level_of
 from parties.data import Table
 
@@ -146,11 +146,16 @@ class Recoding:
         """For the store, with the model."""
         return [{name: getattr(each, name) for name in each.__slots__} for each in self.features]
 
-
-def filled(table: Table) -> dict[str, int]:
-    """How many cells of each column are missing, of those columns that have such cells."""
-    counts = np.isnan(table.features).sum(axis=0)
-    return {name: int(count) for name, count in zip(table.columns, counts, strict=True) if count}
+    @classmethod
+    def of(cls, kept: Sequence[Mapping[str, Any]]) -> Recoding:
+        """That of a stored model, its `recoding`."""
+        features = []
+        for each in kept:
+            fields = dict(each)
+            for name in ("levels", "shares"):
+                fields[name] = None if fields[name] is None else tuple(fields[name])
+            features.append(Feature(**fields))
+        return cls(tuple(features))
 
 
 def _fill(values: np.ndarray, missing: str) -> float | None:

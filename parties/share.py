@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -22,9 +22,10 @@ from fedbus.messages import Aligned
 from fedbus.session import Session
 from parties import ids
 from parties.data import Scaling, Table
+from parties.gaps import Gaps
 from parties.outputs import Predictions
 from parties.policy import Policy
-from parties.recoding import Recoding, filled
+from parties.recoding import Recoding
 from parties.tables import Tables
 
 log = structlog.get_logger()
@@ -50,13 +51,13 @@ class Result:
     Attributes:
         model: what the algorithm keeps of it in the party's store, beside what fedbus.models says of every model.
         figures: for the report.
-        missing: cells that were filled in the rows to train on, by column.
+        missing: cells that were filled, and levels that training rows lack.
         predictions: of held-out rows, where the party holds their label.
     """
 
     model: dict[str, Any]
     figures: dict[str, Any]
-    missing: Mapping[str, int] = field(default_factory=dict)
+    missing: Gaps = field(default_factory=Gaps)
     predictions: Predictions | None = None
 
 
@@ -73,7 +74,8 @@ class Share:
         positions: of the aligned rows in the party's own table, (rows,); the same for test_positions.
         weights: (columns,) of standardised columns, at the guest with the intercept as the last one.
         solver: the state of the optimiser, or of conjugate gradients.
-        trained: rounds of training done.
+        trained: steps of training done: rounds, and with solver `gram` checks, probes and further passes.
+        extra: of these, those that are no rounds.
         stopped: training has ended.
     """
 
@@ -87,16 +89,22 @@ class Share:
     weights: np.ndarray
     solver: dict[str, Any] = field(default_factory=dict)
     trained: int = 0
+    extra: int = 0
     stopped: bool = False
 
     def to_map(self) -> dict[str, Any]:
         """For a checkpoint."""
         return {name: getattr(self, name) for name in self.__slots__}
 
-    def stepped(self, weights: np.ndarray, solver: dict[str, Any], *, stop: bool) -> Share:
-        """The share after one more round of training."""
-        done = self.trained + 1
-        return replace(self, weights=weights, solver=solver, trained=done, stopped=stop)
+    def stepped(self, weights: np.ndarray, solver: dict[str, Any], *, stop: bool, counts: bool = True) -> Share:
+        """The share after one more step, which counts as a round of training or not."""
+        extra, done = self.extra + (not counts), self.trained + 1
+        return replace(self, weights=weights, solver=solver, trained=done, extra=extra, stopped=stop)
+
+    @property
+    def rounds(self) -> int:
+        """Of training, as the report counts them."""
+        return self.trained - self.extra
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +117,7 @@ class Prepared:
         test_features, test_label: the same for held-out rows, standardised as the training rows are.
         test_ids: of the held-out rows, for the guest's own file of predictions.
         recoding: what was made of the table's columns.
-        missing: missing cells of the rows to train on, by column.
+        missing: cells that were filled, and levels that training rows lack.
     """
 
     share: Share
@@ -121,7 +129,7 @@ class Prepared:
     test_label: np.ndarray
     test_ids: Sequence[str]
     recoding: Recoding
-    missing: Mapping[str, int]
+    missing: Gaps
 
     def predictions(self, predicted: np.ndarray) -> Predictions:
         """The guest's predictions of held-out rows, for a file of its own."""
@@ -142,7 +150,7 @@ class Prepared:
             "scale": self.scaling.scale,
             "weights": share.weights[: len(self.columns)],
             "intercept": float(share.weights[-1]) if role == "guest" else None,
-            "rounds": share.trained,
+            "rounds": share.rounds,
             "dependent": dependent or {},
             "alike": list(alike),
             "recoding": self.recoding.to_map(),
@@ -165,7 +173,7 @@ def prepare(session: Session, engine: Engine, align: Align, tables: Tables, poli
     if tables.test is not None and share.test_positions is not None:
         test = _unchanged(tables.test, share.test_positions, share.test_digest)
     recoding = tables.fit(train)
-    missing = filled(train)
+    missing = Gaps.of(train, test, recoding)
     train, test = recoding.apply(train), None if test is None else recoding.apply(test)
     scaling = Scaling.fit(train)
     prepared = Prepared(

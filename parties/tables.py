@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
 
 import msgspec
 import structlog
 
-from fedbus.errors import DataError, JobRefused
+from fedbus.datasets import DatasetSettings
+from fedbus.errors import ConfigError, DataError, JobRefused
 from fedbus.jobs import AverageJob, JobSpec
-from fedbus.settings import DatasetSettings, PartySettings
+from fedbus.settings import PartySettings
 from parties import data, reading
-from parties.recoding import Recoding, filled
+from parties.gaps import Gaps
+from parties.recoding import Recoding
 from parties.source import Source, open_source
 
 log = structlog.get_logger()
 
+# What held-out rows have of their own, and what is held to the training rows' columns in place of their keys.
+_APART = ("source", "id", "columns", "exclude")
 # Of a table whose columns are those of the model.
 _AS_IT_IS = DatasetSettings(source="", id="")
 
@@ -29,30 +33,25 @@ class Tables:
     Attributes:
         how: the data set's section of the party file.
         recoding: what was made of the columns; None where that takes the rows in common.
-        missing: how many cells are missing, by column, in the rows to train on.
+        gaps: cells that were filled, where the recoding is done; of a vertical job the rows in common tell.
     """
 
     train: data.Table
     test: data.Table | None = None
     how: DatasetSettings = _AS_IT_IS
     recoding: Recoding | None = None
-    missing: Mapping[str, int] = field(default_factory=dict)
+    gaps: Gaps = field(default_factory=Gaps)
 
     @property
     def notes(self) -> tuple[str, ...]:
         """What the party's operator should know of how the tables were read."""
         return self.train.notes + (self.test.notes if self.test else ())
 
-    def counts(self, missing: Mapping[str, int]) -> dict[str, int]:
-        """What the report tells of missing cells: numbers alone. Their columns are for the party's own log.
-
-        Args:
-            missing: cells that were filled in the rows to train on, by column.
-        """
-        if missing:
-            log.info("missing cells are filled", file=self.train.name, columns=dict(missing))
+    def counts(self, gaps: Gaps) -> dict[str, int]:
+        """What the report tells of missing cells and unknown levels: numbers alone. The party's own log has columns."""
+        gaps.log_columns(self.train.name, self.test.name if self.test else "")
         left_out = self.train.left_out + (self.test.left_out if self.test else 0)
-        counts = {"missing_cells": sum(missing.values()), "left_out_rows": left_out}
+        counts = {**gaps.counts(), "left_out_rows": left_out}
         return {name: count for name, count in counts.items() if count}
 
     def fit(self, train: data.Table) -> Recoding:
@@ -68,6 +67,7 @@ def load(settings: PartySettings, spec: JobSpec) -> Tables:
 
     Raises:
         JobRefused: the party has no data set of that name.
+        ConfigError: the section of the held-out rows says other things of them than that of the training rows.
         DataError: the file is missing or wrong.
     """
     part = spec.part_of(settings.name)
@@ -76,19 +76,21 @@ def load(settings: PartySettings, spec: JobSpec) -> Tables:
     train = reading.load(settings.path(how.source), how, label=label)
     test = None
     if part.test:
-        # Read as the training rows are, whatever that section says: one path from cells to columns.
+        # Read as the training rows are: one path from cells to columns.
         held_out = _settings(settings, part.test)
         source = settings.path(held_out.source)
         _check_like(open_source(source), train)
+        used = train.columns if label is None else (*train.columns, label)
+        _check_keys(f"{settings.file}: datasets.{part.test}", held_out, train, how, used)
         own = msgspec.structs.replace(how, source=held_out.source, id=held_out.id)
         test = reading.load(source, own, label=label, like=train.columns)
-    tables = Tables(train, test, how, missing=filled(train))
+    tables = Tables(train, test, how)
     if not isinstance(spec, AverageJob):
         return tables
     recoding = Recoding.fit(train, how, agreed=True)
-    return replace(
-        tables, train=recoding.apply(train), test=None if test is None else recoding.apply(test), recoding=recoding
-    )
+    gaps = Gaps.of(train, test, recoding)
+    train, test = recoding.apply(train), None if test is None else recoding.apply(test)
+    return replace(tables, train=train, test=test, recoding=recoding, gaps=gaps)
 
 
 def _settings(settings: PartySettings, name: str) -> DatasetSettings:
@@ -100,6 +102,37 @@ def _settings(settings: PartySettings, name: str) -> DatasetSettings:
         hint = f"did you mean {near[0]!r}?" if near else "its log names those that it has"
         raise JobRefused(f"{settings.name} has no data set {name!r} (section [datasets.{name}] of its file); {hint}")
     return dataset
+
+
+def _check_keys(
+    where: str, held_out: DatasetSettings, train: data.Table, like: DatasetSettings, columns: Sequence[str]
+) -> None:
+    """ConfigError for a key of held-out rows that would have no effect, as they are recoded as training rows are.
+
+    Args:
+        where: the file, and the held-out rows' section.
+        like: the section of the training rows.
+        columns: of the training rows, and the label, where the party has one.
+    """
+    if "columns" in held_out.given:
+        for name in train.columns:
+            if name not in (held_out.columns or ()):
+                raise ConfigError(
+                    f"{where}.columns: does not list '{name}', a column of the training rows {train.name}; held-out"
+                    " rows have the same columns: leave the key out here"
+                )
+    for name in held_out.exclude:
+        if name in columns:
+            raise ConfigError(
+                f"{where}.exclude: '{name}' is used of the training rows {train.name}, and held-out rows have the same"
+                " columns; take it out here, or exclude it in both"
+            )
+    for key in held_out.given:
+        if key not in _APART and getattr(held_out, key) != getattr(like, key):
+            raise ConfigError(
+                f"{where}.{key}: differs from what the training rows {train.name} have, as which held-out rows are"
+                " treated; leave the key out here, or write it alike in both"
+            )
 
 
 def _check_like(file: Source, train: data.Table) -> None:

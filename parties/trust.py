@@ -32,7 +32,7 @@ class Trust:
         for key in ("identity", "roster"):
             if not getattr(settings, key):
                 raise ConfigError(
-                    f"{settings.name}'s party file: {key}: missing; parties that hide their updates behind masks have "
+                    f"{settings.file}: {key}: missing; parties that hide their updates behind masks have "
                     "to know each other's keys: `fedbus identity --help` tells how to make them"
                 )
         identity = Identity.load(settings.path(settings.identity))

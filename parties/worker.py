@@ -279,7 +279,7 @@ class Worker:
         spec = session.spec
         session.open()
         self._policy.check_job(spec)
-        outputs.check(self._settings)
+        outputs.check(self._settings, spec)
         own = tables.load(self._settings, spec)
         for note in own.notes:
             log.warning("a table is not taken as it is", job=session.job, note=note)
@@ -289,11 +289,12 @@ class Worker:
         result = roles.carry_out(session, self._engine, own, self._policy, self._settings)
         model = models.pack(spec, session.job, self.name, result.model)
         session.when_there_is_room(lambda: self._store.save_model(session.job, model))
-        outputs.keep(self._settings, session.job, result.predictions)
+        written = outputs.keep(self._settings, session.job, result.predictions)
         session.at(session.round + 1)
         figures = {
             **nulled(result.figures),
             **own.counts(result.missing),
+            **written,
             "bytes_sent": session.bytes_sent,
             "peak_memory_bytes": peak_memory(),
             "metrics": self._metrics_url,

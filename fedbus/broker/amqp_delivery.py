@@ -24,7 +24,7 @@ class Publishes(Protocol):
         """Publish without waiting: this may be called by a handler, on the thread that serves all others."""
 
 
-class Source(Protocol):
+class Origin(Protocol):
     """The subscription that a delivery came over."""
 
     queue: str
@@ -103,7 +103,7 @@ class AmqpDelivery:
         "user",
     )
 
-    def __init__(self, subscription: Source, acks: Acks, method: Any, properties: Properties, body: bytes) -> None:
+    def __init__(self, subscription: Origin, acks: Acks, method: Any, properties: Properties, body: bytes) -> None:
         self.queue = subscription.queue
         self.exchange: str = method.exchange
         self.routing_key = text(method.routing_key)

@@ -11,8 +11,7 @@ import typer
 
 from fedbus import __version__, process, signals, terminal
 from fedbus.errors import FedbusError, ReaderGone
-
-INTERRUPTED = 130
+from fedbus.statuses import Status
 
 app = typer.Typer(
     name="fedbus",
@@ -39,7 +38,7 @@ def _without_command(
         raise typer.Exit
     if context.invoked_subcommand is None:
         context.get_help()
-        raise typer.Exit(2)
+        raise typer.Exit(Status.CONFIGURATION)
 
 
 def example(*lines: str) -> str:
@@ -56,7 +55,7 @@ def run(command: typer.Typer, log_level: str = "info") -> None:
         signals.end_on_signals()
         status = invoke(command)
     except KeyboardInterrupt:
-        status = INTERRUPTED
+        status = Status.INTERRUPTED
     except FedbusError as error:
         # The log's own settings are wrong.
         status = _failed(error)
@@ -78,7 +77,7 @@ def invoke(command: typer.Typer, arguments: Sequence[str] | None = None) -> int:
         return error.exit_code
     except FedbusError as error:
         return _failed(error)
-    return status if isinstance(status, int) else 0
+    return status if isinstance(status, int) else Status.DONE
 
 
 def _failed(error: FedbusError) -> int:

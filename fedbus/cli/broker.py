@@ -13,6 +13,7 @@ from fedbus import settings, terminal
 from fedbus.broker.accounts import write_urls
 from fedbus.broker.node import Node
 from fedbus.broker.node_definitions import definitions
+from fedbus.broker.node_lock import locked
 from fedbus.cli.app import app, example
 from fedbus.codec import NAME
 from fedbus.errors import ConfigError
@@ -72,8 +73,9 @@ def broker(
 
     It needs no right, listens on 127.0.0.1 only, loads the definitions at each start, and ends on SIGTERM or Ctrl-C.
     """
+    loads = _read_definitions(definitions_file)
     try:
-        with Node(folder, loads=_read_definitions(definitions_file), port=port) as node:
+        with locked(folder), Node(folder, loads=loads, port=port) as node:
             terminal.say(f"RabbitMQ serves amqp://127.0.0.1:{port}; its log is {folder / 'log' / 'rabbit.log'}")
             node.join()
     except OSError as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +13,7 @@ from fedbus.cautions import alike, many_weights
 from fedbus.columns import check_as_is, check_same
 from fedbus.errors import ConfigError, JobRefused
 from fedbus.jobs import AverageJob, JobSpec, LinearJob
-from fedbus.schema import listed, nearest
+from fedbus.schema import listed
 from fedbus.settings import PartySettings
 
 if TYPE_CHECKING:
@@ -52,12 +53,11 @@ def hold(
         JobRefused: a party's policy does not allow the job, or the parties' tables do not fit it or each other.
     """
     brought: list[Brought] = []
-    for file in files:
+    parties = [(file, settings.load_party(file, environment)) for file in files]
+    _check_names(job_file, spec, parties)
+    for file, party in parties:
         note(f"reading the tables of {file}")
-        found = _own_tables(file, spec, environment)
-        for other in brought:
-            if other.party.name == found.party.name:
-                raise ConfigError(f"{file}: name: {other.file} is the file of {found.party.name!r} already")
+        found = _own_tables(file, party, spec)
         _check_policy(found, spec, len(found.tables.train))
         brought.append(found)
     if isinstance(spec, LinearJob) and len(brought) == len(spec.parties):
@@ -71,6 +71,30 @@ def hold(
         except JobRefused as error:
             raise ConfigError(f"{job_file}: {error}") from error
     return brought
+
+
+def _check_names(job_file: Path, spec: JobSpec, parties: Sequence[tuple[Path, PartySettings]]) -> None:
+    """ConfigError where a party file is of nobody in the job: which of two names is wrong, their owners know."""
+    files: dict[str, Path] = {}
+    for file, party in parties:
+        if party.name in files:
+            raise ConfigError(f"{file}: name: {files[party.name]} is the file of {party.name!r} already")
+        files[party.name] = file
+    absent = {name: place for name, place in zip(spec.parties, spec.places, strict=True) if name not in files}
+    strange = [name for name in files if name not in spec.parties]
+    for name in strange:
+        near = difflib.get_close_matches(name, absent, n=1)
+        if not near and len(strange) == len(absent) == 1:
+            near = list(absent)
+        if near:
+            raise ConfigError(
+                f"{job_file}: {absent[near[0]]}.party: {near[0]!r} is the name of no party file here; the nearest is"
+                f" {name!r}, the name in {files[name]}: write the two alike"
+            )
+        raise ConfigError(
+            f"{files[name]}: name: {name!r} has no part in the job; the parties of {job_file} are"
+            f" {listed([repr(party) for party in spec.parties])}"
+        )
 
 
 def _check_outputs(brought: Sequence[Brought]) -> None:
@@ -116,14 +140,12 @@ def _lacks(spec: JobSpec, brought: Sequence[Brought]) -> list[str]:
     return lacks
 
 
-def _own_tables(file: Path, spec: JobSpec, environment: Mapping[str, str] | None) -> Brought:
+def _own_tables(file: Path, party: PartySettings, spec: JobSpec) -> Brought:
     """A party of the job and its tables, which have what an aligned part of them needs."""
-    from parties import tables
+    from parties import outputs, tables
     from parties.data import Scaling
 
-    party = settings.load_party(file, environment)
-    if party.name not in spec.parties:
-        raise ConfigError(f"{file}: name: {party.name!r} has no part in the job; {nearest(party.name, spec.parties)}")
+    outputs.check(party, spec)
     own = tables.load(party, spec)
     if isinstance(spec, LinearJob):
         # What is constant in the whole table is so in any part of it.

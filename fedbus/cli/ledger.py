@@ -48,7 +48,7 @@ def list_jobs(
 
 @app.command(epilog=example("fedbus show house-prices-7b892ac7faa846dc"))
 def show(job: JobId, json_file: JsonFile = None) -> None:
-    """Show what the coordinator's ledger has of a job: its file, its states with their times, its report.
+    """Show what the coordinator's ledger has of a job: what its file says, its states with their times, its report.
 
     For who submitted it, and for the coordinator's operators.
     """
@@ -76,7 +76,7 @@ def _print(shown: JobShown) -> None:
     for row in terminal.table([(_local(each.at), each.state, each.reason) for each in shown.states or ()]):
         terminal.say(row)
     terminal.say("")
-    terminal.say("# What the job file says.")
+    terminal.say("# What the job file says, without its comments and in an order of its own.")
     for text in _as_toml(shown.spec or {}).splitlines():
         terminal.say(text)
     if shown.report is not None:

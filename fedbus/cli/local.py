@@ -84,7 +84,6 @@ def simulate(
     """
     from coordinator.service import Service
     from fedbus import simulate as simulation
-    from parties import outputs
     from parties.comparison import compare
     from parties.worker import Worker
 
@@ -95,11 +94,6 @@ def simulate(
     with Display(spec.name) as display:
         hold(job_file, spec, party_files, simulation.ENVIRONMENT, display.note)
         report = simulation.run(job_file, party_files, broker.value, roles, display.show, display.note, keep)
-    for file in party_files:
-        # Only here are all parties one person, to whom every path may be told.
-        kept = outputs.file_of(settings.load_party(file, simulation.ENVIRONMENT), str(report.get("job", "")))
-        if kept is not None and kept.exists():
-            terminal.note(f"predictions of held-out rows are in {kept}")
     finish(report, json_file)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -40,12 +41,48 @@ def model(
         lines = terminal.table([_HEADINGS, *rows]) if rows else [f"{path} has no models"]
     else:
         found = models.read(path, job).describe()
-        lines = terminal.table([(name, _short(value)) for name, value in found.items()])
+        recoding = found.get("recoding") or ()
+        facts = {name: value for name, value in found.items() if name != "recoding"}
+        lines = terminal.table([(name, _short(value)) for name, value in facts.items()]) + _recoded(recoding)
     if str(json_file) != "-":
         for line in lines:
             terminal.say(line)
     if json_file is not None:
         write(found if job is not None else {"models": found}, json_file)
+
+
+def _recoded(recoding: Sequence[Mapping[str, Any]]) -> list[str]:
+    """What becomes of a table's columns, a line each, of those that are not taken as they are; empty for none."""
+    rows = [
+        (each["name"], _missing(each), *_levels(each))
+        for each in recoding
+        if each["levels"] is not None or each["fill"] is not None or each["indicator"]
+    ]
+    if not rows:
+        return []
+    headings = ("column", "where it is missing", "levels, all columns 0 for the first", "any other level")
+    return ["", "recoding", *(f"  {line}" for line in terminal.table([headings, *rows]))]
+
+
+def _missing(feature: Mapping[str, Any]) -> str:
+    if feature["levels"] is None:
+        filled = "refused" if feature["fill"] is None else _short(feature["fill"])
+    else:
+        filled = "all columns 0" if feature["indicator"] else _other(feature)
+    return f"{filled}, and {feature['name']}__missing is 1" if feature["indicator"] else filled
+
+
+def _levels(feature: Mapping[str, Any]) -> tuple[str, str]:
+    """The levels of a column of text, and what another one counts as."""
+    if feature["levels"] is None:
+        return "", ""
+    levels = [feature["reference"], *feature["levels"]]
+    more = f", … {len(levels)} in all" if len(levels) > _SHOWN else ""
+    return ", ".join(levels[:_SHOWN]) + more, _other(feature)
+
+
+def _other(feature: Mapping[str, Any]) -> str:
+    return "other" if feature["other"] else "the average row"
 
 
 def _short(value: Any) -> str:

@@ -15,8 +15,8 @@ from fedbus.cli.app import JobFile, JobId, JsonFile, app, example
 from fedbus.cli.reports import check_writable, finish
 from fedbus.client import Client
 from fedbus.display import Display
-from fedbus.errors import ConfigError, JobRefused
-from fedbus.jobs import UNKNOWN, JobState
+from fedbus.errors import ConfigError, FedbusError, JobRefused, NotFound
+from fedbus.jobs import UNKNOWN, JobState, is_final
 from fedbus.messages import StateChanged
 
 # For the coordinator's first word, which takes milliseconds where one runs.
@@ -40,9 +40,10 @@ def submit(
         job = client.submit(spec)
         (terminal.tell if watch else terminal.say)(job)
         if watch or json_file:
-            _watch(client, job, json_file)
+            watch_on(client, job, json_file)
         else:
-            _hear(client, job)
+            with _going_on(job):
+                _hear(client, job)
 
 
 @app.command(epilog=example("fedbus watch $JOB --json report.json"))
@@ -50,34 +51,59 @@ def watch(job: JobId, json_file: JsonFile = None) -> None:
     """Follow a job until it has ended, then show its report."""
     check_writable(json_file)
     with connected_client() as client:
-        _watch(client, job, json_file)
+        watch_on(client, job, json_file)
 
 
 @app.command(epilog=example("fedbus cancel $JOB"))
 def cancel(job: JobId) -> None:
     """End a job on all sides; for who submitted it, and for the coordinator's operators.
 
-    Without a coordinator that runs the cancellation waits in the queue; a note says so, and the exit status is 0.
+    A job that has ended already is left as it is, and the exit status is 4. Without a coordinator that runs the
+    cancellation waits in the queue; a note says so, and the exit status is 0.
     """
     with connected_client() as client:
-        client.cancel(job)
-        try:
-            _see_cancelled(client, job)
-        except TimeoutError:
-            terminal.note(
-                f"the cancellation of {job} is queued and takes effect as soon as the coordinator is back; none has"
-                f" answered within {_WORD_SECONDS:g} s"
-            )
+        cancel_on(client, job)
 
 
-def _see_cancelled(client: Client, job: str) -> None:
-    for event in client.watch(job, timeout=_WORD_SECONDS):
-        if not isinstance(event, StateChanged) or event.state == JobState.CANCELLING:
-            continue
-        if event.state == JobState.CANCELLED:
-            terminal.say(f"{job}: cancelled")
-        elif event.reason or event.state == UNKNOWN or JobState(event.state).final:
-            raise JobRefused(f"job {job} is {event.state}; not cancelled: {event.reason or 'it has ended'}")
+def cancel_on(client: Client, job: str, seconds: float = _WORD_SECONDS) -> None:
+    """Cancel a job, and say what became of it; `seconds` are for each word of the coordinator.
+
+    Raises:
+        JobRefused: it has ended already, or this user may not.
+        NotFound: the coordinator has no such job.
+    """
+    # Of a job that had ended before, the coordinator's answer is the same as of one that it cancels now.
+    asked = False
+    try:
+        for event in client.watch(job, timeout=seconds):
+            if not asked:
+                if isinstance(event, StateChanged) and is_final(event.state):
+                    raise _ended_already(job, event)
+                client.cancel(job)
+                asked = True
+            elif isinstance(event, StateChanged):
+                _see_cancelled(job, event)
+    except TimeoutError:
+        if not asked:
+            client.cancel(job)
+        terminal.note(
+            f"the cancellation of {job} is queued and takes effect as soon as the coordinator is back; none has"
+            f" answered within {seconds:g} s"
+        )
+
+
+def _ended_already(job: str, event: StateChanged) -> FedbusError:
+    if event.state == UNKNOWN:
+        return NotFound(f"{event.reason}; `fedbus jobs` lists those that it has")
+    reason = f" ({event.reason})" if event.reason else ""
+    return JobRefused(f"job {job} has ended already: {event.state}{reason}; there is nothing to cancel")
+
+
+def _see_cancelled(job: str, event: StateChanged) -> None:
+    if event.state == JobState.CANCELLED:
+        terminal.say(f"{job}: cancelled")
+    elif event.state != JobState.CANCELLING and (event.reason or is_final(event.state)):
+        raise JobRefused(f"job {job} is {event.state}; not cancelled: {event.reason or 'it has ended'}")
 
 
 def _hear(client: Client, job: str) -> None:
@@ -107,9 +133,20 @@ def connected_client(name: str = jobs.COORDINATOR) -> Iterator[Client]:
             yield client
 
 
-def _watch(client: Client, job: str, json_file: Path | None) -> None:
+@contextlib.contextmanager
+def _going_on(job: str) -> Iterator[None]:
+    """Say to who ends a command that follows a job what becomes of the job."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        terminal.note(f"the job goes on; `fedbus watch {job}` follows it again, `fedbus cancel {job}` ends it")
+        raise
+
+
+def watch_on(client: Client, job: str, json_file: Path | None) -> None:
+    """Follow a job to its end and show its report; raises as reports.finish."""
     report: dict[str, Any] = {}
-    with Display(job) as display:
+    with _going_on(job), Display(job) as display:
         for event in client.watch(job):
             display.show(event)
             if isinstance(event, StateChanged):

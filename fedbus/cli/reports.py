@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from fedbus import terminal
-from fedbus.errors import ConfigError, JobFailed, OutputError
-from fedbus.jobs import JobState
+from fedbus.errors import ConfigError, JobFailed, NotFound, OutputError
+from fedbus.jobs import UNKNOWN, JobState
 from fedbus.report import print_report, to_json, write_report
 
 _STDOUT = "-"
@@ -33,6 +33,7 @@ def finish(report: dict[str, Any], json_file: Path | None, again: str = "") -> N
 
     Raises:
         JobFailed: the job did not succeed.
+        NotFound: the coordinator has no such job.
         OutputError: the report could not be shown, or not written; the other was done.
     """
     troubles = []
@@ -50,6 +51,8 @@ def finish(report: dict[str, Any], json_file: Path | None, again: str = "") -> N
     if not succeeded:
         for trouble in troubles:
             terminal.tell(f"error: {trouble}", "red")
+        if report["state"] == UNKNOWN:
+            raise NotFound(f"{report.get('reason', '')}; `fedbus jobs` lists those that it has")
         raise JobFailed(f"job {report['job']} {report['state']}: {report.get('reason', '')}")
     for trouble in reversed(troubles):
         raise trouble

@@ -12,6 +12,7 @@ from fedbus.jobs.spec import (
     JobState,
     Limits,
     Part,
+    is_final,
 )
 from fedbus.messages.fields import Name
 
@@ -31,6 +32,7 @@ __all__ = [
     "LinearParams",
     "Name",
     "Part",
+    "is_final",
     "load",
     "new_id",
     "parse",

@@ -14,10 +14,10 @@ from fedbus.jobs.spec import (
     HowMany,
     JobSpec,
     KeyBits,
+    NonEmpty,
     NotNegative,
     Part,
     Positive,
-    Text,
     Wait,
     check_known,
 )
@@ -60,7 +60,7 @@ class Data(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_default
 
     standardize: bool = True
     standardize_label: bool = True
-    as_is: tuple[Text, ...] = ()
+    as_is: tuple[NonEmpty, ...] = ()
 
 
 class Strategy(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
@@ -160,7 +160,7 @@ class AverageJob(JobSpec, frozen=True, kw_only=True, forbid_unknown_fields=True,
 
     ALGORITHM: ClassVar[str] = "fedavg"
 
-    label: Text
+    label: NonEmpty
     members: Annotated[tuple[Part, ...], Meta(min_length=2, max_length=MAX_PARTIES)] = msgspec.field(name="parties")
     model: Model
     data: Data = Data()
@@ -171,6 +171,10 @@ class AverageJob(JobSpec, frozen=True, kw_only=True, forbid_unknown_fields=True,
     @property
     def parts(self) -> tuple[Part, ...]:
         return self.members
+
+    @property
+    def places(self) -> tuple[str, ...]:
+        return tuple(f"parties[{number}]" for number in range(len(self.members)))
 
     @property
     def length(self) -> tuple[int, str]:

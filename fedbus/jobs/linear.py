@@ -15,10 +15,10 @@ from fedbus.jobs.spec import (
     HowMany,
     JobSpec,
     KeyBits,
+    NonEmpty,
     NotNegative,
     Part,
     Positive,
-    Text,
     check_known,
 )
 
@@ -36,7 +36,7 @@ _OF_SGD = ("learning_rate", "optimizer", "momentum", "batch_size", "patience")
 class Guest(Part, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
     """The party with the label, a column of its data set."""
 
-    label: Text
+    label: NonEmpty
 
 
 class Host(Part, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
@@ -104,6 +104,10 @@ class LinearJob(JobSpec, frozen=True, kw_only=True, forbid_unknown_fields=True, 
     def parts(self) -> tuple[Part, ...]:
         """Guest first."""
         return (self.guest, *self.hosts)
+
+    @property
+    def places(self) -> tuple[str, ...]:
+        return ("guest", *(f"hosts[{number}]" for number in range(len(self.hosts))))
 
     @property
     def length(self) -> tuple[int, str]:

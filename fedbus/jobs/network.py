@@ -9,7 +9,7 @@ import msgspec
 from msgspec import Meta
 
 from fedbus.errors import ConfigError
-from fedbus.jobs.spec import Text, check_known
+from fedbus.jobs.spec import NonEmpty, check_known
 from fedbus.messages.fields import Finite
 
 ACTIVATIONS = ("relu", "tanh", "sigmoid", "gelu", "leaky_relu")
@@ -32,7 +32,7 @@ class Layer(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaul
     """
 
     linear: Annotated[int, Meta(ge=1, le=1_000_000)] | None = None
-    activation: Text | None = None
+    activation: NonEmpty | None = None
     dropout: Fraction | None = None
     layer_norm: bool | None = None
 
@@ -47,8 +47,8 @@ class Model(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaul
     """
 
     layers: Annotated[tuple[Layer, ...], Meta(max_length=200)] = ()
-    factory: Text | None = None
-    arguments: dict[str, bool | Whole | Finite | Text] = {}
+    factory: NonEmpty | None = None
+    arguments: dict[str, bool | Whole | Finite | NonEmpty] = {}
 
 
 def check_model(model: Model, loss: str, where: str) -> None:

@@ -10,7 +10,7 @@ from msgspec import Meta
 
 from fedbus.errors import ConfigError
 from fedbus.messages.fields import Name
-from fedbus.schema import nearest
+from fedbus.schema import unknown
 
 COORDINATOR = "coordinator"
 # What a coordinator says of a job that it does not have, in place of a state.
@@ -30,7 +30,7 @@ NotNegative = Annotated[float, Meta(ge=0, le=_LARGE)]
 HowMany = Annotated[int, Meta(ge=1, le=2**31 - 1)]
 # Seconds; as long as the queues of a job are kept.
 Wait = Annotated[float, Meta(ge=0.05, le=MAX_WAIT)]
-Text = Annotated[str, Meta(min_length=1, max_length=1000)]
+NonEmpty = Annotated[str, Meta(min_length=1, max_length=1000)]
 KeyBits = Annotated[int, Meta(ge=MIN_TEST_KEY_BITS, le=MAX_KEY_BITS, multiple_of=2)]
 
 
@@ -48,6 +48,11 @@ class JobState(enum.StrEnum):
     @property
     def final(self) -> bool:
         return self in (JobState.SUCCEEDED, JobState.FAILED, JobState.CANCELLED)
+
+
+def is_final(state: str) -> bool:
+    """Whether a state that a client is told is a job's last; one that the coordinator does not have gets no other."""
+    return state == UNKNOWN or JobState(state).final
 
 
 class Part(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
@@ -90,6 +95,11 @@ class JobSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     @property
     def parts(self) -> tuple[Part, ...]:
         """What each party brings; of a vertical job the guest's first."""
+        raise NotImplementedError
+
+    @property
+    def places(self) -> tuple[str, ...]:
+        """Where the job file has each of `parts`."""
         raise NotImplementedError
 
     @property
@@ -156,6 +166,6 @@ class JobSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
 
 
 def check_known(key: str, value: str, known: tuple[str, ...], where: str) -> None:
-    """Raises ConfigError with the nearest known value where this is none."""
+    """Raises ConfigError with the nearest known value, and all of them, where this is none."""
     if value not in known:
-        raise ConfigError(f"{where}: {key}: unknown {value!r}; {nearest(value, known)}")
+        raise ConfigError(f"{where}: {key}: {unknown(value, known)}")

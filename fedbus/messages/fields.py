@@ -5,6 +5,7 @@ Whoever computes with a message, shows it or stores it relies on them and checks
 
 from __future__ import annotations
 
+import enum
 import sys
 from typing import Annotated, Any
 
@@ -28,13 +29,28 @@ _MOST = sys.float_info.max
 # Of maps and lists within each other; a report has five.
 _MOST_DEPTH = 16
 
+
+class Task(enum.StrEnum):
+    """What is summed in federated averaging.
+
+    MEAN and VARIANCE are of columns and of the label, TRAIN is a training round, EVALUATE only measures a model;
+    INITIALISE and CONCLUDE sum nothing: one party makes the first weights, and all keep the last.
+    """
+
+    MEAN = "mean"
+    VARIANCE = "variance"
+    INITIALISE = "initialise"
+    TRAIN = "train"
+    EVALUATE = "evaluate"
+    CONCLUDE = "conclude"
+
+
 Name = Annotated[str, Meta(pattern=rf"\A{NAME_PATTERN}\Z")]
 Names = Annotated[tuple[Name, ...], Meta(max_length=MAX_PARTIES)]
 # Of a kind, a group, a task.
 Word = Annotated[str, Meta(max_length=64)]
 Words = Annotated[tuple[Word, ...], Meta(max_length=16)]
-# The values of fedbus.averaging.Task.
-TaskName = Annotated[str, Meta(pattern=r"\A(mean|variance|initialise|train|evaluate|conclude)\Z")]
+TaskName = Annotated[str, Meta(pattern=rf"\A({'|'.join(Task)})\Z")]
 Text = Annotated[str, Meta(max_length=MAX_TEXT)]
 Address = Annotated[str, Meta(max_length=MAX_ADDRESS)]
 Count = Annotated[int, Meta(ge=0, le=2**53)]

@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 from fedbus.messages.envelope import Message
 from fedbus.messages.fields import (
     MAX_ADDRESS,
+    MAX_TEXT,
     Address,
     Batch,
     Chunks,
@@ -22,8 +23,10 @@ from fedbus.messages.fields import (
     check_plain,
 )
 
-# Of a party's figures: what the report adds up, and how good its predictions are.
-_COUNTS = ("bytes_sent", "peak_memory_bytes", "clipped", "columns", "missing_cells", "left_out_rows")
+# Of a party's figures: cells of its tables that were filled, or unknown, and rows that were left out; what else the
+# report counts; and how good its predictions are.
+CELL_COUNTS = ("missing_cells", "left_out_rows", "test_missing_cells", "test_unknown_levels")
+_COUNTS = ("bytes_sent", "peak_memory_bytes", "clipped", "columns", *CELL_COUNTS)
 _SCORES = ("train", "test")
 
 
@@ -133,6 +136,12 @@ class Finished(Message):
         page = self.figures.get("metrics", "")
         if not isinstance(page, str) or len(page) > MAX_ADDRESS:
             raise ValueError(f"figures.metrics: an address has at most {MAX_ADDRESS} characters")
+        written = self.figures.get("predictions", {})
+        if not isinstance(written, dict) or (written and not isinstance(written.get("written"), bool)):
+            raise ValueError("figures.predictions: does not say whether they are written")
+        told = {key: written[key] for key in ("file", "reason") if key in written}
+        if not all(isinstance(text, str) and len(text) <= MAX_TEXT for text in told.values()):
+            raise ValueError(f"figures.predictions: a file and a reason have at most {MAX_TEXT} characters")
         for key in _SCORES:
             if key in self.figures:
                 check_map(self.figures[key], f"figures.{key}", of=(int, float, NoneType))

@@ -93,13 +93,15 @@ class JobShown(Message):
 
     Attributes:
         refusal: why it is not shown; the rest is empty then.
-        spec: the job file as it was submitted.
+        known: there is such a job.
+        spec: what the job file says, as a map: neither its comments nor its order.
         states: all that the job came to, in order.
         report: as far as there is one.
     """
 
     kind: ClassVar[str] = "job_shown"
     refusal: Text = ""
+    known: bool = True
     line: JobLine | None = None
     spec: dict[str, Any] | None = None
     states: StateLines | None = None

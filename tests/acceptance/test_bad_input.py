@@ -113,7 +113,9 @@ def test_a_policy_that_refuses_is_named(tmp_path: Path) -> None:
 def test_party_files_must_be_those_of_the_job(tmp_path: Path) -> None:
     federation = synthetic(tmp_path)
     federation.write_job()
-    with pytest.raises(ConfigError, match="needs a party file for bank, shop; given: shop"):
+    with pytest.raises(
+        ConfigError, match=r"job.toml: hosts\[0\].party: no party file of 'bank' is given by --party; given: shop"
+    ):
         simulate.run(federation.job_file, federation.files[:1], "memory", ROLES, lambda _: None)
 
 

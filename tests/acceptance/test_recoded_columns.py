@@ -167,4 +167,4 @@ def test_a_folder_that_takes_no_predictions_is_named_at_once(federation: Federat
     (tmp_path / "private").write_text("in the way")
     report = federation.run()
     assert report["state"] == "failed"
-    assert f"outputs.folder: no file can be written in {tmp_path}/private; name another folder" in report["reason"]
+    assert f"outputs.folder: predictions of held-out rows cannot be written to {tmp_path}/private/" in report["reason"]

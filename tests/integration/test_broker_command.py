@@ -55,6 +55,26 @@ def test_it_serves_the_users_of_its_definitions_until_sigterm_and_keeps_what_que
     assert os.stat(folder / "node" / "definitions.json").st_mode & 0o077 == 0  # noqa: PTH116
 
 
+def test_a_folder_in_which_a_node_runs_is_told_with_its_process_and_the_node_goes_on(folder: Path) -> None:
+    port, other = free_ports()[:2]
+    node = start(folder, port)
+    assert node.stdout is not None
+    assert node.stdout.readline().startswith("RabbitMQ serves")
+    for taken in (port, other):
+        second = start(folder, taken)
+        _, told = second.communicate(timeout=WAIT)
+        assert second.returncode == 6
+        assert told == (
+            f"error: node: process {node.pid} runs a RabbitMQ node in this folder already; end that process, or name"
+            " another folder, and another --port\n"
+        )
+    login = (folder / "urls" / "north.url").read_text().strip().replace(":5672", f":{port}")
+    pika.BlockingConnection(pika.URLParameters(login)).close()
+    node.send_signal(signal.SIGTERM)
+    node.communicate(timeout=WAIT)
+    assert node.returncode == 0
+
+
 def test_what_keeps_it_from_starting_is_told(folder: Path) -> None:
     (folder / "other.json").write_text("[1]")
     with socket.socket() as taken:

@@ -14,6 +14,7 @@ from pika.exceptions import ChannelClosedByBroker
 from fedbus import topology
 from fedbus.broker.node import Node
 from fedbus.process import script
+from fedbus.statuses import Status
 from rows import synthetic
 
 
@@ -76,7 +77,7 @@ def test_the_coordinator_declares_what_a_job_needs_beside_what_was_imported(urls
 
 def test_a_party_s_user_is_told_who_may_cancel(urls: Path) -> None:
     ended = fedbus("cancel", "test-1234567890abcdef", FEDBUS_AMQP_URL_FILE=str(urls / "north.url"))
-    assert ended.returncode == 6
+    assert ended.returncode == Status.BROKER
     assert "user north may not watch jobs" in ended.stderr
     assert "submitted, watched and cancelled as a client's user" in ended.stderr.replace("\n", " ")
 

@@ -21,6 +21,7 @@ from fedbus.broker.node import Node
 from fedbus.client import Client
 from fedbus.messages import Envelope, StateChanged, Verdict
 from fedbus.process import script
+from fedbus.statuses import Status
 from fedbus.store import Store
 from federation import motor, synthetic
 from processes import WAIT, Processes, follow, small
@@ -260,8 +261,12 @@ def test_the_command_line_from_submitting_to_the_report(tmp_path: Path, processe
     assert watched.returncode == 0, watched.stderr
     assert json.loads(watched.stdout)["rounds"] == 3
     unknown = fedbus("watch", "no-such-job")
-    assert unknown.returncode == 4
+    assert unknown.returncode == Status.NOT_FOUND
     assert "no job no-such-job" in unknown.stderr
+    ended = fedbus("cancel", job)
+    assert ended.returncode == Status.JOB
+    assert f"job {job} has ended already: succeeded; there is nothing to cancel" in ended.stderr
+    assert ended.stdout == ""
 
 
 def test_nobody_serves(node: Node, tmp_path: Path) -> None:

@@ -176,6 +176,32 @@ def synthetic(folder: Path, *, rows: int = 60, hosts: int = 1, unit: float = 1.0
     return Federation(folder, "y", "shop", names, params={**FAST, **params})
 
 
+GAPPY_KEYS = 'missing = "mean"\none_hot = ["city"]\n'
+
+
+def gappy(folder: Path, own: str = GAPPY_KEYS, held_out: str = "") -> Federation:
+    """A shop with 30 rows of two cities and a gap, and held-out rows of three other cities and three gaps."""
+    cities = ["Bonn", "Trier"] * 15
+    rows = [f"k{n},{n % 7},{'' if n == 4 else n % 5},{city}" for n, city in enumerate(cities)]
+    tested = ["Bonn", "Ulm", "", "Ulm", "Kiel", "Trier"]
+    held = [f"k{n},{n},{'NA' if n < 2 else n},{city}" for n, city in enumerate(tested)]
+    # Of a row that is not in common nothing is counted.
+    (folder / "shop_rows.csv").write_text("\n".join(["id,y,age,city", *rows, "own,1,,Rom"]) + "\n")
+    (folder / "shop_held.csv").write_text("\n".join(["id,y,age,city", *held, "own,1,,Rom"]) + "\n")
+    for name, size in (("rows", 30), ("held", 6)):
+        lines = [f"k{n},{(n * n) % 11}" for n in range(size)]
+        (folder / f"bank_{name}.csv").write_text("\n".join(["id,x", *lines]) + "\n")
+    for party in ("shop", "bank"):
+        text = f'name = "{party}"\nstate = "{party}.db"\nprocesses = 0\n'
+        for name, keys in (("rows", own), ("held", held_out)):
+            keys = keys if party == "shop" else ""
+            text += f'[datasets.{name}]\nsource = "{party}_{name}.csv"\nid = "id"\n{keys}'
+        (folder / f"{party}.toml").write_text(text + "[policy]\nmin_aligned_rows = 2\n")
+    made = Federation(folder, "y", "shop", ["bank"], test="held", params={**FAST, "solver": "gram"})
+    made.write_job()
+    return made
+
+
 def held_out(federation: Federation, rows: int) -> None:
     """Give every party a held-out table, of so many rows that all are common."""
     for party in (federation.guest, *federation.hosts):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from fedbus.settings import DatasetSettings
+from fedbus.datasets import DatasetSettings
 from parties import reading
 from parties.data import MAX_ROWS, Table
 

@@ -71,6 +71,12 @@ def test_some_ids_written_otherwise_are_noted(federation: Federation) -> None:
     assert report["warnings"] == [f"{note}."]
 
 
+def test_the_same_party_twice_is_told(federation: Federation) -> None:
+    files = [*federation.files, federation.files[0]]
+    with pytest.raises(ConfigError, match=rf"{files[0]}: name: {files[0]} is the file of 'shop' already"):
+        hold(federation.job_file, federation.spec(), files, SIMULATED)
+
+
 def test_too_few_held_out_rows_in_common(federation: Federation) -> None:
     held_out(federation, 12)
     federation.write_job()

@@ -58,8 +58,41 @@ def test_the_data_are_read(federation: Federation) -> None:
 def test_a_party_without_a_part_is_named_with_the_nearest(federation: Federation) -> None:
     file = federation.folder / "bank.toml"
     file.write_text(file.read_text().replace('"bank"', '"bonk"'))
-    with pytest.raises(ConfigError, match="'bonk' has no part in the job; did you mean 'bank'"):
+    with pytest.raises(ConfigError) as caught:
         check(federation, file)
+    assert str(caught.value) == (
+        f"{federation.job_file}: hosts[0].party: 'bank' is the name of no party file here; the nearest is 'bonk', the"
+        f" name in {file}: write the two alike"
+    )
+    file.write_text(file.read_text().replace('"bonk"', '"zzz"'))
+    with pytest.raises(ConfigError) as caught:
+        check(federation, file)
+    assert str(caught.value) == (
+        f"{file}: name: 'zzz' has no part in the job; the parties of {federation.job_file} are 'shop' and 'bank'"
+    )
+
+
+def test_a_party_of_the_job_that_no_file_describes_is_named_with_its_key(federation: Federation) -> None:
+    job, files = federation.job_file, federation.files
+    job.write_text(job.read_text().replace('party = "bank"', 'party = "bnak"'))
+    for command in ("check", "simulate"):
+        with pytest.raises(ConfigError) as caught:
+            check(federation, *files, command=command)
+        assert str(caught.value).startswith(
+            f"{job}: hosts[0].party: 'bnak' is the name of no party file here; the nearest is 'bank', the name in"
+        )
+    # Of two that are left over, one of each, the names need not be alike.
+    job.write_text(job.read_text().replace('"bnak"', '"zzz"'))
+    with pytest.raises(ConfigError, match=r"hosts\[0\].party: 'zzz' is the name of no .* is 'bank', the name in"):
+        check(federation, *files)
+
+
+def test_a_party_without_its_file_in_a_simulation_is_named_with_its_key(federation: Federation) -> None:
+    with pytest.raises(ConfigError) as caught:
+        check(federation, federation.files[0], command="simulate")
+    assert str(caught.value) == (
+        f"{federation.job_file}: hosts[0].party: no party file of 'bank' is given by --party; given: shop"
+    )
 
 
 def test_files_of_the_wrong_kind_are_told_apart(federation: Federation) -> None:

@@ -13,7 +13,7 @@ LINE = JobLine("job-1", "test", "fedavg", ("bank",), "mallory", "failed", "", 1.
 
 
 def shown(spec: dict[str, Any], report: dict[str, Any] | None = None) -> JobShown:
-    return JobShown("", LINE, spec, [StateLine("failed", "because", 1.1e9)], report)
+    return JobShown(line=LINE, spec=spec, states=[StateLine("failed", "because", 1.1e9)], report=report)
 
 
 def test_what_a_terminal_would_obey_is_escaped(capsys: pytest.CaptureFixture[str]) -> None:

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fedbus.errors import FixedPointOverflow
-from fedbus.metric_limbs import FRACTION_BITS, LIMBS, MAX_PARTIES, RANGE_BITS, decode, encode
+from fedbus.metric_limbs import FRACTION_BITS, LIMBS, MAX_SUMMANDS, RANGE_BITS, decode, encode
 
 METRIC = st.floats(min_value=0, max_value=2.0**RANGE_BITS, exclude_max=True)
 
@@ -38,10 +38,10 @@ def test_sums_over_parties_are_exact(values: list[float]) -> None:
 
 def test_sums_of_the_most_parties() -> None:
     # Every limb full: no value has such limbs, but their sums are the largest that can come.
-    assert decode(np.full(LIMBS, MAX_PARTIES * 0xFFFF)) == [float(Fraction(MAX_PARTIES * (2**160 - 1), 2**72))]
-    assert MAX_PARTIES * 0xFFFF < 2**31
+    assert decode(np.full(LIMBS, MAX_SUMMANDS * 0xFFFF)) == [float(Fraction(MAX_SUMMANDS * (2**160 - 1), 2**72))]
+    assert MAX_SUMMANDS * 0xFFFF < 2**31
     value = 3.14159
-    assert decode(encode([value]) * MAX_PARTIES) == [MAX_PARTIES * round(value * 2**72) / 2**72]
+    assert decode(encode([value]) * MAX_SUMMANDS) == [MAX_SUMMANDS * round(value * 2**72) / 2**72]
 
 
 @pytest.mark.parametrize("value", [-1e-9, 2.0**88, float("nan"), float("inf"), -float("inf")])
@@ -51,7 +51,7 @@ def test_values_outside_the_range(value: float) -> None:
 
 
 def test_sums_that_are_none() -> None:
-    for sums in ([0] * 9 + [-1], [MAX_PARTIES * 0xFFFF + 1] + [0] * 9):
+    for sums in ([0] * 9 + [-1], [MAX_SUMMANDS * 0xFFFF + 1] + [0] * 9):
         with pytest.raises(FixedPointOverflow, match="not unmasked rightly"):
             decode(np.array(sums))
     with pytest.raises(ValueError, match="groups of 10"):

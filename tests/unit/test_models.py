@@ -12,7 +12,8 @@ import pytest
 from fedbus import __version__, codec, models
 from fedbus.cli import app
 from fedbus.cli.app import invoke
-from fedbus.errors import StoreError
+from fedbus.errors import NotFound, StoreError
+from fedbus.statuses import Status
 from fedbus.store import Store
 from federation import held_out, synthetic
 from rows import synthetic as synthetic_rows
@@ -35,6 +36,17 @@ def test_each_share_of_a_vertical_model_describes_itself(tmp_path: Path) -> None
     assert (guest.fields["role"], host.fields["role"]) == ("guest", "host")
     assert guest.fields["intercept"] is not None
     assert host.fields["intercept"] is None
+
+
+@pytest.mark.parametrize("solver", ["gram", "sgd"])
+def test_a_model_counts_the_rounds_that_its_report_counts(tmp_path: Path, solver: str) -> None:
+    federation = synthetic(tmp_path)
+    federation.params = {"key_bits": 512, "insecure_for_tests": True, "solver": solver, "max_epochs": 4}
+    report = federation.run()
+    assert report["rounds"] == len(report["loss"]) > 0
+    for party in ("shop", "bank"):
+        said = models.read(tmp_path / "state" / f"{party}.db", report["job"]).describe()
+        assert said["rounds"] == report["rounds"]
 
 
 def test_a_network_describes_itself_and_gives_its_tensors(tmp_path: Path) -> None:
@@ -65,9 +77,9 @@ def test_a_store_is_read_while_its_process_works_on_it(store: Path) -> None:
 
 
 def test_what_is_not_there_is_a_sentence(store: Path, tmp_path: Path) -> None:
-    with pytest.raises(StoreError, match=r"bank\.db: no model of job prices-2; did you mean prices-1"):
+    with pytest.raises(NotFound, match=r"bank\.db: no model of job prices-2; did you mean prices-1"):
         models.read(store, "prices-2")
-    with pytest.raises(StoreError, match="no model of job x; it has 2: see `fedbus model"):
+    with pytest.raises(NotFound, match="no model of job x; it has 2: see `fedbus model"):
         models.read(store, "x")
     with pytest.raises(StoreError, match="of another format than 1"):
         models.read(store, "old-1")
@@ -88,7 +100,7 @@ def test_the_command_lists_models_and_shows_one(tmp_path: Path, capsys: pytest.C
         assert invoke(app, ["model", str(tmp_path / "bank.toml"), job, "--json", "-"]) == 0
         shown = json.loads(capsys.readouterr().out)
         assert (shown["job"], shown["party"], shown["columns"]) == (job, "bank", ["a", "b"])
-        assert invoke(app, ["model", str(store), "no-such-job"]) == 7
+        assert invoke(app, ["model", str(store), "no-such-job"]) == Status.NOT_FOUND
         assert "no model of job no-such-job; it has 1" in capsys.readouterr().err
-        assert invoke(app, ["model", str(tmp_path / "shop.csv")]) == 7
+        assert invoke(app, ["model", str(tmp_path / "shop.csv")]) == Status.STORE
         assert "is not a store of fedbus" in capsys.readouterr().err

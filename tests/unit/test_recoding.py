@@ -10,9 +10,11 @@ import numpy as np
 import pytest
 
 from fedbus import codec
+from fedbus.datasets import DateUnit
 from fedbus.errors import DataError
 from parties.data import Table
-from parties.recoding import Recoding, filled
+from parties.gaps import filled
+from parties.recoding import Recoding
 from reader import load, settings
 
 
@@ -186,7 +188,12 @@ DATES = "id,at\n1,1970-01-02\n2,1970-01-01T12:00\n3, 1969-12-31 00:00:00Z \n4,19
 
 def test_dates_are_counted_in_a_unit(tmp_path: Path) -> None:
     assert table(tmp_path, DATES, dates=["at"]).features[:, 0].tolist() == [1.0, 0.5, -1.0, 1.0]
-    assert table(tmp_path, DATES, dates=["at"], date_unit="hours").features[:, 0].tolist() == [24.0, 12.0, -24.0, 24.0]
+    assert table(tmp_path, DATES, dates=["at"], date_unit=DateUnit.HOURS).features[:, 0].tolist() == [
+        24.0,
+        12.0,
+        -24.0,
+        24.0,
+    ]
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,7 @@ from fedbus import jobs, settings
 from fedbus.errors import ConfigError
 from fedbus.identity import Roster
 from fedbus.schema import read_text, read_toml
+from parties.policy import Policy
 
 TEXT = 'name = "zürich"\r\nstate = "z.db"\r\n'
 
@@ -75,3 +76,51 @@ def test_any_bytes_give_settings_or_a_sentence(tmp_path_factory: pytest.TempPath
     for read in (read_text, read_toml, jobs.load, lambda path: settings.load_party(path, {}), Roster.load):
         with contextlib.suppress(ConfigError):
             read(file)
+
+
+DATASET = 'name = "bank"\nstate = "b.db"\n[datasets.users]\nsource = "u.csv"\nid = "id"\n'
+
+
+@pytest.mark.parametrize(
+    ("line", "sentence"),
+    [
+        (
+            'missing = "meen"',
+            "datasets.users.missing: unknown 'meen'; did you mean 'mean'? "
+            "known: error, drop, mean, median, zero, indicator",
+        ),
+        ('date_unit = "fortnights"', "datasets.users.date_unit: unknown 'fortnights'; known: days, hours, seconds"),
+    ],
+)
+def test_a_value_that_is_none_of_a_few_is_told_with_the_nearest_and_all_of_them(
+    tmp_path: Path, line: str, sentence: str
+) -> None:
+    file = tmp_path / "party.toml"
+    file.write_text(f"{DATASET}{line}\n")
+    with pytest.raises(ConfigError) as caught:
+        settings.load_party(file, {})
+    assert str(caught.value) == f"{file}: {sentence}"
+    file.write_text(f"{DATASET}{line.partition('=')[0]} = 3\n")
+    with pytest.raises(ConfigError, match=r"Expected a string, got a whole number"):
+        settings.load_party(file, {})
+
+
+@pytest.mark.parametrize(
+    ("line", "sentence"),
+    [
+        (
+            'aggregations = ["masked", "plane"]',
+            "policy.aggregations[1]: unknown 'plane'; did you mean 'plain'? known: masked, paillier, plain",
+        ),
+        (
+            'algorithms = ["fedavgg"]',
+            "policy.algorithms[0]: unknown 'fedavgg'; did you mean 'fedavg'? known: vertical-linear, fedavg",
+        ),
+    ],
+)
+def test_a_policy_allows_only_what_there_is(tmp_path: Path, line: str, sentence: str) -> None:
+    file = tmp_path / "party.toml"
+    file.write_text(f"{DATASET}[policy]\n{line}\n")
+    with pytest.raises(ConfigError) as caught:
+        Policy.of(settings.load_party(file, {}))
+    assert str(caught.value) == f"{file}: {sentence}"

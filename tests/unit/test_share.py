@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from fedbus.crypto import fixedpoint
+from fedbus.datasets import DatasetSettings
 from fedbus.errors import DataError
-from fedbus.settings import DatasetSettings
 from parties.data import MAX_LABEL, Table
 from parties.policy import Policy
 from parties.share import Prepared, Share, _digest, prepare, score_bits
@@ -95,6 +95,6 @@ def test_what_the_party_file_makes_of_the_same_rows_is_held_to_what_the_job_bega
     began, found = (
         Tables(rows, held_out, DatasetSettings("rows.csv", "id", missing=missing)) for missing in ("mean", "zero")
     )
-    assert restart(began, began).missing == {"b": 1}
+    assert restart(began, began).missing.train == {"b": 1}
     with pytest.raises(DataError, match=r"rows.csv: the aligned rows changed .* what the party file makes of them"):
         restart(began, found)

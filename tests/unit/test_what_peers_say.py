@@ -11,10 +11,9 @@ import structlog
 from payloads import HOSTILE, sound, types
 
 from fedbus import codec, process
-from fedbus.averaging import Task
 from fedbus.errors import DecodeError, ProtocolError
 from fedbus.messages import KINDS, Envelope
-from fedbus.messages.fields import MAX_TEXT, nulled, shortened
+from fedbus.messages.fields import MAX_TEXT, Task, nulled, shortened
 from fedbus.report import print_report
 
 # What a field of a type takes of HOSTILE; everything else is refused.

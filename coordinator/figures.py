@@ -1,0 +1,52 @@
+"""What a report has of the figures that each party tells at its end."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from fedbus.jobs import JobSpec, LinearJob
+from fedbus.messages.jobs import CELL_COUNTS
+
+Figures = Mapping[str, Mapping[str, Any]]
+
+
+def told(spec: JobSpec, results: Figures) -> dict[str, Any]:
+    """Parts of a report: how good the model is, what became of cells and of predictions, by party.
+
+    Args:
+        results: of each party that took part to the end, held to their types when they arrived.
+    """
+    return {**_outcome(spec, results), **_counted(results), **_predictions(results)}
+
+
+def _outcome(spec: JobSpec, results: Figures) -> dict[str, Any]:
+    """What parties say of the outcome: of a vertical job the guest, who has the label."""
+    if isinstance(spec, LinearJob):
+        guest = results[spec.guest.party]
+        return {
+            **{key: guest[key] for key in ("train", "test") if key in guest},
+            **{name: _counts(results, name) for name in ("dependent", "alike")},
+        }
+    return {"clipped": {party: figures.get("clipped", 0) for party, figures in results.items()}}
+
+
+def _counts(results: Figures, name: str) -> dict[str, int]:
+    """Of the parties that count some."""
+    counts = {party: figures.get(name) for party, figures in results.items()}
+    return {party: count for party, count in counts.items() if isinstance(count, int) and count > 0}
+
+
+def _counted(results: Figures) -> dict[str, dict[str, int]]:
+    """Cells that parties filled or did not know, and rows that they left out for missing ones, where there are any."""
+    found = {}
+    for name in CELL_COUNTS:
+        if counts := {party: figures[name] for party, figures in results.items() if figures.get(name)}:
+            found[name] = counts
+    return found
+
+
+def _predictions(results: Figures) -> dict[str, dict[str, Any]]:
+    """Whether the predictions of held-out rows are written, of the parties that were to write them."""
+    found = {party: dict(figures["predictions"]) for party, figures in results.items() if figures.get("predictions")}
+    return {"predictions": found} if found else {}
