@@ -276,14 +276,3 @@ def test_a_submission_that_was_entered_and_not_begun_is_begun_when_it_comes_agai
         assert isinstance(bench.told.get(timeout=WAIT).payload, Start)
         alice.cancel(job)
         assert states(alice, job)[-1].state == "cancelled"
-
-
-def test_a_party_that_does_not_join_is_told_again_to_start(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("fedbus.rollcall.FIRST_SECONDS", 0.02)
-    with bench.serving(), watching(bench, "alice") as alice:
-        job = alice.submit(bench.spec)
-        first, again = bench.told.get(timeout=WAIT), bench.told.get(timeout=WAIT)
-        assert (first.id, first.payload) == (again.id, again.payload)
-        assert isinstance(first.payload, Start)
-        alice.cancel(job)
-        assert states(alice, job)[-1].state == "cancelled"
