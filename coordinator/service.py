@@ -227,7 +227,8 @@ class Service:
         if not self._store.add_job(job, codec.pack(fields), state, reason, owner):
             # It was entered before, and is begun now where the store failed between the two.
             record = self._store.job(job)
-            if record is None or job in self._sessions:
+            if record is None or record.state.final or job in self._sessions:
+                self.announce(job)
                 return
             state = record.state
         if state.final:

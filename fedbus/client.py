@@ -37,10 +37,14 @@ from fedbus.messages import (
     StateChanged,
     Submit,
 )
+from fedbus.retry import delay
+from fedbus.submissions import Submissions
 
 CONFIRM_SECONDS = 30.0
 REPLY_SECONDS = 15.0
 _CHECK_SECONDS = 1.0
+# The coordinator's queue is missing for a moment while it is declared again.
+_TRIES = 4
 # A coordinator is asked when nothing was heard for so long, later more seldom; after twice that its silence is told.
 _ASK_AGAIN_SECONDS = 7.0
 _SELDOM_SECONDS = 120.0
@@ -68,6 +72,7 @@ class Client:
         # Of each job that is followed a queue for each watch, and one from submitting it to its first watch.
         self._followed: dict[str, list[Events]] = {}
         self._submitted: dict[str, Events] = {}
+        self._submissions = Submissions()
         self._closed = False
         self._ended: set[tuple[str, str]] = set()
         self._replies: dict[str, queue.SimpleQueue[Message]] = {}
@@ -105,7 +110,9 @@ class Client:
         """
         job = jobs.new_id(spec.name)
         self._submitted[job] = self._follow(job)
-        self._request(topology.SUBMIT, Envelope(job, self._broker.user, self._coordinator, Submit(spec.to_map())))
+        submission = Envelope(job, self._broker.user, self._coordinator, Submit(spec.to_map()))
+        self._submissions.add(submission)
+        self._request(topology.SUBMIT, submission)
         return job
 
     def cancel(self, job: str) -> None:
@@ -136,6 +143,8 @@ class Client:
         self, job: str, timeout: float | None = None, check: Callable[[], object] | None = None
     ) -> Iterator[Event]:
         """A job's events, from its present state to its end.
+
+        A job that this client submitted, and that the coordinator does not know, is submitted again.
 
         Args:
             timeout: seconds without any event before TimeoutError; None waits for ever.
@@ -186,6 +195,11 @@ class Client:
                     # An event may have been lost with the connection, or with a coordinator that died.
                     asked, interval = now, min(2 * interval, _SELDOM_SECONDS)
                     self._publish(topology.QUERY, query, wait=False)
+            elif _is_unknown(event) and not self._submissions.given_up(job):
+                if (submission := self._submissions.again(job)) is not None:
+                    heard = now
+                    self._publish(topology.SUBMIT, submission, wait=False)
+                    yield Notice("the coordinator has not received the job, although the broker had; submitted again")
             # The answer to a query repeats a state that may have been an event already.
             elif event != state:
                 heard = now
@@ -236,12 +250,17 @@ class Client:
     def _request(self, key: str, envelope: Envelope) -> None:
         if not codec.JOB_ID.fullmatch(envelope.job):
             raise ConfigError(f"{envelope.job!r} is no job id; `fedbus submit` prints one")
-        try:
-            self._publish(key, envelope).result(CONFIRM_SECONDS)
-        except Unroutable:
-            raise Unroutable("no coordinator serves this broker: start fedbus-coordinator first") from None
-        except TimeoutError:
-            raise ConnectionLost(f"the broker did not confirm within {CONFIRM_SECONDS:g} s") from None
+        for attempt in range(1, _TRIES + 1):
+            try:
+                self._publish(key, envelope).result(CONFIRM_SECONDS)
+            except Unroutable:
+                if attempt == _TRIES:
+                    raise Unroutable("no coordinator serves this broker: start fedbus-coordinator first") from None
+                time.sleep(delay(attempt))
+            except TimeoutError:
+                raise ConnectionLost(f"the broker did not confirm within {CONFIRM_SECONDS:g} s") from None
+            else:
+                return
 
     def _publish(self, key: str, envelope: Envelope, *, wait: bool = True) -> Future[None]:
         body = codec.encode(envelope)
@@ -280,6 +299,8 @@ class Client:
         if envelope.job not in self._followed or (isinstance(event, StateChanged) and event.state not in _STATES):
             return
         if envelope.sender == self._coordinator:
+            if isinstance(event, StateChanged) and not _is_unknown(event):
+                self._submissions.heard(envelope.job)
             if isinstance(event, Event):
                 with self._changed:
                     for events in self._followed[envelope.job]:
@@ -288,6 +309,10 @@ class Client:
             with self._changed:
                 self._ended.add((envelope.job, envelope.sender))
                 self._changed.notify_all()
+
+
+def _is_unknown(event: Message) -> bool:
+    return isinstance(event, StateChanged) and event.state == UNKNOWN
 
 
 def _final(state: str) -> bool:

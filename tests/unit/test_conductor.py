@@ -13,7 +13,7 @@ from coordinator.conductor import tell
 from fedbus import topology
 from fedbus.broker.base import Broker
 from fedbus.errors import BrokerError, Nacked, Unroutable
-from fedbus.messages import Envelope, Message, Outcome, Start
+from fedbus.messages import Envelope, Message, Notice, Outcome, Start, StateChanged, Submit
 
 
 @pytest.fixture
@@ -79,3 +79,29 @@ def test_only_a_party_that_the_coordinator_does_not_know_is_refused_for_want_of_
         last = states(alice, alice.submit(bench.spec))[-1]
     assert last.state == "failed"
     assert "bank is not among this coordinator's `parties`, and has no queue; did you mean 'bnak'?" in last.reason
+
+
+def test_a_submission_that_was_lost_with_its_queue_is_submitted_again_once(bench: Bench) -> None:
+    with watching(bench, "alice") as alice:
+        job = alice.submit(bench.spec)
+        bench.hub.drop(topology.JOBS_QUEUE)
+        with bench.serving():
+            seen = alice.watch(job, WAIT)
+            first, second = next(seen), next(seen)
+            assert isinstance(first, Notice)
+            assert "submitted again" in first.text
+            assert isinstance(second, StateChanged)
+            assert second.state in ("submitted", "starting")
+            started = bench.told.get(timeout=WAIT)
+            assert (started.job, type(started.payload)) == (job, Start)
+            # One that comes twice changes nothing.
+            bench.request(topology.SUBMIT, job, "alice", Submit(bench.spec.to_map()))
+            alice.cancel(job)
+            ended = [event for event in seen if isinstance(event, StateChanged)][-1]
+            assert ended.state == "cancelled"
+            bench.request(topology.SUBMIT, job, "alice", Submit(bench.spec.to_map()))
+            assert states(alice, job)[-1].state == "cancelled"
+            record = bench.store.job(job)
+            assert record is not None
+            assert record.owner == "alice"
+            assert [each.state for each in bench.store.history(job)].count("submitted") == 1
