@@ -13,7 +13,7 @@ from typing import Any
 import structlog
 
 from coordinator.conductor import Cancelled, Conductor, tell
-from coordinator.ledger import Ledger
+from coordinator.ledger import Ledger, told_report
 from coordinator.sweeper import Sweeper
 from fedbus import codec, jobs, metrics, topology
 from fedbus.broker.base import Broker, Delivery, Subscription
@@ -279,7 +279,7 @@ class Service:
             if record is None:
                 message = StateChanged(jobs.UNKNOWN, f"this coordinator has no job {job}")
             else:
-                report = codec.unpack(record.report) if record.report and record.state.final else None
+                report = told_report(record) if record.state.final else None
                 message = StateChanged(record.state.value, record.reason, report)
             self._publish(job, message)
 

@@ -26,6 +26,7 @@ from fedbus.messages import (
     Cancel,
     Envelope,
     Event,
+    JobLine,
     JobList,
     JobShown,
     ListJobs,
@@ -125,7 +126,13 @@ class Client:
         Raises:
             ConnectionLost: no coordinator answered within the timeout (seconds).
         """
-        return self._ask(f"list-{secrets.token_hex(8)}", ListJobs(limit, unfinished), JobList, timeout)
+        found, page = list[JobLine](), JobList([], True)
+        while page.more and len(found) < limit:
+            # An answer has to fit one message: a long list is asked for in several.
+            wanted = ListJobs(limit - len(found), unfinished, (found[-1].submitted, found[-1].job) if found else None)
+            page = self._ask(f"list-{secrets.token_hex(8)}", wanted, JobList, timeout)
+            found += page.jobs
+        return JobList(found, page.more)
 
     def show(self, job: str, timeout: float = REPLY_SECONDS) -> JobShown:
         """All that the coordinator's ledger has of a job.
@@ -195,7 +202,7 @@ class Client:
                     # An event may have been lost with the connection, or with a coordinator that died.
                     asked, interval = now, min(2 * interval, _SELDOM_SECONDS)
                     self._publish(topology.QUERY, query, wait=False)
-            elif _is_unknown(event) and not self._submissions.given_up(job):
+            elif self._submissions.may_come(job, event):
                 if (submission := self._submissions.again(job)) is not None:
                     heard = now
                     self._publish(topology.SUBMIT, submission, wait=False)
@@ -280,8 +287,7 @@ class Client:
     def _receive(self, delivery: Delivery) -> None:
         # No time is spent on events of other jobs. A watcher shows what it can read; an event that it cannot is no
         # concern of the job's.
-        _, _, about = delivery.routing_key.partition(".")
-        job = about.partition(".")[0]
+        job = delivery.routing_key.partition(".")[2].partition(".")[0]
         if job in self._followed or job in self._replies:
             with contextlib.suppress(DecodeError):
                 envelope = codec.decode(delivery.body)
@@ -292,15 +298,14 @@ class Client:
     def _sort(self, envelope: Envelope) -> None:
         event = envelope.payload
         if isinstance(event, JobList | JobShown):
-            reply = self._replies.get(envelope.job)
-            if reply is not None and envelope.sender == self._coordinator and envelope.recipient == self._broker.user:
+            right = (envelope.sender, envelope.recipient) == (self._coordinator, self._broker.user)
+            if right and (reply := self._replies.get(envelope.job)) is not None:
                 reply.put(event)
             return
         if envelope.job not in self._followed or (isinstance(event, StateChanged) and event.state not in _STATES):
             return
         if envelope.sender == self._coordinator:
-            if isinstance(event, StateChanged) and not _is_unknown(event):
-                self._submissions.heard(envelope.job)
+            self._submissions.heard(envelope.job, event)
             if isinstance(event, Event):
                 with self._changed:
                     for events in self._followed[envelope.job]:
@@ -309,10 +314,6 @@ class Client:
             with self._changed:
                 self._ended.add((envelope.job, envelope.sender))
                 self._changed.notify_all()
-
-
-def _is_unknown(event: Message) -> bool:
-    return isinstance(event, StateChanged) and event.state == UNKNOWN
 
 
 def _final(state: str) -> bool:

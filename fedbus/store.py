@@ -10,6 +10,7 @@ the file and the job, and the job that needs it ends, while others go on.
 from __future__ import annotations
 
 import contextlib
+import math
 import secrets
 import sqlite3
 import time
@@ -134,10 +135,19 @@ class Store:
         """All jobs whose records are sound, oldest first."""
         return [record for record in self._ledger() if isinstance(record, JobRecord)]
 
-    def newest(self, limit: int, *, owner: str | None = None, unfinished: bool = False) -> list[JobRecord]:
-        """The newest jobs first, whose records are sound; of one owner only, or only those that have not ended."""
-        chosen = (owner is None, owner or "", not unfinished, limit)
-        return [record for record in self._ledger(t.NEWEST, *chosen) if isinstance(record, JobRecord)]
+    def newest(
+        self, limit: int, *, owner: str | None = None, unfinished: bool = False, before: tuple[float, str] | None = None
+    ) -> Iterator[JobRecord]:
+        """The newest jobs first, whose records are sound; a few are in memory.
+
+        Args:
+            owner: of this one only.
+            unfinished: only those that have not ended.
+            before: only those entered before this time, or then and of an earlier id.
+        """
+        at, job = before or (math.inf, "")
+        chosen = (owner is None, owner or "", not unfinished, at, at, job, limit)
+        return (record for record in self._ledger(t.NEWEST, *chosen) if isinstance(record, JobRecord))
 
     def history(self, job: str) -> list[StateRecord]:
         """The states that a job came to, in order; a state that was entered again is there again."""

@@ -11,7 +11,8 @@ import threading
 import time
 from dataclasses import dataclass
 
-from fedbus.messages import Envelope
+from fedbus.jobs import UNKNOWN
+from fedbus.messages import Envelope, Message, StateChanged
 
 # How often a job is submitted at most, and seconds between: answers to what was asked before are not counted.
 MOST_TIMES = 3
@@ -37,10 +38,11 @@ class Submissions:
         with self._lock:
             self._open[envelope.job] = _Submission(envelope)
 
-    def heard(self, job: str) -> None:
-        """The coordinator has the job."""
-        with self._lock:
-            self._open.pop(job, None)
+    def heard(self, job: str, event: Message) -> None:
+        """The coordinator says something of a job."""
+        if isinstance(event, StateChanged) and event.state != UNKNOWN:
+            with self._lock:
+                self._open.pop(job, None)
 
     def again(self, job: str) -> Envelope | None:
         """What is to be submitted again, now that the coordinator does not know the job; None where nothing is."""
@@ -52,8 +54,10 @@ class Submissions:
             submission.again_at = now + PAUSE_SECONDS
             return submission.envelope
 
-    def given_up(self, job: str) -> bool:
-        """Whether the coordinator's word that it does not know the job is to be believed."""
+    def may_come(self, job: str, event: Message) -> bool:
+        """Whether a job that the coordinator does not know may reach it yet."""
+        if not isinstance(event, StateChanged) or event.state != UNKNOWN:
+            return False
         with self._lock:
             submission = self._open.get(job)
-            return submission is None or (submission.times == MOST_TIMES and time.monotonic() >= submission.again_at)
+            return submission is not None and (submission.times < MOST_TIMES or time.monotonic() < submission.again_at)

@@ -141,6 +141,16 @@ def test_clients_find_their_jobs_again(bench: Bench) -> None:
             bert.show(job)
 
 
+def test_a_long_list_is_asked_for_in_several_messages(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("coordinator.ledger._LIST_BYTES", 1)
+    for number in range(5):
+        bench.add(f"job-{number}", JobState.FAILED)
+    with bench.serving(), watching(bench, "alice") as alice:
+        assert [line.job for line in alice.jobs(4).jobs] == ["job-4", "job-3", "job-2", "job-1"]
+        assert alice.jobs(4).more
+        assert not alice.jobs(5).more
+
+
 def test_without_a_coordinator_the_ledger_is_not_waited_for_in_vain(bench: Bench) -> None:
     with watching(bench, "alice") as alice, pytest.raises(ConnectionLost, match="no coordinator answered"):
         alice.jobs(timeout=0.05)
