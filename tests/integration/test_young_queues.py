@@ -14,6 +14,7 @@ from structlog.testing import capture_logs
 
 from fedbus import topology
 from fedbus.broker.amqp import AmqpBroker
+from fedbus.broker.amqp_intake import WINDOW
 from fedbus.broker.base import Delivery, Outgoing
 from fedbus.broker.node import Node
 from fedbus.errors import Unroutable
@@ -132,3 +133,46 @@ def test_dead_letters_are_taken_again_after_their_queue_lost_its_leader(connect:
         letter = letters.get(timeout=SECONDS)
     # The first is the letter: what asked the queue whether it works has not stayed in it.
     assert (letter.body, letter.headers["x-fedbus-reason"]) == (b"odd", "malformed")
+
+
+def test_a_queue_that_confirms_nothing_holds_up_no_other(connect: Connect, fragile: Node) -> None:
+    fragile.start()
+    job = uuid.uuid4().hex
+    queues = [topology.job_queue(name, job) for name in ("coordinator", "bank", "shop")]
+    first = connect(fragile.url("coordinator"))
+    first.declare(queues)
+    # Nobody declares them again, so that none is mended while this test looks at it.
+    first.close(0)
+    fragile.kill()
+    fragile.start()
+    mute = {queue.name for queue in queues} & without_leader(fragile)
+    sound = {queue.name for queue in queues} - mute
+    assert mute
+    assert sound
+    shop = connect(fragile.url("shop"))
+    with capture_logs() as logs:
+        stuck = [
+            shop.publish(to(name.split(".")[2], job, "shop", b"stuck"), wait=False)
+            for name in sorted(mute)
+            for _ in range(WINDOW + 100)
+        ]
+        for name in sorted(sound):
+            for number in range(3):
+                shop.publish(to(name.split(".")[2], job, "shop", b"%d" % number)).result(SECONDS / 3)
+    assert not any(future.done() for future in stuck)
+    assert len([line for line in logs if "wait apart" in line["event"]]) == len(mute)
+    # Once they are mended, all that was stuck is answered for, and they take messages as all others do.
+    connect(fragile.url("coordinator")).declare(queues, timeout=None)
+    assert {type(future.exception(SECONDS)) for future in stuck} <= {type(None), Unroutable}
+    for name in sorted(mute):
+        owner = name.split(".")[2]
+        received: SimpleQueue[bytes] = SimpleQueue()
+
+        def receive(delivery: Delivery, bodies: SimpleQueue[bytes] = received) -> None:
+            bodies.put(delivery.body)
+            delivery.ack()
+
+        connect(fragile.url(owner)).consume(name, receive)
+        deliver(shop, to(owner, job, "shop", b"after"))
+        while received.get(timeout=SECONDS) != b"after":
+            pass
