@@ -12,7 +12,7 @@ from typing import Any
 import structlog
 
 from coordinator import average, gram, linear
-from coordinator.figures import told
+from coordinator.results import finished, told
 from fedbus import codec, topology
 from fedbus.broker.base import Broker, Outgoing
 from fedbus.cautions import caution
@@ -22,13 +22,14 @@ from fedbus.errors import (
     FedbusError,
     JobError,
     JobRefused,
+    Nacked,
     PeerSilent,
     StoreError,
     StoreFull,
     Unroutable,
 )
-from fedbus.jobs import AverageJob, JobSpec, JobState, LinearJob
-from fedbus.messages import Accepted, Envelope, Finished, Inquire, Message, Outcome, Start
+from fedbus.jobs import JobSpec, JobState, LinearJob
+from fedbus.messages import Accepted, Envelope, Inquire, Message, Outcome, Start
 from fedbus.messages.fields import shortened
 from fedbus.process import peak_memory
 from fedbus.retry import delay
@@ -39,6 +40,9 @@ from fedbus.store import Store
 from fedbus.store_records import JobRecord
 
 log = structlog.get_logger()
+
+# A queue that is just being declared again is missing for a moment: how often a message for it is tried.
+_TRIES = 5
 
 _SOLVERS = {"gram": gram.coordinate, "sgd": linear.coordinate}
 
@@ -130,7 +134,7 @@ class Conductor:
         with roll_call(session, spec.parties, self._inquire):
             _coordinate(spec)(session, self._engine, report)
             session.at(session.round + 1)
-            results = _finished(session)
+            results = finished(session)
         sent = {party: figures_of["bytes_sent"] for party, figures_of in results.items()}
         memory = {party: figures_of["peak_memory_bytes"] for party, figures_of in results.items()}
         # One that was started again since it joined may serve its page elsewhere.
@@ -145,7 +149,10 @@ class Conductor:
 
     def _reached(self, spec: JobSpec) -> list[str]:
         """The parties whose queues are declared; of others an administrator may have declared them."""
-        return [party for party in spec.parties if not self._known or party in self._known]
+        return [party for party in spec.parties if self._is_known(party)]
+
+    def _is_known(self, party: str) -> bool:
+        return not self._known or party in self._known
 
     def _joined(self, session: Session) -> dict[str, Any]:
         """Have all parties join; what they said of themselves."""
@@ -159,11 +166,14 @@ class Conductor:
             start = Start(session.spec.to_map(), session.attendance.arrived(party, Accepted))
             try:
                 self._tell(session, party, start)
-            except Unroutable as error:
-                raise JobRefused(
-                    f"{party} is not among this coordinator's `parties`, and has no queue; "
-                    f"{nearest(party, self._known)} A new party is entered in the coordinator's file"
-                ) from error
+            except (Unroutable, Nacked) as error:
+                if isinstance(error, Unroutable) and not self._is_known(party):
+                    raise JobRefused(
+                        f"{party} is not among this coordinator's `parties`, and has no queue; "
+                        f"{nearest(party, self._known)} A new party is entered in the coordinator's file"
+                    ) from error
+                # Its queue is declared by this process, and was lost: the roll call below tells it again.
+                log.warning("a party was not told to start yet", job=session.job, party=party, error=str(error))
         accepted: dict[str, Accepted] = {}
         parties, limits = session.spec.parties, session.spec.limits
         try:
@@ -210,7 +220,8 @@ class Conductor:
             try:
                 self._tell(session, party, Outcome(record.state.value, record.reason))
             except BrokerError as error:
-                # It learns by its own limits.silence.
+                # It asks the coordinator's process once it has heard nothing for a while, as often as it takes, and is
+                # answered from the ledger: `Service._asked`.
                 log.warning("a party was not told how the job ended", job=session.job, party=party, error=str(error))
         if not self._stopping.is_set():
             # Where the disk is full a later start does it.
@@ -222,9 +233,23 @@ class Conductor:
         """Send a control message; returns when the broker has it, however long it is away, or when the process stops.
 
         Raises:
+            Unroutable: there is no queue; of a known party not at several tries.
             BrokerError: the broker refuses it.
         """
-        future = tell(self._broker, Envelope(session.job, session.party, party, message), wait=True)
+        attempt = 0
+        while not self._stopping.is_set():
+            future = tell(self._broker, Envelope(session.job, session.party, party, message), wait=True)
+            try:
+                self._await(future)
+            except Unroutable:
+                attempt += 1
+                if attempt == _TRIES or not self._is_known(party):
+                    raise
+                self._stopping.wait(delay(attempt))
+            else:
+                return
+
+    def _await(self, future: Future[None]) -> None:
         while not self._stopping.is_set():
             with contextlib.suppress(TimeoutError):
                 future.result(1.0)
@@ -252,23 +277,6 @@ def tell(broker: Broker, envelope: Envelope, *, wait: bool = False) -> Future[No
     """Send a control message; see Broker.publish."""
     key = topology.control_key(envelope.recipient, envelope.job, envelope.kind)
     return broker.publish(Outgoing(topology.CONTROL, key, codec.encode(envelope), envelope.id), wait=wait)
-
-
-def _finished(session: Session) -> dict[str, dict[str, Any]]:
-    """What parties add to the report: all of them, or of a job that can do without one those who are there in time."""
-    spec, parties, attendance = session.spec, session.spec.parties, session.attendance
-    if isinstance(spec, AverageJob):
-
-        def done() -> bool:
-            failed = attendance.failures
-            return all(party in failed or attendance.arrived(party, Finished) for party in spec.parties)
-
-        def missing() -> list[str]:
-            return [party for party in spec.parties if not attendance.arrived(party, Finished)]
-
-        attendance.wait_until(done, spec.params.deadline, missing)
-        parties = tuple(party for party in parties if attendance.arrived(party, Finished))
-    return {party: session.recv(party, Finished).figures for party in parties}
 
 
 def _coordinate(spec: JobSpec) -> Callable[[Session, Engine, dict[str, Any]], None]:

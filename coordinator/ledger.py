@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 from collections.abc import Callable
 from typing import Any
 
@@ -16,6 +17,13 @@ from fedbus.store import Store
 from fedbus.store_records import JobRecord
 
 _MAX_REASON = 1000
+# Of what a message may have; the rest is for the job's file, its states and its line.
+_LIST_BYTES = _REPORT_BYTES = codec.MAX_BODY_BYTES * 3 // 4
+# For the state, its reason and the envelope.
+_ROOM_BYTES = 64 * 1024
+_MAX_STATES = 100
+# Of a list of values, one of each round, in a report that is too long, at its beginning and at its end.
+_KEPT_VALUES = 500
 
 
 class Ledger:
@@ -32,11 +40,17 @@ class Ledger:
         self._latest = latest
 
     def list(self, user: str, wanted: ListJobs) -> JobList:
-        """The newest jobs that a user may see."""
-        limit = min(max(wanted.limit, 1), MAX_LINES)
+        """The newest jobs that a user may see, as many as fit one message."""
+        limit, size = min(max(wanted.limit, 1), MAX_LINES), 0
         owner = None if self._sees_all(user) else user
-        records = self._store.newest(limit + 1, owner=owner, unfinished=wanted.unfinished)
-        return JobList([self._line(record) for record in records[:limit]], len(records) > limit)
+        lines: list[JobLine] = []
+        for record in self._store.newest(limit + 1, owner=owner, unfinished=wanted.unfinished, before=wanted.before):
+            line = self._line(record)
+            size += len(codec.pack(dataclasses.asdict(line)))
+            if len(lines) == limit or (lines and size > _LIST_BYTES):
+                return JobList(lines, True)
+            lines.append(line)
+        return JobList(lines, False)
 
     def show(self, user: str, job: str) -> JobShown:
         """A job, to who submitted it and to operators."""
@@ -48,11 +62,11 @@ class Ledger:
             return JobShown(
                 refusal=f"{user} may not see job {job}: only {record.owner} and the coordinator's `operators` may"
             )
-        report = _report(record)
         states = [
-            StateLine(each.state.value, shortened(each.reason), each.at)
-            for each in self._store.history(job)[-MAX_LINES:]
+            StateLine(each.state.value, shortened(each.reason, _MAX_REASON), each.at)
+            for each in self._store.history(job)[-_MAX_STATES:]
         ]
+        report = told_report(record, _REPORT_BYTES)
         return JobShown(line=self._line(record), spec=codec.unpack(record.spec), states=states, report=report)
 
     def has_ended(self, job: str, party: str) -> bool:
@@ -103,6 +117,21 @@ class Ledger:
         if latest is None:
             return None
         return latest.epoch if unit == "epoch" else latest.round
+
+
+def told_report(record: JobRecord, most: int = codec.MAX_BODY_BYTES - _ROOM_BYTES) -> dict[str, Any] | None:
+    """A job's report as it is told to clients, in at most so many bytes; where it has more, long lists are cut."""
+    report = _report(record)
+    if report is None or record.report is None or len(record.report) <= most:
+        return report
+    lists = [key for key, value in report.items() if isinstance(value, list) and len(value) > 2 * _KEPT_VALUES]
+    cut = {key: report[key][:_KEPT_VALUES] + report[key][-_KEPT_VALUES:] for key in lists}
+    warning = (
+        f"of {', '.join(sorted(lists)) or 'its lists'} only the first and the last {_KEPT_VALUES} values are shown; "
+        f"`fedbus watch {record.job} --json FILE` has those that fit one message"
+    )
+    shorter = {**report, **cut, "warnings": [*report.get("warnings", ()), warning]}
+    return shorter if len(codec.pack(shorter)) <= most else None
 
 
 def _report(record: JobRecord) -> dict[str, Any] | None:

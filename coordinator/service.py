@@ -13,7 +13,7 @@ from typing import Any
 import structlog
 
 from coordinator.conductor import Cancelled, Conductor, tell
-from coordinator.ledger import Ledger
+from coordinator.ledger import Ledger, told_report
 from coordinator.sweeper import Sweeper
 from fedbus import codec, jobs, metrics, topology
 from fedbus.broker.base import Broker, Delivery, Subscription
@@ -35,12 +35,13 @@ from fedbus.messages import (
     Submit,
 )
 from fedbus.messages.fields import shortened
+from fedbus.missing import end_what_is_missing
 from fedbus.post import publish_event, publish_reply
 from fedbus.process import GRACE_SECONDS
 from fedbus.room import Holding
 from fedbus.session import Session
 from fedbus.settings import CoordinatorSettings
-from fedbus.store import Store, end_what_is_missing
+from fedbus.store import Store
 
 log = structlog.get_logger()
 
@@ -226,7 +227,8 @@ class Service:
         if not self._store.add_job(job, codec.pack(fields), state, reason, owner):
             # It was entered before, and is begun now where the store failed between the two.
             record = self._store.job(job)
-            if record is None or job in self._sessions:
+            if record is None or record.state.final or job in self._sessions:
+                self.announce(job)
                 return
             state = record.state
         if state.final:
@@ -277,7 +279,7 @@ class Service:
             if record is None:
                 message = StateChanged(jobs.UNKNOWN, f"this coordinator has no job {job}")
             else:
-                report = codec.unpack(record.report) if record.report and record.state.final else None
+                report = told_report(record) if record.state.final else None
                 message = StateChanged(record.state.value, record.reason, report)
             self._publish(job, message)
 

@@ -35,6 +35,7 @@ from fedbus.messages import (
     Cancel,
     Envelope,
     Event,
+    JobLine,
     JobList,
     JobShown,
     ListJobs,
@@ -46,10 +47,14 @@ from fedbus.messages import (
     StateChanged,
     Submit,
 )
+from fedbus.retry import delay
+from fedbus.submissions import Submissions
 
 CONFIRM_SECONDS = 30.0
 REPLY_SECONDS = 15.0
 _CHECK_SECONDS = 1.0
+# The coordinator's queue is missing for a moment while it is declared again.
+_TRIES = 4
 # A coordinator is asked when nothing was heard for so long, later more seldom; after twice that its silence is told.
 _ASK_AGAIN_SECONDS = 7.0
 _SELDOM_SECONDS = 120.0
@@ -77,6 +82,7 @@ class Client:
         # Of each job that is followed a queue for each watch, and one from submitting it to its first watch.
         self._followed: dict[str, list[Events]] = {}
         self._submitted: dict[str, Events] = {}
+        self._submissions = Submissions()
         self._closed = False
         self._ended: set[tuple[str, str]] = set()
         self._replies: dict[str, queue.SimpleQueue[Message]] = {}
@@ -114,7 +120,9 @@ class Client:
         """
         job = jobs.new_id(spec.name)
         self._submitted[job] = self._follow(job)
-        self._request(topology.SUBMIT, Envelope(job, self._broker.user, self._coordinator, Submit(spec.to_map())))
+        submission = Envelope(job, self._broker.user, self._coordinator, Submit(spec.to_map()))
+        self._submissions.add(submission)
+        self._request(topology.SUBMIT, submission)
         return job
 
     def cancel(self, job: str) -> None:
@@ -127,7 +135,13 @@ class Client:
         Raises:
             ConnectionLost: no coordinator answered within the timeout (seconds).
         """
-        return self._ask(f"list-{secrets.token_hex(8)}", ListJobs(limit, unfinished), JobList, timeout)
+        found, page = list[JobLine](), JobList([], True)
+        while page.more and len(found) < limit:
+            # An answer has to fit one message: a long list is asked for in several.
+            wanted = ListJobs(limit - len(found), unfinished, (found[-1].submitted, found[-1].job) if found else None)
+            page = self._ask(f"list-{secrets.token_hex(8)}", wanted, JobList, timeout)
+            found += page.jobs
+        return JobList(found, page.more)
 
     def show(self, job: str, timeout: float = REPLY_SECONDS) -> JobShown:
         """All that the coordinator's ledger has of a job.
@@ -145,6 +159,8 @@ class Client:
         self, job: str, timeout: float | None = None, check: Callable[[], object] | None = None
     ) -> Iterator[Event]:
         """A job's events, from its present state to its end.
+
+        A job that this client submitted, and that the coordinator does not know, is submitted again.
 
         Args:
             timeout: seconds without any event before TimeoutError; None waits for ever.
@@ -195,6 +211,11 @@ class Client:
                     # An event may have been lost with the connection, or with a coordinator that died.
                     asked, interval = now, min(2 * interval, _SELDOM_SECONDS)
                     self._publish(topology.QUERY, query, wait=False)
+            elif self._submissions.may_come(job, event):
+                if (submission := self._submissions.again(job)) is not None:
+                    heard = now
+                    self._publish(topology.SUBMIT, submission, wait=False)
+                    yield Notice("the coordinator has not received the job, although the broker had; submitted again")
             # The answer to a query repeats a state that may have been an event already.
             elif event != state:
                 heard = now
@@ -246,12 +267,17 @@ class Client:
     def _request(self, key: str, envelope: Envelope) -> None:
         if not codec.JOB_ID.fullmatch(envelope.job):
             raise ConfigError(f"{envelope.job!r} is no job id; `fedbus submit` prints one")
-        try:
-            self._publish(key, envelope).result(CONFIRM_SECONDS)
-        except Unroutable:
-            raise Unroutable("no coordinator serves this broker: start fedbus-coordinator first") from None
-        except TimeoutError:
-            raise ConnectionLost(f"the broker did not confirm within {CONFIRM_SECONDS:g} s") from None
+        for attempt in range(1, _TRIES + 1):
+            try:
+                self._publish(key, envelope).result(CONFIRM_SECONDS)
+            except Unroutable:
+                if attempt == _TRIES:
+                    raise Unroutable("no coordinator serves this broker: start fedbus-coordinator first") from None
+                time.sleep(delay(attempt))
+            except TimeoutError:
+                raise ConnectionLost(f"the broker did not confirm within {CONFIRM_SECONDS:g} s") from None
+            else:
+                return
 
     def _publish(self, key: str, envelope: Envelope, *, wait: bool = True) -> Future[None]:
         body = codec.encode(envelope)
@@ -271,8 +297,7 @@ class Client:
     def _receive(self, delivery: Delivery) -> None:
         # No time is spent on events of other jobs. A watcher shows what it can read; an event that it cannot is no
         # concern of the job's.
-        _, _, about = delivery.routing_key.partition(".")
-        job = about.partition(".")[0]
+        job = delivery.routing_key.partition(".")[2].partition(".")[0]
         if job in self._followed or job in self._replies:
             with contextlib.suppress(DecodeError):
                 envelope = codec.decode(delivery.body)
@@ -283,13 +308,14 @@ class Client:
     def _sort(self, envelope: Envelope) -> None:
         event = envelope.payload
         if isinstance(event, JobList | JobShown):
-            reply = self._replies.get(envelope.job)
-            if reply is not None and envelope.sender == self._coordinator and envelope.recipient == self._broker.user:
+            right = (envelope.sender, envelope.recipient) == (self._coordinator, self._broker.user)
+            if right and (reply := self._replies.get(envelope.job)) is not None:
                 reply.put(event)
             return
         if envelope.job not in self._followed or (isinstance(event, StateChanged) and event.state not in _STATES):
             return
         if envelope.sender == self._coordinator:
+            self._submissions.heard(envelope.job, event)
             if isinstance(event, Event):
                 with self._changed:
                     for events in self._followed[envelope.job]:

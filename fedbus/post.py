@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import time
 from concurrent.futures import Future
 
 import structlog
@@ -16,6 +15,7 @@ from fedbus.journal import Journal
 from fedbus.mailbox import AHEAD, Mailbox
 from fedbus.messages import Alive, Envelope, Failed, Message, Notice, Resend
 from fedbus.messages.fields import shortened
+from fedbus.notices import Notices
 from fedbus.room import FULL, ROOM_AGAIN
 from fedbus.store import Store
 from fedbus.store_records import Checkpoint, StoredMessage
@@ -26,8 +26,6 @@ log = structlog.get_logger()
 EVERYTHING = ""
 # Rounds that one who follows orders may be ahead of who gives them: after a restart the latter begins some back.
 _FOLLOWERS = 64
-# Between two of the same notices.
-_NOTICE_SECONDS = 30.0
 
 
 class Post:
@@ -54,7 +52,7 @@ class Post:
         self._participants = spec.participants
         self._party = party
         self._coordinator = spec.coordinator
-        self._notices: dict[str, tuple[str, float]] = {}
+        self._notices = Notices(self._notify)
         self._store = store
         self._broker = broker
         self._verify_sender = verify_sender
@@ -77,6 +75,7 @@ class Post:
         """Stop receiving."""
         # What is journalled now is acknowledged; what comes after it goes back with the subscription.
         self.journal.close()
+        self._notices.close()
         if self._subscription is not None:
             self._subscription.cancel()
             self._subscription = None
@@ -109,18 +108,14 @@ class Post:
             self._log.error("the job waits until there is room on the disk", error=str(error))
         notice = Notice(ROOM_AGAIN if error is None else FULL)
         if self._party == self._coordinator:
-            self._notify(self._party, notice)
+            self._notices.put(self._party, notice.text)
         else:
             self.whisper(self._coordinator, notice)
 
-    def _notify(self, sender: str, notice: Notice) -> None:
-        """Pass on to whoever watches what a participant has to say; the same thing now and then only."""
-        now = time.monotonic()
-        text, told_at = self._notices.get(sender, ("", 0.0))
-        if text != notice.text or now - told_at >= _NOTICE_SECONDS:
-            self._notices[sender] = notice.text, now
-            told = Notice(shortened(f"{sender}: {notice.text}"))
-            publish_event(self._broker, Envelope(self._job, self._party, self._party, told))
+    def _notify(self, sender: str, text: str) -> None:
+        """Pass on to whoever watches what a participant has to say."""
+        told = Notice(shortened(f"{sender}: {text}"))
+        publish_event(self._broker, Envelope(self._job, self._party, self._party, told))
 
     def whisper(self, to: str, message: Message, number: int = 0) -> None:
         """Send what need not survive: it is not journalled. `number` tells repetitions apart."""
@@ -173,7 +168,7 @@ class Post:
         elif isinstance(envelope.payload, Notice):
             self.mailbox.heard(envelope.sender)
             if self._party == self._coordinator:
-                self._notify(envelope.sender, envelope.payload)
+                self._notices.put(envelope.sender, envelope.payload.text)
             delivery.ack()
         elif isinstance(envelope.payload, Alive):
             # One that has failed does not say so; it was started again.

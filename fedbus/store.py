@@ -10,6 +10,7 @@ the file and the job, and the job that needs it ends, while others go on.
 from __future__ import annotations
 
 import contextlib
+import math
 import secrets
 import sqlite3
 import time
@@ -19,17 +20,22 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-import structlog
-
 from fedbus import codec
 from fedbus import store_tables as t
 from fedbus.errors import StoreError
 from fedbus.jobs import JobState
 from fedbus.store_checks import opened, sealed
 from fedbus.store_database import Database
-from fedbus.store_records import Checkpoint, JobRecord, StateRecord, StoredMessage, to_entry, to_record, to_row
-
-log = structlog.get_logger()
+from fedbus.store_records import (
+    PROVISIONAL,
+    Checkpoint,
+    JobRecord,
+    StateRecord,
+    StoredMessage,
+    to_entry,
+    to_record,
+    to_row,
+)
 
 SECRET_BYTES = 32
 
@@ -82,12 +88,16 @@ class Store:
         return entered
 
     def set_state(self, job: str, state: JobState, reason: str = "", report: bytes | None = None) -> bool:
-        """Move a job to a state; False where it has ended, or is to be cancelled and this is no end."""
+        """Move a job to a state; False where it has ended, or is to be cancelled and this is no end.
+
+        An end with the report PROVISIONAL may be replaced by another end.
+        """
         with self._database.writing() as cursor:
             record = self.job(job)
-            if record is None or record.state.final or (record.state is JobState.CANCELLING and not state.final):
+            if record is None or not record.may_become(state):
                 return False
-            report = record.report if report is None else report
+            before = None if record.report == PROVISIONAL else record.report
+            report = before if report is None else report
             moved = replace(record, state=state, reason=reason, report=report, updated_at=time.time())
             _put(cursor, moved)
             _enter_state(cursor, moved)
@@ -125,10 +135,19 @@ class Store:
         """All jobs whose records are sound, oldest first."""
         return [record for record in self._ledger() if isinstance(record, JobRecord)]
 
-    def newest(self, limit: int, *, owner: str | None = None, unfinished: bool = False) -> list[JobRecord]:
-        """The newest jobs first, whose records are sound; of one owner only, or only those that have not ended."""
-        chosen = (owner is None, owner or "", not unfinished, limit)
-        return [record for record in self._ledger(t.NEWEST, *chosen) if isinstance(record, JobRecord)]
+    def newest(
+        self, limit: int, *, owner: str | None = None, unfinished: bool = False, before: tuple[float, str] | None = None
+    ) -> Iterator[JobRecord]:
+        """The newest jobs first, whose records are sound; a few are in memory.
+
+        Args:
+            owner: of this one only.
+            unfinished: only those that have not ended.
+            before: only those entered before this time, or then and of an earlier id.
+        """
+        at, job = before or (math.inf, "")
+        chosen = (owner is None, owner or "", not unfinished, at, at, job, limit)
+        return (record for record in self._ledger(t.NEWEST, *chosen) if isinstance(record, JobRecord))
 
     def history(self, job: str) -> list[StateRecord]:
         """The states that a job came to, in order; a state that was entered again is there again."""
@@ -290,18 +309,6 @@ class Store:
         """This party's share of the model that a job trained."""
         row = self._database.row(t.models, t.MODEL, job, job=job)
         return row[1] if row else None
-
-
-def end_what_is_missing(store: Store, party: str) -> list[JobRecord]:
-    """Enter the failure of jobs that cannot go on because the store is damaged or behind; which they are."""
-    ended = []
-    for job, error in store.damaged().items():
-        log.error("a job ends because its record is damaged", job=job, error=str(error))
-        ended.append(store.give_up(job, f"{party}: {error.told}"))
-    for record in store.unfinished() if store.lost else ():
-        store.set_state(record.job, JobState.FAILED, f"{party}: {store.lost}")
-        ended += [record] if not record.state.final else []
-    return ended
 
 
 def _put(cursor: sqlite3.Cursor, record: JobRecord) -> None:

@@ -10,6 +10,9 @@ from fedbus.jobs import JobState
 
 Buffer = bytes | bytearray | memoryview
 
+# In place of the report, with an end that a process entered because it did not hear of one: an empty map.
+PROVISIONAL = b"\x80"
+
 
 @dataclass(frozen=True, slots=True)
 class JobRecord:
@@ -32,6 +35,12 @@ class JobRecord:
     created_at: float
     updated_at: float
     started_at: float | None = None
+
+    def may_become(self, state: JobState) -> bool:
+        """Whether a job may move to a state from the one that it has."""
+        if self.state.final:
+            return state.final and self.report == PROVISIONAL
+        return self.state is not JobState.CANCELLING or state.final
 
 
 @dataclass(frozen=True, slots=True)

@@ -139,12 +139,18 @@ JOB = _text(_chosen(jobs, "job"))
 JOBS = _text(sa.select(jobs).order_by(jobs.c.created_at))
 JOB_IDS = _text(sa.select(jobs.c.job))
 _ENDED: list[sa.ColumnElement[str]] = [sa.literal_column(f"'{state}'") for state in JobState if state.final]
-# Of everybody's jobs or one owner's, ended ones among them or not.
+# Of everybody's jobs or one owner's, ended ones among them or not, before a time and job.
 _newest = (
     sa.select(jobs)
     .where(sa.or_(_p("everybody"), jobs.c.owner == _p("owner")))
     .where(sa.or_(_p("ended"), jobs.c.state.not_in(_ENDED)))
-    .order_by(jobs.c.created_at.desc())
+    .where(
+        sa.or_(
+            jobs.c.created_at < _p("time"),
+            sa.and_(jobs.c.created_at == _p("same_time"), jobs.c.job < _p("job")),
+        )
+    )
+    .order_by(jobs.c.created_at.desc(), jobs.c.job.desc())
 )
 NEWEST = f"{_text(_newest)} LIMIT ?"
 ADD_STATE = _text(insert(history).values(dict.fromkeys(("job", "state", "reason", "at", "digest"))))

@@ -6,8 +6,10 @@ import structlog
 
 from fedbus import codec, jobs, topology
 from fedbus.broker.base import Broker, Outgoing
-from fedbus.messages import Departed, Envelope, Failed, Inquire, Message
+from fedbus.errors import FedbusError
+from fedbus.messages import Departed, Envelope, Failed, Inquire, Message, StateChanged
 from fedbus.messages.fields import shortened
+from fedbus.post import publish_event
 from fedbus.session import Session
 from fedbus.store_records import JobRecord
 
@@ -47,6 +49,11 @@ class Replies:
         envelope = Envelope(job, self._party, coordinator, Departed())
         self._publish(topology.question_key(self._party, coordinator), envelope)
 
+    def announce(self, record: JobRecord) -> None:
+        """Tell whoever waits for this party's end what its ledger has."""
+        change = StateChanged(record.state.value, record.reason)
+        publish_event(self._broker, Envelope(record.job, self._party, self._party, change))
+
     def _publish(self, key: str, envelope: Envelope) -> None:
         self._broker.publish(Outgoing(topology.DATA, key, codec.encode(envelope), envelope.id), wait=False)
 
@@ -54,3 +61,10 @@ class Replies:
 def coordinator_of(record: JobRecord) -> str:
     """Who coordinates a job of the ledger."""
     return str(codec.unpack(record.spec).get("coordinator", jobs.COORDINATOR))
+
+
+def told(error: Exception, *, everything: bool) -> str:
+    """What other participants are told of an error; in a simulation all of it, for they are one person."""
+    if not isinstance(error, FedbusError):
+        return f"internal error ({type(error).__name__}); its log says more"
+    return str(error) if everything else error.told

@@ -30,18 +30,19 @@ from fedbus.errors import (
     StoreFull,
 )
 from fedbus.jobs import JobState
-from fedbus.messages import Accepted, Envelope, Failed, Finished, Inquire, Notice, Outcome, Start, StateChanged
+from fedbus.messages import Accepted, Envelope, Failed, Finished, Inquire, Notice, Outcome, Start
 from fedbus.messages.fields import nulled, shortened
-from fedbus.post import publish_event
+from fedbus.missing import end_what_is_missing
 from fedbus.process import GRACE_SECONDS, peak_memory
 from fedbus.rollcall import roll_call
 from fedbus.room import FULL, Holding, when_there_is_room
 from fedbus.session import Session
 from fedbus.settings import PartySettings
-from fedbus.store import Store, end_what_is_missing
+from fedbus.store import Store
+from fedbus.store_records import PROVISIONAL
 from parties import outputs, roles, tables
 from parties.policy import Policy
-from parties.replies import Replies, coordinator_of
+from parties.replies import Replies, coordinator_of, told
 
 log = structlog.get_logger()
 
@@ -186,10 +187,14 @@ class Worker:
             raise JobRefused(f"{sender} cannot end job {job}, which it does not coordinate here")
         if outcome.state not in [state.value for state in JobState if state.final]:
             raise DecodeError(f"outcome of job {job} that is no end: {outcome.state}")
+        without = outcome.state == JobState.SUCCEEDED and self._store.model(job) is None
         # A party that was late has the last model still to come, in the order that waits for it.
-        late = outcome.state == JobState.SUCCEEDED and run is not None and self._store.model(job) is None
-        if not late:
+        late = without and run is not None and not record.state.final
+        if not late and not without:
             self._enter_end(job, outcome)
+        elif not late:
+            log.warning("the job succeeded without this party, which has no model of it", job=job)
+            self._tell_end(job)
         if run is not None:
             if not run.outcome.done():
                 run.outcome.set_result(outcome)
@@ -199,10 +204,12 @@ class Worker:
     def _enter_end(self, job: str, outcome: Outcome) -> None:
         if self._store.set_state(job, JobState(outcome.state), outcome.reason):
             log.info("job ended", job=job, state=outcome.state, reason=outcome.reason)
-        record = self._store.job(job)
-        # What the ledger has: it may have had another end before.
-        state, reason = (outcome.state, outcome.reason) if record is None else (record.state.value, record.reason)
-        publish_event(self._broker, Envelope(job, self.name, self.name, StateChanged(state, reason)))
+        self._tell_end(job)
+
+    def _tell_end(self, job: str) -> None:
+        """Tell whoever waits for this party's end what the ledger has, whatever it was last told to enter."""
+        if (record := self._store.job(job)) is not None:
+            self._replies.announce(record)
 
     # Jobs.
 
@@ -223,10 +230,9 @@ class Worker:
             run.thread.start()
 
     def _work(self, run: _Run) -> None:
-        job = run.session.job
+        session, job = run.session, run.session.job
         try:
             # Closed whatever happens: peers wait no longer than the job allows, and nothing is journalled any more.
-            session = run.session
             with contextlib.closing(session), roll_call(session, (session.coordinator,), self._replies.inquire):
                 outcome = self._seen_through(run)
             if outcome is not None:
@@ -248,15 +254,14 @@ class Worker:
                 raise StoreError(f"{self._store.path}: the process stopped before there was room on the disk")
 
         def tell(error: StoreFull | None) -> None:
-            if error is not None:
+            if error:
                 log.error("the end of a job cannot be entered yet; trying again", error=str(error))
 
         when_there_is_room(work, wait, tell)
 
     def _enter_own_end(self, job: str, outcome: Outcome) -> None:
         """Enter the end of a job that this party learnt of before it had the model."""
-        record = self._store.job(job)
-        if record is None or record.state.final:
+        if (record := self._store.job(job)) is None or record.state.final:
             return
         if outcome.state == JobState.SUCCEEDED and self._store.model(job) is None:
             outcome = Outcome(JobState.FAILED.value, "the job succeeded without this party, which has no model of it")
@@ -272,7 +277,7 @@ class Worker:
                 log.error(  # noqa: TRY400
                     "cannot go on; the coordinator is told", job=session.job, reason=str(error), exc_info=unexpected
                 )
-                session.report_failure(Failed(shortened(self._told(error))))
+                session.report_failure(Failed(shortened(told(error, everything=self._settings.simulation))))
         return self._outcome(run)
 
     def _take_part(self, session: Session) -> None:
@@ -283,8 +288,8 @@ class Worker:
         own = tables.load(self._settings, spec)
         for note in own.notes:
             log.warning("a table is not taken as it is", job=session.job, note=note)
-        rows = {"train": len(own.train), "test": len(own.test) if own.test else 0}
         if not session.resumed:
+            rows = {"train": len(own.train), "test": len(own.test) if own.test else 0}
             session.send(session.coordinator, Accepted(rows, len(own.train.columns), self._metrics_url))
         result = roles.carry_out(session, self._engine, own, self._policy, self._settings)
         model = models.pack(spec, session.job, self.name, result.model)
@@ -303,18 +308,14 @@ class Worker:
 
     def _outcome(self, run: _Run) -> Outcome | None:
         """Wait for the coordinator's word; without one the job has failed, unless this process is stopping."""
-        session = run.session
+        job, end = run.session.job, JobState.FAILED
         try:
-            return session.wait_for_end(run.outcome)
+            return run.session.wait_for_end(run.outcome)
         except PeerSilent as error:
             reason = str(error)
-            self._when_there_is_room(lambda: self._store.set_state(session.job, JobState.FAILED, reason))
-            return Outcome(JobState.FAILED.value, reason)
+            # Should the coordinator say yet how the job ended, its word replaces this.
+            self._when_there_is_room(lambda: self._store.set_state(job, end, reason, PROVISIONAL))
+            self._tell_end(job)
+            return Outcome(end.value, reason)
         except CancelledError:
             return None
-
-    def _told(self, error: Exception) -> str:
-        """What other participants are told; in a simulation all of it, for they are one person."""
-        if not isinstance(error, FedbusError):
-            return f"internal error ({type(error).__name__}); its log says more"
-        return str(error) if self._settings.simulation else error.told

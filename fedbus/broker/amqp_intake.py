@@ -12,11 +12,16 @@ from dataclasses import dataclass
 from fedbus.broker.base import Outgoing, refusal
 from fedbus.errors import BrokerError, Congested
 
-WINDOW = 500
+# Fewer than what makes RabbitMQ stop to read the whole connection; see `amqp_detours`.
+WINDOW = 190
 WINDOW_BYTES = 2 * 1024**2
 # Messages that wait after a nack leave the window, so that one full queue does not hold up all others.
-BUFFER = 4 * WINDOW
+BUFFER = 2000
 BUFFER_BYTES = 2 * WINDOW_BYTES
+
+
+# Exchange and routing key: messages of one lane go to the same queues, in order.
+Lane = tuple[str, str]
 
 
 @dataclass(slots=True, eq=False)
@@ -25,6 +30,7 @@ class Pending:
 
     Attributes:
         since: when it was handed over, seconds of the monotonic clock.
+        sent: when it was last published.
         nacked: when it was first nacked.
         losses: how many connections were lost while it was the first that was not confirmed.
     """
@@ -32,18 +38,46 @@ class Pending:
     message: Outgoing
     future: Future[None]
     since: float
+    sent: float = 0.0
     attempts: int = 0
     nacked: float = 0.0
     losses: int = 0
 
+    @property
+    def lane(self) -> Lane:
+        return self.message.exchange, self.message.routing_key
+
+
+@dataclass(slots=True)
+class _Account:
+    """How many messages are held, and how many bytes they are."""
+
+    count: int = 0
+    size: int = 0
+
+    def add(self, count: int, size: int) -> None:
+        self.count += count
+        self.size += size
+
+    def is_full(self, size: int) -> bool:
+        return self.count >= BUFFER or (self.count > 0 and self.size + size > BUFFER_BYTES)
+
+    @property
+    def is_low(self) -> bool:
+        return 2 * self.count <= BUFFER and 2 * self.size <= BUFFER_BYTES
+
 
 class Intake:
-    """Where publishers hand messages over; it counts them until they are settled. For any thread."""
+    """Where publishers hand messages over; it counts them until they are settled. For any thread.
+
+    All lanes share one bound, but for those that are set aside: each of them has its own.
+    """
 
     def __init__(self) -> None:
         self._room = threading.Condition()
-        self._held = 0
-        self._held_bytes = 0
+        self._shared = _Account()
+        self._lanes: dict[Lane, _Account] = {}
+        self._aside: set[Lane] = set()
         self._waiters = 0
         self._error: BrokerError | None = None
         self._incoming: deque[Pending] = deque()
@@ -62,10 +96,10 @@ class Intake:
             future.set_exception(error)
         return future
 
-    def is_full(self, size: int) -> bool:
-        """Whether a message of so many bytes would have to wait for room."""
+    def is_full(self, message: Outgoing) -> bool:
+        """Whether a message would have to wait for room."""
         with self._room:
-            return self._full(size)
+            return self._full((message.exchange, message.routing_key), len(message.body))
 
     def take(self) -> list[Pending]:
         """What was handed over since the last call."""
@@ -74,19 +108,44 @@ class Intake:
     def release(self, settled: Sequence[Pending]) -> None:
         """These make room."""
         with self._room:
-            self._held -= len(settled)
-            self._held_bytes -= sum(len(pending.message.body) for pending in settled)
+            accounts = {id(self._shared): self._shared}
+            for pending in settled:
+                lane, size = pending.lane, len(pending.message.body)
+                account = self._lanes[lane]
+                account.add(-1, -size)
+                if lane in self._aside:
+                    accounts[id(account)] = account
+                else:
+                    self._shared.add(-1, -size)
+                if not account.count:
+                    del self._lanes[lane]
             # Publishers are woken for many messages at a time: threads that take turns at each one are far slower.
-            if self._waiters and 2 * self._held <= BUFFER and 2 * self._held_bytes <= BUFFER_BYTES:
+            if self._waiters and any(account.is_low for account in accounts.values()):
                 self._room.notify_all()
+
+    def set_aside(self, lane: Lane) -> None:
+        """What is held of this lane counts for itself from now on, and holds up no other."""
+        with self._room:
+            held = self._lanes.get(lane, _Account())
+            self._shared.add(-held.count, -held.size)
+            self._aside.add(lane)
+            self._room.notify_all()
+
+    def bring_back(self, lane: Lane) -> None:
+        """It counts with all others again."""
+        with self._room:
+            held = self._lanes.get(lane, _Account())
+            self._shared.add(held.count, held.size)
+            self._aside.discard(lane)
+            self._room.notify_all()
 
     def drain(self, timeout: float) -> int:
         """Wait until all are settled, at most `timeout` seconds; how many are not."""
         with self._room:
             self._waiters += 1
-            self._room.wait_for(lambda: not self._held, timeout)
+            self._room.wait_for(lambda: not self._lanes, timeout)
             self._waiters -= 1
-            return self._held
+            return sum(account.count for account in self._lanes.values())
 
     def shut(self, error: BrokerError | None) -> None:
         """Let every further publication fail with an error; None to take them again."""
@@ -95,21 +154,24 @@ class Intake:
             self._room.notify_all()
 
     def _admit(self, pending: Pending, *, wait: bool, bounded: bool) -> BrokerError | None:
-        size = len(pending.message.body)
+        lane, size = pending.lane, len(pending.message.body)
         with self._room:
-            if bounded and self._full(size):
+            if bounded and self._full(lane, size):
                 if not wait:
-                    return Congested(f"{self._held} messages wait for RabbitMQ to confirm them already")
+                    held = self._account(lane).count
+                    return Congested(f"{held} messages wait for RabbitMQ to confirm them already")
                 self._waiters += 1
-                self._room.wait_for(lambda: not self._full(size))
+                self._room.wait_for(lambda: not self._full(lane, size))
                 self._waiters -= 1
             if self._error is None:
-                self._held += 1
-                self._held_bytes += size
+                self._lanes.setdefault(lane, _Account()).add(1, size)
+                if lane not in self._aside:
+                    self._shared.add(1, size)
                 self._incoming.append(pending)
             return self._error
 
-    def _full(self, size: int) -> bool:
-        return self._error is None and (
-            self._held >= BUFFER or (self._held > 0 and self._held_bytes + size > BUFFER_BYTES)
-        )
+    def _full(self, lane: Lane, size: int) -> bool:
+        return self._error is None and self._account(lane).is_full(size)
+
+    def _account(self, lane: Lane) -> _Account:
+        return self._lanes.get(lane, _Account()) if lane in self._aside else self._shared

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import secrets
+import time
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
@@ -11,21 +13,57 @@ import structlog
 
 from fedbus import topology
 from fedbus.broker.amqp_probe import Probe, Prober
-from fedbus.broker.amqp_steps import Steps, queue_steps
+from fedbus.broker.amqp_steps import Step, Steps, look_step, queue_steps
 from fedbus.topology import Queue
 
 log = structlog.get_logger(__name__)
 
 _LOST = "the connection was lost"
 
+# A queue whose process does not answer is one of no messages to RabbitMQ, 250 ms later.
+_BUSY_SECONDS = 0.15
+
 Done = Callable[[str | None], None]
+
+
+class Count:
+    """How much a queue holds, and how long it took to say so.
+
+    Attributes:
+        empty: it has neither messages nor consumers, or did not answer.
+        seconds: until the quickest answer; infinite where there was none.
+    """
+
+    def __init__(self) -> None:
+        self.empty = True
+        self.seconds = math.inf
+
+    def step(self, name: str) -> Step:
+        """The command that asks."""
+
+        def ask(channel: Any, then: Callable[[Any], None]) -> None:
+            began = time.monotonic()
+
+            def answered(frame: Any) -> None:
+                self.seconds = min(self.seconds, time.monotonic() - began)
+                self.empty = not frame.method.message_count and not frame.method.consumer_count
+                then(frame)
+
+            look_step(name)(channel, answered)
+
+        return ask
 
 
 class Mender:
     """Makes sure of queues that are there but may have no leader; see `amqp_probe`.
 
-    A queue is deleted only where a new one, declared for this purpose, takes a message while it does not: a broker that
-    is slow, or short of nodes, is waited for. A queue without a leader has lost what it held.
+    A queue is deleted only where it says itself that it holds nothing, and no deletion can lose anything then:
+
+    - A new queue, declared for this purpose, takes a message while it does not. Both write to the same log, so a slow
+      disk, or a broker short of nodes, is waited for.
+    - It answers at once how many messages and consumers it has, and has none. A queue that has lost its leader does:
+      its process is there and idle. One that reads a long log after a restart, or is busy, does not answer; RabbitMQ
+      then says 0 in its place after 250 ms, so such a 0 means nothing, and the queue is asked again later.
     """
 
     def __init__(self, prober: Prober, user: str) -> None:
@@ -81,15 +119,52 @@ class Mender:
         if slow is None or self._connection is None:
             done(_LOST)
             return
-        self._delete(trial.name, lambda _: None)
         broken = [probe.queue.name for probe in mute if not probe.answered]
+        if slow or not broken:
+            self._delete(trial.name, lambda _: None)
         if slow:
             log.warning("RabbitMQ takes long to confirm messages for any queue", queues=broken)
             done("RabbitMQ takes long to confirm messages for any queue")
         elif broken:
-            self._delete_all(broken, done)
+            self._count(trial, mute, done)
         else:
             done(None)
+
+    def _count(self, trial: Queue, mute: list[Probe], done: Done) -> None:
+        """Ask what the mute queues hold; the trial queue, asked first and last, tells how long a sound one takes."""
+        left = [trial.name, *(probe.queue.name for probe in mute), trial.name]
+        counts = {name: Count() for name in left}
+
+        def counted(name: str, reason: BaseException | None) -> None:
+            if self._connection is None:
+                done(_LOST)
+                return
+            if reason is not None:
+                counts[name] = Count()
+            if left:
+                ask(left.pop(0))
+            else:
+                self._delete(trial.name, lambda _: None)
+                self._on_counted(counts, trial, mute, done)
+
+        def ask(name: str) -> None:
+            Steps(self._connection, [counts[name].step(name)], partial(counted, name))
+
+        ask(left.pop(0))
+
+    def _on_counted(self, counts: dict[str, Count], trial: Queue, mute: list[Probe], done: Done) -> None:
+        # The trial queue holds the message that asked it: where it is empty, it did not answer.
+        sound = counts[trial.name]
+        quick = 0.0 if sound.empty else sound.seconds + _BUSY_SECONDS
+        # One that has answered meanwhile was slow.
+        broken = [probe.queue.name for probe in mute if not probe.answered]
+        lost = [name for name in broken if counts[name].empty and counts[name].seconds < quick]
+        if busy := [name for name in broken if name not in lost]:
+            log.warning("a queue takes no messages for now, and is not idle; it is waited for", queues=busy)
+        if lost:
+            self._delete_all(lost, done)
+        else:
+            done(f"queue {', '.join(busy)}: takes no messages for now" if busy else None)
 
     def _delete_all(self, names: list[str], done: Done) -> None:
         left = set(names)

@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from pika import BasicProperties  # type: ignore[import-untyped]
+from pika.spec import Basic  # type: ignore[import-untyped]
 
 from fedbus import topology
 from fedbus.broker.amqp_loop import IoThread
@@ -21,8 +22,6 @@ PROBE_HEADER = "x-fedbus-probe"
 
 # A sound queue answers within milliseconds; one with a long log may take seconds after the server's restart.
 _SECONDS = 5.0
-# What clients ask of the coordinator is in nobody's outbox: that queue is given up later.
-_LONG_SECONDS = 20.0
 
 Done = Callable[[list["Probe"] | None], None]
 
@@ -36,11 +35,11 @@ class Probe:
     """An empty message for one queue, over a channel of its own: a queue that does not answer holds its channel up.
 
     Args:
-        ended: called once: with True for an answer in time, False where there is none, None where the connection was
-            lost before.
+        ended: called once: with True for an answer in time, False where there is none or it is refused, None where the
+            connection was lost before.
 
     Attributes:
-        answered: the broker has confirmed, refused or returned it, however late.
+        answered: the broker has confirmed it, however late, or ended the channel over it in time.
     """
 
     def __init__(self, io: IoThread, user: str, queue: Queue, ended: Callable[[bool | None], None]) -> None:
@@ -54,9 +53,7 @@ class Probe:
 
     def begin(self, connection: Any) -> None:
         """Ask, over this connection."""
-        self._timer = self._io.later(
-            _LONG_SECONDS if self.queue.name == topology.JOBS_QUEUE else _SECONDS, self._on_time
-        )
+        self._timer = self._io.later(_SECONDS, self._on_time)
         self._channel = connection.channel(on_open_callback=self._on_open)
         self._channel.add_on_close_callback(self._on_close)
 
@@ -65,16 +62,21 @@ class Probe:
 
     def _on_selected(self, _: Any) -> None:
         exchange, pattern = self.queue.bindings[0]
-        properties = BasicProperties(user_id=self._user, headers={PROBE_HEADER: "1"})
+        # Nobody receives from the dead letters, and what expires there is gone. From other queues it would come there.
+        expiration = "0" if self.queue.name == topology.DEAD else None
+        properties = BasicProperties(user_id=self._user, headers={PROBE_HEADER: "1"}, expiration=expiration)
         self._channel.basic_publish(exchange, concrete_key(pattern, self._user), b"", properties)
 
-    def _on_confirm(self, _: Any) -> None:
-        self.answered = True
+    def _on_confirm(self, frame: Any) -> None:
+        # Only queues without messages are asked: one that refuses is not full. It has no process, or is failing over.
+        self.answered = isinstance(frame.method, Basic.Ack)
+        self._end(self.answered)
         if self._channel.is_open:
             self._channel.close()
-        self._end(True)
 
     def _on_close(self, channel: Any, _: BaseException) -> None:
+        if self._ended is None:
+            return
         # Closed by the broker alone, it was an answer: this user may not publish there.
         self.answered = self.answered or bool(channel.connection.is_open)
         self._end(True if self.answered else None)

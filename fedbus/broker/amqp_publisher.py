@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import time
-from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import Future
 from functools import partial
 from typing import Any
 
 import structlog
-from pika import BasicProperties  # type: ignore[import-untyped]
-from pika.exceptions import AMQPError, ChannelClosedByBroker  # type: ignore[import-untyped]
-from pika.spec import Basic  # type: ignore[import-untyped]
+from pika.exceptions import ChannelClosedByBroker  # type: ignore[import-untyped]
 
 from fedbus import metrics
-from fedbus.broker.amqp_intake import WINDOW, WINDOW_BYTES, Intake, Pending
+from fedbus.broker.amqp_detours import MUTE_SECONDS, Detours
+from fedbus.broker.amqp_intake import Intake, Pending
 from fedbus.broker.amqp_loop import IoThread
+from fedbus.broker.amqp_way import Answer, Way
+from fedbus.broker.amqp_window import Window
 from fedbus.broker.base import Outgoing
 from fedbus.errors import AccessRefused, BrokerError, Nacked, Unroutable
 from fedbus.retry import delay
@@ -24,8 +24,8 @@ from fedbus.retry import delay
 log = structlog.get_logger(__name__)
 
 MAX_LOSSES = 5
-
-_PERSISTENT = 2
+# Between looks at what is not confirmed.
+_LOOK_SECONDS = 1.0
 
 
 class Publisher:
@@ -41,15 +41,14 @@ class Publisher:
         self._user = user
         self._patience = patience
         self._intake = Intake()
-        self._ready: deque[Pending] = deque()
-        self._unconfirmed: dict[int, Pending] = {}
-        self._unconfirmed_bytes = 0
+        self._window = Window(self._intake)
+        self._detours = Detours(self._window, user, self)
         self._resting: set[Pending] = set()
-        self._suspects = 0
-        self._tag = 0
-        self._lowest = 1
+        self._looking = False
+        # When the broker last took messages at all, monotonic; None while it does not.
+        self._open_since: float | None = None
         self._connection: Any = None
-        self._channel: Any = None
+        self._way: Way | None = None
 
     def publish(self, messages: Sequence[Outgoing], *, wait: bool = True) -> list[Future[None]]:
         """See `base.Broker.publish_all`."""
@@ -71,17 +70,18 @@ class Publisher:
     def fail_all(self, error: BrokerError) -> None:
         """Fail what is not confirmed, and whatever is published from now on."""
         self.shut(error)
-        failed = [*self._unconfirmed.values(), *self._ready, *self._intake.take(), *self._resting]
-        self._unconfirmed.clear()
-        self._unconfirmed_bytes = 0
-        self._ready.clear()
+        self._detours.down()
+        failed = [*self._window.clear(), *self._intake.take(), *self._resting]
         self._resting.clear()
         self._settle(failed, error)
 
     def up(self, connection: Any) -> None:
         """A connection was made."""
         self._connection = connection
-        connection.channel(on_open_callback=self._on_channel)
+        self._set_blocked(False)
+        connection.add_on_connection_blocked_callback(lambda *_: self._set_blocked(True))
+        connection.add_on_connection_unblocked_callback(lambda *_: self._set_blocked(False))
+        self._open(connection)
 
     def down(self) -> None:
         """The connection was lost: what is not confirmed is published again, in order.
@@ -90,123 +90,125 @@ class Publisher:
         is not confirmed is suspect: at its second loss messages are published one at a time, so that others before
         the culprit are confirmed, and after MAX_LOSSES it is given up.
         """
-        self._connection = self._channel = None
-        unconfirmed = self._take_back()
-        if not unconfirmed:
+        self._connection = self._way = None
+        self._detours.down()
+        blamed = self._window.take_back()
+        if not blamed:
             return
-        first = self._ready[0]
+        first = blamed[0]
         first.losses += 1
         if first.losses >= MAX_LOSSES:
-            self._ready.popleft()
+            self._window.take_out(first)
             text = f"the connection was lost {first.losses} times while it was being published"
             log.error("message given up", message_id=first.message.message_id, why=text)
             self._settle([first], Nacked(f"message {first.message.message_id} on {first.message.exchange}: {text}"))
         elif first.losses > 1:
-            self._suspects = max(self._suspects, unconfirmed)
+            self._window.suspect(blamed)
+
+    def switch(self, way: Way) -> None:
+        """See `amqp_detours.Main`."""
+        self._window.take_back()
+        if self._way is not None:
+            self._way.leave()
+        self._take(way)
+
+    def conclude(self, done: list[Pending], answer: Answer) -> None:
+        """See `amqp_detours.Main`."""
+        if answer.error is None:
+            now = time.monotonic()
+            for pending in done:
+                metrics.publish_confirm.observe(now - pending.since)
+        if isinstance(answer.error, Nacked):
+            for pending in done:
+                self._rest(pending, str(answer.error))
+        else:
+            self._settle(done, answer.error)
+
+    def refuse(self, pending: Pending, error: AccessRefused) -> None:
+        """See `amqp_detours.Main`."""
+        self._settle([pending], error)
 
     def _put(self, messages: Sequence[Outgoing], *, wait: bool, bounded: bool) -> list[Future[None]]:
         futures: list[Future[None]] = []
         for message in messages:
-            if wait and bounded and futures and self._intake.is_full(len(message.body)):
+            if wait and bounded and futures and self._intake.is_full(message):
                 # Room is made once those before it are on their way.
-                self._io.post(self._pump)
+                self._io.post(self.pump)
             futures.append(self._intake.put(message, wait=wait, bounded=bounded))
-        self._io.post(self._pump)
+        self._io.post(self.pump)
         return futures
 
-    def _on_channel(self, channel: Any) -> None:
-        channel.add_on_close_callback(self._on_channel_closed)
-        channel.add_on_return_callback(self._on_return)
+    def _open(self, connection: Any) -> None:
+        self._way = Way(connection, self._user, opened=self._on_open, answered=self._on_answer, closed=self._on_closed)
 
-        def selected(_: Any) -> None:
-            self._channel = channel
-            self._tag, self._lowest = 0, 1
-            self._pump()
+    def _on_open(self, way: Way) -> None:
+        self._take(way)
+        self.pump()
 
-        channel.confirm_delivery(self._on_confirm, callback=selected)
+    def _take(self, way: Way) -> None:
+        way.answered, way.closed = self._on_answer, self._on_closed
+        self._way = way
+        self._window.begin(way.tag + 1)
 
-    def _pump(self) -> None:
-        self._ready.extend(self._intake.take())
-        if self._channel is None or not self._channel.is_open or not self._ready:
+    def pump(self) -> None:
+        """Publish what there is room for."""
+        self._window.put(self._intake.take())
+        if self._way is None or not self._way.is_open:
             return
         with self._connection.gather():
-            while self._ready and self._has_window(len(self._ready[0].message.body)):
-                self._send(self._ready.popleft())
+            while (pending := self._window.next()) is not None:
+                self._send(self._way, pending)
+            self._detours.serve(self._connection)
 
-    def _has_window(self, size: int) -> bool:
-        if not self._unconfirmed:
-            return True
-        return not self._suspects and len(self._unconfirmed) < WINDOW and self._unconfirmed_bytes + size <= WINDOW_BYTES
-
-    def _send(self, pending: Pending) -> None:
-        message = pending.message
-        tag = self._tag + 1
-        properties = BasicProperties(
-            content_type="application/msgpack",
-            delivery_mode=_PERSISTENT,
-            message_id=message.message_id,
-            user_id=self._user,
-            # A returned message names no delivery tag, and a message sent again has the same id.
-            correlation_id=str(tag),
-            headers=dict(message.headers) or None,
-        )
+    def _send(self, way: Way, pending: Pending) -> None:
         try:
-            self._channel.basic_publish(
-                message.exchange, message.routing_key, message.body, properties, message.mandatory
-            )
-        except (AMQPError, ValueError) as error:
-            self._settle([pending], AccessRefused(f"message {message.message_id} cannot be encoded: {error}"))
+            tag = way.publish(pending)
+        except AccessRefused as error:
+            self._settle([pending], error)
             return
-        self._tag = tag
-        self._unconfirmed[tag] = pending
-        self._unconfirmed_bytes += len(message.body)
+        self._window.add(tag, pending)
+        if not self._looking:
+            self._looking = True
+            self._io.later(_LOOK_SECONDS, self._look)
 
-    def _on_confirm(self, frame: Any) -> None:
-        method = frame.method
-        tag: int = method.delivery_tag
-        if method.multiple:
-            done = self._pop(range(self._lowest, tag + 1))
-            self._lowest = tag + 1
-        else:
-            done = self._pop((tag,))
-            if tag == self._lowest:
-                self._lowest += 1
-        if isinstance(method, Basic.Ack):
-            now = time.monotonic()
-            for pending in done:
-                metrics.publish_confirm.observe(now - pending.since)
-            self._settle(done, None)
-        else:
-            for pending in done:
-                self._rest(pending, "the broker does not take it")
-        self._pump()
+    def _set_blocked(self, blocked: bool) -> None:
+        self._open_since = None if blocked else time.monotonic()
 
-    def _on_return(self, _: Any, method: Any, properties: Any, __: bytes) -> None:
-        self._settle(
-            self._pop((int(properties.correlation_id),)),
-            Unroutable(f"no queue takes {method.exchange} {method.routing_key}: {method.reply_text}"),
-        )
-
-    def _on_channel_closed(self, _: Any, reason: BaseException) -> None:
-        if not isinstance(reason, ChannelClosedByBroker):
+    def _look(self) -> None:
+        """See to messages that are not confirmed, unless the broker takes nothing from anybody."""
+        self._looking = self._window.oldest is not None
+        if not self._looking:
+            self._detours.end_trials()
             return
-        self._channel = None
-        before = self._suspects
-        unconfirmed = self._take_back()
-        if unconfirmed == 1:
-            self._blame(self._ready.popleft(), reason)
-            self._suspects = max(0, before - 1)
-        elif unconfirmed:
+        self._io.later(_LOOK_SECONDS, self._look)
+        since = time.monotonic() - MUTE_SECONDS
+        is_open = self._connection is not None and self._connection.is_open
+        if is_open and self._open_since is not None and self._open_since <= since:
+            self._detours.look(self._connection, since)
+
+    def _on_answer(self, _: Way, answer: Answer) -> None:
+        self.conclude(self._window.answered(answer.tag, multiple=answer.multiple), answer)
+        self.pump()
+
+    def _on_closed(self, _: Way, reason: ChannelClosedByBroker) -> None:
+        self._way = None
+        self._detours.end_trials()
+        blamed = self._window.take_back()
+        if len(blamed) == 1:
+            self._window.take_out(blamed[0])
+            self.blame(blamed[0], reason)
+        else:
             # The broker does not say which message it objects to: each is published alone until that one is found.
-            self._suspects = unconfirmed
-        self._io.later(0.0 if unconfirmed else delay(1), partial(self._reopen, self._connection))
+            self._window.suspect(blamed)
+        self._io.later(0.0 if blamed else delay(1), partial(self._reopen, self._connection))
 
     def _reopen(self, connection: Any) -> None:
         # A connection made since has a channel of its own, or is about to.
         if connection is self._connection and connection.is_open:
-            connection.channel(on_open_callback=self._on_channel)
+            self._open(connection)
 
-    def _blame(self, pending: Pending, reason: ChannelClosedByBroker) -> None:
+    def blame(self, pending: Pending, reason: ChannelClosedByBroker) -> None:
+        """See `amqp_detours.Main`."""
         text = f"message {pending.message.message_id} on {pending.message.exchange}: {reason.reply_text}"
         match reason.reply_code:
             case 404:
@@ -239,21 +241,8 @@ class Publisher:
     def _wake(self, pending: Pending) -> None:
         if pending in self._resting:
             self._resting.remove(pending)
-            self._ready.append(pending)
-            self._pump()
-
-    def _pop(self, tags: Iterable[int]) -> list[Pending]:
-        popped = [pending for tag in tags if (pending := self._unconfirmed.pop(tag, None)) is not None]
-        self._unconfirmed_bytes -= sum(len(pending.message.body) for pending in popped)
-        self._suspects = max(0, self._suspects - len(popped))
-        return popped
-
-    def _take_back(self) -> int:
-        count = len(self._unconfirmed)
-        self._ready.extendleft(reversed(self._unconfirmed.values()))
-        self._unconfirmed.clear()
-        self._unconfirmed_bytes = 0
-        return count
+            self._window.put([pending])
+            self.pump()
 
     def _settle(self, settled: list[Pending], error: BrokerError | None) -> None:
         for pending in settled:

@@ -10,7 +10,6 @@ from typing import Any
 import structlog
 from pika.exceptions import ChannelClosedByBroker  # type: ignore[import-untyped]
 
-from fedbus import topology
 from fedbus.broker.amqp_loop import IoThread
 from fedbus.broker.amqp_mender import Mender
 from fedbus.broker.amqp_steps import Steps, exchange_steps, look_step, queue_steps
@@ -192,9 +191,7 @@ class Declarer:
         steps = [step for queue in request.queues for step in queue_steps(queue, idle)]
 
         def done(reason: BaseException | None) -> None:
-            # Nobody receives from the dead letters: a message that asks it would stay there.
-            asked = [queue for queue in idle if queue in doubtful and queue.name != topology.DEAD]
-            self._on_queues(request, once, asked, reason)
+            self._on_queues(request, once, [queue for queue in idle if queue in doubtful], reason)
 
         Steps(self._connection, steps, done)
 

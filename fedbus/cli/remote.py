@@ -113,6 +113,8 @@ def _hear(client: Client, job: str) -> None:
             if isinstance(event, StateChanged):
                 if event.state == JobState.FAILED:
                     raise JobRefused(f"job {job} failed: {event.reason}")
+                if event.state == UNKNOWN:
+                    raise JobRefused(f"{event.reason}, although the broker had taken it; submit it again")
                 return
     except TimeoutError:
         terminal.note(
@@ -150,5 +152,6 @@ def watch_on(client: Client, job: str, json_file: Path | None) -> None:
         for event in client.watch(job):
             display.show(event)
             if isinstance(event, StateChanged):
-                report = event.report or {"job": job, "state": event.state, "reason": event.reason}
+                lost = "; if it was submitted, it was lost: submit it again" if event.state == UNKNOWN else ""
+                report = event.report or {"job": job, "state": event.state, "reason": event.reason + lost}
     finish(report, json_file, f"`fedbus watch {job} --json FILE` has it again")

@@ -21,11 +21,13 @@ class ListJobs(Message):
     Attributes:
         limit: of the newest so many.
         unfinished: only those that have not ended.
+        before: only those submitted before this (time, job): the last of an answer that said there are more.
     """
 
     kind: ClassVar[str] = "list_jobs"
     limit: Count
     unfinished: bool
+    before: tuple[Finite, Address] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +66,7 @@ JobLines = Annotated[list[JobLine], Meta(max_length=MAX_LINES)]
 
 @dataclass(frozen=True, slots=True)
 class JobList(Message):
-    """Coordinator to one client: the jobs it asked for, newest first.
+    """Coordinator to one client: the jobs it asked for, newest first; as many as fit one message.
 
     Attributes:
         more: there are older ones.
@@ -95,8 +97,8 @@ class JobShown(Message):
         refusal: why it is not shown; the rest is empty then.
         known: there is such a job.
         spec: what the job file says, as a map: neither its comments nor its order.
-        states: all that the job came to, in order.
-        report: as far as there is one.
+        states: all that the job came to, in order; the last ones where there are too many.
+        report: as far as there is one; its longest lists are cut where it does not fit.
     """
 
     kind: ClassVar[str] = "job_shown"

@@ -44,7 +44,8 @@ class Bench:
     @contextlib.contextmanager
     def serving(self, **settings: tuple[str, ...]) -> Iterator[Service]:
         engine, broker = Engine(0), self.connect("coordinator")
-        service = Service(CoordinatorSettings(parties=("shop", "bank"), **settings), broker, self.store, engine, "")
+        settings = {"parties": ("shop", "bank"), **settings}
+        service = Service(CoordinatorSettings(**settings), broker, self.store, engine, "")
         service.start()
         yield service
         service.stop()

@@ -49,6 +49,7 @@ _BY_TYPE: dict[str, Any] = {
     "dict[str, Any]": {"name": "test"},
     "dict[str, Any] | None": {"loss": [0.5, 0.25]},
     "float | None": 0.5,
+    "tuple[Finite, Address] | None": (0.5, "test-1"),
     "JobLines": [LINE],
     "JobLine | None": LINE,
     "StateLines | None": [StateLine("running", "", 1.0e9)],

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 
 from fedbus import codec, topology
 from fedbus.broker.base import Delivery
 from fedbus.broker.memory import MemoryHub
+from fedbus.cli.remote import _hear, _watch
 from fedbus.client import Client
-from fedbus.errors import ConnectionLost, FedbusError
-from fedbus.messages import Envelope, Notice, Progress, Query, StateChanged
+from fedbus.errors import ConnectionLost, FedbusError, JobFailed, JobRefused
+from fedbus.messages import Envelope, Notice, Progress, Query, StateChanged, Submit
 from fedbus.post import publish_event
+from federation import synthetic
 
 JOB = "test-1"
 
@@ -161,3 +164,38 @@ def test_a_client_that_is_closed_ends_its_watches(monkeypatch: pytest.MonkeyPatc
             watch.result(30)
     watching.close()
     coordinator.close()
+
+
+def test_a_submission_that_never_arrives_is_given_up_with_a_sentence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("fedbus.client._CHECK_SECONDS", 0.01)
+    monkeypatch.setattr("fedbus.client._ASK_AGAIN_SECONDS", 0.02)
+    monkeypatch.setattr("fedbus.submissions.PAUSE_SECONDS", 0.01)
+    hub = MemoryHub()
+    coordinator, watching = hub.connect("coordinator"), hub.connect("client")
+    coordinator.declare([topology.dead_queue(), topology.jobs_queue()])
+    submitted: list[str] = []
+
+    def forget(delivery: Delivery) -> None:
+        envelope = codec.decode(delivery.body)
+        if isinstance(envelope.payload, Submit):
+            submitted.append(envelope.job)
+        unknown = StateChanged("unknown", f"this coordinator has no job {envelope.job}")
+        publish_event(coordinator, Envelope(envelope.job, "coordinator", "coordinator", unknown))
+        delivery.ack()
+
+    coordinator.consume(topology.JOBS_QUEUE, forget)
+    federation = synthetic(tmp_path)
+    federation.write_job()
+    with Client(watching) as client:
+        job = client.submit(federation.spec())
+        with pytest.raises(JobRefused, match=f"no job {job}, although the broker had taken it; submit it again"):
+            _hear(client, job)
+        with pytest.raises(JobFailed, match="it was lost: submit it again"):
+            _watch(client, job, None)
+        # Of a job that this client has not submitted the coordinator's word counts at once.
+        assert [event.state for event in client.watch("other") if isinstance(event, StateChanged)] == ["unknown"]
+    watching.close()
+    coordinator.close()
+    assert submitted == 3 * [job]

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from coordinator.ledger import Ledger
+from coordinator.ledger import Ledger, told_report
 from fedbus import codec
 from fedbus.jobs import JobState
-from fedbus.messages import ListJobs, Progress
+from fedbus.messages import Envelope, ListJobs, Progress
 from fedbus.store import Store
 from federation import synthetic
 
@@ -96,3 +96,37 @@ def test_a_job_of_another_version_is_listed_too(store: Store) -> None:
     store.add_job("later", codec.pack({"algorithm": "vertical-forest"}), JobState.FAILED, "unknown", "alice")
     (line,) = ledger(store).list("alice", ListJobs(1, unfinished=False)).jobs
     assert (line.job, line.algorithm, line.most) == ("later", "vertical-forest", None)
+
+
+def test_a_list_that_does_not_fit_one_message_comes_in_several(store: Store) -> None:
+    record = store.job("first")
+    assert record is not None
+    for number in range(1000):
+        store.add_job(f"job-{number:04}", record.spec, JobState.FAILED, 2000 * "\N{SNOWMAN}\N{GHOST}", "carol")
+    seen: list[str] = []
+    wanted, pages = ListJobs(1000, unfinished=False), 0
+    while True:
+        found = ledger(store).list("carol", wanted)
+        assert len(codec.encode(Envelope("list-1", "coordinator", "carol", found))) <= codec.MAX_BODY_BYTES
+        seen += [line.job for line in found.jobs]
+        pages += 1
+        if not found.more:
+            break
+        wanted = ListJobs(1000, unfinished=False, before=(found.jobs[-1].submitted, found.jobs[-1].job))
+    assert pages > 1
+    assert seen == [f"job-{number:04}" for number in reversed(range(1000))]
+
+
+def test_a_report_that_does_not_fit_one_message_is_cut_and_says_so(store: Store) -> None:
+    losses = [float(number) for number in range(400_000)]
+    store.set_state("first", JobState.FAILED, report=codec.pack({"state": "failed", "loss": losses, "rounds": 400_000}))
+    shown = ledger(store).show("alice", "first")
+    assert len(codec.encode(Envelope("first", "coordinator", "alice", shown))) <= codec.MAX_BODY_BYTES
+    assert shown.report is not None
+    assert shown.report["loss"] == losses[:500] + losses[-500:]
+    assert shown.report["rounds"] == 400_000
+    assert "of loss only the first and the last 500 values" in shown.report["warnings"][0]
+    record = store.job("first")
+    assert record is not None
+    # What is announced has room for more.
+    assert told_report(record) == {"state": "failed", "loss": losses, "rounds": 400_000}

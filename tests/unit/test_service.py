@@ -141,6 +141,16 @@ def test_clients_find_their_jobs_again(bench: Bench) -> None:
             bert.show(job)
 
 
+def test_a_long_list_is_asked_for_in_several_messages(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("coordinator.ledger._LIST_BYTES", 1)
+    for number in range(5):
+        bench.add(f"job-{number}", JobState.FAILED)
+    with bench.serving(), watching(bench, "alice") as alice:
+        assert [line.job for line in alice.jobs(4).jobs] == ["job-4", "job-3", "job-2", "job-1"]
+        assert alice.jobs(4).more
+        assert not alice.jobs(5).more
+
+
 def test_without_a_coordinator_the_ledger_is_not_waited_for_in_vain(bench: Bench) -> None:
     with watching(bench, "alice") as alice, pytest.raises(ConnectionLost, match="no coordinator answered"):
         alice.jobs(timeout=0.05)
@@ -274,16 +284,5 @@ def test_a_submission_that_was_entered_and_not_begun_is_begun_when_it_comes_agai
         monkeypatch.setattr(service, "announce", failing)
         job = alice.submit(bench.spec)
         assert isinstance(bench.told.get(timeout=WAIT).payload, Start)
-        alice.cancel(job)
-        assert states(alice, job)[-1].state == "cancelled"
-
-
-def test_a_party_that_does_not_join_is_told_again_to_start(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("fedbus.rollcall.FIRST_SECONDS", 0.02)
-    with bench.serving(), watching(bench, "alice") as alice:
-        job = alice.submit(bench.spec)
-        first, again = bench.told.get(timeout=WAIT), bench.told.get(timeout=WAIT)
-        assert (first.id, first.payload) == (again.id, again.payload)
-        assert isinstance(first.payload, Start)
         alice.cancel(job)
         assert states(alice, job)[-1].state == "cancelled"

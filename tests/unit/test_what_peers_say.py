@@ -46,6 +46,7 @@ ACCEPTED: dict[str, set[str]] = {
     "np.ndarray": set(),
     "dict[str, Any]": set(),
     "dict[str, Any] | None": {"map", "empty map", "nested", "nan in a map", "none"},
+    "tuple[Finite, Address] | None": {"none", "list"},
     "JobLines": {"empty list"},
     "JobLine | None": {"none"},
     "StateLines | None": {"empty list", "none"},

@@ -1,12 +1,14 @@
-"""What a report has of the figures that each party tells at its end."""
+"""What the parties say at a job's end, and what the report has of it."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any
 
-from fedbus.jobs import JobSpec, LinearJob
+from fedbus.jobs import AverageJob, JobSpec, LinearJob
+from fedbus.messages import Finished
 from fedbus.messages.jobs import CELL_COUNTS
+from fedbus.session import Session
 
 Figures = Mapping[str, Mapping[str, Any]]
 
@@ -50,3 +52,20 @@ def _predictions(results: Figures) -> dict[str, dict[str, Any]]:
     """Whether the predictions of held-out rows are written, of the parties that were to write them."""
     found = {party: dict(figures["predictions"]) for party, figures in results.items() if figures.get("predictions")}
     return {"predictions": found} if found else {}
+
+
+def finished(session: Session) -> dict[str, dict[str, Any]]:
+    """What parties add to the report: all of them, or of a job that can do without one those who are there in time."""
+    spec, parties, attendance = session.spec, session.spec.parties, session.attendance
+    if isinstance(spec, AverageJob):
+
+        def done() -> bool:
+            failed = attendance.failures
+            return all(party in failed or attendance.arrived(party, Finished) for party in spec.parties)
+
+        def missing() -> list[str]:
+            return [party for party in spec.parties if not attendance.arrived(party, Finished)]
+
+        attendance.wait_until(done, spec.params.deadline, missing)
+        parties = tuple(party for party in parties if attendance.arrived(party, Finished))
+    return {party: session.recv(party, Finished).figures for party in parties}
