@@ -51,6 +51,8 @@ Names = Annotated[tuple[Name, ...], Meta(max_length=MAX_PARTIES)]
 Word = Annotated[str, Meta(max_length=64)]
 Words = Annotated[tuple[Word, ...], Meta(max_length=16)]
 TaskName = Annotated[str, Meta(pattern=rf"\A({'|'.join(Task)})\Z")]
+# What comes next in solver `gram`; see Turn.
+GramStep = Annotated[str, Meta(pattern=r"\A(direction|check|probe|pass|stop)\Z")]
 Text = Annotated[str, Meta(max_length=MAX_TEXT)]
 Address = Annotated[str, Meta(max_length=MAX_ADDRESS)]
 Count = Annotated[int, Meta(ge=0, le=2**53)]
@@ -60,6 +62,8 @@ Chunk = Annotated[int, Meta(ge=0, le=MAX_CHUNKS)]
 Chunks = Annotated[list[Chunk], Meta(max_length=MAX_ASKED_FOR)]
 # Of a power of two or of fixed point.
 Exponent = Annotated[int, Meta(ge=-100_000, le=100_000)]
+# Of the fraction of a fixed point.
+Bits = Annotated[int, Meta(ge=0, le=64)]
 Exponents = Annotated[tuple[Exponent, ...], Meta(max_length=MAX_COLUMNS)]
 Columns = Annotated[int, Meta(ge=0, le=MAX_COLUMNS)]
 ColumnNames = Annotated[tuple[Annotated[str, Meta(max_length=MAX_TEXT)], ...], Meta(max_length=MAX_COLUMNS)]

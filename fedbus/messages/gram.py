@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated, ClassVar
-
-from msgspec import Meta
+from typing import ClassVar
 
 from fedbus.messages.envelope import Message, TensorMessage
-from fedbus.messages.fields import Exponent, Finite
+from fedbus.messages.fields import Bits, Exponent, Finite, GramStep
 
 _MOST_EXPONENT = 1100
 # What the next round does: go on in a direction, compute the residual anew, look for columns of different parties that
 # depend on each other, pass over the rows again with more bits; or there is none.
 DIRECTION, CHECK, PROBE, PASS, STOP = "direction", "check", "probe", "pass", "stop"
-_Next = Annotated[str, Meta(pattern=r"\A(direction|check|probe|pass|stop)\Z")]
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,10 +105,10 @@ class Turn(Message):
     kind: ClassVar[str] = "turn"
     factor: Finite
     exponent: Exponent
-    then: _Next
+    then: GramStep
     loss: Finite
     converged: bool
-    bits: Annotated[int, Meta(ge=0, le=64)] = 0
+    bits: Bits = 0
 
     def check(self) -> None:
         """A unit beyond what any float64 reaches would make integers of any length."""
