@@ -27,6 +27,8 @@ ACCEPTED: dict[str, set[str]] = {
     "Round": {"minus"},
     "Batch": set(),
     "Exponent": {"minus"},
+    "Bits": set(),
+    "GramStep": set(),
     "Columns": set(),
     "Width": set(),
     "Finite": {"minus", "huge"},
