@@ -224,15 +224,17 @@ class Service:
                 raise ConfigError(f"job: coordinator: {spec.coordinator!r} is named, this is {self.name!r}")  # noqa: TRY301
         except ConfigError as error:
             state, reason = JobState.FAILED, shortened(str(error))
-        if not self._store.add_job(job, codec.pack(fields), state, reason, owner):
+        entered = self._store.add_job(job, codec.pack(fields), state, reason, owner)
+        if not entered:
             # It was entered before, and is begun now where the store failed between the two.
             record = self._store.job(job)
-            if record is None or record.state.final or job in self._sessions:
+            if record is None or job in self._sessions:
                 self.announce(job)
                 return
             state = record.state
         if state.final:
-            log.warning("job refused", job=job, reason=reason, user=owner)
+            if entered:
+                log.warning("job refused", job=job, reason=reason, user=owner)
             self._store.purge(job)
         else:
             log.info("job received", job=job, algorithm=spec.algorithm, parties=list(spec.parties), user=owner)

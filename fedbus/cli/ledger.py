@@ -23,7 +23,7 @@ _HEADINGS = ("job", "name", "algorithm", "state", "how far", "since", "by")
 @app.command("jobs", epilog=example("fedbus jobs --unfinished"))
 def list_jobs(
     unfinished: Annotated[bool, typer.Option("--unfinished", help="Only jobs that have not ended.")] = False,
-    limit: Annotated[int, typer.Option(min=1, max=1000, help="The newest so many.")] = 50,
+    limit: Annotated[int, typer.Option(min=1, max=100_000, help="The newest so many.")] = 50,
     json_file: JsonFile = None,
 ) -> None:
     """List the jobs in the coordinator's ledger, newest first: your own, or all if you are one of its operators.
