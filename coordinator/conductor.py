@@ -162,7 +162,7 @@ class Conductor:
             except Unroutable as error:
                 raise JobRefused(
                     f"{party} is not among this coordinator's `parties`, and has no queue; "
-                    f"{nearest(party, self._known)} A new party is entered in the coordinator's file"
+                    f"{nearest(party, self._known)} (a new party is entered in the coordinator's file)"
                 ) from error
         accepted: dict[str, Accepted] = {}
         parties, limits = session.spec.parties, session.spec.limits
