@@ -230,22 +230,14 @@ class Lead:
             return blobs
         weight = course.weight(found.survivors)
         if found.vectors:
-            self._combine(found)
+            shares = [course.weight((party,)) for party in found.survivors]
+            self.weights.flat[:] += robust.combine(found.updates(shares), shares, self.spec.strategy)
         else:
             self.server.step(self.weights.flat, found.values(weight))
         course.trained += 1
         if self.budget is not None:
             course.epsilon.append(self.budget.epsilon_after(course.trained))
         return {**blobs, "weights": self.weights.blob, **self.server.arrays()}
-
-    def _combine(self, found: Sum) -> None:
-        """A robust strategy's step: of the vectors one by one, each taken by its own weight again."""
-        assert self.weights is not None  # noqa: S101  # they come before
-        shape, shares = found.plan, [self.course.weight((party,)) for party in found.survivors]
-        updates = np.empty((len(found.vectors), shape.numbers), np.float32)
-        for row, vector, share in zip(updates, found.vectors, shares, strict=True):
-            row[:] = shape.ring.decode(vector[: shape.numbers]) / share
-        self.weights.flat[:] += robust.combine(updates, shares, self.spec.strategy)
 
     def _announce(self, members: tuple[str, ...], found: Sum) -> None:
         course, session = self.course, self.session

@@ -170,7 +170,7 @@ class Conductor:
                 if isinstance(error, Unroutable) and not self._is_known(party):
                     raise JobRefused(
                         f"{party} is not among this coordinator's `parties`, and has no queue; "
-                        f"{nearest(party, self._known)} A new party is entered in the coordinator's file"
+                        f"{nearest(party, self._known)} (a new party is entered in the coordinator's file)"
                     ) from error
                 # Its queue is declared by this process, and was lost: the roll call below tells it again.
                 log.warning("a party was not told to start yet", job=session.job, party=party, error=str(error))

@@ -38,6 +38,13 @@ class Sum:
         for start, stop in block_ranges(0, self.plan.numbers):
             yield start, self.plan.ring.decode(self.total[start:stop]) / weight
 
+    def updates(self, weights: Sequence[float]) -> np.ndarray:
+        """Each survivor's own update, (survivors, entries) float32: its vector over its weight."""
+        found = np.empty((len(self.vectors), self.plan.numbers), np.float32)
+        for row, vector, weight in zip(found, self.vectors, weights, strict=True):
+            row[:] = self.plan.ring.decode(vector[: self.plan.numbers]) / weight
+        return found
+
     def metrics(self) -> list[float]:
         """The metrics' sums; [] where the task does not measure."""
         return metric_limbs.decode(self.total[self.plan.numbers :].astype(np.int64))

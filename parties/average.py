@@ -20,7 +20,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -30,7 +29,6 @@ from fedbus import codec
 from fedbus.averaging import Plan
 from fedbus.crypto.engine import Engine
 from fedbus.errors import PeerSilent, ProtocolError, TrainingDiverged
-from fedbus.jobs import AverageJob
 from fedbus.messages import (
     Abstained,
     Advertise,
@@ -53,7 +51,7 @@ from parties.homomorphic import Encryption
 from parties.local import Local
 from parties.masked import Masking
 from parties.policy import Policy
-from parties.scoring import Scale, predictions
+from parties.scoring import with_own
 from parties.share import Result
 from parties.tables import Tables
 from parties.trust import Trust
@@ -87,20 +85,7 @@ def take_part(session: Session, engine: Engine, tables: Tables, policy: Policy, 
         session.at(round_)
         result = member.follow(kind)
         if result is not None:
-            return _with_own(result, spec, tables)
-
-
-def _with_own(result: Result, spec: AverageJob, tables: Tables) -> Result:
-    """A result with what follows from this party's tables: how they were recoded, and predictions of held-out rows.
-
-    These are of the best model where one was kept.
-    """
-    model, told = result.model, None
-    if tables.test is not None and len(tables.test):
-        weights = Weights.parse(bytearray(model.get("best", model["last"])))
-        told = predictions(spec, weights, Scale.of(model), tables.test)
-    recoding = [] if tables.recoding is None else tables.recoding.to_map()
-    return replace(result, model={**model, "recoding": recoding}, missing=tables.gaps, predictions=told)
+            return with_own(result, spec, tables)
 
 
 class Member:

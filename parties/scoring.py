@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -14,6 +14,8 @@ from fedbus.weights import Weights
 from parties import network, training
 from parties.data import Table
 from parties.outputs import Predictions
+from parties.share import Result
+from parties.tables import Tables
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -52,6 +54,19 @@ def predictions(spec: AverageJob, weights: Weights, scale: Scale, table: Table) 
     parts = np.exp(outputs - outputs.max(axis=1, keepdims=True))
     chosen = outputs.argmax(axis=1).astype(np.float64)
     return Predictions(table.ids, label, chosen, parts / parts.sum(axis=1, keepdims=True))
+
+
+def with_own(result: Result, spec: AverageJob, tables: Tables) -> Result:
+    """A result with what follows from this party's tables: how they were recoded, and predictions of held-out rows.
+
+    These are of the best model where one was kept.
+    """
+    model, told = result.model, None
+    if tables.test is not None and len(tables.test):
+        weights = Weights.parse(bytearray(model.get("best", model["last"])))
+        told = predictions(spec, weights, Scale.of(model), tables.test)
+    recoding = [] if tables.recoding is None else tables.recoding.to_map()
+    return replace(result, model={**model, "recoding": recoding}, missing=tables.gaps, predictions=told)
 
 
 def _outputs(spec: AverageJob, weights: Weights, scale: Scale, tables: Sequence[Table]) -> np.ndarray:

@@ -294,12 +294,11 @@ class Worker:
         result = roles.carry_out(session, self._engine, own, self._policy, self._settings)
         model = models.pack(spec, session.job, self.name, result.model)
         session.when_there_is_room(lambda: self._store.save_model(session.job, model))
-        written = outputs.keep(self._settings, session.job, result.predictions)
         session.at(session.round + 1)
         figures = {
             **nulled(result.figures),
             **own.counts(result.missing),
-            **written,
+            **outputs.keep(self._settings, session.job, result.predictions),
             "bytes_sent": session.bytes_sent,
             "peak_memory_bytes": peak_memory(),
             "metrics": self._metrics_url,

@@ -38,12 +38,13 @@ def submit(
     spec = jobs.load(job_file)
     with connected_client(spec.coordinator) as client:
         job = client.submit(spec)
-        (terminal.tell if watch else terminal.say)(job)
-        if watch or json_file:
-            watch_on(client, job, json_file)
-        else:
-            with _going_on(job):
+        with going_on(job):
+            (terminal.tell if watch else terminal.say)(job)
+            if not watch and json_file is None:
                 _hear(client, job)
+                return
+            report = _followed(client, job)
+        _finish(report, json_file)
 
 
 @app.command(epilog=example("fedbus watch $JOB --json report.json"))
@@ -51,7 +52,9 @@ def watch(job: JobId, json_file: JsonFile = None) -> None:
     """Follow a job until it has ended, then show its report."""
     check_writable(json_file)
     with connected_client() as client:
-        watch_on(client, job, json_file)
+        with going_on(job):
+            report = _followed(client, job)
+        _finish(report, json_file)
 
 
 @app.command(epilog=example("fedbus cancel $JOB"))
@@ -136,7 +139,7 @@ def connected_client(name: str = jobs.COORDINATOR) -> Iterator[Client]:
 
 
 @contextlib.contextmanager
-def _going_on(job: str) -> Iterator[None]:
+def going_on(job: str) -> Iterator[None]:
     """Say to who ends a command that follows a job what becomes of the job."""
     try:
         yield
@@ -145,13 +148,17 @@ def _going_on(job: str) -> Iterator[None]:
         raise
 
 
-def watch_on(client: Client, job: str, json_file: Path | None) -> None:
-    """Follow a job to its end and show its report; raises as reports.finish."""
-    report: dict[str, Any] = {}
-    with _going_on(job), Display(job) as display:
+def _followed(client: Client, job: str) -> dict[str, Any]:
+    """Show a job's events to its end; its report, or what there is in its place."""
+    report: dict[str, Any] = {"job": job}
+    with Display(job) as display:
         for event in client.watch(job):
             display.show(event)
             if isinstance(event, StateChanged):
                 lost = "; if it was submitted, it was lost: submit it again" if event.state == UNKNOWN else ""
                 report = event.report or {"job": job, "state": event.state, "reason": event.reason + lost}
-    finish(report, json_file, f"`fedbus watch {job} --json FILE` has it again")
+    return report
+
+
+def _finish(report: dict[str, Any], json_file: Path | None) -> None:
+    finish(report, json_file, f"`fedbus watch {report['job']} --json FILE` has it again")

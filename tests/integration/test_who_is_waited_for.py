@@ -15,6 +15,7 @@ from fedbus.broker.node import Node
 from fedbus.client import Client
 from fedbus.messages import Event, Notice, Progress, StateChanged
 from fedbus.process import script
+from fedbus.statuses import Status
 from processes import WAIT, Processes, small
 from rows import synthetic
 
@@ -108,6 +109,18 @@ def test_what_is_asked_of_a_coordinator_that_is_down_is_said_to_wait_and_then_do
     assert (
         f"the cancellation of {job} is queued and takes effect as soon as the coordinator is back" in cancelled.stderr
     )
+    for command in (("watch", job), ("submit", str(running.federation.job_file), "--watch")):
+        following = subprocess.Popen(
+            [*script("fedbus"), *command], env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        )
+        assert following.stderr is not None
+        # The job's id, or that nobody answers.
+        line = following.stderr.readline()
+        followed = job if command[0] == "watch" else line.strip()
+        following.send_signal(signal.SIGINT)
+        _, said = following.communicate(timeout=WAIT)
+        assert following.returncode == Status.INTERRUPTED
+        assert f"the job goes on; `fedbus watch {followed}` follows it again" in said
     events = client.watch(job, WAIT)
     told(events, "no word from the coordinator for 1[0-9] s")
     running.start("coordinator", "shop", "bank")

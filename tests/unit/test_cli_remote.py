@@ -80,7 +80,7 @@ def test_a_cancellation_waits_for_a_coordinator(bench: Bench, capsys: pytest.Cap
 def test_a_job_that_nobody_has_is_not_found(bench: Bench, command: str) -> None:
     def ask(client: Client) -> Any:
         if command == "watch":
-            return remote.watch_on(client, "no-such-job", None)
+            return remote._finish(remote._followed(client, "no-such-job"), None)
         if command == "cancel":
             return remote.cancel_on(client, "no-such-job", WAIT)
         return client.show("no-such-job", WAIT) if command == "show" else client.result("no-such-job", WAIT)
@@ -111,8 +111,8 @@ def test_who_leaves_a_watch_is_told_that_the_job_goes_on(
     monkeypatch.setattr(Display, "show", interrupt)
     with bench.serving(), watching(bench, "alice") as alice:
         job = alice.submit(bench.spec)
-        with pytest.raises(KeyboardInterrupt):
-            remote.watch_on(alice, job, None)
+        with pytest.raises(KeyboardInterrupt), remote.going_on(job):
+            remote._followed(alice, job)
         assert shown.is_set()
         told = capsys.readouterr().err
         assert f"note: the job goes on; `fedbus watch {job}` follows it again, `fedbus cancel {job}` ends it." in told

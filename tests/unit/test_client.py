@@ -10,7 +10,7 @@ import pytest
 from fedbus import codec, topology
 from fedbus.broker.base import Delivery
 from fedbus.broker.memory import MemoryHub
-from fedbus.cli.remote import _hear, watch_on
+from fedbus.cli.remote import _finish, _followed, _hear
 from fedbus.client import Client
 from fedbus.errors import ConnectionLost, FedbusError, JobRefused, NotFound
 from fedbus.messages import Envelope, Notice, Progress, Query, StateChanged, Submit
@@ -193,7 +193,7 @@ def test_a_submission_that_never_arrives_is_given_up_with_a_sentence(
         with pytest.raises(JobRefused, match=f"no job {job}, although the broker had taken it; submit it again"):
             _hear(client, job)
         with pytest.raises(NotFound, match="it was lost: submit it again"):
-            watch_on(client, job, None)
+            _finish(_followed(client, job), None)
         # Of a job that this client has not submitted the coordinator's word counts at once.
         assert [event.state for event in client.watch("other") if isinstance(event, StateChanged)] == ["unknown"]
     watching.close()
