@@ -56,7 +56,7 @@ def test_a_party_killed_in_a_vertical_round_is_named_and_its_return_too(
 def test_a_party_killed_in_averaging_is_named_before_the_deadline(
     tmp_path: Path, processes: Start, client: Client
 ) -> None:
-    rows = synthetic(tmp_path, rounds=300)
+    rows = synthetic(tmp_path, rounds=60)
     rows.introduce()
     running = processes(rows)
     running.start_all()

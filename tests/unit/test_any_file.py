@@ -120,7 +120,7 @@ VALUES = st.sampled_from(
 )
 
 
-@settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(row_id=VALUES, a=VALUES, b=VALUES, how=HOW)
 def test_any_types_of_parquet(tmp_path: Path, row_id: str, a: str, b: str, how: dict[str, object]) -> None:
     path = tmp_path / "any.parquet"
