@@ -8,6 +8,8 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta
 
+from fedbus.errors import ConfigError
+
 
 class DateUnit(enum.StrEnum):
     """In what dates are counted."""
@@ -56,6 +58,20 @@ class DatasetSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     max_levels: Annotated[int, Meta(ge=1, le=1000)] = 20
     levels: dict[str, tuple[str, ...]] = {}
     given: tuple[str, ...] = msgspec.field(default=(), name="(given)")
+
+    def check(self, where: str) -> None:
+        """Raises ConfigError where a key has no effect for want of another one.
+
+        Args:
+            where: the file and the section.
+        """
+        for key, needed, there in (
+            ("indicators", 'missing = "indicator"', self.missing == "indicator"),
+            ("date_unit", "`dates`", bool(self.dates)),
+            ("max_levels", "`one_hot`", bool(self.one_hot)),
+        ):
+            if key in self.given and not there:
+                raise ConfigError(f"{where}.{key}: has no effect without {needed}; add that, or take this out")
 
     @property
     def named(self) -> tuple[str, ...]:

@@ -67,12 +67,14 @@ def load(settings: PartySettings, spec: JobSpec) -> Tables:
 
     Raises:
         JobRefused: the party has no data set of that name.
-        ConfigError: the section of the held-out rows says other things of them than that of the training rows.
+        ConfigError: a key of the section has no effect, or the section of the held-out rows says other things of them
+            than that of the training rows.
         DataError: the file is missing or wrong.
     """
     part = spec.part_of(settings.name)
     label = spec.label_of(settings.name)
     how = _settings(settings, part.dataset)
+    how.check(f"{settings.file}: datasets.{part.dataset}")
     train = reading.load(settings.path(how.source), how, label=label)
     test = None
     if part.test:

@@ -82,3 +82,20 @@ def test_what_the_program_adds_is_no_key_of_a_file(tmp_path: Path) -> None:
     federation = gappy(tmp_path, held_out="given = []\n")
     with pytest.raises(ConfigError, match=r"unknown key 'datasets.held.given'; known: columns, date_unit, dates, excl"):
         hold(federation.job_file, federation.spec(), federation.files, SIMULATED)
+
+
+@pytest.mark.parametrize(
+    ("keys", "key", "needed"),
+    [
+        ('indicators = ["age"]\nmissing = "mean"\n', "indicators", 'missing = "indicator"'),
+        ('date_unit = "hours"\n', "date_unit", "`dates`"),
+        ("max_levels = 3\n", "max_levels", "`one_hot`"),
+    ],
+)
+def test_a_key_of_training_rows_without_what_it_is_for_is_refused(
+    tmp_path: Path, keys: str, key: str, needed: str
+) -> None:
+    federation = gappy(tmp_path, own=keys)
+    with pytest.raises(ConfigError) as caught:
+        hold(federation.job_file, federation.spec(), federation.files, SIMULATED)
+    assert f"datasets.rows.{key}: has no effect without {needed}" in str(caught.value)
