@@ -14,7 +14,9 @@ _MOST_EXPONENT = 1100
 # What the next round does: go on in a direction, compute the residual anew, look for columns of different parties that
 # depend on each other, pass over the rows again with more bits; or there is none.
 DIRECTION, CHECK, PROBE, PASS, STOP = "direction", "check", "probe", "pass", "stop"
-_Next = Annotated[str, Meta(pattern=r"\A(direction|check|probe|pass|stop)\Z")]
+Next = Annotated[str, Meta(pattern=r"\A(direction|check|probe|pass|stop)\Z")]
+# Of the columns of a pass; zero where none comes next.
+FractionBits = Annotated[int, Meta(ge=0, le=64)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,10 +110,10 @@ class Turn(Message):
     kind: ClassVar[str] = "turn"
     factor: Finite
     exponent: Exponent
-    then: _Next
+    then: Next
     loss: Finite
     converged: bool
-    bits: Annotated[int, Meta(ge=0, le=64)] = 0
+    bits: FractionBits = 0
 
     def check(self) -> None:
         """A unit beyond what any float64 reaches would make integers of any length."""

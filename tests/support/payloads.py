@@ -32,6 +32,8 @@ _BY_TYPE: dict[str, Any] = {
     "Round": 2,
     "Batch": 1,
     "Exponent": 40,
+    "Next": "direction",
+    "FractionBits": 40,
     "Columns": 4,
     "Width": 128,
     "Finite": 0.5,

@@ -28,6 +28,8 @@ ACCEPTED: dict[str, set[str]] = {
     "Round": {"minus"},
     "Batch": set(),
     "Exponent": {"minus"},
+    "Next": set(),
+    "FractionBits": set(),
     "Columns": set(),
     "Width": set(),
     "Finite": {"minus", "huge"},
