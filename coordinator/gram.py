@@ -76,7 +76,7 @@ def _layout(work: Work) -> Plan:
 def _conclude(work: Work, layout: Plan, unit: float, figures: dict[str, Any]) -> None:
     """Measure the error of the weights that are kept, and say how exact they are."""
     state, params = Conjugate(**work.solver["state"]), work.session.linear.params
-    measured = _measured(work, layout, gram.score_bits(state.reach_exponent))
+    measured = _measured(work, layout, gram.score_bits(state.reach_exponent, layout.rows))
     expected = work.solver["error"]
     allowed = state.blur + 2 * (state.blur * measured) ** 0.5
     agreed = abs(measured - expected) <= allowed + _AGREED * measured + _AGREED_OF_LABEL * state.square
@@ -103,6 +103,12 @@ def _conclude(work: Work, layout: Plan, unit: float, figures: dict[str, Any]) ->
             " count as dependent: a label that needs what is beyond these digits is not explained by it; if it may,"
             f" {raised}have one party offer the difference as a column, or leave one of the columns out.{_NAMED}"
         )
+    if work.solver.get("cut"):
+        warnings.append(
+            f"{params.max_epochs} rounds (params.max_epochs) were too few to find out whether columns of different"
+            " parties depend on each other: if some do, R2 may be below the best; raise params.max_epochs."
+        )
+        exhausted = True
     exact = lack <= MOST_LACK and agreed
     work.verdict = Verdict(work.verdict.loss, stop=True, converged=exact and not exhausted)
     figures["warnings"] = warnings
@@ -151,7 +157,8 @@ def _after(work: Work, layout: Plan, state: Conjugate) -> str:
         return STOP
     if state.lack() > MOST_LACK and _may_pass_again(work, layout):
         return PASS
-    return PROBE if state.may_hide(len(layout.columns)) else STOP
+    # Rounds after a second pass begin near the solution, and are too few to meet the largest eigenvalue.
+    return PROBE if "bits" in work.solver or state.may_hide(len(layout.columns)) else STOP
 
 
 def _may_pass_again(work: Work, layout: Plan) -> bool:
@@ -177,7 +184,7 @@ def _turn(work: Work, state: Conjugate, then: str, factor: float, loss: float) -
         kept["probe"] = probe.to_map()
     elif then == PASS:
         log.info("another pass over the rows", job=work.session.job, fraction_bits=bits)
-        kept["bits"] = bits
+        kept |= {"bits": bits, "kept": False, "cut": False}
     work.solver |= kept
     work.checkpoint()
 
@@ -248,9 +255,9 @@ def _search(work: Work, layout: Plan, _: float) -> None:
     work.tell(Step(length, keep))
     session.at(session.round, batch=1)
     (gain,) = _sums(work, 1)
-    factor = probe.turn(length, gain, last=len(probe.steps) >= session.linear.params.max_epochs)
+    factor = probe.turn(length, gain, last=len(probe.steps) + 1 >= session.linear.params.max_epochs)
     work.course.probed += 1
-    work.solver |= {"probe": probe.to_map(), "kept": probe.found}
+    work.solver |= {"probe": probe.to_map(), "kept": probe.found, "cut": probe.cut}
     loss = work.verdict.loss
     if not probe.done:
         work.tell(Turn(factor, probe.exponent, PROBE, loss, converged=False))
@@ -262,7 +269,7 @@ def _search(work: Work, layout: Plan, _: float) -> None:
     # What cannot be told from no variation at all is no part of the condition: no bits of this pass would help.
     work.solver["dependent"] = probe.found and probe.least <= state.dependent
     if not work.solver["dependent"]:
-        state.smallest = min(state.smallest, probe.least)
+        state.smallest, state.largest = min(state.smallest, probe.least), max(state.largest, probe.most)
     _turn(work, state, STOP, 0.0, loss)
 
 

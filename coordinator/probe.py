@@ -33,6 +33,7 @@ class Probe:
         flattest: the least curvature of a direction, as a part of its squared norm.
         steps: (length, factor) so far.
         done: nothing more is to be found.
+        cut: nothing was found in as many rounds as are allowed, and there may be something.
     """
 
     flat: float
@@ -43,6 +44,7 @@ class Probe:
     flattest: float = inf
     steps: list[list[float]] = field(default_factory=list)
     done: bool = False
+    cut: bool = False
 
     @classmethod
     def begin(cls, flat: float, weights: int, gain: float) -> Probe:
@@ -68,6 +70,11 @@ class Probe:
         """The smallest eigenvalue that was met, from above."""
         return min(self.flattest, eigenvalues(self.steps)[0] if self.steps else inf)
 
+    @property
+    def most(self) -> float:
+        """The largest eigenvalue that was met, from below."""
+        return eigenvalues(self.steps)[1] if self.steps else 0.0
+
     def step(self, curvature: float) -> tuple[float, bool]:
         """How far to go in the direction, and whether it is the flattest so far, and flat."""
         part = max(curvature, 0.0) / self.norm
@@ -85,5 +92,7 @@ class Probe:
         if length:
             self.steps.append([length, factor])
         self.gain, self.norm = gain, gain + factor**2 * self.norm
-        self.done = self.done or last or gain <= _LEAST_PART**2 * self.first / self.weights
+        self.done = self.done or gain <= _LEAST_PART**2 * self.first / self.weights
+        self.cut = last and not self.done and not self.found
+        self.done = self.done or last
         return factor

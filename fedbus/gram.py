@@ -25,7 +25,7 @@ _FINE_BITS = 34
 # Fraction bits of the scores whose error is measured, in the label's unit: fewer where weights are large, as those of
 # columns are that make up for each other.
 _SCORE_BITS, _LEAST_SCORE_BITS = 32, 12
-# Of the bits of a score so many are above the norm of the weights.
+# Of the bits of a score at least so many are above the norm of the weights.
 _SCORE_RANGE_BITS = 5
 # All masked blocks of a job together are within 2**-MASK_BITS of what they would be over any other data.
 MASK_BITS = 40
@@ -154,9 +154,11 @@ def plan(spec: LinearJob, rows: int, columns: Mapping[str, int], bits: int | Non
     )
 
 
-def score_bits(exponent: int) -> int:
+def score_bits(exponent: int, rows: int) -> int:
     """Fraction bits of the scores whose error is measured, for weights of a norm below 2**exponent."""
-    return max(_LEAST_SCORE_BITS, min(_SCORE_BITS, MAX_BITS - _SCORE_RANGE_BITS - exponent))
+    # A column may have all of its norm, sqrt(rows), in one row.
+    above = max(_SCORE_RANGE_BITS, ceil(log2(rows) / 2))
+    return max(_LEAST_SCORE_BITS, min(_SCORE_BITS, MAX_BITS - above - exponent))
 
 
 def label_unit(score_bits: int) -> float:

@@ -57,7 +57,8 @@ def plan(
     done = rounds * 2 if costs.usually_probes(spec) else rounds
     totals = {role: counted.total(role, done) for role in counted.once}
     widths = {bits for cost in totals.values() for bits in cost.cells}
-    shapes = {bits: _shape(bits, rows, max(columns.values())) for bits in widths}
+    directions = gram.plan(spec, rows, spec.trained(columns)).direction_bits if spec.params.solver == "gram" else None
+    shapes = {bits: _shape(bits, rows, max(columns.values()), directions) for bits in widths}
     speed = measure(spec.params.key_bits, shapes)
     roles = {role: _role(spec, role, cost, speed, test_rows) for role, cost in totals.items()}
     messages = sum(cost.messages for cost in totals.values())
@@ -80,13 +81,13 @@ def plan(
     }
 
 
-def _shape(bits: int, rows: int, columns: int) -> tuple[int, int]:
+def _shape(bits: int, rows: int, columns: int, directions: int | None) -> tuple[int, int]:
     """Rows and columns of a product by matrix entries of so many bits."""
     if bits == costs.WIDE_BITS:
         # Scores and residuals come in chunks.
         return min(rows, _CHUNK_ROWS), 1
     # A round of `gram` multiplies as many ciphertexts as there are columns.
-    return (columns, 1) if bits in gram.DIRECTION_BITS else (rows, columns)
+    return (columns, 1) if bits == directions else (rows, columns)
 
 
 def _role(spec: LinearJob, role: str, cost: costs.Cost, speed: Speed, test_rows: int) -> dict[str, Any]:

@@ -6,7 +6,7 @@ The steps are those of parties/gram.py, whose docstring holds the protocol.
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import reduce
 from typing import Any
 
@@ -19,7 +19,6 @@ from fedbus.crypto.engine import Engine
 from fedbus.crypto.paillier import PublicKey
 from fedbus.crypto.tensor import CipherTensor
 from fedbus.errors import FixedPointOverflow, JobFailed, ProtocolError
-from fedbus.jobs.linear import MOST_FEATURE_BITS
 from fedbus.messages import CrossProduct, EncryptedScalars, MaskedGradient, ScalarShare, Step, Turn, Verdict
 from fedbus.messages.gram import CHECK, DIRECTION, PASS, PROBE, STOP
 from fedbus.session import Session
@@ -29,49 +28,12 @@ from parties.cross import cross
 from parties.exact import Products
 from parties.measure import measure
 from parties.share import PASS_ROUND, Prepared, Share
+from parties.turns import Descent, check_rounds
 
 log = structlog.get_logger()
 
 # Of the norm of a direction along which columns hardly vary: one with less has no part in it.
 _LEAST_PART = 1e-3
-
-
-@dataclass(frozen=True, slots=True)
-class Descent:
-    """A party's part of conjugate gradients between two rounds, vectors of shape (columns,).
-
-    Attributes:
-        right: b.
-        residual: b - A w.
-        direction: v.
-        exponent: of the power of two in whose units the next product is taken.
-        then: what comes next; see Turn.
-        bits: fraction bits of the columns, of the next pass where that comes next.
-        kept: of a probe, the direction along which the columns of all parties vary least, in units near its norm;
-            empty where they do vary.
-        columns: a digest of the columns that were multiplied.
-        blocks: the encrypted cross blocks: of each other party, a tensor's bytes for each pack.
-    """
-
-    right: np.ndarray
-    residual: np.ndarray
-    direction: np.ndarray
-    exponent: int
-    then: str
-    bits: int
-    kept: np.ndarray
-    columns: bytes
-    blocks: dict[str, list[bytes]]
-
-    def to_map(self) -> dict[str, Any]:
-        """For a checkpoint."""
-        return {name: getattr(self, name) for name in self.__slots__}
-
-    def turned(self, turn: Turn, preconditioned: np.ndarray) -> Descent:
-        """What the coordinator says of the next round."""
-        direction = preconditioned + turn.factor * self.direction
-        bits = turn.bits if turn.then == PASS else self.bits
-        return replace(self, direction=direction, exponent=turn.exponent, then=turn.then, bits=bits)
 
 
 class Work:
@@ -114,17 +76,17 @@ class Work:
         """Steps 1 to 9; returns the share, whose weights are of the basis, in units of `unit`."""
         share = self.share if self.share.solver else self._begin()
         descent = Descent(**share.solver)
-        if descent.then != PASS and descent.columns != self._digest():
+        if descent.columns != self._digest():
             # Of directions of equal length any basis will do, and linear algebra chooses another one elsewhere.
             raise JobFailed(
                 f"{self.session.party} comes to another basis of its columns than before its restart, as another"
                 " processor or another numpy does; start it where the job began, or submit the job again"
             )
         while not share.stopped:
+            check_rounds(share.trained, self.session.coordinator, self.session.linear.params)
             self.session.at(PASS_ROUND + share.trained + 1)
             counts = descent.then == DIRECTION
             if descent.then == PASS:
-                self._lay_out(descent.bits)
                 weights, descent = share.weights, self._pass()
             else:
                 weights, descent = self._round(share.weights, descent)
@@ -145,7 +107,8 @@ class Work:
     def alike(self) -> list[str]:
         """The party's columns that agree with those of others, or add up to them, as a probe has found; by name."""
         kept = Descent(**self.share.solver).kept
-        if not len(kept):
+        # Near the norm of the whole direction: what this party has of it may be no more than rounding.
+        if not np.any(np.abs(kept) > _LEAST_PART):
             return []
         parts = np.abs(self.basis.transform @ kept)[: len(self.job.columns)]
         least = _LEAST_PART * max(1.0, parts.max())
@@ -158,7 +121,7 @@ class Work:
     def measured(self, parts: np.ndarray) -> float:
         """Half of the mean squared error on the rows, of which `parts` is this party's part."""
         self.session.at(self.session.round + 1)
-        bits = gram.score_bits(Descent(**self.share.solver).exponent)
+        bits = gram.score_bits(Descent(**self.share.solver).exponent, self.layout.rows)
         measure(self.vectors, self.layout, parts / self.unit, bits)
         return self.session.recv(self.session.coordinator, Verdict).loss
 
@@ -232,8 +195,11 @@ class Work:
     def _follow(self, descent: Descent, turn: Turn, preconditioned: np.ndarray) -> Descent:
         """What the coordinator says of the next round; a probe begins with a residual that nobody else knows."""
         session = self.session
-        if turn.then == PASS and not self.layout.bits < turn.bits <= MOST_FEATURE_BITS:
-            raise ProtocolError(f"{session.coordinator} asks for another pass with {turn.bits} fraction bits")
+        descent.check(turn, session.coordinator, self.layout, session.linear.params)
+        if turn.then == PASS:
+            # Rounded at once, so that a restart before the pass notices another basis, which weights mean nothing in.
+            self._lay_out(turn.bits)
+            return replace(descent.turned(turn, preconditioned), columns=self._digest())
         if turn.then != PROBE or descent.then == PROBE:
             return descent.turned(turn, preconditioned)
         session.at(session.round, batch=2)
@@ -243,6 +209,8 @@ class Work:
         preconditioned = self._precondition(residual)
         self._send_scalars(float(residual @ preconditioned))
         turn = session.recv(session.coordinator, Turn)
+        if turn.then != PROBE:
+            raise ProtocolError(f"{session.coordinator} asks for {turn.then} where a probe begins")
         begun = replace(descent, residual=residual, direction=np.zeros_like(residual))
         return begun.turned(turn, preconditioned)
 

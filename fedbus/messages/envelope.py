@@ -9,7 +9,7 @@ from typing import ClassVar, TypeVar
 
 from fedbus.crypto.tensor import CipherTensor
 
-VERSION = 2
+VERSION = 3
 # Fraction bits of a cipher tensor that is sent.
 MAX_SCALE = 4096
 

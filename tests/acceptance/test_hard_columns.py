@@ -90,6 +90,28 @@ def test_a_ridge_tells_columns_that_agree_what_to_do(tmp_path: Path) -> None:
     assert report["max_coefficient_difference"] < 1e-8
 
 
+def test_rounds_that_were_too_few_to_look_for_columns_that_agree_are_no_success(tmp_path: Path) -> None:
+    # Orthogonal columns: the label meets three directions, and a fourth would show what is hidden.
+    signs = np.ones((1, 1))
+    for _ in range(6):
+        signs = np.block([[signs, signs], [signs, -signs]])
+    own, common, apart, other, third = signs.T[1:6]
+    mixed = 0.5 * own + 0.8 * third
+    blocks = [np.column_stack([own, common]), np.column_stack([common + 1e-9 * apart, other]), mixed[:, None]]
+    label = own + common + apart
+    folders = tmp_path / "few", tmp_path / "enough"
+    for folder in folders:
+        folder.mkdir()
+    few = tables(folders[0], blocks, label, max_epochs=3).run()
+    assert few["rounds"] == few["probe_rounds"] == 3
+    assert few["train"]["r2"] == pytest.approx(2 / 3, abs=1e-6)
+    assert not few["converged"]
+    assert "3 rounds (params.max_epochs) were too few to find out" in few["warnings"][0]
+    enough = tables(folders[1], blocks, label).run()
+    assert enough["converged"], enough["warnings"]
+    assert enough["train"]["r2"] == pytest.approx(1.0, abs=1e-5)
+
+
 @pytest.mark.parametrize("l2", [0.0, 1e-13])
 @pytest.mark.parametrize("parties", [2, 3, 4])
 @pytest.mark.parametrize("where", ["one party", "across"])

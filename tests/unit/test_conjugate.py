@@ -65,3 +65,22 @@ def test_a_unit_that_no_number_has_is_refused() -> None:
 
     with pytest.raises((ValueError, msgspec.ValidationError), match="exponent"):
         Turn(0.0, 10**9, "direction", loss=0.0, converged=False).check()
+
+
+def test_weights_of_an_earlier_pass_are_not_taken_for_a_solution_because_they_are_large() -> None:
+    """Their rounding hides a residual in a direction that hardly varies, where it costs most."""
+    state = Conjugate.begin(gram_layout(), 0.0, 1.0, 1.0)
+    state.go_on(1e9)
+    gain = state._rounding
+    assert gain > 1e6 * state.target
+    assert state.checked(gain, last=False)
+    length = state.step(gain)
+    state.turn(length, state.target / 2, last=False)
+    # Rounds have got below it, and weights cannot be told apart any closer.
+    assert state.check
+    assert not state.checked(gain, last=False)
+    assert state.reached
+    late = Conjugate.begin(gram_layout(), 0.0, 1.0, 1.0)
+    late.go_on(1e9)
+    assert not late.checked(gain, last=True)
+    assert not late.reached

@@ -90,3 +90,11 @@ def test_the_label_is_never_within_a_pack() -> None:
     assert [unpack([pack[row] for pack in by_row], 3) for row in range(40)] == [row[:3] for row in block]
     columns = [unpack([pack[column] for pack in by_column], 40) for column in range(4)]
     assert columns == [[row[column] for row in block] for column in range(4)]
+
+
+@pytest.mark.parametrize("rows", [20, 800, 100_000, 10**7])
+@pytest.mark.parametrize("exponent", [-3, 0, 12, 26, 36])
+def test_scores_fit_though_a_column_has_all_of_its_norm_in_one_row(rows: int, exponent: int) -> None:
+    bits = gram.score_bits(exponent, rows)
+    assert 12 <= bits <= 32
+    assert 2.0**exponent * rows**0.5 <= 2.0 ** (MAX_BITS - bits)

@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 
 from fedbus.errors import JobFailed
-from parties.descent import Descent, Work
+from parties.descent import Work
 from parties.share import Share
+from parties.turns import Descent
 
 
 def work(encoded: np.ndarray) -> Any:
@@ -20,10 +21,11 @@ def work(encoded: np.ndarray) -> Any:
     return made
 
 
-def test_another_basis_than_before_the_restart_ends_the_job() -> None:
+@pytest.mark.parametrize("then", ["direction", "pass", "stop"])
+def test_another_basis_than_before_the_restart_ends_the_job(then: str) -> None:
     encoded, zeros = np.arange(12, dtype=np.int64).reshape(4, 3), np.zeros(3)
     began = work(encoded)
-    descent = Descent(zeros, zeros, zeros, 0, "direction", 29, zeros[:0], columns=began._digest(), blocks={})
+    descent = Descent(zeros, zeros, zeros, 0, then, 29, zeros[:0], columns=began._digest(), blocks={})
     share = Share(b"key", 40, {"shop": 3}, b"", b"", zeros, None, zeros, descent.to_map(), trained=5, stopped=True)
     began.share = share
     assert began.train() == share

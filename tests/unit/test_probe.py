@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+from typing import Any
+
 import numpy as np
 import pytest
 from layouts import gram_layout
 
 from coordinator.conjugate import Conjugate
+from coordinator.gram import _after
 from coordinator.probe import Probe
 from fedbus import codec
+from fedbus.jobs import LinearParams
 
 FLAT = 1e-13
 
@@ -68,6 +73,31 @@ def test_no_variation_at_all_ends_the_search() -> None:
         assert probe.found
         assert kept is not None
         assert kept[0] == pytest.approx(-kept[1], rel=1e-6)
+
+
+def test_a_search_that_was_cut_short_says_so() -> None:
+    probe = Probe.begin(FLAT, 3, 3.0)
+    length, _ = probe.step(3.0)
+    probe.turn(length, 1.0, last=True)
+    assert probe.done
+    assert probe.cut
+    # With nothing left there was no need of more rounds.
+    probe = Probe.begin(FLAT, 3, 3.0)
+    length, _ = probe.step(3.0)
+    probe.turn(length, 1e-20, last=True)
+    assert probe.done
+    assert not probe.cut
+
+
+def test_a_second_pass_is_searched_whatever_its_rounds_met() -> None:
+    """They begin near the solution and end before the largest eigenvalue is known."""
+    layout, spec = gram_layout(), SimpleNamespace(params=LinearParams())
+    state = Conjugate.begin(layout, 0.0, 1e-30, 1.0)
+    state.smallest, state.largest = 0.5, 1.5
+    work: Any = SimpleNamespace(solver={}, session=SimpleNamespace(linear=spec), course=SimpleNamespace(losses=[1.0]))
+    assert _after(work, layout, state) == "stop"
+    work.solver = {"bits": 40}
+    assert _after(work, layout, state) == "probe"
 
 
 @pytest.mark.parametrize("parties", [2, 3, 4, 6])
