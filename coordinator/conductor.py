@@ -11,7 +11,8 @@ from typing import Any
 
 import structlog
 
-from coordinator import average, gram, linear
+from coordinator.fedavg import lead
+from coordinator.linear import gram, sgd
 from coordinator.results import finished, told
 from fedbus import codec, topology
 from fedbus.broker.base import Broker, Outgoing
@@ -31,20 +32,20 @@ from fedbus.errors import (
 from fedbus.jobs import JobSpec, JobState, LinearJob
 from fedbus.messages import Accepted, Envelope, Inquire, Message, Outcome, Start
 from fedbus.messages.fields import shortened
-from fedbus.process import peak_memory
 from fedbus.retry import delay
-from fedbus.rollcall import roll_call
 from fedbus.schema import nearest
-from fedbus.session import Session
-from fedbus.store import Store
-from fedbus.store_records import JobRecord
+from fedbus.service.process import peak_memory
+from fedbus.session.rollcall import roll_call
+from fedbus.session.session import Session
+from fedbus.store.records import JobRecord
+from fedbus.store.sqlite import Store
 
 log = structlog.get_logger()
 
 # A queue that is just being declared again is missing for a moment: how often a message for it is tried.
 _TRIES = 5
 
-_SOLVERS = {"gram": gram.coordinate, "sgd": linear.coordinate}
+_SOLVERS = {"gram": gram.coordinate, "sgd": sgd.coordinate}
 
 
 class Cancelled(JobError):
@@ -283,4 +284,4 @@ def _coordinate(spec: JobSpec) -> Callable[[Session, Engine, dict[str, Any]], No
     """The coordinator's part of a job's algorithm."""
     if isinstance(spec, LinearJob):
         return _SOLVERS[spec.params.solver]
-    return average.coordinate
+    return lead.coordinate

@@ -13,8 +13,8 @@ from fedbus.jobs import JobState
 from fedbus.messages import JobLine, JobList, JobShown, ListJobs, Outcome, Progress, StateLine
 from fedbus.messages.fields import shortened
 from fedbus.messages.ledger import MAX_LINES
-from fedbus.store import Store
-from fedbus.store_records import JobRecord
+from fedbus.store.records import JobRecord
+from fedbus.store.sqlite import Store
 
 _MAX_REASON = 1000
 # Of what a message may have; the rest is for the job's file, its states and its line.

@@ -8,7 +8,7 @@ from typing import Any
 from fedbus.jobs import AverageJob, JobSpec, LinearJob
 from fedbus.messages import Finished
 from fedbus.messages.jobs import CELL_COUNTS
-from fedbus.session import Session
+from fedbus.session.session import Session
 
 Figures = Mapping[str, Mapping[str, Any]]
 

@@ -35,13 +35,13 @@ from fedbus.messages import (
     Submit,
 )
 from fedbus.messages.fields import shortened
-from fedbus.missing import end_what_is_missing
-from fedbus.post import publish_event, publish_reply
-from fedbus.process import GRACE_SECONDS
-from fedbus.room import Holding
-from fedbus.session import Session
+from fedbus.service.process import GRACE_SECONDS
+from fedbus.session.post import publish_event, publish_reply
+from fedbus.session.room import Holding
+from fedbus.session.session import Session
 from fedbus.settings import CoordinatorSettings
-from fedbus.store import Store
+from fedbus.store.missing import end_what_is_missing
+from fedbus.store.sqlite import Store
 
 log = structlog.get_logger()
 

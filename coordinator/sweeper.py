@@ -13,7 +13,7 @@ import structlog
 from fedbus import codec, jobs, topology
 from fedbus.broker.base import Broker
 from fedbus.errors import BrokerError, ConfigError
-from fedbus.store import Store
+from fedbus.store.sqlite import Store
 
 log = structlog.get_logger()
 

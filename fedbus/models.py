@@ -18,10 +18,10 @@ from typing import Any
 import numpy as np
 
 from fedbus import __version__, codec
+from fedbus.algorithms.fedavg.weights import Weights
 from fedbus.errors import NotFound, StoreError
 from fedbus.jobs import AverageJob, JobSpec, LinearJob
-from fedbus.store_reader import Reader
-from fedbus.weights import Weights
+from fedbus.store.reader import Reader
 
 # Of the map. Fields may be added to a format; one that loses a field or gives it another meaning is the next.
 FORMAT = 1

@@ -1,19 +1,6 @@
-"""A process's settings: its TOML file and the environment, as frozen structures. Nothing else reads the environment.
+"""A process's settings: its TOML file with the environment over it, as frozen structures.
 
-Environment variables win over the file:
-
-    FEDBUS_AMQP_URL          the broker's URL, with user and password
-    FEDBUS_AMQP_URL_FILE     a file that holds it, as secret stores hand it over
-    FEDBUS_STATE             the file of a participant's store
-    FEDBUS_IDENTITY          a party's private key file, made by `fedbus identity`
-    FEDBUS_ROSTER            the file with the public keys of all parties
-    FEDBUS_METRICS_ADDRESS   host:port of the /metrics page, or its port alone
-    FEDBUS_PROCESSES         child processes for arithmetic; 0 computes in the process itself
-    FEDBUS_TIER              "portable" or "native" arithmetic; the faster that the machine has where it is not set
-    FEDBUS_VERIFY_SENDER     "false" where all participants share one user of the broker
-    FEDBUS_SIMULATION        "true" where all parties are one operator's: a party file that does not say
-                             policy.insecure_for_tests then allows it, and errors tell all that they say
-    FEDBUS_LOG               debug, info, warning or error; add ",json" for JSON lines
+fedbus/environment.py names the variables.
 """
 
 from __future__ import annotations
@@ -26,11 +13,11 @@ from typing import Annotated, Any
 import msgspec
 from msgspec import Meta
 
-from fedbus.broker.accounts import url_fault
 from fedbus.datasets import DatasetSettings
+from fedbus.environment import broker_url, check_url, verify_sender
 from fedbus.errors import ConfigError
 from fedbus.jobs import Name
-from fedbus.schema import check_table, convert, read_text, read_toml
+from fedbus.schema import check_table, convert, read_toml
 
 
 class BrokerSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -156,60 +143,6 @@ def load_coordinator(path: Path | None, environment: Mapping[str, str] | None = 
     """
     environment = os.environ if environment is None else environment
     return convert(_merged(path, environment), CoordinatorSettings, str(path or "environment"))
-
-
-def verify_sender(environment: Mapping[str, str] | None = None) -> bool:
-    """Whether a message must be published by the user whose name it bears: unless FEDBUS_VERIFY_SENDER says "false"."""
-    environment = os.environ if environment is None else environment
-    return environment.get("FEDBUS_VERIFY_SENDER", "").lower() != "false"
-
-
-def broker_url(environment: Mapping[str, str] | None = None) -> str:
-    """The broker's URL from the environment, "" where it says none.
-
-    Raises:
-        ConfigError: not an AMQP URL, or the file cannot be read. The URL itself is not repeated: it holds a password.
-    """
-    environment = os.environ if environment is None else environment
-    url, source = environment.get("FEDBUS_AMQP_URL", ""), "FEDBUS_AMQP_URL"
-    file = environment.get("FEDBUS_AMQP_URL_FILE", "")
-    if not url and file:
-        source = f"FEDBUS_AMQP_URL_FILE: {file}"
-        try:
-            url = read_text(Path(file)).strip()
-        except ConfigError as error:
-            raise ConfigError(f"FEDBUS_AMQP_URL_FILE: {error}") from None
-    return check_url(url, source) if url else ""
-
-
-def check_url(url: str, source: str) -> str:
-    """The URL if it is one of an AMQP broker.
-
-    Raises:
-        ConfigError: names the source, not the URL.
-    """
-    if fault := url_fault(url):
-        raise ConfigError(f"{source}: {fault}")
-    return url
-
-
-def log_format(environment: Mapping[str, str] | None = None, default: str = "info") -> tuple[str, bool]:
-    """Level and whether lines are JSON, from FEDBUS_LOG.
-
-    Raises:
-        ConfigError: an unknown level.
-    """
-    environment = os.environ if environment is None else environment
-    level, _, form = environment.get("FEDBUS_LOG", default).partition(",")
-    if level not in ("debug", "info", "warning", "error") or form not in ("", "json"):
-        raise ConfigError("FEDBUS_LOG: expected debug, info, warning or error, with ',json' for JSON lines")
-    return level, form == "json"
-
-
-def tier(environment: Mapping[str, str] | None = None) -> str:
-    """The arithmetic that FEDBUS_TIER asks for, "" where it asks for none."""
-    environment = os.environ if environment is None else environment
-    return environment.get("FEDBUS_TIER", "").strip().lower()
 
 
 def _merged(path: Path | None, environment: Mapping[str, str]) -> dict[str, Any]:

@@ -17,9 +17,10 @@ import sys
 import tempfile
 from pathlib import Path
 
-from fedbus import cli, process, settings, terminal
-from fedbus.broker.node import find_server
+from fedbus import cli, environment, terminal
+from fedbus.broker.node.node import find_server
 from fedbus.errors import FedbusError
+from fedbus.service import process
 
 DATA = Path(__file__).resolve().parent / "data"
 
@@ -132,7 +133,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=100, help="fedavg: rounds of training (default: %(default)s)")
     parser.add_argument("--seed", type=int, default=1, help="fedavg: of the first weights (default: %(default)s)")
     arguments = parser.parse_args()
-    broker = "amqp" if settings.broker_url() or find_server() else "memory"
+    broker = "amqp" if environment.broker_url() or find_server() else "memory"
     if broker == "memory":
         terminal.tell(
             "RabbitMQ is not here and FEDBUS_AMQP_URL is not set: the same roles run on the in-process broker."

@@ -12,11 +12,11 @@ from fedbus.settings import PartySettings
 def compare(spec: JobSpec, job: str, parties: Sequence[PartySettings]) -> dict[str, Any]:
     """Figures of the pooled model, and how far the federated one is from it."""
     if isinstance(spec, LinearJob):
-        from parties import pooled
+        from parties.linear import pooled
 
         return pooled.compare(spec, job, parties)
     assert isinstance(spec, AverageJob)  # noqa: S101  # there are these two
     # torch is loaded for networks only.
-    from parties import pooled_network
+    from parties.fedavg import pooled as network
 
-    return pooled_network.compare(spec, job, parties)
+    return network.compare(spec, job, parties)

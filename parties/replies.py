@@ -9,9 +9,9 @@ from fedbus.broker.base import Broker, Outgoing
 from fedbus.errors import FedbusError
 from fedbus.messages import Departed, Envelope, Failed, Inquire, Message, StateChanged
 from fedbus.messages.fields import shortened
-from fedbus.post import publish_event
-from fedbus.session import Session
-from fedbus.store_records import JobRecord
+from fedbus.session.post import publish_event
+from fedbus.session.session import Session
+from fedbus.store.records import JobRecord
 
 log = structlog.get_logger()
 

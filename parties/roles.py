@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from fedbus.crypto.engine import Engine
 from fedbus.jobs import LinearJob
-from fedbus.session import Session
+from fedbus.session.session import Session
 from fedbus.settings import PartySettings
-from parties import gram, linear
+from parties.data.tables import Tables
+from parties.linear import gram, sgd
 from parties.policy import Policy
-from parties.share import Result
-from parties.tables import Tables
+from parties.vertical.share import Result
 
-_SOLVERS = {"gram": gram, "sgd": linear}
+_SOLVERS = {"gram": gram, "sgd": sgd}
 
 
 def carry_out(session: Session, engine: Engine, own: Tables, policy: Policy, settings: PartySettings) -> Result:
@@ -23,7 +23,7 @@ def carry_out(session: Session, engine: Engine, own: Tables, policy: Policy, set
         result = role(session, engine, own, policy)
         return result
     # Only those who train networks wait for torch to be loaded.
-    from parties import average
+    from parties.fedavg import member
 
-    result = average.take_part(session, engine, own, policy, settings)
+    result = member.take_part(session, engine, own, policy, settings)
     return result

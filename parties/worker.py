@@ -32,15 +32,16 @@ from fedbus.errors import (
 from fedbus.jobs import JobState
 from fedbus.messages import Accepted, Envelope, Failed, Finished, Inquire, Notice, Outcome, Start
 from fedbus.messages.fields import nulled, shortened
-from fedbus.missing import end_what_is_missing
-from fedbus.process import GRACE_SECONDS, peak_memory
-from fedbus.rollcall import roll_call
-from fedbus.room import FULL, Holding, when_there_is_room
-from fedbus.session import Session
+from fedbus.service.process import GRACE_SECONDS, peak_memory
+from fedbus.session.rollcall import roll_call
+from fedbus.session.room import FULL, Holding, when_there_is_room
+from fedbus.session.session import Session
 from fedbus.settings import PartySettings
-from fedbus.store import Store
-from fedbus.store_records import PROVISIONAL
-from parties import outputs, roles, tables
+from fedbus.store.missing import end_what_is_missing
+from fedbus.store.records import PROVISIONAL
+from fedbus.store.sqlite import Store
+from parties import outputs, roles
+from parties.data import tables
 from parties.policy import Policy
 from parties.replies import Replies, coordinator_of, told
 

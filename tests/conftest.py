@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from fedbus.broker.node import Node
+from fedbus.broker.node.node import Node
 from fedbus.errors import BrokerError
 
 USERS = {

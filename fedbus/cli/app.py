@@ -9,8 +9,9 @@ from typing import Annotated
 
 import typer
 
-from fedbus import __version__, process, signals, terminal
+from fedbus import __version__, terminal
 from fedbus.errors import FedbusError, ReaderGone
+from fedbus.service import process, signals
 from fedbus.statuses import Status
 
 app = typer.Typer(

@@ -9,11 +9,11 @@ from urllib.parse import urlsplit
 
 import typer
 
-from fedbus import settings, terminal
-from fedbus.broker.accounts import write_urls
-from fedbus.broker.node import Node
-from fedbus.broker.node_definitions import definitions
-from fedbus.broker.node_lock import locked
+from fedbus import environment, terminal
+from fedbus.broker.node.accounts import write_urls
+from fedbus.broker.node.definitions import definitions
+from fedbus.broker.node.lock import locked
+from fedbus.broker.node.node import Node
 from fedbus.cli.app import app, example
 from fedbus.codec import NAME
 from fedbus.errors import ConfigError
@@ -52,7 +52,7 @@ def broker_definitions(
     random: the definitions hold salted hashes of them, the URL files hold them, and nothing prints them.
     """
     users = _users({"coordinator": [coordinator] if coordinator else [], "party": parties, "client": clients})
-    parts = urlsplit(settings.check_url(address, "--address"))
+    parts = urlsplit(environment.check_url(address, "--address"))
     if "@" in parts.netloc or parts.path.strip("/") or parts.query or parts.fragment:
         raise ConfigError("--address: takes scheme, host and port only, as in amqps://broker.example:5671")
     passwords = write_urls(urls, users, address)

@@ -8,16 +8,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from fedbus import batching, settings
+from fedbus import settings
+from fedbus.algorithms.fedavg.columns import check_as_is, check_same
+from fedbus.algorithms.vertical import batching
 from fedbus.cautions import alike, many_weights
-from fedbus.columns import check_as_is, check_same
 from fedbus.errors import ConfigError, JobRefused
 from fedbus.jobs import AverageJob, JobSpec, LinearJob
 from fedbus.schema import listed
 from fedbus.settings import PartySettings
 
 if TYPE_CHECKING:
-    from parties.tables import Tables
+    from parties.data.tables import Tables
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,8 +143,9 @@ def _lacks(spec: JobSpec, brought: Sequence[Brought]) -> list[str]:
 
 def _own_tables(file: Path, party: PartySettings, spec: JobSpec) -> Brought:
     """A party of the job and its tables, which have what an aligned part of them needs."""
-    from parties import outputs, tables
-    from parties.data import Scaling
+    from parties import outputs
+    from parties.data import tables
+    from parties.data.table import Scaling
 
     outputs.check(party, spec)
     own = tables.load(party, spec)
@@ -155,7 +157,7 @@ def _own_tables(file: Path, party: PartySettings, spec: JobSpec) -> Brought:
 
 def in_common(spec: JobSpec, brought: Sequence[Brought], *, held_out: bool = False) -> tuple[int, int] | None:
     """Rows in common as ids are, and if they were written alike; None where not all parties have such tables here."""
-    from parties import ids
+    from parties.data import ids
 
     tables = [each.tables.test if held_out else each.tables.train for each in brought]
     if not isinstance(spec, LinearJob) or len(brought) < len(spec.parties) or not all(tables):
@@ -209,8 +211,8 @@ def _check_policy(brought: Brought, spec: JobSpec, rows: int) -> None:
 
 def _check_average(party: PartySettings, own: Tables, spec: AverageJob) -> None:
     """Make the job's network for a party's rows, and hold its identity against its roster where it has both."""
-    from parties.local import Local
-    from parties.trust import Trust
+    from parties.fedavg.local import Local
+    from parties.sums.trust import Trust
 
     Local(spec, own, party.name, party.processes).describe()
     if spec.params.aggregation != "plain" and party.identity and party.roster:

@@ -8,8 +8,9 @@ from typing import Annotated
 
 import typer
 
-from fedbus import process, settings
+from fedbus import settings
 from fedbus.cli.app import example, run
+from fedbus.service import process
 
 Config = Annotated[
     Path | None,

@@ -12,10 +12,10 @@ import typer
 from fedbus import terminal
 from fedbus.cli.app import JobId, JsonFile, app, example
 from fedbus.cli.remote import connected_client
+from fedbus.cli.report import print_report, to_json
 from fedbus.cli.reports import check_writable, write
 from fedbus.jobs import JobState
 from fedbus.messages import JobLine, JobShown
-from fedbus.report import print_report, to_json
 
 _HEADINGS = ("job", "name", "algorithm", "state", "how far", "since", "by")
 

@@ -9,12 +9,12 @@ from typing import Annotated
 import typer
 
 from fedbus import jobs, settings, terminal
-from fedbus.average_plan import budget_note
-from fedbus.budget import spending
+from fedbus.algorithms.fedavg.budget import spending
+from fedbus.algorithms.fedavg.plan import budget_note
 from fedbus.cli.app import JobFile, JsonFile, app, example
 from fedbus.cli.checks import hold, in_common, notes
+from fedbus.cli.display import Display
 from fedbus.cli.reports import check_writable, finish
-from fedbus.display import Display
 from fedbus.errors import ConfigError
 from fedbus.jobs import AverageJob
 
@@ -83,7 +83,7 @@ def simulate(
     file names. The broker in a party file is not used.
     """
     from coordinator.service import Service
-    from fedbus import simulate as simulation
+    from fedbus.cli import simulation
     from parties.comparison import compare
     from parties.worker import Worker
 
@@ -122,7 +122,7 @@ def identity(
 @app.command(epilog=example("fedbus info"))
 def info() -> None:
     """Say what is installed, and which arithmetic this machine gets and why."""
-    from fedbus.info import describe
+    from fedbus.cli.info import describe
 
     for name, fact in describe().items():
         terminal.say(f"{name:12}{fact}")

@@ -7,12 +7,13 @@ from typing import Annotated, Any
 
 import typer
 
-from fedbus import batching, jobs, terminal
+from fedbus import jobs, terminal
+from fedbus.algorithms.vertical import batching
 from fedbus.cautions import many_weights
 from fedbus.cli.app import JobFile, JsonFile, app, example
 from fedbus.cli.checks import hold, notes
+from fedbus.cli.display import print_average_plan, print_plan
 from fedbus.cli.reports import check_writable, write
-from fedbus.display import print_average_plan, print_plan
 from fedbus.errors import ConfigError
 from fedbus.jobs import AverageJob, JobSpec, LinearJob
 from fedbus.schema import nearest
@@ -80,7 +81,7 @@ def plan(
 def _linear(
     spec: LinearJob, sizes: dict[str, int], rows: int | None, rounds: int | None, test_rows: int
 ) -> dict[str, Any]:
-    from fedbus.planning import plan as make_plan
+    from fedbus.algorithms.linear.plan import plan as make_plan
     from parties.policy import Policy
 
     missing = [party for party in spec.parties if party not in sizes]
@@ -97,7 +98,7 @@ def _linear(
 
 
 def _average(spec: JobSpec, sizes: dict[str, int], parameters: int | None, rows: dict[str, int]) -> dict[str, Any]:
-    from fedbus.average_plan import average_plan
+    from fedbus.algorithms.fedavg.plan import average_plan
 
     assert isinstance(spec, AverageJob)  # noqa: S101  # there are these two
     if not sizes:

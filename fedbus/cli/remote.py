@@ -9,12 +9,12 @@ from typing import Annotated, Any
 
 import typer
 
-from fedbus import jobs, settings, terminal
-from fedbus.broker.amqp import AmqpBroker
+from fedbus import environment, jobs, terminal
+from fedbus.broker.rabbitmq.broker import AmqpBroker
 from fedbus.cli.app import JobFile, JobId, JsonFile, app, example
+from fedbus.cli.display import Display
 from fedbus.cli.reports import check_writable, finish
 from fedbus.client import Client
-from fedbus.display import Display
 from fedbus.errors import ConfigError, FedbusError, JobRefused, NotFound
 from fedbus.jobs import UNKNOWN, JobState, is_final
 from fedbus.messages import StateChanged
@@ -129,12 +129,12 @@ def _hear(client: Client, job: str) -> None:
 @contextlib.contextmanager
 def connected_client(name: str = jobs.COORDINATOR) -> Iterator[Client]:
     """A client at the broker in FEDBUS_AMQP_URL; ConfigError where it is not set."""
-    url = settings.broker_url()
+    url = environment.broker_url()
     if not url:
         raise ConfigError("FEDBUS_AMQP_URL: not set; it is the broker's URL, amqp://user:password@host:5672/")
     with contextlib.closing(AmqpBroker(url)) as broker:
         broker.connect()
-        with Client(broker, name, verify_sender=settings.verify_sender()) as client:
+        with Client(broker, name, verify_sender=environment.verify_sender()) as client:
             yield client
 
 

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from fedbus import terminal
+from fedbus.cli.report import print_report, to_json, write_report
 from fedbus.errors import ConfigError, JobFailed, NotFound, OutputError
 from fedbus.jobs import UNKNOWN, JobState
-from fedbus.report import print_report, to_json, write_report
 
 _STDOUT = "-"
 

@@ -20,7 +20,7 @@ from typing import Any
 import rbcl
 from rbcl import rbcl as _library
 
-from fedbus import settings
+from fedbus import environment
 from fedbus.crypto import curve25519
 from fedbus.errors import CryptoError, InvalidPoint
 
@@ -47,7 +47,7 @@ _PORTABLE = "portable"
 
 def native() -> bool:
     """Whether x25519 is computed by the extension, which releases the interpreter's lock."""
-    return _native is not None and bool(_native.supported) and settings.tier() != _PORTABLE
+    return _native is not None and bool(_native.supported) and environment.tier() != _PORTABLE
 
 
 def groups() -> tuple[str, ...]:

@@ -6,7 +6,8 @@ import secrets
 
 import gmpy2
 
-from fedbus.crypto.paillier import MAX_BITS, MIN_BITS, PrivateKey, PublicKey
+from fedbus.crypto.modulus import MAX_BITS, MIN_BITS
+from fedbus.crypto.paillier import PrivateKey, PublicKey
 from fedbus.errors import CryptoError
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 import gmpy2
 import numpy as np
@@ -12,10 +11,8 @@ from gmpy2 import mpz
 
 from fedbus.crypto import lanes_multiexp
 from fedbus.crypto.integers import WINDOW_BITS, pack, table, unpack
+from fedbus.crypto.modulus import Factors, Modulus
 from fedbus.crypto.ring import Ring
-
-if TYPE_CHECKING:
-    from fedbus.crypto.paillier import PrivateKey, PublicKey
 
 # A product is cut into pieces so that all lanes have work, each of this many factors at least.
 _LEAST_FACTORS = 4
@@ -25,7 +22,7 @@ _PIECES = 64
 class Lanes:
     """The operations of one public key; see `portable.Portable`."""
 
-    def __init__(self, key: PublicKey) -> None:
+    def __init__(self, key: Modulus) -> None:
         self._key = key
         self._ring = Ring(key.n)
 
@@ -95,7 +92,7 @@ class Lanes:
         return ring.products(powers, np.arange(count + 1) * length, indices)
 
 
-def _powers(ring: Ring, key: PublicKey) -> bytes:
+def _powers(ring: Ring, key: Modulus) -> bytes:
     """h**(d * 256**k) for every byte d at every place k of an exponent, place by place; `FixedBase` has the source."""
     base, bases = mpz(key.h), []
     for _ in range(key.exponent_bytes):
@@ -104,13 +101,13 @@ def _powers(ring: Ring, key: PublicKey) -> bytes:
     return ring.powers(ring.load(pack(bases, key.width), key.width), 1 << WINDOW_BITS)
 
 
-def decrypt(private: PrivateKey, blob: bytes) -> list[int]:
+def decrypt(factors: Factors, width: int, blob: bytes) -> list[int]:
     """See `portable.decrypt`."""
-    p, q = mpz(private.p), mpz(private.q)
-    psquare, qsquare, p_scale, q_scale, q_inverse = private.constants
-    numbers = unpack(blob, private.public.width)
-    p_powers = _raised(private.rings[0], [number % psquare for number in numbers], p)
-    q_powers = _raised(private.rings[1], [number % qsquare for number in numbers], q)
+    p, q = mpz(factors.p), mpz(factors.q)
+    psquare, qsquare, p_scale, q_scale, q_inverse = factors.constants
+    numbers = unpack(blob, width)
+    p_powers = _raised(factors.rings[0], [number % psquare for number in numbers], p)
+    q_powers = _raised(factors.rings[1], [number % qsquare for number in numbers], q)
     residues = []
     for p_power, q_power in zip(p_powers, q_powers, strict=True):
         mod_p = (p_power - 1) // p * p_scale % p

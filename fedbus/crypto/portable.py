@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING
 
 import gmpy2
 import numpy as np
@@ -15,15 +14,13 @@ from gmpy2 import mpz
 
 from fedbus.crypto import multiexp
 from fedbus.crypto.integers import FixedBase, pack, product, shift, table, unpack
-
-if TYPE_CHECKING:
-    from fedbus.crypto.paillier import PrivateKey, PublicKey
+from fedbus.crypto.modulus import Factors, Modulus
 
 
 class Portable:
     """The operations of one public key."""
 
-    def __init__(self, key: PublicKey) -> None:
+    def __init__(self, key: Modulus) -> None:
         self._key = key
 
     def encrypt(self, ints: Sequence[int], obfuscators: bytes) -> bytes:
@@ -92,16 +89,16 @@ class Portable:
         return masks
 
 
-def decrypt(private: PrivateKey, blob: bytes) -> list[int]:
+def decrypt(factors: Factors, width: int, blob: bytes) -> list[int]:
     """Plaintexts in [0, n) of units modulo n^2.
 
     Source: Paillier 1999, section 7 (decryption modulo p^2 and q^2, joined by the Chinese remainder theorem).
     """
-    p, q = mpz(private.p), mpz(private.q)
-    psquare, qsquare, p_scale, q_scale, q_inverse = private.constants
+    p, q = mpz(factors.p), mpz(factors.q)
+    psquare, qsquare, p_scale, q_scale, q_inverse = factors.constants
     power = gmpy2.powmod_sec  # constant time: what is raised comes from others, and the exponent is the secret
     residues = []
-    for number in unpack(blob, private.public.width):
+    for number in unpack(blob, width):
         mod_p = (power(number % psquare, p - 1, psquare) - 1) // p * p_scale % p
         mod_q = (power(number % qsquare, q - 1, qsquare) - 1) // q * q_scale % q
         residues.append(int(mod_q + q * ((mod_p - mod_q) * q_inverse % p)))

@@ -7,7 +7,7 @@ from functools import cache
 from importlib import import_module
 from types import ModuleType
 
-from fedbus import settings
+from fedbus import environment
 from fedbus.errors import ConfigError
 
 NATIVE, PORTABLE = "native", "portable"
@@ -31,7 +31,7 @@ def current() -> tuple[str, str]:
     Raises:
         ConfigError: FEDBUS_TIER asks for what there is not.
     """
-    wanted = settings.tier()
+    wanted = environment.tier()
     if wanted not in ("", NATIVE, PORTABLE):
         raise ConfigError(f"FEDBUS_TIER is {NATIVE} or {PORTABLE}, not {wanted!r}")
     lacking = _lacking()

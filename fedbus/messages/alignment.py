@@ -1,4 +1,4 @@
-"""What travels in the alignment, parties/align.py."""
+"""What travels in the alignment, parties/vertical/align.py."""
 
 from __future__ import annotations
 

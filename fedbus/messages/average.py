@@ -1,4 +1,4 @@
-"""What travels in federated averaging, parties/average.py.
+"""What travels in federated averaging, parties/fedavg/member.py.
 
 The coordinator leads: what it sends are orders, one a session round, and parties answer in the round of the order.
 """

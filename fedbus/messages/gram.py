@@ -1,4 +1,4 @@
-"""What travels in vertical linear regression from encrypted cross products, parties/gram.py."""
+"""What travels in vertical linear regression from encrypted cross products, parties/linear/gram.py."""
 
 from __future__ import annotations
 

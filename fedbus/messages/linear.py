@@ -1,4 +1,4 @@
-"""What travels in vertical linear regression, parties/linear.py; keys and openings serve other solvers too."""
+"""What travels in vertical linear regression, parties/linear/sgd.py; keys and openings serve other solvers too."""
 
 from __future__ import annotations
 

@@ -19,8 +19,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from fedbus import process
 from fedbus.crypto import tier
+from fedbus.service import process
 
 BENCHES = {
     "engine": "engine",

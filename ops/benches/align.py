@@ -20,15 +20,16 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 
 from common import JOB, sessions, specification
-from fedbus import codec, process, settings, topology
-from fedbus.broker.amqp import AmqpBroker
-from fedbus.broker.node import Node
+from fedbus import codec, environment, topology
+from fedbus.broker.node.node import Node
+from fedbus.broker.rabbitmq.broker import AmqpBroker
 from fedbus.crypto import curve
 from fedbus.crypto.engine import Engine
 from fedbus.jobs import JobState
-from fedbus.session import Session
-from fedbus.store import Store
-from parties import align
+from fedbus.service import process
+from fedbus.session.session import Session
+from fedbus.store.sqlite import Store
+from parties.vertical import align
 
 PARTIES = ("shop", "bank")
 START_SECONDS = 60.0
@@ -100,7 +101,7 @@ def median(rows: int, runs: list[list[Part]]) -> dict[str, float]:
 def brokers() -> Iterator[dict[str, str]]:
     """URLs by user: of the broker in the environment, or of a private node."""
     users = ("coordinator", *PARTIES)
-    if url := settings.broker_url():
+    if url := environment.broker_url():
         yield dict.fromkeys(users, url)
         return
     with Node(users={"coordinator": "coordinator", **dict.fromkeys(PARTIES, "party")}) as node:

@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 
 from fedbus import codec, jobs, topology
-from fedbus.broker.memory import MemoryHub
+from fedbus.broker.memory.broker import MemoryHub
 from fedbus.jobs import JobSpec, JobState
-from fedbus.session import Session
-from fedbus.store import Store
+from fedbus.session.session import Session
+from fedbus.store.sqlite import Store
 
 JOB = "bench-job"
 

@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 
 from coordinator.service import Service
-from fedbus import simulate
+from fedbus.cli import simulation
 from fedbus.crypto import secure_masks
 from fedbus.crypto.residues import FixedRing
 from parties.worker import Worker
@@ -30,7 +30,7 @@ from vanishing import Vanishing
 COLUMNS = 100
 WIDTHS = {1_000_000: (1_000, 900), 25_000_000: (5_000, 4_900)}
 TINY = (60, 60)
-ROLES = simulate.Roles(coordinator=Service, party=Worker, compare=lambda *_: {})
+ROLES = simulation.Roles(coordinator=Service, party=Worker, compare=lambda *_: {})
 MASKED = 4_000_000
 DEMO = '{ linear = 32 }, { activation = "relu" }, { linear = 24 }, { activation = "relu" }, { linear = 16 }, '
 DEMO += '{ activation = "relu" }, { linear = 1 }'
@@ -106,7 +106,7 @@ def _job(
 ) -> dict[str, Any]:
     folder.mkdir(parents=True)
     job, files = write_job(folder, ["p0", "p1"], layers, columns, rows, rounds, f"batch_size = {batch_size}\n")
-    return simulate.run(job, files, broker, ROLES, lambda _: None)
+    return simulation.run(job, files, broker, ROLES, lambda _: None)
 
 
 def write_job(

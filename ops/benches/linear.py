@@ -16,8 +16,10 @@ import numpy as np
 
 from common import write_tables
 from coordinator.service import Service
-from fedbus import jobs, planning, simulate
-from parties import pooled
+from fedbus import jobs
+from fedbus.algorithms.linear import plan
+from fedbus.cli import simulation
+from parties.linear import pooled
 from parties.worker import Worker
 
 JOB = """\
@@ -27,7 +29,7 @@ guest = {{ party = "shop", dataset = "rows", label = "y" }}
 hosts = [{{ party = "bank", dataset = "rows" }}]
 params = {{ key_bits = {key_bits}, {params} }}
 """
-ROLES = simulate.Roles(coordinator=Service, party=Worker, compare=pooled.compare)
+ROLES = simulation.Roles(coordinator=Service, party=Worker, compare=pooled.compare)
 # How much larger the largest singular value of the pooled columns is than the smallest, about.
 CONDITIONS = (1e4, 1e6, 1e8, 1e10)
 ROWS = {"gram": [1_000, 10_000, 100_000], "sgd": [1_000, 5_000, 20_000]}
@@ -114,7 +116,7 @@ def _plan(arguments: argparse.Namespace, rows: int, rounds: int) -> dict[str, An
     """What `fedbus plan` says of the same job."""
     spec = jobs.parse(tomllib.loads(JOB.format(key_bits=arguments.key_bits, params='solver = "gram"')))
     columns = {"shop": arguments.guest_features, "bank": arguments.host_features}
-    return planning.plan(spec, rows, columns, rounds)
+    return plan.plan(spec, rows, columns, rounds)
 
 
 def _sgd(arguments: argparse.Namespace) -> dict[str, object]:
@@ -152,7 +154,7 @@ def _job(
                 written.writerows(zip(range(rows), *(column.tolist() for column in columns.values()), strict=True))
         job = folder / "job.toml"
         job.write_text(JOB.format(key_bits=arguments.key_bits, params=params), "utf-8")
-        report = simulate.run(job, files, arguments.broker, ROLES, lambda _: None)
+        report = simulation.run(job, files, arguments.broker, ROLES, lambda _: None)
     if report["state"] != "succeeded":
         raise AssertionError(f"the job did not run as it should: {report.get('reason')}")
     return report

@@ -23,10 +23,10 @@ from pika.adapters.blocking_connection import BlockingChannel
 from pika.spec import Basic
 
 from fedbus import topology
-from fedbus.broker.amqp import AmqpBroker
-from fedbus.broker.amqp_intake import WINDOW
 from fedbus.broker.base import Delivery, Outgoing
-from fedbus.broker.node import Node
+from fedbus.broker.node.node import Node
+from fedbus.broker.rabbitmq.broker import AmqpBroker
+from fedbus.broker.rabbitmq.intake import WINDOW
 from fedbus.topology import Queue
 
 SECONDS = 60.0

@@ -16,20 +16,21 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from coordinator import masked as coordinator_masked
 from coordinator.service import Service
-from coordinator.sums import Sum
-from fedbus import jobs, settings, simulate
-from fedbus.averaging import Plan
-from fedbus.broker.memory import MemoryHub
+from coordinator.sums import masked as coordinator_masked
+from coordinator.sums.base import Sum
+from fedbus import jobs, settings
+from fedbus.algorithms.fedavg.sums import Plan
+from fedbus.broker.memory.broker import MemoryHub
+from fedbus.cli import simulation
 from fedbus.client import Client
 from fedbus.crypto.engine import Engine
 from fedbus.errors import JobFailed
 from fedbus.messages import Assignment, MaskedUpdate, Message, RevealedShares, StateChanged
-from fedbus.post import Post
+from fedbus.session.post import Post
 from fedbus.settings import CoordinatorSettings, PartySettings
-from fedbus.store import Store
-from parties import masked as parties_masked
+from fedbus.store.sqlite import Store
+from parties.sums import masked as parties_masked
 from parties.worker import Worker
 
 # Where a party vanishes: it has heard the order and says nothing; it has sent its vector; it has revealed its shares.
@@ -85,7 +86,7 @@ class Vanishing:
     def run(self, folder: Path) -> dict[str, Any]:
         """The job's report."""
         loaded = [settings.load_party(file, {"FEDBUS_SIMULATION": "true"}) for file in self._files]
-        parties = simulate.introduce(loaded, folder)
+        parties = simulation.introduce(loaded, folder)
         engine = Engine(0)
         with ExitStack() as stack, self._watched():
             hub = self._hub

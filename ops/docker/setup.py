@@ -13,8 +13,8 @@ import os
 import sys
 from pathlib import Path
 
-from fedbus.broker.accounts import amqp_url, new_password
-from fedbus.broker.node_definitions import definitions
+from fedbus.broker.node.accounts import amqp_url, new_password
+from fedbus.broker.node.definitions import definitions
 
 BROKER = "amqp://rabbitmq:5672"
 READER = 10001  # the image's user

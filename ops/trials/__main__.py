@@ -27,9 +27,9 @@ from typing import Any
 import kinds
 from victims import Federation, Follower, outcome
 
-from fedbus import process
 from fedbus.errors import FedbusError
-from fedbus.store import Store
+from fedbus.service import process
+from fedbus.store.sqlite import Store
 
 _FIGURES = ("loss", "test_loss", "rounds", "train", "test")
 

@@ -10,8 +10,8 @@ import hashlib
 import sys
 from types import SimpleNamespace
 
-from fedbus import store
 from fedbus.cli import daemons
+from fedbus.store import sqlite
 
 
 def main() -> None:
@@ -22,7 +22,7 @@ def main() -> None:
     def token_bytes(size: int) -> bytes:
         return hashlib.blake2b(name.encode(), digest_size=size).digest()
 
-    vars(store)["secrets"] = SimpleNamespace(token_bytes=token_bytes)
+    vars(sqlite)["secrets"] = SimpleNamespace(token_bytes=token_bytes)
     {"coordinator": daemons.coordinator, "party": daemons.party}[role]()
 
 

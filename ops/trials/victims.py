@@ -15,8 +15,8 @@ from typing import Any
 import kinds
 
 from fedbus import jobs
-from fedbus.broker.amqp import AmqpBroker
-from fedbus.broker.node import Node
+from fedbus.broker.node.node import Node
+from fedbus.broker.rabbitmq.broker import AmqpBroker
 from fedbus.client import Client
 from fedbus.errors import BrokerError, FedbusError
 from fedbus.messages import StateChanged

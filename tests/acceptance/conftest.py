@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from fedbus import simulate
+from fedbus.cli import simulation
 from fedbus.crypto.engine import Engine
 
 
@@ -21,6 +21,6 @@ class KeptEngine(Engine):
 def _shared_engine() -> Iterator[None]:
     engine = KeptEngine()
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(simulate, "Engine", lambda _: engine)
+        patch.setattr(simulation, "Engine", lambda _: engine)
         yield
     Engine.close(engine)

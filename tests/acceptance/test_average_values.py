@@ -11,9 +11,9 @@ import torch
 from safetensors.torch import load
 
 from fedbus import codec
+from fedbus.algorithms.fedavg.moments import IMMENSE
 from fedbus.messages import Progress
-from fedbus.moments import IMMENSE
-from fedbus.store import Store
+from fedbus.store.sqlite import Store
 from rows import Rows, write_party, write_table
 
 COLUMNS = ["milli", "bit", "minute", "constant", "at_one", "plain"]
@@ -116,7 +116,7 @@ def test_a_label_left_as_it_is_fails_a_job_whose_updates_are_cut(tmp_path: Path)
 
 
 def test_a_model_worse_than_the_mean_says_so_first(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    from fedbus.report import print_report
+    from fedbus.cli.report import print_report
 
     # Steps so long that the loss grows.
     rows = awkward(tmp_path, rounds=3, learning_rate=1.5, batch_size=40)

@@ -12,17 +12,18 @@ import numpy as np
 import pytest
 
 from coordinator.service import Service
-from fedbus import codec, simulate
+from fedbus import codec
 from fedbus.broker.base import Broker, Delivery, Handler, Subscription
+from fedbus.cli import simulation
 from fedbus.crypto.engine import Engine
 from fedbus.messages import Assignment, Event, PeerKeys, PeerShares, StateChanged
-from fedbus.session import Session
+from fedbus.session.session import Session
 from fedbus.settings import PartySettings
-from fedbus.store import Store
+from fedbus.store.sqlite import Store
 from federation import ROLES
-from parties.average import Member
-from parties.homomorphic import Encryption
-from parties.masked import Masking
+from parties.fedavg.member import Member
+from parties.sums.homomorphic import Encryption
+from parties.sums.masked import Masking
 from parties.worker import Worker
 from rows import synthetic
 
@@ -90,7 +91,7 @@ def test_a_sum_that_overtakes_the_last_message_of_the_keys_leaves_nobody_out(
         return Worker(config, broker, store, engine, url)
 
     monkeypatch.setattr(Session, "at", past)
-    report = rows.run(roles=simulate.Roles(coordinator=Service, party=party, compare=ROLES.compare))
+    report = rows.run(roles=simulation.Roles(coordinator=Service, party=party, compare=ROLES.compare))
     assert report["state"] == "succeeded", report
     # One window serves all sums.
     assert sorted(overtaken) == sorted(rows.parties)

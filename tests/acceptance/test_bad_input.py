@@ -8,17 +8,17 @@ from typing import Any
 
 import pytest
 
-from fedbus import simulate
 from fedbus.broker.base import Broker
+from fedbus.cli import simulation
 from fedbus.client import Client
 from fedbus.crypto.engine import Engine
 from fedbus.crypto.keys import generate_keypair
 from fedbus.errors import ConfigError
 from fedbus.jobs import JobState
 from fedbus.messages import Forward, Message, Residual, Start
-from fedbus.session import Session
+from fedbus.session.session import Session
 from fedbus.settings import PartySettings
-from fedbus.store import Store
+from fedbus.store.sqlite import Store
 from federation import ROLES, Federation, add_party, synthetic
 from parties.worker import Worker
 
@@ -116,7 +116,7 @@ def test_party_files_must_be_those_of_the_job(tmp_path: Path) -> None:
     with pytest.raises(
         ConfigError, match=r"job.toml: hosts\[0\].party: no party file of 'bank' is given by --party; given: shop"
     ):
-        simulate.run(federation.job_file, federation.files[:1], "memory", ROLES, lambda _: None)
+        simulation.run(federation.job_file, federation.files[:1], "memory", ROLES, lambda _: None)
 
 
 def test_a_party_that_never_comes_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -129,7 +129,7 @@ def test_a_party_that_never_comes_is_named(tmp_path: Path, monkeypatch: pytest.M
 
     federation = synthetic(tmp_path)
     federation.limits = {"join": 5.0}
-    roles = simulate.Roles(coordinator=ROLES.coordinator, party=party, compare=ROLES.compare)
+    roles = simulation.Roles(coordinator=ROLES.coordinator, party=party, compare=ROLES.compare)
     wait_ended = Client.wait_ended
     # Not for the one that is not there.
     monkeypatch.setattr(Client, "wait_ended", lambda self, job, _, seconds: wait_ended(self, job, ["shop"], seconds))

@@ -8,12 +8,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from fedbus import pooled
 from fedbus.messages import Progress
 from federation import Federation, held_out, motor, synthetic
-from parties import tables
-from parties.data import Scaling
-from parties.pooled import common_rows
+from parties import scores
+from parties.data import tables
+from parties.data.table import Scaling
+from parties.linear.pooled import common_rows
 
 EPOCHS = 8
 
@@ -101,7 +101,7 @@ def test_a_label_of_any_unit_equals_plaintext_gradient_descent(tmp_path: Path, h
     held = common_rows([own.test for own in loaded if own.test is not None])
     features = np.column_stack([scaling.apply(rows.features) for scaling, rows in zip(scalings, held, strict=True)])
     assert held[0].label is not None
-    assert report["test"] == pytest.approx(pooled.regression_metrics(held[0].label, features @ weights + intercept))
+    assert report["test"] == pytest.approx(scores.regression_metrics(held[0].label, features @ weights + intercept))
     assert report["train"]["rmse"] == pytest.approx((2 * report["final_loss"]) ** 0.5)
 
 
@@ -142,6 +142,6 @@ def test_a_held_out_row_far_outside_is_named_as_such(tmp_path: Path, party: str)
 
 def test_the_reference_itself_is_least_squares() -> None:
     features, label = np.random.default_rng(0).normal(size=(50, 3)), np.arange(50.0)
-    weights, intercept = pooled.least_squares(features, label)
+    weights, intercept = scores.least_squares(features, label)
     design = np.column_stack([features, np.ones(50)])
     np.testing.assert_allclose(np.append(weights, intercept), np.linalg.lstsq(design, label, rcond=None)[0], rtol=1e-9)

@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from fedbus import costs, metrics
+from fedbus import metrics
+from fedbus.algorithms.linear import costs
 from federation import Federation, motor
 
 

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from fedbus import codec
-from fedbus.store import Store
+from fedbus.store.sqlite import Store
 from federation import FAST, Federation
 from rows import Rows
 

@@ -10,13 +10,14 @@ import msgspec
 import numpy as np
 import pytest
 
-from fedbus.averaging import channel_label
+from fedbus.algorithms.fedavg.sums import channel_label
 from fedbus.cli.local import check
 from fedbus.errors import ConfigError, DataError, JobRefused, TrainingDiverged
 from fedbus.identity import Identity
 from fedbus.messages import Assignment, MaskedUpdate
-from parties import channels, training
-from parties.masked import Masking
+from parties.fedavg import training
+from parties.sums import channels
+from parties.sums.masked import Masking
 from rows import Rows, synthetic, write_party
 
 

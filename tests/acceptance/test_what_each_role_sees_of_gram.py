@@ -7,7 +7,7 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from fedbus import gram
+from fedbus.algorithms.linear import gram
 from fedbus.messages import TensorMessage
 from federation import synthetic
 from recording import Recording, record

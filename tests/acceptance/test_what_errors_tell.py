@@ -10,12 +10,12 @@ import pytest
 from structlog.testing import capture_logs
 
 from coordinator import conductor
-from fedbus import simulate
 from fedbus.broker.base import Broker
+from fedbus.cli.simulation import Roles
 from fedbus.crypto.engine import Engine
 from fedbus.errors import StoreError
 from fedbus.settings import PartySettings
-from fedbus.store import Store
+from fedbus.store.sqlite import Store
 from federation import ROLES, Federation
 from federation import synthetic as columns
 from parties.worker import Worker
@@ -27,7 +27,7 @@ def _stranger(config: PartySettings, broker: Broker, store: Store, engine: Engin
     return Worker(msgspec.structs.replace(config, simulation=False), broker, store, engine, url)
 
 
-STRANGERS = simulate.Roles(coordinator=ROLES.coordinator, party=_stranger, compare=ROLES.compare)
+STRANGERS = Roles(coordinator=ROLES.coordinator, party=_stranger, compare=ROLES.compare)
 
 
 def told_and_logged(federation: Federation | Rows) -> tuple[str, list[str]]:

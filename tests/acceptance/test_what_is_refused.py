@@ -20,7 +20,7 @@ from fedbus.messages import (
     Residual,
     TensorMessage,
 )
-from fedbus.session import Session
+from fedbus.session.session import Session
 from federation import held_out, synthetic
 
 Change = Callable[[CipherTensor], CipherTensor]

@@ -9,10 +9,10 @@ from typing import Protocol
 
 import pytest
 
-from fedbus.broker.amqp import AmqpBroker
 from fedbus.broker.base import Broker, Delivery, Subscription
-from fedbus.broker.memory import MemoryHub
-from fedbus.broker.node import Node
+from fedbus.broker.memory.broker import MemoryHub
+from fedbus.broker.node.node import Node
+from fedbus.broker.rabbitmq.broker import AmqpBroker
 
 SECONDS = 20.0
 

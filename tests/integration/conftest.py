@@ -8,8 +8,8 @@ import pika
 import pytest
 
 from fedbus import topology
-from fedbus.broker.amqp import AmqpBroker
-from fedbus.broker.node import Node
+from fedbus.broker.node.node import Node
+from fedbus.broker.rabbitmq.broker import AmqpBroker
 from fedbus.client import Client
 from federation import Federation
 from processes import Processes

@@ -17,11 +17,11 @@ import pytest
 from structlog.testing import capture_logs
 
 from fedbus import topology
-from fedbus.broker import amqp_link
-from fedbus.broker.amqp import AmqpBroker
-from fedbus.broker.amqp_link import Outage, parameters
 from fedbus.broker.base import Delivery, Outgoing
-from fedbus.broker.node import Node
+from fedbus.broker.node.node import Node
+from fedbus.broker.rabbitmq import link as links
+from fedbus.broker.rabbitmq.broker import AmqpBroker
+from fedbus.broker.rabbitmq.link import Outage, parameters
 from fedbus.errors import AccessRefused, ConfigError, ConnectionLost, Nacked, Unroutable
 from fedbus.topology import Queue
 
@@ -98,7 +98,7 @@ def test_a_url_that_is_none_is_refused_without_a_part_of_it(url: str, reason: st
 
 def test_an_outage_is_told_once_a_minute_and_when_it_is_over(monkeypatch: pytest.MonkeyPatch) -> None:
     now = 0.0
-    monkeypatch.setattr(amqp_link.time, "monotonic", lambda: now)
+    monkeypatch.setattr(links.time, "monotonic", lambda: now)
     with capture_logs() as logs:
         outage = Outage("h:5", links=2)
         outage.up()
@@ -119,7 +119,7 @@ def test_an_outage_is_told_once_a_minute_and_when_it_is_over(monkeypatch: pytest
 
 
 def test_a_wrong_port_is_one_warning(connect: Connect, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(amqp_link, "delay", lambda _: 0.01)
+    monkeypatch.setattr(links, "delay", lambda _: 0.01)
     with capture_logs() as logs:
         broker = connect("amqp://ann:pw1@127.0.0.1:1/")
         tried = threading.Semaphore(0)
@@ -283,7 +283,7 @@ def test_publisher_and_consumer_outlive_a_crash_of_the_broker(
     tmp_path: Path, connect: Connect, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Not the longer, the longer the broker takes to start.
-    monkeypatch.setattr(amqp_link, "delay", lambda _: 0.1)
+    monkeypatch.setattr(links, "delay", lambda _: 0.1)
     with Node(tmp_path / "node") as node:
         broker = connect(node.url("coordinator"))
         target = job_queue()

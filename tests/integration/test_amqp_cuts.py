@@ -19,10 +19,10 @@ from pika.channel import Channel
 from structlog.testing import capture_logs
 
 from fedbus import topology
-from fedbus.broker.amqp import AmqpBroker
-from fedbus.broker.amqp_link import Connection
 from fedbus.broker.base import Delivery, Outgoing
-from fedbus.broker.node import Node
+from fedbus.broker.node.node import Node
+from fedbus.broker.rabbitmq.broker import AmqpBroker
+from fedbus.broker.rabbitmq.link import Connection
 from fedbus.errors import BrokerError, ConnectionLost
 from fedbus.topology import Queue
 
@@ -31,7 +31,8 @@ Connect = Callable[..., AmqpBroker]
 SERVE_WITH_A_BROKEN_BROKER = """
 import sys
 from pathlib import Path
-from fedbus import process, settings
+from fedbus import settings
+from fedbus.service import process
 from fedbus.errors import FedbusError
 
 class Service:

@@ -12,12 +12,13 @@ import pika
 import pytest
 
 from fedbus import topology
-from fedbus.broker import amqp_link, base
-from fedbus.broker.amqp import AmqpBroker
-from fedbus.broker.amqp_intake import BUFFER
-from fedbus.broker.amqp_publisher import MAX_LOSSES
+from fedbus.broker import base
 from fedbus.broker.base import QUEUE_HEADER, REASON_HEADER, USER_HEADER, Delivery, Outgoing
-from fedbus.broker.node import Node
+from fedbus.broker.node.node import Node
+from fedbus.broker.rabbitmq import link
+from fedbus.broker.rabbitmq.broker import AmqpBroker
+from fedbus.broker.rabbitmq.intake import BUFFER
+from fedbus.broker.rabbitmq.publisher import MAX_LOSSES
 from fedbus.errors import Congested, Nacked
 from fedbus.topology import Queue
 
@@ -72,7 +73,7 @@ def test_a_message_over_which_connections_end_is_given_up_and_the_others_arrive(
     broker.declare([target])
     # What checks did not foresee: a header too long for a frame, to which RabbitMQ answers by closing the connection.
     monkeypatch.setattr(base, "MAX_HEADERS_BYTES", 1_000_000)
-    monkeypatch.setattr(amqp_link, "delay", lambda _: 0.05)
+    monkeypatch.setattr(link, "delay", lambda _: 0.05)
     poison = replace(to(target), headers={"x": "y" * 200_000})
     messages = [to(target, str(number).encode()) for number in range(100)]
     before = [broker.publish(message) for message in messages[:50]]

@@ -12,8 +12,8 @@ from pathlib import Path
 import pika
 import pytest
 
-from fedbus.broker.node_server import free_ports, is_free
-from fedbus.process import script
+from fedbus.broker.node.server import free_ports, is_free
+from fedbus.service.process import script
 
 WAIT = 60.0
 

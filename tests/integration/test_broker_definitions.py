@@ -12,8 +12,8 @@ import pytest
 from pika.exceptions import ChannelClosedByBroker
 
 from fedbus import topology
-from fedbus.broker.node import Node
-from fedbus.process import script
+from fedbus.broker.node.node import Node
+from fedbus.service.process import script
 from fedbus.statuses import Status
 from rows import synthetic
 

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from fedbus import jobs, settings
+from fedbus import environment, jobs, settings
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCKER = ROOT / "ops" / "docker"
@@ -132,7 +132,7 @@ def test_setup_gives_each_user_a_url_that_the_definitions_know_and_changes_nothi
     for user, url in before.items():
         password = url.split("@")[0].split(":")[2]
         assert hashes[user][4:] == hashlib.sha256(hashes[user][:4] + password.encode()).digest()
-        assert settings.check_url(url, user) == f"amqp://{user}:{password}@rabbitmq:5672/%2F"
+        assert environment.check_url(url, user) == f"amqp://{user}:{password}@rabbitmq:5672/%2F"
         assert stat.S_IMODE(urls[user].stat().st_mode) == 0o400
     subprocess.run(command, check=True, capture_output=True)
     assert {user: file.read_text("utf-8") for user, file in urls.items()} == before

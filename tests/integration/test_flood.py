@@ -8,9 +8,9 @@ from concurrent.futures import Future
 from pathlib import Path
 
 from fedbus import topology
-from fedbus.broker.amqp import AmqpBroker
 from fedbus.broker.base import Outgoing
-from fedbus.broker.node import Node
+from fedbus.broker.node.node import Node
+from fedbus.broker.rabbitmq.broker import AmqpBroker
 from fedbus.client import Client
 from fedbus.errors import Unroutable
 from processes import WAIT, Processes, follow, small

@@ -12,9 +12,9 @@ import pytest
 from hostile import FIELDS, RawPublisher, field, long, properties, short
 
 from fedbus import topology
-from fedbus.broker.amqp import AmqpBroker
 from fedbus.broker.base import KEPT_BYTES, MAX_MESSAGE_BYTES, REASON_HEADER, SIZE_HEADER, Delivery, Outgoing
-from fedbus.broker.node import Node
+from fedbus.broker.node.node import Node
+from fedbus.broker.rabbitmq.broker import AmqpBroker
 from fedbus.topology import Queue
 
 SECONDS = 30.0

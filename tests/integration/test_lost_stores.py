@@ -12,7 +12,7 @@ import pytest
 
 from fedbus.client import Client
 from fedbus.jobs import JobState
-from fedbus.store import Store
+from fedbus.store.sqlite import Store
 from processes import WAIT, Processes, follow, small
 
 Start = Callable[..., Processes]

@@ -16,14 +16,14 @@ from pika.adapters.blocking_connection import BlockingChannel
 from pika.exceptions import ChannelClosedByBroker
 
 from fedbus import topology
-from fedbus.broker.node import Node
+from fedbus.broker.node.node import Node
 from fedbus.errors import BrokerError
 
 LOOPBACK = {"0100007F", "0000000000000000FFFF00000100007F", "00000000000000000000000001000000"}
 ERL = "usr/lib/erlang/bin/erl"
 OWNER = """
 import sys, time
-from fedbus.broker.node import Node
+from fedbus.broker.node.node import Node
 node = Node()
 node.start()
 print(node.pid, node.port, node._supervisor.pid, node._directory, flush=True)

@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from fedbus.broker.amqp import AmqpBroker
-from fedbus.broker.node import Node
+from fedbus.broker.node.node import Node
+from fedbus.broker.rabbitmq.broker import AmqpBroker
 from fedbus.client import Client
 from fedbus.messages import StateChanged
-from fedbus.process import script
+from fedbus.service.process import script
 from federation import synthetic
 from processes import WAIT, Processes, follow, small
 

@@ -15,14 +15,14 @@ import numpy as np
 import pytest
 
 from fedbus import codec, topology
-from fedbus.broker.amqp import AmqpBroker
 from fedbus.broker.base import Outgoing
-from fedbus.broker.node import Node
+from fedbus.broker.node.node import Node
+from fedbus.broker.rabbitmq.broker import AmqpBroker
 from fedbus.client import Client
 from fedbus.messages import Envelope, StateChanged, Verdict
-from fedbus.process import script
+from fedbus.service.process import script
 from fedbus.statuses import Status
-from fedbus.store import Store
+from fedbus.store.sqlite import Store
 from federation import motor, synthetic
 from processes import WAIT, Processes, follow, small
 

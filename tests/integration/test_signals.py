@@ -9,7 +9,7 @@ import pytest
 
 _PROGRAM = """
 import signal, sys, threading
-from fedbus import signals
+from fedbus.service import signals
 
 def stop(number, frame):
     raise KeyboardInterrupt

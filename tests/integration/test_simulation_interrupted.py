@@ -13,9 +13,9 @@ import pytest
 import structlog
 
 from coordinator.service import Service
-from fedbus import simulate
+from fedbus.cli import simulation
 from fedbus.crypto.engine import Engine
-from fedbus.process import script
+from fedbus.service.process import script
 from federation import ROLES, Federation
 from parties.worker import Worker
 from processes import small
@@ -86,14 +86,14 @@ def test_one_that_was_killed_does_not_disturb_the_next(
         monkeypatch.setattr("tempfile.tempdir", str(scratch))
         federation.params["max_epochs"] = 2
         job_file = federation.write_job()
-        report = simulate.run(job_file, federation.files, "memory", ROLES, lambda _: None)
+        report = simulation.run(job_file, federation.files, "memory", ROLES, lambda _: None)
         assert report["state"] == "succeeded"
         assert list(scratch.iterdir()) == [running]
         child.kill()
         child.wait()
     os.utime(running, (0, 0))
     with structlog.testing.capture_logs() as logged:
-        report = simulate.run(job_file, federation.files, "memory", ROLES, lambda _: None)
+        report = simulation.run(job_file, federation.files, "memory", ROLES, lambda _: None)
     assert report["rounds"] == 2
     assert not [line for line in logged if line["log_level"] != "info"]
     assert not list(scratch.iterdir()), "it removes what the killed one left"
@@ -120,5 +120,5 @@ def test_arithmetic_is_taken_from_the_roles_when_all_have_stopped(
     for kind, method in ((Engine, "close"), (Service, "stop"), (Worker, "stop")):
         record(kind, method)
     with pytest.raises(KeyboardInterrupt):
-        simulate.run(federation.write_job(), federation.files, "memory", ROLES, interrupt)
+        simulation.run(federation.write_job(), federation.files, "memory", ROLES, interrupt)
     assert (sorted(order[:-1]), order[-1]) == (["Service.stop", "Worker.stop", "Worker.stop"], "Engine.close")

@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from fedbus.broker.node import Node
+from fedbus.broker.node.node import Node
 from fedbus.client import Client
 from fedbus.messages import Event, Notice, Progress, StateChanged
-from fedbus.process import script
+from fedbus.service.process import script
 from fedbus.statuses import Status
 from processes import WAIT, Processes, small
 from rows import synthetic

@@ -13,10 +13,10 @@ import pytest
 from structlog.testing import capture_logs
 
 from fedbus import topology
-from fedbus.broker.amqp import AmqpBroker
-from fedbus.broker.amqp_intake import WINDOW
 from fedbus.broker.base import Delivery, Outgoing
-from fedbus.broker.node import Node
+from fedbus.broker.node.node import Node
+from fedbus.broker.rabbitmq.broker import AmqpBroker
+from fedbus.broker.rabbitmq.intake import WINDOW
 from fedbus.errors import Unroutable
 
 USERS = {"coordinator": "coordinator", "shop": "party", "bank": "party", "client": "client"}

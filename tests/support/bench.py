@@ -10,13 +10,13 @@ from pathlib import Path
 from coordinator.service import Service
 from fedbus import codec, topology
 from fedbus.broker.base import Broker, Delivery, Outgoing
-from fedbus.broker.memory import MemoryHub
+from fedbus.broker.memory.broker import MemoryHub
 from fedbus.client import Client
 from fedbus.crypto.engine import Engine
 from fedbus.jobs import JobSpec, JobState
 from fedbus.messages import Envelope, Message, StateChanged
 from fedbus.settings import CoordinatorSettings
-from fedbus.store import Store
+from fedbus.store.sqlite import Store
 from federation import synthetic
 
 WAIT = 10.0

@@ -11,23 +11,25 @@ from typing import Any
 import numpy as np
 
 from coordinator.service import Service
-from fedbus import codec, jobs, pooled, simulate
-from fedbus.batching import batches
+from fedbus import codec, jobs
+from fedbus.algorithms.vertical.batching import batches
 from fedbus.broker.base import Broker
+from fedbus.cli import simulation
 from fedbus.crypto.engine import Engine
 from fedbus.jobs import JobSpec
 from fedbus.messages import Event
 from fedbus.settings import PartySettings, load_party
-from fedbus.store import Store
-from fedbus.store_records import Checkpoint
-from parties import tables
+from fedbus.store.records import Checkpoint
+from fedbus.store.sqlite import Store
+from parties import scores
 from parties.comparison import compare
-from parties.data import Scaling
-from parties.optimizer import Optimizer
+from parties.data import tables
+from parties.data.table import Scaling
+from parties.linear.optimizer import Optimizer
 from parties.worker import Worker
 
 DATA = Path(__file__).resolve().parents[2] / "ops" / "data"
-ROLES = simulate.Roles(coordinator=Service, party=Worker, compare=compare)
+ROLES = simulation.Roles(coordinator=Service, party=Worker, compare=compare)
 
 MOTOR_HOST_COLUMNS = ["ambient", "coolant", "u_d", "u_q", "torque", "i_d", "i_q"]
 
@@ -74,12 +76,12 @@ class Federation:
         self.job_file.write_text(text, "utf-8")
         return self.job_file
 
-    def run(self, broker: str = "memory", roles: simulate.Roles = ROLES) -> dict[str, Any]:
+    def run(self, broker: str = "memory", roles: simulation.Roles = ROLES) -> dict[str, Any]:
         """The job's report."""
         self.write_job()
         # Another federation may have run in the same folder.
         self.runs = next(number for number in count(1) if not (self.folder / f"run{number}").exists())
-        return simulate.run(self.job_file, self.files, broker, roles, self.events.append, keep=self.place)
+        return simulation.run(self.job_file, self.files, broker, roles, self.events.append, keep=self.place)
 
     def run_recording_order(self) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
         """The report, and each party's positions of the aligned rows, which no party publishes."""
@@ -96,7 +98,7 @@ class Federation:
             store.write = written  # type: ignore[method-assign]
             return Worker(config, broker, store, engine, url)
 
-        report = self.run(roles=simulate.Roles(coordinator=Service, party=party, compare=compare))
+        report = self.run(roles=simulation.Roles(coordinator=Service, party=party, compare=compare))
         return report, positions
 
     def settings(self) -> list[PartySettings]:
@@ -113,7 +115,7 @@ class Federation:
                 shares.append(codec.unpack(store.model(job) or b""))
         return np.concatenate([share["weights"] for share in shares]), shares[0]["intercept"]
 
-    def plaintext(self, epochs: int, positions: dict[str, np.ndarray]) -> pooled.Descent:
+    def plaintext(self, epochs: int, positions: dict[str, np.ndarray]) -> scores.Descent:
         """The same steps on the pooled data, in the same order of rows."""
         parties, spec = self.settings(), self.spec()
         train = [tables.load(party, spec).train.take(positions[party.name]) for party in parties]
@@ -121,7 +123,7 @@ class Federation:
         blocks = [Scaling.fit(table).apply(table.features) for table in train]
         params = spec.params
         assert train[0].label is not None
-        return pooled.gradient_descent(
+        return scores.gradient_descent(
             blocks,
             train[0].label,
             make_optimizer=lambda _: Optimizer.create(params.optimizer, params.learning_rate, params.momentum),

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from fedbus import gram, jobs
+from fedbus import jobs
+from fedbus.algorithms.linear import gram
 
 
 def gram_layout(rows: int = 1000, **params: object) -> gram.Plan:

@@ -11,10 +11,10 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import IO, Any
 
-from fedbus.broker.node import Node
+from fedbus.broker.node.node import Node
 from fedbus.client import Client
 from fedbus.messages import Progress, StateChanged
-from fedbus.process import script
+from fedbus.service.process import script
 from federation import Federation, synthetic
 from rows import Rows
 

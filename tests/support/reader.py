@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from fedbus.datasets import DatasetSettings
-from parties import reading
-from parties.data import MAX_ROWS, Table
+from parties.data import reading
+from parties.data.table import MAX_ROWS, Table
 
 
 def settings(path: Path, id_column: str = "id", **how: Any) -> DatasetSettings:

@@ -7,13 +7,14 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from coordinator.service import Service
-from fedbus import codec, simulate
+from fedbus import codec
 from fedbus.broker.base import Broker, Delivery, Handler, Subscription
+from fedbus.cli import simulation
 from fedbus.crypto.engine import Engine
 from fedbus.crypto.paillier import PrivateKey
 from fedbus.messages import Alive, Envelope, PublicKey, Resend, TensorMessage
-from fedbus.store import Store
-from fedbus.store_records import Checkpoint
+from fedbus.store.records import Checkpoint
+from fedbus.store.sqlite import Store
 from federation import ROLES, Federation
 from parties.worker import Worker
 
@@ -84,7 +85,7 @@ def record(federation: Federation) -> Recording:
 
         return make
 
-    roles = simulate.Roles(coordinator=spy(Service), party=spy(Worker), compare=ROLES.compare)
+    roles = simulation.Roles(coordinator=spy(Service), party=spy(Worker), compare=ROLES.compare)
     recording.report = federation.run(roles=roles)
     assert recording.report["state"] == "succeeded"
     return recording

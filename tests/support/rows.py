@@ -9,13 +9,14 @@ from typing import Any
 
 import numpy as np
 
-from fedbus import codec, jobs, simulate
+from fedbus import codec, jobs
+from fedbus.algorithms.fedavg.weights import Weights
+from fedbus.cli import simulation
 from fedbus.identity import Identity
 from fedbus.jobs import AverageJob
 from fedbus.messages import Event, Notice
 from fedbus.settings import PartySettings, load_party
-from fedbus.store import Store
-from fedbus.weights import Weights
+from fedbus.store.sqlite import Store
 from federation import ROLES, toml_value
 
 DATA = Path(__file__).resolve().parents[2] / "ops" / "data"
@@ -77,7 +78,7 @@ class Rows:
         self.job_file.write_text("\n".join(lines) + "\n" + self.more, "utf-8")
         return self.job_file
 
-    def run(self, broker: str = "memory", roles: simulate.Roles = ROLES) -> dict[str, Any]:
+    def run(self, broker: str = "memory", roles: simulation.Roles = ROLES) -> dict[str, Any]:
         """The job's report."""
         self.write_job()
 
@@ -87,7 +88,7 @@ class Rows:
                 self.watch(event)
 
         self.runs += 1
-        return simulate.run(self.job_file, self.files, broker, roles, watch, keep=self.place)
+        return simulation.run(self.job_file, self.files, broker, roles, watch, keep=self.place)
 
     def spec(self) -> AverageJob:
         spec = jobs.load(self.write_job())

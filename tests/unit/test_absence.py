@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from fedbus.absence import Absence
+from fedbus.session.absence import Absence
 
 
 class Hearing:
@@ -25,7 +25,7 @@ class Hearing:
 
 def test_a_return_is_told_with_the_first_thing_that_comes(monkeypatch: pytest.MonkeyPatch) -> None:
     hearing, told, called, now = Hearing(), [], [], [100.0]
-    monkeypatch.setattr("fedbus.absence.time.monotonic", lambda: now[0])
+    monkeypatch.setattr("fedbus.session.absence.time.monotonic", lambda: now[0])
     mailbox: Any = hearing
     absence = Absence(mailbox, lambda party, _: called.append(party), told.append)
     for _ in range(4):

@@ -17,7 +17,7 @@ from fedbus.crypto.engine import Engine
 from fedbus.crypto.masking import SecretStream
 from fedbus.errors import InvalidPoint, JobFailed, ProtocolError
 from fedbus.messages import AlignmentOffer, BlindedIds, CommonRows, DoublyBlindedIds, Message
-from parties import align
+from parties.vertical import align
 
 IDS = ["a", "b", "c"]
 GUEST = "shop"

@@ -15,8 +15,8 @@ from pika.exceptions import InvalidFrameError
 from pika.frame import Body, Header, Heartbeat, Method
 from pika.spec import Basic
 
-from fedbus.broker.amqp_frames import MAX_TEXT_BYTES, FrameReader, Properties, read_properties, text
 from fedbus.broker.base import KEPT_BYTES, MAX_MESSAGE_BYTES
+from fedbus.broker.rabbitmq.frames import MAX_TEXT_BYTES, FrameReader, Properties, read_properties, text
 
 
 def frame(payload: bytes, kind: int = 2, channel: int = 1) -> bytes:

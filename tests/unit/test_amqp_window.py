@@ -9,12 +9,12 @@ from typing import Any
 import pytest
 from pika.exceptions import ChannelClosedByBroker  # type: ignore[import-untyped]
 
-from fedbus.broker import amqp_detours
-from fedbus.broker.amqp_detours import Detours
-from fedbus.broker.amqp_intake import BUFFER, WINDOW, Intake, Lane, Pending
-from fedbus.broker.amqp_way import Answer, Way
-from fedbus.broker.amqp_window import Window
 from fedbus.broker.base import Outgoing
+from fedbus.broker.rabbitmq import detours
+from fedbus.broker.rabbitmq.detours import Detours
+from fedbus.broker.rabbitmq.intake import BUFFER, WINDOW, Intake, Lane, Pending
+from fedbus.broker.rabbitmq.way import Answer, Way
+from fedbus.broker.rabbitmq.window import Window
 from fedbus.errors import AccessRefused, Congested, Nacked
 
 MUTE: Lane = ("fedbus.data", "shop.bank.j")
@@ -90,7 +90,7 @@ class Main:
 
 @pytest.fixture
 def main(monkeypatch: pytest.MonkeyPatch) -> Main:
-    monkeypatch.setattr(amqp_detours, "Way", Line)
+    monkeypatch.setattr(detours, "Way", Line)
     LINES.clear()
     return Main()
 

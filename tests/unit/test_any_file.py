@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from fedbus.errors import DataError
-from parties.recoding import Recoding
+from parties.data.recoding import Recoding
 from reader import load
 from reader import settings as section
 

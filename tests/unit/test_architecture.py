@@ -13,7 +13,7 @@ ROOT = Path(__file__).resolve().parents[2]
 FILES = sorted(file for package in ("fedbus", "parties", "coordinator") for file in (ROOT / package).rglob("*.py"))
 COMPOSITION_ROOT = "fedbus/cli/"
 HOMES = {
-    "pika": "fedbus/broker/amqp",
+    "pika": "fedbus/broker/rabbitmq/",
     "msgpack": "fedbus/codec.py",
     "tenacity": "fedbus/retry.py",
     "prometheus_client": "fedbus/metrics.py",
@@ -25,21 +25,89 @@ HOMES = {
     "shamirs": "fedbus/crypto/shares.py",
     "typer": "fedbus/cli/",
     "duckdb": "parties/",
-    "safetensors": "fedbus/weights.py",
-    "opacus": "fedbus/budget.py",
+    "safetensors": "fedbus/algorithms/fedavg/weights.py",
+    "opacus": "fedbus/algorithms/fedavg/budget.py",
 }
 # It takes a second and 200 MB to import, which only a process that trains networks is to spend.
-TORCH_HOMES = {"parties/network.py", "parties/training.py", "parties/steps.py", "parties/private_training.py"}
+TORCH_HOMES = {
+    "parties/fedavg/network.py",
+    "parties/fedavg/training.py",
+    "parties/fedavg/steps.py",
+    "parties/fedavg/private_training.py",
+}
+
+
+# Folders from the ground up; what lies beside them in `fedbus` belongs wherever no circle arises.
+LAYERS = (
+    *("fedbus.crypto", "fedbus.messages", "fedbus.jobs", "fedbus.broker", "fedbus.store", "fedbus.algorithms"),
+    *("fedbus.session", "fedbus.service", "parties", "fedbus.cli"),
+)
+# The folders of algorithms; `vertical`, `sums` and `data` are for all.
+ALGORITHMS = ("linear", "fedavg")
+
+
+def module(file: Path) -> str:
+    parts = file.relative_to(ROOT).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+MODULES = {module(file): file for file in FILES}
 
 
 def imports(file: Path) -> set[str]:
+    """All that a file imports, wherever in it; what `from package import module` names is the module."""
     found: set[str] = set()
     for node in ast.walk(ast.parse(file.read_text())):
         if isinstance(node, ast.Import):
             found |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module:
-            found.add(node.module)
+            names = {f"{node.module}.{alias.name}" for alias in node.names}
+            found |= {name if name in MODULES else node.module for name in names}
     return found
+
+
+def folder(name: str) -> str:
+    """Of a module: its package, or the module itself where it lies at the top."""
+    file = MODULES[name]
+    inner = len(file.relative_to(ROOT).parts) > 2 or file.stem == "__init__"
+    return module(file.parent / "__init__.py") if inner else name
+
+
+def circles(graph: dict[str, set[str]]) -> list[str]:
+    """What is left of a graph once all is taken away that leads nowhere but out."""
+    left = {name: others - {name} for name, others in graph.items()}
+    while done := {name for name, others in left.items() if not others & set(left)}:
+        left = {name: others for name, others in left.items() if name not in done}
+    return sorted(left)
+
+
+def test_no_file_and_no_folder_imports_in_a_circle() -> None:
+    graph = {name: imports(file) & set(MODULES) for name, file in MODULES.items()}
+    assert circles(graph) == []
+    folders: dict[str, set[str]] = {}
+    for name, others in graph.items():
+        folders.setdefault(folder(name), set()).update(folder(other) for other in others)
+    assert circles(folders) == []
+
+
+def layer(name: str) -> int:
+    """Of a module in LAYERS, the coordinator beside the parties; -1 for others."""
+    beside = name.replace("coordinator", "parties", 1) if name.startswith("coordinator") else name
+    return next((place for place, part in enumerate(LAYERS) if f"{beside}.".startswith(f"{part}.")), -1)
+
+
+@pytest.mark.parametrize("name", [name for name in MODULES if layer(name) >= 0])
+def test_imports_go_down(name: str) -> None:
+    above = {other for other in imports(MODULES[name]) & set(MODULES) if layer(other) > layer(name)}
+    # The composition root is started by its own name.
+    assert above == set()
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_no_algorithm_imports_another(name: str) -> None:
+    own = {part for part in name.split(".") if part in ALGORITHMS}
+    others = {part for other in imports(MODULES[name]) & set(MODULES) for part in other.split(".")[:-1]}
+    assert not own or others & set(ALGORITHMS) <= own
 
 
 @pytest.mark.parametrize("file", FILES, ids=lambda file: str(file.relative_to(ROOT)))
@@ -60,8 +128,9 @@ def test_a_module_imports_what_it_may(file: Path) -> None:
 
 def test_what_trains_no_network_starts_without_its_libraries() -> None:
     code = (
-        "import sys, coordinator.robust, coordinator.service, coordinator.strategy, fedbus.budget, fedbus.cli, "
-        "fedbus.cli.app, fedbus.metric_limbs, fedbus.weights, parties.worker; "
+        "import sys, coordinator.service, coordinator.fedavg.robust, coordinator.fedavg.strategy, fedbus.cli.app, "
+        "fedbus.algorithms.fedavg.budget, fedbus.algorithms.fedavg.limbs, fedbus.algorithms.fedavg.weights, "
+        "parties.worker; "
         "print(sorted({name.split('.')[0] for name in sys.modules} & {'torch', 'scipy', 'sklearn', 'opacus'}))"
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
@@ -73,7 +142,7 @@ def test_only_settings_read_the_environment(file: Path) -> None:
     name = str(file.relative_to(ROOT))
     reads = "os.environ" in file.read_text() or "getenv" in file.read_text()
     # A child process is given the environment of its parent, and a node's own programs need their paths.
-    allowed = ("fedbus/settings.py", "fedbus/simulate.py", "fedbus/broker/node")
+    allowed = ("fedbus/environment.py", "fedbus/settings.py", "fedbus/cli/simulation.py", "fedbus/broker/node")
     assert not reads or name.startswith(allowed)
 
 

@@ -12,8 +12,8 @@ from urllib.parse import urlsplit
 import pytest
 from typer.testing import CliRunner, Result
 
-from fedbus.broker.accounts import write_private
-from fedbus.broker.node_definitions import definitions
+from fedbus.broker.node.accounts import write_private
+from fedbus.broker.node.definitions import definitions
 from fedbus.cli import app
 from fedbus.errors import ConfigError
 

@@ -6,8 +6,8 @@ import math
 
 import pytest
 
-from fedbus import budget as module
-from fedbus.budget import Budget
+from fedbus.algorithms.fedavg import budget as module
+from fedbus.algorithms.fedavg.budget import Budget
 from fedbus.errors import JobRefused
 from fedbus.jobs.average import Privacy
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from fedbus.cautions import caution
-from fedbus.report import print_report
+from fedbus.cli.report import print_report
 
 
 def report(**changes: Any) -> dict[str, Any]:

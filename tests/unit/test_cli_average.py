@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from fedbus.budget import Budget
+from fedbus.algorithms.fedavg.budget import Budget
 from fedbus.cli import app
 from fedbus.errors import ConfigError, JobRefused
 from rows import Rows, synthetic

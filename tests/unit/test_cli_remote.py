@@ -12,8 +12,8 @@ from bench import WAIT, Bench, watching
 
 from fedbus.cli import remote
 from fedbus.cli.app import _failed
+from fedbus.cli.display import Display
 from fedbus.client import Client
-from fedbus.display import Display
 from fedbus.errors import FedbusError, JobRefused, NotFound
 from fedbus.jobs import JobState
 from fedbus.messages import StateChanged

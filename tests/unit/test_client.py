@@ -9,12 +9,12 @@ import pytest
 
 from fedbus import codec, topology
 from fedbus.broker.base import Delivery
-from fedbus.broker.memory import MemoryHub
+from fedbus.broker.memory.broker import MemoryHub
 from fedbus.cli.remote import _finish, _followed, _hear
 from fedbus.client import Client
 from fedbus.errors import ConnectionLost, FedbusError, JobRefused, NotFound
 from fedbus.messages import Envelope, Notice, Progress, Query, StateChanged, Submit
-from fedbus.post import publish_event
+from fedbus.session.post import publish_event
 from federation import synthetic
 
 JOB = "test-1"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from fedbus.columns import check_as_is, check_same
+from fedbus.algorithms.fedavg.columns import check_as_is, check_same
 from fedbus.errors import JobRefused
 
 

@@ -25,7 +25,7 @@ def bench(tmp_path: Path) -> Iterator[Bench]:
 
 
 def test_a_party_that_does_not_join_is_told_again_to_start(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("fedbus.rollcall.FIRST_SECONDS", 0.02)
+    monkeypatch.setattr("fedbus.session.rollcall.FIRST_SECONDS", 0.02)
     with bench.serving(), watching(bench, "alice") as alice:
         job = alice.submit(bench.spec)
         first, again = bench.told.get(timeout=WAIT), bench.told.get(timeout=WAIT)
@@ -58,7 +58,7 @@ def test_a_party_whose_control_queue_is_being_declared_again_is_told_later(
 
     monkeypatch.setattr("coordinator.conductor.tell", missing)
     monkeypatch.setattr("coordinator.conductor.delay", lambda _: 0.001)
-    monkeypatch.setattr("fedbus.rollcall.FIRST_SECONDS", 0.02)
+    monkeypatch.setattr("fedbus.session.rollcall.FIRST_SECONDS", 0.02)
     with bench.serving(), watching(bench, "alice") as alice:
         job = alice.submit(bench.spec)
         assert isinstance(bench.told.get(timeout=WAIT).payload, Start)

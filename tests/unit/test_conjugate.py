@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 from layouts import gram_layout
 
-from coordinator.conjugate import MOST_LACK, Conjugate
-from fedbus import codec, gram
+from coordinator.linear.conjugate import MOST_LACK, Conjugate
+from fedbus import codec
+from fedbus.algorithms.linear import gram
 
 
 def descend(matrix: np.ndarray, right: np.ndarray, plan: gram.Plan) -> tuple[np.ndarray, Conjugate]:

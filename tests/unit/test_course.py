@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from coordinator.course import Course, check_rounds
+from coordinator.vertical.course import Course, check_rounds
 from fedbus import codec, jobs
 from fedbus.errors import JobRefused
 from fedbus.jobs import LinearParams

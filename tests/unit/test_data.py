@@ -13,9 +13,9 @@ import numpy as np
 import pytest
 
 from fedbus.errors import DataError
-from parties.data import Scaling, Table
-from parties.source import connect
-from parties.training import check_label
+from parties.data.source import connect
+from parties.data.table import Scaling, Table
+from parties.fedavg.training import check_label
 from reader import load
 
 # Stands for what must not be seen by a reader of a log.

@@ -12,8 +12,8 @@ from fedbus import codec
 from fedbus.cli.app import app, invoke
 from fedbus.errors import DataError
 from federation import gappy
-from parties.encoding import encode
-from parties.recoding import Recoding
+from parties.data.encoding import encode
+from parties.data.recoding import Recoding
 from reader import load, settings
 
 TABLE = "id,age,city,flag,since\n" + "".join(

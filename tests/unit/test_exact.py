@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from parties.basis import Basis
-from parties.exact import Products
+from parties.linear.basis import Basis
+from parties.linear.exact import Products
 
 
 @pytest.mark.parametrize("bits", [1, 17, 18, 36, 52, 61])

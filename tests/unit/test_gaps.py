@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 
 from fedbus.cli.checks import hold
+from fedbus.cli.report import print_report
 from fedbus.errors import ConfigError
-from fedbus.report import print_report
 from federation import GAPPY_KEYS, gappy
-from parties.gaps import Gaps
+from parties.data.gaps import Gaps
 
 SIMULATED = {"FEDBUS_SIMULATION": "true"}
 

@@ -6,7 +6,8 @@ from math import log2
 
 import pytest
 
-from fedbus import gram, jobs
+from fedbus import jobs
+from fedbus.algorithms.linear import gram
 from fedbus.crypto.fixedpoint import MAX_BITS
 
 

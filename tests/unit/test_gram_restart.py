@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from fedbus.errors import JobFailed
-from parties.descent import Work
-from parties.share import Share
-from parties.turns import Descent
+from parties.linear.descent import Work
+from parties.linear.turns import Descent
+from parties.vertical.share import Share
 
 
 def work(encoded: np.ndarray) -> Any:

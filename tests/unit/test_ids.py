@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fedbus.errors import DataError
-from parties import ids
+from parties.data import ids
 from reader import load
 
 

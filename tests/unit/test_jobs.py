@@ -12,7 +12,7 @@ import pytest
 from fedbus import codec, jobs
 from fedbus.errors import ConfigError, JobRefused
 from fedbus.jobs import AverageJob
-from parties import network
+from parties.fedavg import network
 
 JOB: dict[str, Any] = {
     "name": "house-prices",

@@ -13,9 +13,9 @@ import pytest
 from fedbus.broker.base import Delivery
 from fedbus.errors import JobFailed, StoreError, StoreFull
 from fedbus.jobs import JobState
-from fedbus.journal import Journal
-from fedbus.store import Store
-from fedbus.store_records import Checkpoint, StoredMessage
+from fedbus.session.journal import Journal
+from fedbus.store.records import Checkpoint, StoredMessage
+from fedbus.store.sqlite import Store
 
 JOB = "job-1"
 
@@ -99,7 +99,7 @@ def test_what_a_checkpoint_covers_is_acknowledged_and_never_written(
 
 
 def test_a_checkpoint_is_durable_with_what_is_sent_next(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("fedbus.journal._DELAY", 60.0)
+    monkeypatch.setattr("fedbus.session.journal._DELAY", 60.0)
     journal, written = journal_on(store), watch(store, monkeypatch)
     journal.checkpoint(Checkpoint(4, b"state"), with_next=True)
     assert (store.last_checkpoint(JOB), journal.checkpointed) == (None, -1)
@@ -174,7 +174,7 @@ def test_what_was_not_acknowledged_at_the_end_is_durable(store: Store) -> None:
 
 
 def test_many_messages_and_long_ones_do_not_wait(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("fedbus.journal._DELAY", 60.0)
+    monkeypatch.setattr("fedbus.session.journal._DELAY", 60.0)
     journal = journal_on(store)
     several = [delivery() for _ in range(32)]
     for number, (_, taken) in enumerate(several):

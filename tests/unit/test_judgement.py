@@ -8,8 +8,8 @@ import msgspec
 import numpy as np
 import pytest
 
-from coordinator import judgement
-from coordinator.progress import Course
+from coordinator.fedavg import judgement
+from coordinator.fedavg.progress import Course
 from fedbus import jobs
 from fedbus.errors import JobFailed
 from fedbus.jobs import AverageJob

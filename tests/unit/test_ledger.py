@@ -11,7 +11,7 @@ from coordinator.ledger import Ledger, told_report
 from fedbus import codec
 from fedbus.jobs import JobState
 from fedbus.messages import Envelope, ListJobs, Progress
-from fedbus.store import Store
+from fedbus.store.sqlite import Store
 from federation import synthetic
 
 HISTORY = [(JobState.STARTING, ""), (JobState.RUNNING, ""), (JobState.FAILED, "shop left")]

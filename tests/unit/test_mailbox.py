@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from fedbus.errors import ProtocolError
-from fedbus.mailbox import AHEAD, Mailbox
 from fedbus.messages import BlindedIds, Envelope
+from fedbus.session.mailbox import AHEAD, Mailbox
 
 POINTS = BlindedIds("ristretto255", b"points")
 

@@ -16,8 +16,8 @@ from fedbus.errors import ProtocolError
 from fedbus.identity import Identity, Roster
 from fedbus.messages import Advertise, Assignment, PeerKeys, PeerShares, RevealRequest
 from fedbus.messages.fields import Task
-from parties.masked import Masking
-from parties.trust import Trust
+from parties.sums.masked import Masking
+from parties.sums.trust import Trust
 
 NAMES = ("bob", "alice", "carol")
 

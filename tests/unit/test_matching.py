@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fedbus.errors import ProtocolError
-from parties.matching import MATCH_BYTES, cut, match
+from parties.vertical.matching import MATCH_BYTES, cut, match
 
 # Of few bytes, so that first halves and last halves are often alike.
 VALUES = st.lists(

@@ -14,7 +14,7 @@ from fedbus.cli import app
 from fedbus.cli.app import invoke
 from fedbus.errors import NotFound, StoreError
 from fedbus.statuses import Status
-from fedbus.store import Store
+from fedbus.store.sqlite import Store
 from federation import held_out, synthetic
 from rows import synthetic as synthetic_rows
 

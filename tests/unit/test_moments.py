@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fedbus import moments as limbs
-from fedbus.averaging import exponent_of
-from parties import moments
+from fedbus.algorithms.fedavg import moments as limbs
+from fedbus.algorithms.fedavg.sums import exponent_of
+from parties.fedavg import moments
 
 RANDOM = np.random.default_rng(11)
 COLUMNS = {

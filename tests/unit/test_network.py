@@ -11,10 +11,10 @@ import pytest
 import torch
 from torch import nn
 
+from fedbus.algorithms.fedavg.weights import Weights
 from fedbus.errors import JobRefused, ProtocolError
 from fedbus.jobs.network import Layer, Model
-from fedbus.weights import Weights
-from parties.network import Flat, build, check_outputs, layout, load, weights
+from parties.fedavg.network import Flat, build, check_outputs, layout, load, weights
 
 LAYERS = Model(
     layers=(

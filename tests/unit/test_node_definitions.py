@@ -11,8 +11,8 @@ import pytest
 
 from fedbus import codec, topology
 from fedbus.broker.base import MAX_MESSAGE_BYTES
-from fedbus.broker.node_definitions import definitions, password_hash
-from fedbus.broker.node_server import cache_folder, find_server
+from fedbus.broker.node.definitions import definitions, password_hash
+from fedbus.broker.node.server import cache_folder, find_server
 from fedbus.errors import ConfigError
 
 USERS = {"coordinator": "coordinator", "bank": "party", "client": "client"}

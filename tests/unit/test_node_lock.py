@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from fedbus.broker.node_lock import locked
+from fedbus.broker.node.lock import locked
 from fedbus.errors import BrokerError
 
 

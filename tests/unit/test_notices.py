@@ -6,11 +6,11 @@ from queue import Empty, SimpleQueue
 
 import pytest
 
-from fedbus.notices import Notices
+from fedbus.session.notices import Notices
 
 
 def test_the_last_of_many_notices_wins(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("fedbus.notices.PAUSE_SECONDS", 0.2)
+    monkeypatch.setattr("fedbus.session.notices.PAUSE_SECONDS", 0.2)
     told: SimpleQueue[tuple[str, str]] = SimpleQueue()
     notices = Notices(lambda sender, text: told.put((sender, text)))
     for number in range(10_000):
@@ -27,20 +27,20 @@ def test_the_last_of_many_notices_wins(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_sentence_is_told_once_while_it_is_repeated_and_again_later(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("fedbus.notices.PAUSE_SECONDS", 0.0)
+    monkeypatch.setattr("fedbus.session.notices.PAUSE_SECONDS", 0.0)
     told: list[str] = []
     notices = Notices(lambda _, text: told.append(text))
     for text in ("full", "full", "room", "full"):
         notices.put("shop", text)
     assert told == ["full", "room", "full"]
-    monkeypatch.setattr("fedbus.notices.SAME_SECONDS", 0.0)
+    monkeypatch.setattr("fedbus.session.notices.SAME_SECONDS", 0.0)
     notices.put("shop", "full")
     assert told == ["full", "room", "full", "full"]
     notices.close()
 
 
 def test_nothing_is_told_after_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("fedbus.notices.PAUSE_SECONDS", 0.05)
+    monkeypatch.setattr("fedbus.session.notices.PAUSE_SECONDS", 0.05)
     told: SimpleQueue[str] = SimpleQueue()
     notices = Notices(lambda _, text: told.put(text))
     notices.put("shop", "first")

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from fedbus.errors import ConfigError, StoreError
-from parties.optimizer import Optimizer
+from parties.linear.optimizer import Optimizer
 
 START = np.array([1.0, -1.0])
 GRADIENTS = (np.array([0.5, -2.0]), np.array([-0.25, 1.0]), np.array([1.0, 0.5]))

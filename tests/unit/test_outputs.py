@@ -141,7 +141,7 @@ def test_what_a_party_says_of_its_predictions_is_held_to_its_types(told: Any) ->
 def test_a_job_says_where_predictions_are_and_warns_where_they_are_not(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from fedbus.report import print_report
+    from fedbus.cli.report import print_report
 
     federation = with_predictions(tmp_path)
     report = federation.run()

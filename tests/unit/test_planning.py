@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 from layouts import gram_layout
 
-from fedbus import gram, jobs, planning
+from fedbus import jobs
+from fedbus.algorithms.linear import gram, plan
 
 
 @pytest.mark.parametrize("bits", [24, 40])
@@ -24,9 +25,9 @@ def test_columns_are_not_taken_for_directions_of_as_many_bits(monkeypatch: pytes
         measured.update(shapes)
         raise InterruptedError
 
-    monkeypatch.setattr(planning, "measure", measure)
+    monkeypatch.setattr(plan, "measure", measure)
     with pytest.raises(InterruptedError):
-        planning.plan(jobs.parse(job), 1000, {"shop": 3, "bank": 4})  # type: ignore[arg-type]
+        plan.plan(jobs.parse(job), 1000, {"shop": 3, "bank": 4})  # type: ignore[arg-type]
     direction = gram_layout(feature_bits=bits).direction_bits
     assert direction == gram.DIRECTION_BITS[bits == 40]
     assert measured[bits + 3] == (1000, 4)

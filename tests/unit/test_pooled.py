@@ -7,10 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fedbus.batching import batches, count
-from fedbus.pooled import gradient_descent, least_squares, regression_metrics
-from parties.data import Scaling
-from parties.optimizer import Optimizer
+from fedbus.algorithms.vertical.batching import batches, count
+from parties.data.table import Scaling
+from parties.linear.optimizer import Optimizer
+from parties.scores import gradient_descent, least_squares, regression_metrics
 from reader import load
 
 DATA = Path(__file__).resolve().parents[2] / "ops" / "data"

@@ -16,10 +16,10 @@ from fedbus.crypto.masking import SecretStream
 from fedbus.errors import JobRefused, TrainingDiverged
 from fedbus.jobs.average import AverageParams, Privacy
 from fedbus.jobs.network import Layer, Model
-from parties import private_training
-from parties.network import build, weights
-from parties.private_training import add_noise, clipped_sum, draw, normal, train_private
-from parties.training import as_inputs, as_target
+from parties.fedavg import private_training
+from parties.fedavg.network import build, weights
+from parties.fedavg.private_training import add_noise, clipped_sum, draw, normal, train_private
+from parties.fedavg.training import as_inputs, as_target
 
 RANDOM = np.random.default_rng(8)
 FEATURES = RANDOM.normal(size=(30, 4))

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from layouts import gram_layout
 
-from coordinator.conjugate import Conjugate
-from coordinator.gram import _after
-from coordinator.probe import Probe
+from coordinator.linear.conjugate import Conjugate
+from coordinator.linear.gram import _after
+from coordinator.linear.probe import Probe
 from fedbus import codec
 from fedbus.jobs import LinearParams
 

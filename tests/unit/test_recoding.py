@@ -12,9 +12,9 @@ import pytest
 from fedbus import codec
 from fedbus.datasets import DateUnit
 from fedbus.errors import DataError
-from parties.data import Table
-from parties.gaps import filled
-from parties.recoding import Recoding
+from parties.data.gaps import filled
+from parties.data.recoding import Recoding
+from parties.data.table import Table
 from reader import load, settings
 
 

@@ -8,8 +8,8 @@ import statistics
 import numpy as np
 import pytest
 
-from coordinator import robust
-from coordinator.robust import choose, combine
+from coordinator.fedavg import robust
+from coordinator.fedavg.robust import choose, combine
 from fedbus.errors import JobFailed
 from fedbus.jobs.average import Strategy
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from fedbus.errors import StoreError
-from fedbus.room import Holding
+from fedbus.session.room import Holding
 
 WAIT = 10.0
 
@@ -34,7 +34,7 @@ class Message:
 
 
 def holding(handle: Callable[[Any], None], monkeypatch: pytest.MonkeyPatch) -> Holding:
-    monkeypatch.setattr("fedbus.room.delay", lambda _: 0.01)
+    monkeypatch.setattr("fedbus.session.room.delay", lambda _: 0.01)
     return Holding(handle, lambda _: None)
 
 

@@ -9,7 +9,7 @@ from types import ModuleType
 import numpy as np
 import pytest
 
-from parties.data import Scaling, Table
+from parties.data.table import Scaling, Table
 from reader import load
 
 DATA = Path(__file__).resolve().parents[2] / "ops" / "data"

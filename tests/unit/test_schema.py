@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fedbus import jobs, settings
+from fedbus import environment, jobs, settings
 from fedbus.errors import ConfigError
 from fedbus.identity import Roster
 from fedbus.schema import read_text, read_toml
@@ -37,7 +37,7 @@ def test_both_orders_of_utf_16_are_read(tmp_path: Path, order: str) -> None:
 def test_a_file_with_the_broker_s_url_may_have_a_mark(tmp_path: Path, encoding: str) -> None:
     file = tmp_path / "shop.url"
     file.write_bytes("amqp://shop:pw@rabbit/\r\n".encode(encoding))
-    assert settings.broker_url({"FEDBUS_AMQP_URL_FILE": str(file)}) == "amqp://shop:pw@rabbit/"
+    assert environment.broker_url({"FEDBUS_AMQP_URL_FILE": str(file)}) == "amqp://shop:pw@rabbit/"
 
 
 @pytest.mark.parametrize(
@@ -64,7 +64,7 @@ def test_an_error_shows_nothing_of_a_file_with_a_password(tmp_path: Path) -> Non
     file = tmp_path / "shop.url"
     file.write_bytes("amqp://shop:S3CR3T\xe9@rabbit/".encode("latin-1"))
     with pytest.raises(ConfigError) as caught:
-        settings.broker_url({"FEDBUS_AMQP_URL_FILE": str(file)})
+        environment.broker_url({"FEDBUS_AMQP_URL_FILE": str(file)})
     assert "FEDBUS_AMQP_URL_FILE" in str(caught.value)
     assert "S3CR3T" not in "".join(traceback.format_exception(caught.value))
 

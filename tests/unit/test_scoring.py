@@ -9,10 +9,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from parties import network
-from parties.data import Table
+from parties.data.table import Table
+from parties.fedavg import network
+from parties.fedavg.scoring import Scale, predictions, scores
 from parties.outputs import Predictions
-from parties.scoring import Scale, predictions, scores
 from rows import Rows
 
 

@@ -160,7 +160,7 @@ def test_the_time_of_a_job_is_counted_from_its_first_start(bench: Bench, monkeyp
     bench.add("job-1", JobState.SUBMITTED)
     now = time.time()
     with monkeypatch.context() as earlier:
-        earlier.setattr("fedbus.store.time.time", lambda: now - 1000.0)
+        earlier.setattr("fedbus.store.sqlite.time.time", lambda: now - 1000.0)
         assert bench.store.begin("job-1") == now - 1000.0
     assert bench.store.begin("job-1") == now - 1000.0
     with bench.serving(operators=("alice",)), watching(bench, "alice") as alice:
@@ -174,7 +174,7 @@ def test_the_time_of_a_job_is_counted_from_its_first_start(bench: Bench, monkeyp
 def test_a_clock_that_was_set_back_makes_no_time_negative(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     bench.add("job-1", JobState.SUBMITTED)
     with monkeypatch.context() as later:
-        later.setattr("fedbus.store.time.time", lambda: 1e11)
+        later.setattr("fedbus.store.sqlite.time.time", lambda: 1e11)
         bench.store.begin("job-1")
     with bench.serving(operators=("alice",)), watching(bench, "alice") as alice:
         alice.cancel("job-1")

@@ -13,12 +13,12 @@ import pytest
 
 from fedbus import codec, jobs, topology
 from fedbus.broker.base import KEPT_BYTES, REASON_HEADER, Broker, Delivery, Outgoing
-from fedbus.broker.memory import MemoryHub
+from fedbus.broker.memory.broker import MemoryHub
 from fedbus.errors import DecodeError, PeerFailed, PeerSilent, ProtocolError, StoreError
 from fedbus.jobs import JobState
 from fedbus.messages import BlindedIds, CommonRows, Envelope, Failed, PublicKey, Verdict
-from fedbus.session import Session
-from fedbus.store import Store
+from fedbus.session.session import Session
+from fedbus.store.sqlite import Store
 
 JOB = "job-1"
 

@@ -7,7 +7,7 @@ from urllib.parse import quote
 
 import pytest
 
-from fedbus import settings
+from fedbus import environment, settings
 from fedbus.errors import ConfigError
 
 PARTY = 'name = "bank"\nstate = "state/bank.db"\n[broker]\nurl = "amqp://u:secret@h/"\n'
@@ -73,10 +73,10 @@ def test_a_wrong_url_is_refused_without_repeating_it(party: Path, url: str) -> N
 def test_a_password_that_is_not_encoded_is_refused_with_how_to_write_it(password: str) -> None:
     url = f"amqp://client:{password}@127.0.0.1:5672/"
     with pytest.raises(ConfigError, match=r"FEDBUS_AMQP_URL: .*%") as caught:
-        settings.broker_url({"FEDBUS_AMQP_URL": url})
+        environment.broker_url({"FEDBUS_AMQP_URL": url})
     assert not any(part in str(caught.value) for part in (password, "client", "127.0.0.1"))
     encoded = f"amqp://client:{quote(password, safe='')}@127.0.0.1:5672/"
-    assert settings.broker_url({"FEDBUS_AMQP_URL": encoded}) == encoded
+    assert environment.broker_url({"FEDBUS_AMQP_URL": encoded}) == encoded
 
 
 @pytest.mark.parametrize(
@@ -111,8 +111,8 @@ def test_wrong_variables_are_named(party: Path) -> None:
     with pytest.raises(ConfigError, match="FEDBUS_PROCESSES"):
         settings.load_party(party, {"FEDBUS_PROCESSES": "many"})
     with pytest.raises(ConfigError, match="FEDBUS_LOG"):
-        settings.log_format({"FEDBUS_LOG": "loud"})
-    assert settings.log_format({"FEDBUS_LOG": "warning,json"}) == ("warning", True)
+        environment.log_format({"FEDBUS_LOG": "loud"})
+    assert environment.log_format({"FEDBUS_LOG": "warning,json"}) == ("warning", True)
 
 
 NO_TABLES = ['"amqp://shop:geheim@127.0.0.1/"', "[1, 2]", "7", "true", "1979-05-27", "[[]]", "inf", "[{ url = 1 }]"]

@@ -11,10 +11,10 @@ import pytest
 from fedbus.crypto import fixedpoint
 from fedbus.datasets import DatasetSettings
 from fedbus.errors import DataError
-from parties.data import MAX_LABEL, Table
+from parties.data.table import MAX_LABEL, Table
+from parties.data.tables import Tables
 from parties.policy import Policy
-from parties.share import Prepared, Share, _digest, prepare, score_bits
-from parties.tables import Tables
+from parties.vertical.share import Prepared, Share, _digest, prepare, score_bits
 
 
 @pytest.mark.parametrize("size", [1e-7, 0.3, 1.0, 50.0, 5e6, 1e12, MAX_LABEL * 0.999])

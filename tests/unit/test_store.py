@@ -14,8 +14,8 @@ import pytest
 
 from fedbus.errors import StoreInUse
 from fedbus.jobs import JobState
-from fedbus.store import Store
-from fedbus.store_records import Checkpoint, StoredMessage
+from fedbus.store.records import Checkpoint, StoredMessage
+from fedbus.store.sqlite import Store
 
 
 @pytest.fixture
@@ -175,7 +175,7 @@ def test_an_ended_job_is_unfinished_until_it_is_purged(store: Store, path: Path)
 def test_a_reader_does_not_keep_a_job_from_being_purged(
     store: Store, path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("fedbus.store_database._CHECKPOINT_SECONDS", 0.0)
+    monkeypatch.setattr("fedbus.store.database._CHECKPOINT_SECONDS", 0.0)
     found = fill(store)
     with contextlib.closing(sqlite3.connect(path)) as reader:
         reader.execute("BEGIN")

@@ -18,8 +18,8 @@ import pytest
 from fedbus import codec
 from fedbus.errors import StoreError, StoreInUse, StoreLost
 from fedbus.jobs import JobState
-from fedbus.store import Store
-from fedbus.store_records import Checkpoint, StoredMessage
+from fedbus.store.records import Checkpoint, StoredMessage
+from fedbus.store.sqlite import Store
 
 COPIES = 200
 

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 
-from coordinator import strategy as module
-from coordinator.strategy import Server
+from coordinator.fedavg import strategy as module
+from coordinator.fedavg.strategy import Server
 from fedbus.errors import StoreError
 from fedbus.jobs.average import Strategy
 

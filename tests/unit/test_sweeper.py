@@ -11,9 +11,9 @@ import pytest
 from coordinator.sweeper import Sweeper
 from fedbus import codec, topology
 from fedbus.broker.base import Broker, Outgoing
-from fedbus.broker.memory import MemoryHub
+from fedbus.broker.memory.broker import MemoryHub
 from fedbus.jobs import JobState
-from fedbus.store import Store
+from fedbus.store.sqlite import Store
 from federation import synthetic
 
 WAIT = 10.0

@@ -11,7 +11,7 @@ from fedbus.errors import DataError, JobRefused
 from fedbus.jobs import load
 from fedbus.settings import load_party
 from federation import Federation, synthetic
-from parties import tables
+from parties.data import tables
 from rows import Rows, write_party
 
 

@@ -14,14 +14,14 @@ from typing import Any
 
 import pytest
 
-from fedbus import report as reports_on_terminal
 from fedbus import terminal
+from fedbus.cli import report as reports_on_terminal
 from fedbus.cli.app import app, invoke
+from fedbus.cli.report import curve, to_json
 from fedbus.cli.reports import check_writable, finish, write
 from fedbus.errors import ConfigError, JobFailed, OutputError
 from fedbus.files import write_whole
-from fedbus.process import script
-from fedbus.report import curve, to_json
+from fedbus.service.process import script
 
 LONG = "a-name-of-sixty-letters-that-is-longer-than-any-narrow-terminal"
 SURROUNDINGS: list[dict[str, str]] = [

@@ -13,11 +13,11 @@ from torch import nn
 from fedbus.errors import DataError, JobRefused, TrainingDiverged
 from fedbus.jobs.average import AverageParams, Strategy
 from fedbus.jobs.network import Layer, Model
-from parties import training
-from parties.data import Table
-from parties.network import build, weights
-from parties.steps import Stepper
-from parties.training import check_label, evaluate, predict, stream_of, train
+from parties.data.table import Table
+from parties.fedavg import training
+from parties.fedavg.network import build, weights
+from parties.fedavg.steps import Stepper
+from parties.fedavg.training import check_label, evaluate, predict, stream_of, train
 
 RANDOM = np.random.default_rng(3)
 FEATURES = RANDOM.normal(size=(43, 4))

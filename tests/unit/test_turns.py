@@ -13,9 +13,9 @@ from fedbus.errors import ProtocolError
 from fedbus.jobs import LinearParams
 from fedbus.messages import Turn
 from fedbus.messages.gram import CHECK, DIRECTION, PASS, PROBE, STOP
-from parties.basis import Basis
-from parties.descent import Work
-from parties.turns import Descent, check_rounds
+from parties.linear.basis import Basis
+from parties.linear.descent import Work
+from parties.linear.turns import Descent, check_rounds
 
 PARAMS = LinearParams()
 

@@ -10,11 +10,12 @@ import pytest
 import structlog
 from payloads import HOSTILE, sound, types
 
-from fedbus import codec, process
+from fedbus import codec
+from fedbus.cli.report import print_report
 from fedbus.errors import DecodeError, ProtocolError
 from fedbus.messages import KINDS, Envelope
 from fedbus.messages.fields import MAX_TEXT, Task, nulled, shortened
-from fedbus.report import print_report
+from fedbus.service import process
 
 # What a field of a type takes of HOSTILE; everything else is refused.
 ACCEPTED: dict[str, set[str]] = {

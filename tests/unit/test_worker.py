@@ -13,13 +13,13 @@ import pytest
 
 from fedbus import codec, topology
 from fedbus.broker.base import Broker, Delivery, Outgoing
-from fedbus.broker.memory import MemoryHub
+from fedbus.broker.memory.broker import MemoryHub
 from fedbus.crypto.engine import Engine
 from fedbus.jobs import JobState, load
 from fedbus.messages import Cancel, Envelope, Failed, Message, Outcome, Start, StateChanged
 from fedbus.settings import load_party
-from fedbus.store import Store
-from fedbus.store_records import JobRecord
+from fedbus.store.records import JobRecord
+from fedbus.store.sqlite import Store
 from federation import synthetic
 from parties.worker import Worker
 

@@ -9,10 +9,11 @@ from typing import Any
 
 import pytest
 
-from fedbus import models, simulate
+from fedbus import models
+from fedbus.cli import simulation
+from fedbus.cli.workplace import open_workplace
 from fedbus.errors import ConfigError, StoreError
-from fedbus.store import Store
-from fedbus.workplace import open_workplace
+from fedbus.store.sqlite import Store
 from federation import ROLES, Federation, synthetic
 
 
@@ -32,7 +33,7 @@ def arguments(federation: Federation) -> tuple[Any, ...]:
 
 def run(federation: Federation, keep: Path | None = None) -> dict[str, Any]:
     federation.write_job()
-    return simulate.run(*arguments(federation), keep=keep)
+    return simulation.run(*arguments(federation), keep=keep)
 
 
 def test_the_parties_stores_get_the_models_and_nothing_else(federation: Federation, tmp_path: Path) -> None:
@@ -49,7 +50,7 @@ def test_the_parties_stores_get_the_models_and_nothing_else(federation: Federati
 def test_a_store_that_a_party_works_on_does_not_get_the_model_which_is_not_lost(
     federation: Federation, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("fedbus.workplace._BUSY_SECONDS", 0.2)
+    monkeypatch.setattr("fedbus.cli.workplace._BUSY_SECONDS", 0.2)
     path = federation.folder / "state" / "bank.db"
     with Store(path):
         report = run(federation)
@@ -64,7 +65,7 @@ def test_a_store_that_a_party_works_on_does_not_get_the_model_which_is_not_lost(
 def test_two_at_once_of_the_same_files(federation: Federation) -> None:
     federation.write_job()
     with ThreadPoolExecutor(2) as threads:
-        reports = [threads.submit(simulate.run, *arguments(federation)) for _ in range(2)]
+        reports = [threads.submit(simulation.run, *arguments(federation)) for _ in range(2)]
         jobs = [report.result()["job"] for report in reports]
     for name in ("shop", "bank"):
         found = models.listed(federation.folder / "state" / f"{name}.db")

@@ -1,0 +1,97 @@
+"""A sum over the parties' vectors, whatever hides them: what comes of it, and how pieces of vectors are read."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+
+from fedbus.algorithms.fedavg import limbs
+from fedbus.algorithms.fedavg.sums import Plan, block_ranges
+from fedbus.errors import ProtocolError
+from fedbus.messages import MaskedUpdate, PlainUpdate
+from fedbus.session.session import Session
+
+
+@dataclass(frozen=True, slots=True)
+class Sum:
+    """A sum over parties.
+
+    Attributes:
+        total: (plan.length,) residues of the plan's ring.
+        survivors: whose vectors are in it.
+        seconds: that each one's computation took.
+        vectors: each survivor's own, where the coordinator may see them; () otherwise.
+    """
+
+    plan: Plan
+    total: np.ndarray
+    survivors: tuple[str, ...]
+    seconds: dict[str, float]
+    vectors: tuple[np.ndarray, ...] = ()
+
+    def values(self, weight: float) -> Iterator[tuple[int, np.ndarray]]:
+        """The entries over the survivors' weight, float64, in pieces with their first positions."""
+        for start, stop in block_ranges(0, self.plan.numbers):
+            yield start, self.plan.ring.decode(self.total[start:stop]) / weight
+
+    def updates(self, weights: Sequence[float]) -> np.ndarray:
+        """Each survivor's own update, (survivors, entries) float32: its vector over its weight."""
+        found = np.empty((len(self.vectors), self.plan.numbers), np.float32)
+        for row, vector, weight in zip(found, self.vectors, weights, strict=True):
+            row[:] = self.plan.ring.decode(vector[: self.plan.numbers]) / weight
+        return found
+
+    def metrics(self) -> list[float]:
+        """The metrics' sums; [] where the task does not measure."""
+        return limbs.decode(self.total[self.plan.numbers :].astype(np.int64))
+
+
+class Sums(Protocol):
+    """One way of aggregation."""
+
+    @property
+    def state(self) -> dict[str, Any]:
+        """For a checkpoint."""
+
+    @property
+    def eligible(self) -> Sequence[str]:
+        """Who has what it takes to be asked."""
+
+    def prepare(self) -> bool:
+        """Exchange keys where it is time to, in session rounds of their own; whether that was so.
+
+        It begins in this session round, and ends in the last one that it took, which is to be checkpointed.
+        """
+
+    def assign(self) -> tuple[int, int]:
+        """Window and slot of the keys that serve the next sum."""
+
+    def sum(self, plan: Plan, members: Sequence[str]) -> Sum:
+        """Gather the vectors of those who were asked in this session round, and add them."""
+
+
+def read(
+    session: Session, sender: str, kind: type[MaskedUpdate] | type[PlainUpdate], plan: Plan, round_: int | None = None
+) -> Iterator[tuple[int, np.ndarray, float]]:
+    """The pieces of a vector: first position, residues, seconds.
+
+    Args:
+        round_: in which it was sent, this one where None.
+
+    Raises:
+        ProtocolError: a vector of another shape than agreed.
+    """
+    spans, number = plan.spans, 0
+    for number, message in enumerate(session.recv_stream(sender, kind, round_), 1):
+        start, stop = spans[min(number, len(spans)) - 1]
+        if number > len(spans) or len(message.residues) != (stop - start) * plan.ring.dtype.itemsize:
+            raise ProtocolError(f"{sender} sent a {kind.kind} of another shape than the model's")
+        if not 0 <= message.seconds < math.inf:
+            raise ProtocolError(f"{sender} says that its computation took {message.seconds} s")
+        yield start, np.frombuffer(message.residues, plan.ring.dtype), message.seconds
+    if number != len(spans):
+        raise ProtocolError(f"{sender} sent a {kind.kind} of another shape than the model's")

@@ -1,0 +1,182 @@
+"""Which parties take part: who is there, who is asked, who has answered in time."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Sequence
+from typing import Any
+
+import structlog
+
+from fedbus.algorithms.fedavg.sums import in_order
+from fedbus.errors import JobFailed
+from fedbus.jobs import AverageJob
+from fedbus.messages import Abstained, EncryptedSum, Message, Notice, RevealRequest
+from fedbus.messages.fields import shortened
+from fedbus.session.session import Session
+
+log = structlog.get_logger()
+
+
+class Cohort:
+    """The parties of a job of federated averaging.
+
+    Args:
+        absent: who did not answer in time when last asked, as a checkpoint has it.
+        reasons: as below, of the same checkpoint.
+
+    Attributes:
+        reasons: why a party was last left out of a sum, for the report.
+    """
+
+    def __init__(self, session: Session, absent: Sequence[str], reasons: dict[str, str]) -> None:
+        self.session = session
+        self.spec: AverageJob = session.average
+        self.reasons = dict(reasons)
+        # Since when each has not been heard.
+        self._absent = dict.fromkeys(absent, time.monotonic())
+
+    @property
+    def absent(self) -> list[str]:
+        """For a checkpoint."""
+        return list(self._absent)
+
+    def present(self) -> tuple[str, ...]:
+        """Who can be asked: all but those who failed, or who missed their turn and have not been heard since."""
+        failed = self.session.attendance.failures
+        for party, since in list(self._absent.items()):
+            if self.session.attendance.heard_since(party, since) and party not in failed:
+                log.info("a party is back", job=self.session.job, party=party)
+                del self._absent[party]
+        self.reasons.update(failed)
+        return tuple(party for party in self.spec.parties if party not in failed and party not in self._absent)
+
+    def tell(self, event: str, text: str, **fields: Any) -> None:
+        """Tell the log, and whoever watches the job."""
+        log.warning(event, job=self.session.job, **fields)
+        self.session.publish_event(Notice(shortened(text)))
+
+    def wait_for(self, least: int) -> tuple[str, ...]:
+        """The present parties, once they are so many.
+
+        Raises:
+            JobFailed: they are not, for as long as limits.silence.
+        """
+
+        def enough() -> bool:
+            return len(self.present()) >= least or self._possible() < least
+
+        if not enough():
+            self._tell_wait(self.absent, least)
+        if not self.session.attendance.wait_until(enough, self.spec.limits.silence) or self._possible() < least:
+            raise JobFailed(self._too_few(least))
+        return self.present()
+
+    def choose(self, eligible: Sequence[str]) -> tuple[str, ...]:
+        """The members of a round: those present of the eligible, or as many as client_fraction says, drawn at random.
+
+        () where there are too few.
+        """
+        present = tuple(party for party in self.present() if party in eligible)
+        if len(present) < self.spec.min_clients:
+            return ()
+        wanted = max(self.spec.min_clients, math.ceil(self.spec.params.client_fraction * len(self.spec.parties)))
+        if wanted >= len(present):
+            return present
+        drawn = self.session.random("members").permutation(len(present))[:wanted]
+        return in_order([present[int(position)] for position in drawn], self.spec)
+
+    def survivors(
+        self, kind: type[Message], members: Sequence[str], told: RevealRequest | EncryptedSum | None
+    ) -> tuple[str, ...]:
+        """Those whose vector is there; once parties were told whose are in the sum, no vector of these can be missing.
+
+        Raises:
+            JobFailed: as `gather`.
+        """
+        if told is not None:
+            return self.gather(kind, told.survivors, len(told.survivors))
+        return self.gather(kind, members, self.spec.min_clients)
+
+    def gather(self, kind: type[Message], asked: Sequence[str], least: int, *, all_of: bool = True) -> tuple[str, ...]:
+        """Those whose message of this kind is there, once all have answered, or the deadline is over and `least` have.
+
+        Whoever does not answer by then counts as absent.
+
+        Args:
+            all_of: False is content with `least` at once.
+
+        Raises:
+            JobFailed: fewer have answered, for as long as limits.silence, or can.
+        """
+        session, limits = self.session, self.spec.limits
+        began = asked_at = time.monotonic()
+        attempt, told = 0, False
+        while True:
+            there, open_ = self._sort(kind, asked)
+            waited = time.monotonic() - began
+            enough = len(there) >= least and (not all_of or waited >= self.spec.params.deadline)
+            if not open_ or enough:
+                break
+            if all(session.attendance.silence(party, began) >= limits.silence for party in open_):
+                break
+            if not told and waited >= self.spec.params.deadline:
+                told = True
+                self._tell_wait(open_, least)
+            if time.monotonic() - asked_at >= limits.resend:
+                attempt, asked_at = attempt + 1, time.monotonic()
+                for party in open_:
+                    session.attendance.ask(party, kind, attempt)
+
+            def changed(known: int = len(there) + len(asked) - len(open_)) -> bool:
+                now, waiting = self._sort(kind, asked)
+                return len(now) + len(asked) - len(waiting) != known
+
+            left = [limits.resend, limits.silence]
+            if waited < self.spec.params.deadline:
+                left.append(self.spec.params.deadline - waited)
+            session.attendance.wait_until(changed, max(0.0, min(left)), lambda: self._sort(kind, asked)[1])
+        if len(there) < least:
+            self.excuse(asked)
+            for party in open_:
+                self.reasons[party] = f"gave no sign of life for {limits.silence:g} s (limits.silence)"
+            raise JobFailed(self._too_few(least))
+        if all_of:
+            for party in open_:
+                log.warning("a party is late; the round goes on without it", job=session.job, party=party)
+                self.reasons[party] = f"did not answer within {self.spec.params.deadline:g} s (params.deadline)"
+                self._absent[party] = time.monotonic()
+        return in_order(there, self.spec)
+
+    def _sort(self, kind: type[Message], asked: Sequence[str]) -> tuple[list[str], list[str]]:
+        """Who has answered with a message of this kind, and whose answer is still open."""
+        session, failed = self.session, self.session.attendance.failures
+        there = [party for party in asked if session.attendance.arrived(party, kind)]
+        rest = [party for party in asked if party not in there and party not in failed]
+        return there, [party for party in rest if not session.attendance.arrived(party, Abstained)]
+
+    def excuse(self, asked: Sequence[str]) -> list[str]:
+        """Note who of these abstained in this round, and why; returns those who have no keys for it."""
+        session, keyless = self.session, []
+        for party in asked:
+            if not session.attendance.arrived(party, Abstained):
+                continue
+            message = session.recv(party, Abstained)
+            self.reasons[party] = message.reason
+            if message.keyless:
+                keyless.append(party)
+            log.warning("a party abstains", job=session.job, party=party, reason=message.reason)
+        return keyless
+
+    def _tell_wait(self, parties: Sequence[str], least: int) -> None:
+        text = f"waiting for {', '.join(parties)}: a round takes {least} of the {len(self.spec.parties)} parties"
+        self.tell("waiting for parties", text, parties=list(parties), least=least)
+
+    def _possible(self) -> int:
+        return len(self.spec.parties) - len(self.session.attendance.failures)
+
+    def _too_few(self, least: int) -> str:
+        self.reasons.update(self.session.attendance.failures)
+        why = "; ".join(f"{party}: {reason}" for party, reason in self.reasons.items())
+        return f"a round takes {least} of the {len(self.spec.parties)} parties, and fewer answer: {why or 'no answer'}"

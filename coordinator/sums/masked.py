@@ -1,0 +1,193 @@
+"""Secure aggregation at the coordinator: vectors arrive behind masks that cancel in the sum.
+
+The protocol is in parties/sums/masked.py. The coordinator relays keys and sealed shares, adds what it receives, and
+takes off the sum what is left: the self masks of those whose vectors are in it, and the pairwise masks between them and
+those who dropped out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from coordinator.sums.base import Sum, read
+from coordinator.sums.cohort import Cohort
+from fedbus.algorithms.fedavg.sums import WINDOW_SUMS, Plan, mask_label
+from fedbus.crypto import secure_masks, shares
+from fedbus.errors import CryptoError, ProtocolError
+from fedbus.messages import (
+    Advertise,
+    Assignment,
+    MaskedUpdate,
+    MaskKeys,
+    Message,
+    PeerKeys,
+    PeerShares,
+    RevealedShares,
+    RevealRequest,
+    SealedShares,
+)
+from fedbus.session.session import Session
+
+_KEY_BYTES = 32
+
+
+class MaskedSums:
+    """Windows of keys, and sums behind masks.
+
+    Args:
+        state: of a checkpoint, {} before the first.
+        sums_left: how many sums the job may still need at most.
+    """
+
+    def __init__(self, session: Session, cohort: Cohort, state: dict[str, Any], sums_left: Callable[[], int]) -> None:
+        self._session = session
+        self._cohort = cohort
+        self._sums_left = sums_left
+        self._window: int = state.get("window", -1)
+        self._used: int = state.get("used", 0)
+        self._sums: int = state.get("sums", 0)
+        # All who had a key when secrets were dealt, and of them those who dealt.
+        self._holders: list[str] = state.get("holders", [])
+        self._names: list[str] = state.get("names", [])
+        self._keys: dict[str, bytes] = state.get("keys", {})
+
+    @property
+    def state(self) -> dict[str, Any]:
+        """For a checkpoint."""
+        return {
+            "window": self._window, "used": self._used, "sums": self._sums,
+            "holders": self._holders, "names": self._names, "keys": self._keys,
+        }  # fmt: skip
+
+    @property
+    def eligible(self) -> Sequence[str]:
+        """Those of the window."""
+        return self._names
+
+    def prepare(self) -> bool:
+        """Open a window of keys where the last one is used up, or a party is there that has no part in it."""
+        session = self._session
+        if session.decided(Assignment) is not None:
+            return False
+        least = max(self._cohort.spec.threshold, self._cohort.spec.min_clients)
+        # The first is dropped once all have dealt, and then the second is there.
+        begun, keys = session.decided(Advertise), session.decided(PeerKeys, session.round + 1)
+        if begun is None and keys is None and self._fits(self._cohort.wait_for(least)):
+            return False
+        if keys is not None:
+            asked, sums = keys.names, len(keys.keys[0]) // _KEY_BYTES
+        else:
+            asked, sums = self._cohort.wait_for(least), min(WINDOW_SUMS, max(1, self._sums_left()))
+        order = begun or Advertise(self._window + 1, sums)
+        if keys is None:
+            self._tell(asked, order)
+        holders = self._gather(MaskKeys, asked, PeerKeys, least)
+        given = {party: session.recv(party, MaskKeys) for party in holders}
+        for party, message in given.items():
+            if len(message.channel) != _KEY_BYTES or len(message.keys) != order.sums * _KEY_BYTES:
+                raise ProtocolError(f"{party} sent mask keys of another number than asked for")
+        session.at(session.round + 1)
+        channels = tuple(given[party].channel for party in holders)
+        signatures = tuple(given[party].signature for party in holders)
+        self._tell(holders, PeerKeys(holders, channels, tuple(given[p].keys for p in holders), signatures))
+        names = self._gather(SealedShares, holders, PeerShares, least)
+        sealed = {party: session.recv(party, SealedShares).sealed for party in names}
+        for party, each in sealed.items():
+            if len(each) != len(holders):
+                raise ProtocolError(f"{party} dealt shares to {len(each)} parties, where there are {len(holders)}")
+        session.at(session.round + 1)
+        for party in names:
+            place = holders.index(party)
+            session.send(party, PeerShares(names, tuple(sealed[name][place] for name in names)))
+        self._window, self._used, self._sums = order.window, 0, order.sums
+        self._holders, self._names = list(holders), list(names)
+        self._keys = {party: given[party].keys for party in names}
+        return True
+
+    def _fits(self, present: Sequence[str]) -> bool:
+        return self._used < self._sums and set(present) <= set(self._names)
+
+    def _gather(
+        self, kind: type[Message], asked: Sequence[str], next_order: type[PeerKeys] | type[PeerShares], least: int
+    ) -> tuple[str, ...]:
+        """Who has answered; the same as before a restart where others were told already."""
+        decided = self._session.decided(next_order, self._session.round + 1)
+        there = self._cohort.gather(kind, decided.names if decided else asked, least)
+        self._cohort.excuse(asked)
+        return decided.names if decided else there
+
+    def _tell(self, parties: Sequence[str], order: Message) -> None:
+        self._session.send(parties, order)
+
+    def assign(self) -> tuple[int, int]:
+        """Window and slot of the next sum."""
+        slot = self._used
+        self._used += 1
+        return self._window, slot
+
+    def sum(self, plan: Plan, members: Sequence[str]) -> Sum:
+        """See `Sums`; then, a session round later, have the masks revealed that did not cancel.
+
+        Raises:
+            JobFailed: fewer than the threshold are left.
+            ProtocolError: a party sent what the protocol does not allow.
+        """
+        session, cohort, slot = self._session, self._cohort, self._used - 1
+        decided = session.decided(RevealRequest, session.round + 1)
+        survivors = cohort.survivors(MaskedUpdate, members, decided)
+        # Whoever has no keys of this window is in no later sum of it, so that another one is opened.
+        keyless = cohort.excuse(members)
+        self._names = [party for party in self._names if party not in keyless]
+        session.at(session.round + 1)
+        # Those who were late with their vector may be in time with their shares.
+        there = {*cohort.present(), *members}
+        holders = [party for party in self._names if party in there and party not in session.attendance.failures]
+        request = decided or RevealRequest(self._window, slot, tuple(members), survivors)
+        with session.phase("reveal"):
+            self._tell(holders, request)
+            # Added while the parties answer.
+            total, seconds = self._add(plan, survivors, session.round - 1)
+            revealing = cohort.gather(RevealedShares, holders, cohort.spec.threshold, all_of=False)
+        with session.phase("unmask"):
+            self._unmask(total, slot, tuple(members), survivors, revealing)
+        return Sum(plan, total, survivors, seconds)
+
+    def _add(self, plan: Plan, survivors: Sequence[str], round_: int) -> tuple[np.ndarray, dict[str, float]]:
+        """The sum of what these sent in a round, still behind masks, and how long each computed."""
+        total, seconds = np.zeros(plan.length, plan.ring.dtype), {}
+        for party in survivors:
+            for start, residues, took in read(self._session, party, MaskedUpdate, plan, round_):
+                plan.ring.add(total[start : start + len(residues)], residues)
+                seconds[party] = took
+        return total, seconds
+
+    def _unmask(
+        self, total: np.ndarray, slot: int, members: Sequence[str], survivors: Sequence[str], revealing: Sequence[str]
+    ) -> None:
+        session, label = self._session, mask_label(self._session.job, self._window, slot)
+        dropped = [party for party in members if party not in survivors]
+        revealed = {}
+        for party in revealing:
+            message = session.recv(party, RevealedShares)
+            if (len(message.self_masks), len(message.mask_keys)) != (len(survivors), len(dropped)):
+                raise ProtocolError(f"{party} revealed another number of shares than asked for")
+            revealed[self._holders.index(party)] = [*message.self_masks, *message.mask_keys]
+        try:
+            secrets = shares.open_all(revealed, self._cohort.spec.threshold)
+        except CryptoError as error:
+            raise ProtocolError(f"shares of {', '.join(revealing)} do not open a mask: {error}") from error
+        for seed in secrets[: len(survivors)]:
+            secure_masks.remove_self(total, secure_masks.self_secret(seed, label), 0)
+        for party, seed in zip(dropped, secrets[len(survivors) :], strict=True):
+            private, public = secure_masks.mask_key(seed)
+            if public != self._key(party, slot):
+                raise ProtocolError(f"the shares of {party}'s mask key open another key than it advertised")
+            for survivor in survivors:
+                key = secure_masks.pair_secret(private, self._key(survivor, slot), label)
+                secure_masks.remove_pair(total, key, 0, dropped=party, survivor=survivor)
+
+    def _key(self, party: str, slot: int) -> bytes:
+        return self._keys[party][slot * _KEY_BYTES : (slot + 1) * _KEY_BYTES]

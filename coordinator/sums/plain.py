@@ -1,0 +1,58 @@
+"""Aggregation in the clear: the coordinator sees each party's vector, which robust strategies compare."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from coordinator.sums.base import Sum, read
+from coordinator.sums.cohort import Cohort
+from fedbus.algorithms.fedavg.sums import Plan
+from fedbus.messages import PlainUpdate
+from fedbus.session.session import Session
+
+
+class PlainSums:
+    """Sums of vectors that come as they are.
+
+    Args:
+        keep: hold on to each vector, for strategies that compare them.
+    """
+
+    def __init__(self, session: Session, cohort: Cohort, *, keep: bool) -> None:
+        self._session = session
+        self._cohort = cohort
+        self._keep = keep
+        self.state: dict[str, Any] = {}
+
+    @property
+    def eligible(self) -> Sequence[str]:
+        """All."""
+        return self._cohort.spec.parties
+
+    def prepare(self) -> bool:
+        """No keys are needed."""
+        return False
+
+    def assign(self) -> tuple[int, int]:
+        """No keys serve it."""
+        return -1, 0
+
+    def sum(self, plan: Plan, members: Sequence[str]) -> Sum:
+        """See `Sums`."""
+        session, cohort = self._session, self._cohort
+        survivors = cohort.gather(PlainUpdate, members, cohort.spec.min_clients)
+        cohort.excuse(members)
+        total, seconds, vectors = np.zeros(plan.length, plan.ring.dtype), {}, []
+        for party in survivors:
+            vector = np.zeros(plan.length, plan.ring.dtype) if self._keep else None
+            for start, residues, took in read(session, party, PlainUpdate, plan):
+                plan.ring.add(total[start : start + len(residues)], residues)
+                seconds[party] = took
+                if vector is not None:
+                    vector[start : start + len(residues)] = residues
+            if vector is not None:
+                vectors.append(vector)
+        return Sum(plan, total, survivors, seconds, tuple(vectors))

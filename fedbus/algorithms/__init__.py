@@ -1,0 +1,1 @@
+"""What all sides of an algorithm agree on, a folder for each."""

@@ -1,0 +1,157 @@
+"""What both sides of federated averaging must agree on: tasks, vectors, weights of parties, fixed point."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from fedbus.algorithms.fedavg import limbs, moments
+from fedbus.codec import chunk_ranges
+from fedbus.crypto.packing import Slots
+from fedbus.crypto.residues import FixedRing
+from fedbus.jobs import AverageJob
+from fedbus.messages.fields import Task
+
+# Entries that are computed with at a time, in numbers of 64 bits that stay in the processor's cache.
+_BLOCK = 32_768
+# Of a window of keys: sums that its two round trips of preparation serve.
+WINDOW_SUMS = 64
+# Loss of training, loss on held-out rows, part of the held-out rows that is classified rightly, part of the entries of
+# an update that clip_range cut.
+METRICS = 4
+CLIPPED = 3
+# Of the label of held-out rows, for what always predicting its mean would come to: the means of its positive part, of
+# its negative part and of its square.
+_LABEL_METRICS = 3
+# Above this nobody counts them.
+_MOST_CLASSES = 1000
+# Parameters of a network whose updates are short, however many bits an entry takes.
+_SMALL = 65_536
+_MOST_BITS = 50
+# A limb of a metric takes 16 bits of each party.
+_LEAST_BITS = 32
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """The shape of one sum.
+
+    Attributes:
+        numbers: how many entries are in fixed point, or limbs of fedbus/algorithms/fedavg/moments.py.
+        metrics: how many numbers follow them in limbs of fedbus/algorithms/fedavg/limbs.py.
+        ring: of all entries.
+    """
+
+    numbers: int
+    metrics: int
+    ring: FixedRing
+
+    @property
+    def length(self) -> int:
+        return self.numbers + self.metrics * limbs.LIMBS
+
+    @property
+    def spans(self) -> list[tuple[int, int]]:
+        """The messages of a vector as (start, stop)."""
+        return chunk_ranges(self.length, self.ring.dtype.itemsize)
+
+
+def block_ranges(start: int, stop: int) -> list[tuple[int, int]]:
+    """The entries `start` to `stop` in blocks for arithmetic, as (start, stop)."""
+    return [(first, min(first + _BLOCK, stop)) for first in range(start, stop, _BLOCK)]
+
+
+def plan(spec: AverageJob, task: str, columns: int, parameters: int, outputs: int = 1) -> Plan:
+    """The shape of a task's sum.
+
+    Args:
+        columns: whose means and deviations are wanted, the label among them: see `standardised`.
+        parameters, outputs: of the network.
+
+    Raises:
+        FixedPointOverflow: clip_range and fraction_bits do not fit 64 bits.
+    """
+    parties = len(spec.parties)
+    if task in (Task.MEAN, Task.VARIANCE):
+        # Of a variance the mean square, and the mean of what the mean itself lost when it was rounded.
+        numbers = columns * moments.LIMBS * (2 if task == Task.VARIANCE else 1)
+        return Plan(numbers, 0, FixedRing.plan(moments.LARGEST_LIMB, 0, parties, weighted=False))
+    ring = FixedRing.plan(spec.params.clip_range, _fraction_bits(spec, parameters), parties)
+    ring = FixedRing(max(ring.bits, _LEAST_BITS), ring.fraction_bits, ring.limit)
+    if task == Task.TRAIN:
+        return Plan(parameters, METRICS, ring)
+    return Plan(0, METRICS + baseline_metrics(spec, outputs), ring)
+
+
+def baseline_metrics(spec: AverageJob, outputs: int) -> int:
+    """How many numbers tell what a prediction that is always the same comes to on held-out rows.
+
+    Of classes it is how often each occurs.
+    """
+    if spec.params.loss == "mse":
+        return _LABEL_METRICS
+    classes = max(2, outputs)
+    return classes if classes <= _MOST_CLASSES else 0
+
+
+def standardised(spec: AverageJob, columns: Sequence[str]) -> np.ndarray:
+    """Which columns, and last of all whether the label, are standardised: (columns + 1,) bool."""
+    as_is = np.isin(columns, spec.data.as_is)
+    return np.append(spec.data.standardize & ~as_is, spec.scales_label)
+
+
+def _fraction_bits(spec: AverageJob, parameters: int) -> int:
+    """Of updates: the job's, or what residues of 32 bits have room for besides clip_range; of 64 where bytes are few.
+
+    Rounding to 2^-50 is that of a double: averages are then those that floating point gives.
+    """
+    if spec.params.fraction_bits is not None:
+        return spec.params.fraction_bits
+    bits = 64 if parameters <= _SMALL else 32
+    # One bit for the sign, one for what rounding adds to a sum that is full already.
+    return max(1, min(_MOST_BITS, bits - 2 - exponent_of(spec.params.clip_range)))
+
+
+def shares(rows: Mapping[str, int]) -> dict[str, float]:
+    """What part of all rows each party has; 0 of none. The weights of the average are these of those who answer."""
+    total = sum(rows.values())
+    return {party: count / total if total else 0.0 for party, count in rows.items()}
+
+
+def slots_of(plan: Plan, spec: AverageJob) -> Slots:
+    """How a vector lies in Paillier plaintexts: no sum over the parties leaves its slot.
+
+    The ring bounds the sum of all parties' entries already; here they are added as integers, not modulo 2^k.
+    """
+    return Slots.fit(plan.ring.bits, spec.params.key_bits)
+
+
+def packs(plan: Plan, spec: AverageJob) -> int:
+    """Ciphertexts of a vector."""
+    return slots_of(plan, spec).packs(plan.length)
+
+
+def mask_label(job: str, window: int, slot: int) -> str:
+    """What the masks of one sum are derived for."""
+    return f"{job}/{window}/{slot}"
+
+
+def channel_label(job: str, window: int, sender: str, recipient: str) -> bytes:
+    """What a party seals for another in a window; nothing else may be sealed under the same words."""
+    return f"{job}/{window}/{sender}/{recipient}".encode()
+
+
+def exponent_of(largest: float) -> int:
+    """The least exponent of a power of two that no magnitude up to this one exceeds."""
+    if not largest:
+        return 0
+    mantissa, exponent = math.frexp(largest)
+    return exponent - 1 if mantissa == 0.5 else exponent
+
+
+def in_order(names: Sequence[str], spec: AverageJob) -> tuple[str, ...]:
+    """These parties in the order of the job."""
+    return tuple(party for party in spec.parties if party in set(names))

@@ -1,0 +1,1 @@
+"""Vertical linear regression."""

@@ -1,0 +1,1 @@
+"""The broker that is this process, with the semantics of RabbitMQ."""

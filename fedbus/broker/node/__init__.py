@@ -1,0 +1,1 @@
+"""A private RabbitMQ server, for tests, the demo and trials on one machine."""

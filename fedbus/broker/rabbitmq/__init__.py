@@ -1,0 +1,1 @@
+"""The broker that is RabbitMQ, through pika."""

@@ -1,0 +1,101 @@
+"""The environment's variables, which win over a settings file. This and fedbus/settings.py alone read them.
+
+FEDBUS_AMQP_URL          the broker's URL, with user and password
+FEDBUS_AMQP_URL_FILE     a file that holds it, as secret stores hand it over
+FEDBUS_STATE             the file of a participant's store
+FEDBUS_IDENTITY          a party's private key file, made by `fedbus identity`
+FEDBUS_ROSTER            the file with the public keys of all parties
+FEDBUS_METRICS_ADDRESS   host:port of the /metrics page, or its port alone
+FEDBUS_PROCESSES         child processes for arithmetic; 0 computes in the process itself
+FEDBUS_TIER              "portable" or "native" arithmetic; the faster that the machine has where it is not set
+FEDBUS_VERIFY_SENDER     "false" where all participants share one user of the broker
+FEDBUS_SIMULATION        "true" where all parties are one operator's: a party file that does not say
+                         policy.insecure_for_tests then allows it, and errors tell all that they say
+FEDBUS_LOG               debug, info, warning or error; add ",json" for JSON lines
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from fedbus.errors import ConfigError
+from fedbus.schema import read_text
+
+
+def verify_sender(environment: Mapping[str, str] | None = None) -> bool:
+    """Whether a message must be published by the user whose name it bears: unless FEDBUS_VERIFY_SENDER says "false"."""
+    environment = os.environ if environment is None else environment
+    return environment.get("FEDBUS_VERIFY_SENDER", "").lower() != "false"
+
+
+def broker_url(environment: Mapping[str, str] | None = None) -> str:
+    """The broker's URL from the environment, "" where it says none.
+
+    Raises:
+        ConfigError: not an AMQP URL, or the file cannot be read. The URL itself is not repeated: it holds a password.
+    """
+    environment = os.environ if environment is None else environment
+    url, source = environment.get("FEDBUS_AMQP_URL", ""), "FEDBUS_AMQP_URL"
+    file = environment.get("FEDBUS_AMQP_URL_FILE", "")
+    if not url and file:
+        source = f"FEDBUS_AMQP_URL_FILE: {file}"
+        try:
+            url = read_text(Path(file)).strip()
+        except ConfigError as error:
+            raise ConfigError(f"FEDBUS_AMQP_URL_FILE: {error}") from None
+    return check_url(url, source) if url else ""
+
+
+def check_url(url: str, source: str) -> str:
+    """The URL if it is one of an AMQP broker.
+
+    Raises:
+        ConfigError: names the source, not the URL.
+    """
+    if fault := url_fault(url):
+        raise ConfigError(f"{source}: {fault}")
+    return url
+
+
+def log_format(environment: Mapping[str, str] | None = None, default: str = "info") -> tuple[str, bool]:
+    """Level and whether lines are JSON, from FEDBUS_LOG.
+
+    Raises:
+        ConfigError: an unknown level.
+    """
+    environment = os.environ if environment is None else environment
+    level, _, form = environment.get("FEDBUS_LOG", default).partition(",")
+    if level not in ("debug", "info", "warning", "error") or form not in ("", "json"):
+        raise ConfigError("FEDBUS_LOG: expected debug, info, warning or error, with ',json' for JSON lines")
+    return level, form == "json"
+
+
+def tier(environment: Mapping[str, str] | None = None) -> str:
+    """The arithmetic that FEDBUS_TIER asks for, "" where it asks for none."""
+    environment = os.environ if environment is None else environment
+    return environment.get("FEDBUS_TIER", "").strip().lower()
+
+
+def url_fault(url: str) -> str:
+    """What is wrong with a broker's URL, without a part of it, which may be of a password; "" where nothing is."""
+    scheme, found, rest = url.partition("://")
+    if any(character.isspace() or not character.isprintable() for character in url):
+        return "a broker URL is one line without blanks; a blank in a password is written %20"
+    # After the first of these comes no user and no password any more, for whoever reads the URL.
+    user, at, _ = rest.rpartition("@")
+    if at and any(character in user for character in "@/?#"):
+        return (
+            "a character of the user or password has to be percent-encoded: "
+            "%40 for @, %2F for /, %3F for ?, %23 for #, %3A for :, %25 for %"
+        )
+    try:
+        parts = urlsplit(url)
+        sound = bool(found and parts.hostname) and parts.port != 0 and not parts.fragment
+    except ValueError:
+        sound = False
+    if scheme not in ("amqp", "amqps") or not sound:
+        return "not a broker URL; one looks like amqp://user:password@host:5672/"
+    return ""

@@ -1,0 +1,317 @@
+"""What a protocol role sees of the world: one participant in one job.
+
+A role sends to and receives from other participants by name, and checkpoints at the end of each round. The session
+journals what passes, drops duplicates, asks for what is missing, and makes a restarted role go on where it was:
+randomness is derived from the job's secret, so that it sends the same values again under the same ids.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future
+from typing import Any, TypeVar
+
+import structlog
+
+from fedbus import codec, jobs, metrics
+from fedbus.broker.base import Broker
+from fedbus.crypto.masking import SecretStream
+from fedbus.errors import PeerSilent, ProtocolError, StoreError
+from fedbus.jobs import AverageJob, LinearJob
+from fedbus.messages import Envelope, Failed, M, Message, Notice, Progress, Resend
+from fedbus.session.attendance import Attendance, Place
+from fedbus.session.post import Post, publish_event
+from fedbus.session.room import when_there_is_room
+from fedbus.store.records import Buffer, Checkpoint
+from fedbus.store.sqlite import Store
+
+log = structlog.get_logger()
+
+E = TypeVar("E")
+T = TypeVar("T")
+
+_LONGEST_RESEND = 300.0
+
+
+class Session:
+    """One participant in one job.
+
+    Args:
+        job: in the store's ledger.
+        party: this participant's name.
+        verify_sender: refuse messages whose publisher is not the sender they name.
+
+    Attributes:
+        attendance: who is there and what has come, for roles that can do without a participant.
+        latest: what was last told of a training round, None before the first one of this process.
+    """
+
+    def __init__(self, job: str, party: str, *, store: Store, broker: Broker, verify_sender: bool = True) -> None:
+        record = store.job(job)
+        if record is None:
+            raise StoreError(f"{store.path}: job {job} is not in the ledger")
+        spec = jobs.parse(codec.unpack(record.spec))
+        self.job = job
+        self.spec = spec
+        self.party = party
+        self.role = spec.role(party)
+        self._secret = record.secret
+        self._store = store
+        self._broker = broker
+        self._post = Post(job, spec, party, store, broker, verify_sender=verify_sender)
+        self._place = Place()
+        self._deadline = math.inf
+        self.latest: Progress | None = None
+        self._posted_before = -1
+        # The coordinator waits for all, directly or because one waits for another; it tells who is missing.
+        tell = self._tell_watchers if party == spec.coordinator else None
+        self.attendance = Attendance(self._post, lambda: self._place, spec, tell)
+        self._log = log.bind(job=job, party=party)
+
+    def open(self) -> None:
+        """Take up what the journal holds and begin to receive."""
+        self._posted_before = self._store.last_posted(self.job)
+        self._post.open()
+
+    def close(self) -> None:
+        """Stop receiving."""
+        self._post.close()
+
+    # What roles use.
+
+    @property
+    def linear(self) -> LinearJob:
+        """The specification of a linear job."""
+        assert isinstance(self.spec, LinearJob)  # noqa: S101  # only its algorithm asks
+        return self.spec
+
+    @property
+    def average(self) -> AverageJob:
+        """The specification of a job of federated averaging."""
+        assert isinstance(self.spec, AverageJob)  # noqa: S101  # only its algorithm asks
+        return self.spec
+
+    @property
+    def guest(self) -> str:
+        return self.linear.guest.party
+
+    @property
+    def hosts(self) -> tuple[str, ...]:
+        return tuple(host.party for host in self.linear.hosts)
+
+    @property
+    def coordinator(self) -> str:
+        return self.spec.coordinator
+
+    @property
+    def round(self) -> int:
+        return self._place.round
+
+    @property
+    def bytes_sent(self) -> int:
+        return self._post.bytes_sent
+
+    @property
+    def resumed(self) -> bool:
+        """There is a checkpoint to go on from."""
+        return self._post.journal.checkpointed >= 0
+
+    def at(self, round_: int, batch: int = 0) -> None:
+        """Go to a place in the job; what is sent and received belongs to it. Rounds never decrease."""
+        if round_ < self._place.round:
+            raise ValueError(f"round {round_} comes after round {self._place.round}")
+        self._place = Place(round_, batch)
+
+    def send(self, to: str | Sequence[str], message: Message, *, ends: Any = None) -> None:
+        """Send a message; returns when it is in the outbox.
+
+        Args:
+            ends: the state of a checkpoint of this round, durable with the message: neither is without the other.
+        """
+        self._send(to, message, 0, 1, ends)
+
+    def send_stream(self, to: str | Sequence[str], messages: Iterable[Message], count: int) -> None:
+        """Send `count` pieces of one long message, each as soon as it is made."""
+        for chunk, message in enumerate(messages):
+            self._send(to, message, chunk, count)
+
+    def recv(self, sender: str, kind: type[M]) -> M:
+        """The sender's message of this kind at this place.
+
+        Raises:
+            PeerFailed: a participant reported that it failed.
+            PeerSilent: the sender gave no sign of life for longer than the job allows.
+        """
+        messages = list(self.recv_stream(sender, kind))
+        if len(messages) != 1:
+            raise ProtocolError(f"{sender} sent {kind.kind} in {len(messages)} pieces, which has to be one")
+        return messages[0]
+
+    def recv_stream(self, sender: str, kind: type[M], round_: int | None = None) -> Iterator[M]:
+        """The pieces of the sender's message in order, each as soon as it is there; of this round where it is None."""
+        round_ = self._place.round if round_ is None else round_
+        place = (sender, kind.kind, round_, self._place.batch)
+        chunk, chunks = 0, 1
+        while chunk < chunks:
+            envelope = self._wait(place, chunk)
+            if chunk and envelope.chunks != chunks:
+                raise ProtocolError(f"{sender} changed the number of pieces of {kind.kind}")
+            chunks = envelope.chunks
+            chunk += 1
+            assert isinstance(envelope.payload, kind)  # noqa: S101  # the mailbox is keyed by kind
+            yield envelope.payload
+
+    def checkpoint(
+        self,
+        state: Any,
+        blobs: Mapping[str, Buffer] | None = None,
+        *,
+        round_: int | None = None,
+        with_next: bool = False,
+    ) -> None:
+        """Make the end of a round durable; a restarted role goes on with the next one.
+
+        Args:
+            state: of maps, lists, numbers, text, bytes and arrays.
+            blobs: by name, what is too long to be packed with the state; others stay as they were.
+            round_: that has ended, this one where None.
+            with_next: it need not be durable before something is sent, and is then or soon, which takes half the time.
+                Until then the blobs must not change.
+        """
+        self._post.mailbox.check()
+        ended = self._place.round if round_ is None else round_
+        self._post.journal.checkpoint(Checkpoint(ended, self._packed(state), blobs or {}), with_next=with_next)
+        self._post.mailbox.drop_until(ended)
+
+    def blob(self, name: str) -> bytearray | None:
+        """A blob of the last checkpoint."""
+        return self._store.blob(self.job, name)
+
+    def decided(self, kind: type[M], round_: int | None = None) -> M | None:
+        """What this participant said in a round (None: this one) already, to whomever and perhaps before a restart.
+
+        A decision that several are told has to be the same for all of them, whenever each is told.
+        """
+        round_ = self._place.round if round_ is None else round_
+        # What was decided in this life is known to whoever decided it.
+        body = self._store.decided(self.job, kind.kind, round_) if round_ <= self._posted_before else None
+        if body is None:
+            return None
+        payload = codec.decode(body).payload
+        assert isinstance(payload, kind)  # noqa: S101  # it was found by its kind
+        return payload
+
+    def restore(self) -> Any:
+        """The state of the last checkpoint, None where there is none."""
+        checkpoint = self._store.last_checkpoint(self.job)
+        if checkpoint is None:
+            return None
+        round_, body = checkpoint
+        fields = codec.unpack(body)
+        self._post.bytes_sent = fields["bytes_sent"]
+        self.at(round_)
+        self._log.info("job goes on after its last checkpoint", step=round_)
+        return fields["state"]
+
+    def random(self, label: str) -> SecretStream:
+        """Secret randomness for one purpose at this place; the same after a restart."""
+        return SecretStream(self._secret, f"{self.job}/{self.party}/{self._place.round}/{self._place.batch}/{label}")
+
+    def secret(self, label: str) -> SecretStream:
+        """Secret randomness for one purpose of the whole job; the same in every round and after a restart."""
+        return SecretStream(self._secret, f"{self.job}/{self.party}/job/{label}")
+
+    @contextlib.contextmanager
+    def patience(self, seconds: float) -> Iterator[None]:
+        """Wait no longer than this for any one message, whether its sender lives or not."""
+        self._deadline = time.monotonic() + seconds
+        try:
+            yield
+        finally:
+            self._deadline = math.inf
+
+    @contextlib.contextmanager
+    def phase(self, name: str) -> Iterator[None]:
+        """Measure a phase of the round."""
+        with metrics.round_latency.labels(self.spec.algorithm, self.role, name).time():
+            yield
+
+    def publish_event(self, message: Message, key: int = 0) -> None:
+        """Tell whoever watches; `key` tells events of one kind apart."""
+        if isinstance(message, Progress):
+            self.latest = message
+        publish_event(self._broker, Envelope(self.job, self.party, self.party, message, round=key))
+
+    def _tell_watchers(self, sentence: str) -> None:
+        self.publish_event(Notice(sentence))
+
+    def when_there_is_room(self, work: Callable[[], T]) -> T:
+        """Do what writes to the store, however long its disk is full; raises what ends the job meanwhile."""
+        return when_there_is_room(work, self._post.wait_for_room, self._post.tell_of_room)
+
+    def fail(self, error: Exception) -> None:
+        """Make the role raise this error where it waits or sends."""
+        self._post.mailbox.fail(error)
+
+    def report_failure(self, message: Failed) -> None:
+        """Tell the coordinator that this party cannot go on, even where the session itself has failed."""
+        self._post.report(self._envelope(self.coordinator, message, 0, 1))
+
+    def wait_for_end(self, end: Future[E]) -> E:
+        """Wait for the coordinator's word on the job, which reaches this process by another way.
+
+        Raises:
+            PeerSilent: the coordinator gave no sign of life for longer than the job allows.
+            CancelledError: the future was cancelled.
+        """
+        since, asked = time.monotonic(), 0
+        while True:
+            try:
+                return end.result(self.spec.limits.resend)
+            except TimeoutError:
+                if self._post.mailbox.silence(self.coordinator, since) >= self.spec.limits.silence:
+                    raise PeerSilent(f"{self.coordinator} did not say how the job ended (limits.silence)") from None
+            asked += 1
+            self._post.whisper(self.coordinator, Resend("outcome", self.round, 0, []), asked)
+
+    def _send(self, to: str | Sequence[str], message: Message, chunk: int, chunks: int, ends: Any = None) -> None:
+        self._post.mailbox.check()
+        recipients = (to,) if isinstance(to, str) else to
+        envelopes = [self._envelope(recipient, message, chunk, chunks) for recipient in recipients]
+        checkpoint = None if ends is None else Checkpoint(self._place.round, self._packed(ends))
+        self._post.send(*envelopes, checkpoint=checkpoint)
+        if checkpoint is not None:
+            self._post.mailbox.drop_until(checkpoint.round)
+
+    def _packed(self, state: Any) -> bytes:
+        return codec.pack({"state": state, "bytes_sent": self._post.bytes_sent})
+
+    def _envelope(self, to: str, message: Message, chunk: int, chunks: int) -> Envelope:
+        place = self._place
+        return Envelope(
+            self.job, self.party, to, message, place.round, place.batch, chunk, chunks, self._post.journal.checkpointed
+        )
+
+    def _wait(self, place: tuple[str, str, int, int], chunk: int) -> Envelope:
+        sender, kind, round_, batch = place
+        limits, since = self.spec.limits, time.monotonic()
+        interval, attempt = limits.resend, 0
+        while True:
+            left = self._deadline - time.monotonic()
+            envelope = self.attendance.taken(place, chunk, min(interval, limits.silence, max(left, 0)))
+            if envelope is not None:
+                return envelope
+            silence = self._post.mailbox.silence(sender, since)
+            if silence >= limits.silence or left <= interval:
+                raise PeerSilent(
+                    f"{sender} gave no sign of life for {silence:.0f} s (limits.silence is {limits.silence:g}) "
+                    f"while {self.party} waited for {kind} of step {round_}"
+                )
+            attempt += 1
+            interval = min(2 * interval, _LONGEST_RESEND)
+            missing = self._post.mailbox.missing(place, chunk)
+            self._log.info("message missing; asking for it again", kind=kind, sender=sender, step=round_)
+            self._post.whisper(sender, Resend(kind, round_, batch, missing), attempt)

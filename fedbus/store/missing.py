@@ -1,0 +1,23 @@
+"""What becomes of the jobs of a store that has lost some of its entries, or gives back others than it was given."""
+
+from __future__ import annotations
+
+import structlog
+
+from fedbus.jobs import JobState
+from fedbus.store.records import JobRecord
+from fedbus.store.sqlite import Store
+
+log = structlog.get_logger()
+
+
+def end_what_is_missing(store: Store, party: str) -> list[JobRecord]:
+    """Enter the failure of jobs that cannot go on because the store is damaged or behind; which they are."""
+    ended = []
+    for job, error in store.damaged().items():
+        log.error("a job ends because its record is damaged", job=job, error=str(error))
+        ended.append(store.give_up(job, f"{party}: {error.told}"))
+    for record in store.unfinished() if store.lost else ():
+        store.set_state(record.job, JobState.FAILED, f"{party}: {store.lost}")
+        ended += [record] if not record.state.final else []
+    return ended

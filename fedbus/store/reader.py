@@ -1,0 +1,71 @@
+"""A store read from beside the process that works on it: its models, and nothing that could disturb the jobs."""
+
+from __future__ import annotations
+
+import contextlib
+import sqlite3
+from collections.abc import Iterator
+from pathlib import Path
+from types import TracebackType
+from urllib.parse import quote
+
+from fedbus.errors import StoreError
+from fedbus.store import tables as t
+from fedbus.store.checks import opened
+from fedbus.store.files import HEADER_BYTES, WRITE_AHEAD, beside, check_header
+
+# How long a reader waits for the process that works on the store.
+_BUSY_SECONDS = 5.0
+
+
+class Reader:
+    """A store's models, opened for reading only; takes no lock.
+
+    Raises:
+        StoreError: there is no such file, or it is no store of this version.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        if not path.is_file():
+            raise StoreError(f"{path}: there is no such store; a party's file names its own as `state`")
+        try:
+            with path.open("rb") as file:
+                check_header(path, file.read(HEADER_BYTES))
+        except OSError as error:
+            raise StoreError(f"{path}: the store cannot be read: {error.strerror}") from error
+        # Without a write-ahead log no process has it open, and SQLite need not make the files that readers share.
+        mode = "mode=ro" if beside(path, WRITE_AHEAD).exists() else "immutable=1"
+        with self._reading():
+            uri = f"file:{quote(str(path.absolute()))}?{mode}"
+            self._connection = sqlite3.connect(uri, uri=True, timeout=_BUSY_SECONDS)
+
+    def __enter__(self) -> Reader:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._connection.close()
+
+    def models(self) -> list[str]:
+        """The jobs that it has a model of, oldest first."""
+        with self._reading():
+            found = self._connection.execute(t.MODEL_IDS).fetchall()
+        return [job for (job,) in found]
+
+    def model(self, job: str) -> tuple[bytes, float] | None:
+        """The model of a job, and when it was kept (seconds since 1970)."""
+        with self._reading():
+            found = self._connection.execute(t.MODEL, (job,)).fetchone()
+        if found is None:
+            return None
+        _, share, created_at = opened(self._path, t.models.name, found, job)
+        return share, created_at
+
+    @contextlib.contextmanager
+    def _reading(self) -> Iterator[None]:
+        try:
+            yield
+        except sqlite3.Error as error:
+            raise StoreError(f"{self._path}: the store cannot be read: {error}") from error

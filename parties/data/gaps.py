@@ -1,0 +1,82 @@
+"""Cells that had no value, or none that training knew, in the rows that a job took: counted for the report.
+
+Of the rows to train on and of held-out rows apart: a model that looks worse on held-out rows than it is may owe it to
+cells that were filled there, or to levels that its training rows do not have.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+import structlog
+
+from parties.data.recoding import Recoding
+from parties.data.table import Table
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class Gaps:
+    """Counts of cells by column, of those columns that have such cells.
+
+    Attributes:
+        train: cells that were filled in the rows to train on.
+        test: cells that were filled in held-out rows.
+        unknown: cells of held-out rows with a level that the training rows do not have.
+    """
+
+    train: Mapping[str, int] = field(default_factory=dict)
+    test: Mapping[str, int] = field(default_factory=dict)
+    unknown: Mapping[str, int] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, train: Table, test: Table | None, recoding: Recoding) -> Gaps:
+        """Those of tables that are not recoded yet.
+
+        Args:
+            recoding: what becomes of their columns; levels that it lists are known, whether or not a row has them.
+        """
+        if test is None:
+            return cls(filled(train))
+        return cls(filled(train), filled(test), _unknown(train, test, recoding))
+
+    def counts(self) -> dict[str, int]:
+        """What the report tells of them: numbers alone."""
+        return {
+            "missing_cells": sum(self.train.values()),
+            "test_missing_cells": sum(self.test.values()),
+            "test_unknown_levels": sum(self.unknown.values()),
+        }
+
+    def log_columns(self, train: str, test: str) -> None:
+        """Name the columns in the party's own log; `train` and `test` are the names of the files."""
+        if self.train:
+            log.info("missing cells are filled", file=train, columns=dict(self.train))
+        if self.test:
+            log.info("missing cells of held-out rows are filled", file=test, columns=dict(self.test))
+        if self.unknown:
+            log.info("held-out rows have levels that training rows lack", file=test, columns=dict(self.unknown))
+
+
+def filled(table: Table) -> dict[str, int]:
+    """How many cells of each column are missing, of those columns that have such cells."""
+    counts = np.isnan(table.features).sum(axis=0)
+    return {name: int(count) for name, count in zip(table.columns, counts, strict=True) if count}
+
+
+def _unknown(train: Table, test: Table, recoding: Recoding) -> dict[str, int]:
+    found = {}
+    for number, feature in enumerate(recoding.features):
+        levels = test.levels.get(feature.name)
+        if levels is None or feature.levels is None:
+            continue
+        seen = train.features[:, number]
+        known = {train.levels[feature.name][int(place)] for place in np.unique(seen[~np.isnan(seen)])}
+        known |= {*feature.levels, feature.reference}
+        strange = [place for place, level in enumerate(levels) if level not in known]
+        if count := int(np.isin(test.features[:, number], strange).sum()):
+            found[feature.name] = count
+    return found

@@ -1,0 +1,1 @@
+"""A party's side of sums that show no summand."""

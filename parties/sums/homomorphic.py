@@ -1,0 +1,144 @@
+"""Aggregation under Paillier's encryption at a party: the parties share a key that the coordinator does not have.
+
+    1. the first party of a window makes the key and seals its primes for the others, see parties/sums/channels.py
+    2. party -> coordinator  [[x]], its vector packed into plaintexts
+    3. coordinator -> one    [[sum of all x]]
+    4. that one -> coord.    the sum
+
+Any party that got hold of another's [[x]] could decrypt it: these go to the coordinator only. What each role learns:
+docs/protocols/average.md.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from fedbus import codec
+from fedbus.algorithms.fedavg.sums import Plan, slots_of
+from fedbus.crypto.engine import Engine
+from fedbus.crypto.paillier import PrivateKey
+from fedbus.crypto.tensor import CipherTensor
+from fedbus.errors import CryptoError, ProtocolError
+from fedbus.messages import (
+    Advertise,
+    Assignment,
+    EncryptedSum,
+    EncryptedUpdate,
+    MaskKeys,
+    OpenedSum,
+    PeerKeys,
+    PeerShares,
+    PublicKey,
+    RevealRequest,
+    SealedShares,
+)
+from fedbus.session.session import Session
+from parties.sums.channels import Channels, Window
+from parties.sums.trust import Trust
+
+
+class Encryption:
+    """A party's hold on the parties' key.
+
+    Args:
+        state: of a checkpoint, {} before the first.
+    """
+
+    def __init__(self, session: Session, engine: Engine, trust: Trust, state: dict[str, Any]) -> None:
+        self._session = session
+        self._engine = engine
+        self._channels = Channels(session, trust)
+        self._window = Window(**state["window"]) if "window" in state else None
+        self._primes: list[bytes] = state.get("primes", [])
+
+    @property
+    def state(self) -> dict[str, Any]:
+        """For a checkpoint."""
+        return {} if self._window is None else {"window": self._window.to_map(), "primes": self._primes}
+
+    def advertise(self, order: Advertise) -> MaskKeys:
+        """Make a channel key; there are no masks."""
+        self._window = Window(order.window, 0)
+        return self._channels.advertise(order.window, b"")
+
+    def deal(self, order: PeerKeys) -> tuple[SealedShares, PublicKey] | None:
+        """As the first of a window: the key, made where there is none yet, sealed for the others; otherwise nothing.
+
+        A key is drawn at random, so it has to be durable before it is sent.
+        """
+        window = self._opened()
+        self._channels.accept(window, order, b"")
+        if window.names[0] != self._session.party:
+            return None
+        if not self._primes:
+            private = self._engine.generate_keypair(self._session.average.params.key_bits)
+            self._primes = [int(prime).to_bytes(prime.bit_length() // 8 + 1, "big") for prime in (private.p, private.q)]
+        sealed = self._channels.seal(window, [codec.pack(self._primes)] * len(window.names))
+        return SealedShares(tuple(sealed)), PublicKey(self._key().public.to_bytes(), {}, 0)
+
+    def keep(self, order: PeerShares) -> None:
+        """Take the key that the first of the window dealt."""
+        window = self._opened()
+        if list(order.names) != window.names[:1]:
+            raise ProtocolError(f"{self._session.coordinator} passed on a key of another party than the first")
+        for opened in self._channels.open(window, order).values():
+            try:
+                primes = codec.unpack_received(opened)
+                PrivateKey.from_primes(*(int.from_bytes(prime, "big") for prime in primes))
+            except (ValueError, TypeError, CryptoError) as error:
+                raise ProtocolError(f"{window.names[0]} dealt what is no key") from error
+            if self._primes and primes != self._primes:
+                raise ProtocolError(f"{window.names[0]} dealt another key than the one in use")
+            self._primes = primes
+        bits = self._key().public.bits
+        if bits != self._session.average.params.key_bits:
+            raise ProtocolError(f"{window.names[0]} dealt a key of {bits} bits, not of params.key_bits")
+
+    def has_keys(self, order: Assignment | RevealRequest) -> bool:
+        """Whether this party holds the key; it may have missed that."""
+        return bool(self._primes) and order.window >= 0
+
+    def is_opening(self, window: int) -> bool:
+        """Whether this party is to get the key in a window."""
+        return self._window is not None and self._window.number == window
+
+    def answer(self, plan: Plan, vector: Iterator[tuple[int, np.ndarray]], seconds: float) -> Iterator[EncryptedUpdate]:
+        """A vector's pieces, packed and encrypted."""
+        key, slots = self._key().public, slots_of(plan, self._session.average)
+        whole = np.concatenate([residues for _, residues in vector])
+        signed = whole.view(f"<i{plan.ring.dtype.itemsize}").tolist()
+        packed = [pack for (pack,) in slots.pack([signed])]
+        for start, stop in codec.chunk_ranges(len(packed), key.width):
+            yield EncryptedUpdate(self._engine.encrypt(key, packed[start:stop], 0), seconds)
+
+    def open(self, order: EncryptedSum, plan: Plan, rest: Iterator[EncryptedSum]) -> Iterator[OpenedSum]:
+        """A sum in the clear, in pieces.
+
+        Raises:
+            ProtocolError: not a sum over enough parties, or of another length.
+        """
+        private, spec = self._key(), self._session.average
+        slots = slots_of(plan, spec)
+        tensor = CipherTensor.join([order.tensor, *(message.tensor for message in rest)])
+        if len(set(order.survivors) & set(spec.parties)) < spec.min_clients:
+            raise ProtocolError(f"{self._session.coordinator} asks to open a sum over too few parties")
+        if len(tensor) != slots.packs(plan.length) or order.numbers != plan.length:
+            raise ProtocolError(f"{self._session.coordinator} asks to open a sum of another length than agreed")
+        self._engine.check(private.public, tensor)
+        numbers = slots.unpack(self._engine.decrypt(private, tensor), plan.length)
+        residues = np.array(numbers, dtype=np.int64).astype(plan.ring.dtype)
+        for start, stop in plan.spans:
+            yield OpenedSum(residues[start:stop].tobytes())
+
+    def _key(self) -> PrivateKey:
+        if not self._primes:
+            raise ProtocolError(f"{self._session.coordinator} asks for arithmetic under a key that was never dealt")
+        return PrivateKey.from_primes(*(int.from_bytes(prime, "big") for prime in self._primes))
+
+    def _opened(self) -> Window:
+        if self._window is None:
+            raise ProtocolError(f"{self._session.coordinator} speaks of a window of keys that was never opened")
+        return self._window
