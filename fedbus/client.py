@@ -14,21 +14,18 @@ import secrets
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future
 from types import TracebackType
 from typing import Any
 
-from fedbus import codec, jobs, topology
-from fedbus.broker.base import Broker, Delivery, Outgoing
+from fedbus import codec, jobs, requests, topology
+from fedbus.broker.base import Broker, Delivery
 from fedbus.errors import (
     AccessRefused,
-    ConfigError,
     ConnectionLost,
     DecodeError,
     JobFailed,
     JobRefused,
     NotFound,
-    Unroutable,
 )
 from fedbus.jobs import COORDINATOR, UNKNOWN, JobSpec, JobState, is_final
 from fedbus.messages import (
@@ -47,14 +44,10 @@ from fedbus.messages import (
     StateChanged,
     Submit,
 )
-from fedbus.retry import delay
 from fedbus.submissions import Submissions
 
-CONFIRM_SECONDS = 30.0
 REPLY_SECONDS = 15.0
 _CHECK_SECONDS = 1.0
-# The coordinator's queue is missing for a moment while it is declared again.
-_TRIES = 4
 # A coordinator is asked when nothing was heard for so long, later more seldom; after twice that its silence is told.
 _ASK_AGAIN_SECONDS = 7.0
 _SELDOM_SECONDS = 120.0
@@ -122,12 +115,12 @@ class Client:
         self._submitted[job] = self._follow(job)
         submission = Envelope(job, self._broker.user, self._coordinator, Submit(spec.to_map()))
         self._submissions.add(submission)
-        self._request(topology.SUBMIT, submission)
+        requests.request(self._broker, topology.SUBMIT, submission)
         return job
 
     def cancel(self, job: str) -> None:
         """Ask the coordinator to end a job; raises as `submit`."""
-        self._request(topology.CANCEL, Envelope(job, self._broker.user, self._coordinator, Cancel()))
+        requests.request(self._broker, topology.CANCEL, Envelope(job, self._broker.user, self._coordinator, Cancel()))
 
     def jobs(self, limit: int = 100, *, unfinished: bool = False, timeout: float = REPLY_SECONDS) -> JobList:
         """The newest jobs in the coordinator's ledger: this user's, or all for one of its `operators`.
@@ -184,7 +177,7 @@ class Client:
         self, job: str, events: Events, timeout: float | None, check: Callable[[], object] | None
     ) -> Iterator[Event]:
         query = Envelope(job, self._broker.user, self._coordinator, Query())
-        self._request(topology.QUERY, query)
+        requests.request(self._broker, topology.QUERY, query)
         state: StateChanged | None = None
         heard = asked = answered = time.monotonic()
         interval, silent = _ASK_AGAIN_SECONDS, False
@@ -210,11 +203,11 @@ class Client:
                 if now - max(asked, answered) >= interval:
                     # An event may have been lost with the connection, or with a coordinator that died.
                     asked, interval = now, min(2 * interval, _SELDOM_SECONDS)
-                    self._publish(topology.QUERY, query, wait=False)
+                    requests.publish(self._broker, topology.QUERY, query, wait=False)
             elif self._submissions.may_come(job, event):
                 if (submission := self._submissions.again(job)) is not None:
                     heard = now
-                    self._publish(topology.SUBMIT, submission, wait=False)
+                    requests.publish(self._broker, topology.SUBMIT, submission, wait=False)
                     yield Notice("the coordinator has not received the job, although the broker had; submitted again")
             # The answer to a query repeats a state that may have been an event already.
             elif event != state:
@@ -252,7 +245,9 @@ class Client:
         replies = self._replies.setdefault(about, queue.SimpleQueue())
         deadline = time.monotonic() + timeout
         try:
-            self._request(topology.QUERY, Envelope(about, self._broker.user, self._coordinator, question))
+            requests.request(
+                self._broker, topology.QUERY, Envelope(about, self._broker.user, self._coordinator, question)
+            )
             while True:
                 reply = replies.get(timeout=max(deadline - time.monotonic(), 0.001))
                 if isinstance(reply, answer):
@@ -263,28 +258,6 @@ class Client:
             ) from None
         finally:
             self._replies.pop(about, None)
-
-    def _request(self, key: str, envelope: Envelope) -> None:
-        if not codec.JOB_ID.fullmatch(envelope.job):
-            raise ConfigError(f"{envelope.job!r} is no job id; `fedbus submit` prints one")
-        for attempt in range(1, _TRIES + 1):
-            try:
-                self._publish(key, envelope).result(CONFIRM_SECONDS)
-            except Unroutable:
-                if attempt == _TRIES:
-                    raise Unroutable("no coordinator serves this broker: start fedbus-coordinator first") from None
-                time.sleep(delay(attempt))
-            except TimeoutError:
-                raise ConnectionLost(f"the broker did not confirm within {CONFIRM_SECONDS:g} s") from None
-            else:
-                return
-
-    def _publish(self, key: str, envelope: Envelope, *, wait: bool = True) -> Future[None]:
-        body = codec.encode(envelope)
-        if len(body) > (most := codec.most_bytes(envelope.kind)):
-            raise ConfigError(f"the job takes {len(body):,} bytes to submit; {most:,} are allowed")
-        outgoing = Outgoing(topology.JOBS, key, body, secrets.token_hex(16))
-        return self._broker.publish(outgoing, wait=wait)
 
     def _next(self, events: Events) -> Event | None:
         """The next event of a watch; None where none comes for a while."""

@@ -15,7 +15,7 @@ from concurrent.futures import CancelledError, Future
 
 import structlog
 
-from fedbus import codec, jobs, metrics, models, topology
+from fedbus import codec, jobs, metrics, topology
 from fedbus.broker.base import Broker, Delivery, Subscription
 from fedbus.crypto.engine import Engine
 from fedbus.errors import (
@@ -30,9 +30,9 @@ from fedbus.errors import (
     StoreFull,
 )
 from fedbus.jobs import JobState
-from fedbus.messages import Accepted, Envelope, Failed, Finished, Inquire, Notice, Outcome, Start
-from fedbus.messages.fields import nulled, shortened
-from fedbus.service.process import GRACE_SECONDS, peak_memory
+from fedbus.messages import Envelope, Failed, Inquire, Notice, Outcome, Start
+from fedbus.messages.fields import shortened
+from fedbus.service.process import GRACE_SECONDS
 from fedbus.session.rollcall import roll_call
 from fedbus.session.room import FULL, Holding, when_there_is_room
 from fedbus.session.session import Session
@@ -40,8 +40,7 @@ from fedbus.settings import PartySettings
 from fedbus.store.missing import end_what_is_missing
 from fedbus.store.records import PROVISIONAL
 from fedbus.store.sqlite import Store
-from parties import outputs, roles
-from parties.data import tables
+from parties import roles
 from parties.policy import Policy
 from parties.replies import Replies, coordinator_of, told
 
@@ -67,8 +66,7 @@ class Worker:
 
     def __init__(self, settings: PartySettings, broker: Broker, store: Store, engine: Engine, metrics_url: str) -> None:
         self.name = settings.name
-        self._settings = settings
-        self._policy = Policy.of(settings)
+        self._settings, self._policy = settings, Policy.of(settings)
         self._broker = broker
         self._store = store
         self._engine = engine
@@ -271,7 +269,7 @@ class Worker:
     def _seen_through(self, run: _Run) -> Outcome | None:
         session = run.session
         try:
-            self._take_part(session)
+            roles.take_part(session, self._engine, self._store, self._settings, self._policy, self._metrics_url)
         except Exception as error:  # whatever went wrong, the job must end with a reason on all sides
             if not run.outcome.done() and not self._stopping.is_set():
                 unexpected = not isinstance(error, FedbusError)
@@ -280,31 +278,6 @@ class Worker:
                 )
                 session.report_failure(Failed(shortened(told(error, everything=self._settings.simulation))))
         return self._outcome(run)
-
-    def _take_part(self, session: Session) -> None:
-        spec = session.spec
-        session.open()
-        self._policy.check_job(spec)
-        outputs.check(self._settings, spec)
-        own = tables.load(self._settings, spec)
-        for note in own.notes:
-            log.warning("a table is not taken as it is", job=session.job, note=note)
-        if not session.resumed:
-            rows = {"train": len(own.train), "test": len(own.test) if own.test else 0}
-            session.send(session.coordinator, Accepted(rows, len(own.train.columns), self._metrics_url))
-        result = roles.carry_out(session, self._engine, own, self._policy, self._settings)
-        model = models.pack(spec, session.job, self.name, result.model)
-        session.when_there_is_room(lambda: self._store.save_model(session.job, model))
-        session.at(session.round + 1)
-        figures = {
-            **nulled(result.figures),
-            **own.counts(result.missing),
-            **outputs.keep(self._settings, session.job, result.predictions),
-            "bytes_sent": session.bytes_sent,
-            "peak_memory_bytes": peak_memory(),
-            "metrics": self._metrics_url,
-        }
-        session.send(session.coordinator, Finished(figures))
 
     def _outcome(self, run: _Run) -> Outcome | None:
         """Wait for the coordinator's word; without one the job has failed, unless this process is stopping."""

@@ -1,0 +1,50 @@
+"""What a client sends to the coordinator's queue, which is missing for a moment while it is declared again."""
+
+from __future__ import annotations
+
+import secrets
+import time
+from concurrent.futures import Future
+
+from fedbus import codec, topology
+from fedbus.broker.base import Broker, Outgoing
+from fedbus.errors import ConfigError, ConnectionLost, Unroutable
+from fedbus.messages import Envelope
+from fedbus.retry import delay
+
+_CONFIRM_SECONDS = 30.0
+_TRIES = 4
+
+
+def request(broker: Broker, key: str, envelope: Envelope) -> None:
+    """Send a request, and wait until the broker has it.
+
+    Args:
+        key: the routing key.
+
+    Raises:
+        ConfigError: the envelope's job is no job id, or the request is too long.
+        Unroutable: no coordinator has ever been there.
+        ConnectionLost: the broker does not confirm.
+    """
+    if not codec.JOB_ID.fullmatch(envelope.job):
+        raise ConfigError(f"{envelope.job!r} is no job id; `fedbus submit` prints one")
+    for attempt in range(1, _TRIES + 1):
+        try:
+            publish(broker, key, envelope).result(_CONFIRM_SECONDS)
+        except Unroutable:
+            if attempt == _TRIES:
+                raise Unroutable("no coordinator serves this broker: start fedbus-coordinator first") from None
+            time.sleep(delay(attempt))
+        except TimeoutError:
+            raise ConnectionLost(f"the broker did not confirm within {_CONFIRM_SECONDS:g} s") from None
+        else:
+            return
+
+
+def publish(broker: Broker, key: str, envelope: Envelope, *, wait: bool = True) -> Future[None]:
+    """Send a request; see Broker.publish. Raises ConfigError where it is too long."""
+    body = codec.encode(envelope)
+    if len(body) > (most := codec.most_bytes(envelope.kind)):
+        raise ConfigError(f"the job takes {len(body):,} bytes to submit; {most:,} are allowed")
+    return broker.publish(Outgoing(topology.JOBS, key, body, secrets.token_hex(16)), wait=wait)
