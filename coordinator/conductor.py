@@ -11,9 +11,8 @@ from typing import Any
 
 import structlog
 
-from coordinator.fedavg import lead
-from coordinator.linear import gram, sgd
 from coordinator.results import finished, told
+from coordinator.side import side_of
 from fedbus import codec, topology
 from fedbus.broker.base import Broker, Outgoing
 from fedbus.cautions import caution
@@ -29,7 +28,7 @@ from fedbus.errors import (
     StoreFull,
     Unroutable,
 )
-from fedbus.jobs import JobSpec, JobState, LinearJob
+from fedbus.jobs import JobSpec, JobState
 from fedbus.messages import Accepted, Envelope, Inquire, Message, Outcome, Start
 from fedbus.messages.fields import shortened
 from fedbus.retry import delay
@@ -44,8 +43,6 @@ log = structlog.get_logger()
 
 # A queue that is just being declared again is missing for a moment: how often a message for it is tried.
 _TRIES = 5
-
-_SOLVERS = {"gram": gram.coordinate, "sgd": sgd.coordinate}
 
 
 class Cancelled(JobError):
@@ -133,7 +130,7 @@ class Conductor:
         session.open()
         report.update(self._joined(session))
         with roll_call(session, spec.parties, self._inquire):
-            _coordinate(spec)(session, self._engine, report)
+            side_of(spec).coordinate(session, self._engine, report)
             session.at(session.round + 1)
             results = finished(session)
         sent = {party: figures_of["bytes_sent"] for party, figures_of in results.items()}
@@ -278,10 +275,3 @@ def tell(broker: Broker, envelope: Envelope, *, wait: bool = False) -> Future[No
     """Send a control message; see Broker.publish."""
     key = topology.control_key(envelope.recipient, envelope.job, envelope.kind)
     return broker.publish(Outgoing(topology.CONTROL, key, codec.encode(envelope), envelope.id), wait=wait)
-
-
-def _coordinate(spec: JobSpec) -> Callable[[Session, Engine, dict[str, Any]], None]:
-    """The coordinator's part of a job's algorithm."""
-    if isinstance(spec, LinearJob):
-        return _SOLVERS[spec.params.solver]
-    return lead.coordinate

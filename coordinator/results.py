@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from fedbus.jobs import AverageJob, JobSpec, LinearJob
+from fedbus.jobs import JobSpec
 from fedbus.messages import Finished
 from fedbus.messages.jobs import CELL_COUNTS
 from fedbus.session.session import Session
@@ -19,24 +19,7 @@ def told(spec: JobSpec, results: Figures) -> dict[str, Any]:
     Args:
         results: of each party that took part to the end, held to their types when they arrived.
     """
-    return {**_outcome(spec, results), **_counted(results), **_predictions(results)}
-
-
-def _outcome(spec: JobSpec, results: Figures) -> dict[str, Any]:
-    """What parties say of the outcome: of a vertical job the guest, who has the label."""
-    if isinstance(spec, LinearJob):
-        guest = results[spec.guest.party]
-        return {
-            **{key: guest[key] for key in ("train", "test") if key in guest},
-            **{name: _counts(results, name) for name in ("dependent", "alike")},
-        }
-    return {"clipped": {party: figures.get("clipped", 0) for party, figures in results.items()}}
-
-
-def _counts(results: Figures, name: str) -> dict[str, int]:
-    """Of the parties that count some."""
-    counts = {party: figures.get(name) for party, figures in results.items()}
-    return {party: count for party, count in counts.items() if isinstance(count, int) and count > 0}
+    return {**spec.reported(results), **_counted(results), **_predictions(results)}
 
 
 def _counted(results: Figures) -> dict[str, dict[str, int]]:
@@ -57,7 +40,7 @@ def _predictions(results: Figures) -> dict[str, dict[str, Any]]:
 def finished(session: Session) -> dict[str, dict[str, Any]]:
     """What parties add to the report: all of them, or of a job that can do without one those who are there in time."""
     spec, parties, attendance = session.spec, session.spec.parties, session.attendance
-    if isinstance(spec, AverageJob):
+    if spec.finish_within is not None:
 
         def done() -> bool:
             failed = attendance.failures
@@ -66,6 +49,6 @@ def finished(session: Session) -> dict[str, dict[str, Any]]:
         def missing() -> list[str]:
             return [party for party in spec.parties if not attendance.arrived(party, Finished)]
 
-        attendance.wait_until(done, spec.params.deadline, missing)
+        attendance.wait_until(done, spec.finish_within, missing)
         parties = tuple(party for party in parties if attendance.arrived(party, Finished))
     return {party: session.recv(party, Finished).figures for party in parties}

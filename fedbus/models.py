@@ -20,7 +20,7 @@ import numpy as np
 from fedbus import __version__, codec
 from fedbus.algorithms.fedavg.weights import Weights
 from fedbus.errors import NotFound, StoreError
-from fedbus.jobs import AverageJob, JobSpec, LinearJob
+from fedbus.jobs import JobSpec
 from fedbus.store.reader import Reader
 
 # Of the map. Fields may be added to a format; one that loses a field or gives it another meaning is the next.
@@ -69,11 +69,8 @@ def pack(spec: JobSpec, job: str, party: str, parts: Mapping[str, Any]) -> bytes
         "parties": list(spec.parties),
         "params": spec.to_map().get("params", {}),
     }
-    if isinstance(spec, LinearJob):
-        model |= {"loss": "mse", "label": _label(spec.guest.label)}
-    elif isinstance(spec, AverageJob):
-        model |= {"loss": spec.params.loss, "label": _label(spec.label), "network": spec.to_map()["model"]}
-    return codec.pack({**model, **parts})
+    facts = spec.model_facts
+    return codec.pack({**model, **facts, "label": _label(facts["label"]), **parts})
 
 
 def read(store: Path, job: str) -> StoredModel:

@@ -40,7 +40,7 @@ from fedbus.settings import PartySettings
 from fedbus.store.missing import end_what_is_missing
 from fedbus.store.records import PROVISIONAL
 from fedbus.store.sqlite import Store
-from parties import roles
+from parties import participation
 from parties.policy import Policy
 from parties.replies import Replies, coordinator_of, told
 
@@ -269,7 +269,7 @@ class Worker:
     def _seen_through(self, run: _Run) -> Outcome | None:
         session = run.session
         try:
-            roles.take_part(session, self._engine, self._store, self._settings, self._policy, self._metrics_url)
+            participation.take_part(session, self._engine, self._store, self._settings, self._policy, self._metrics_url)
         except Exception as error:  # whatever went wrong, the job must end with a reason on all sides
             if not run.outcome.done() and not self._stopping.is_set():
                 unexpected = not isinstance(error, FedbusError)

@@ -9,14 +9,11 @@ from typing import Annotated
 import typer
 
 from fedbus import jobs, settings, terminal
-from fedbus.algorithms.fedavg.budget import spending
-from fedbus.algorithms.fedavg.plan import budget_note
 from fedbus.cli.app import JobFile, JsonFile, app, example
-from fedbus.cli.checks import hold, in_common, notes
+from fedbus.cli.checks import hold, notes
 from fedbus.cli.display import Display
 from fedbus.cli.reports import check_writable, finish
 from fedbus.errors import ConfigError
-from fedbus.jobs import AverageJob
 
 
 class BrokerKind(StrEnum):
@@ -38,15 +35,13 @@ def check(
 
     With several party files it also compares what these parties have to have alike.
     """
+    from parties.side import side_of
+
     spec = jobs.load(job_file)
-    brought = hold(job_file, spec, party_files or ())
-    noted = notes(spec, brought)
-    if isinstance(spec, AverageJob) and spec.privacy and brought:
-        rows = {each.party.name: len(each.tables.train) for each in brought}
-        found = spending(spec, rows)
-        noted += [budget_note(spec, rows, found)] if found.rounds < spec.params.rounds else []
+    brought, side = hold(job_file, spec, party_files or ()), side_of(spec)
+    noted = notes(spec, brought) + side.shortfalls(spec, brought)
     names = ", ".join(spec.parties)
-    shared, shared_tests = in_common(spec, brought), in_common(spec, brought, held_out=True)
+    shared, shared_tests = side.in_common(spec, brought), side.in_common(spec, brought, held_out=True)
     terminal.say(f"{job_file}: {spec.algorithm} with {names}: sound")
     for each in brought:
         own = each.tables
@@ -84,7 +79,7 @@ def simulate(
     """
     from coordinator.service import Service
     from fedbus.cli import simulation
-    from parties.comparison import compare
+    from parties.side import compare
     from parties.worker import Worker
 
     check_writable(json_file)

@@ -30,7 +30,7 @@ from fedbus.client import Client
 from fedbus.crypto.engine import Engine
 from fedbus.errors import ConfigError, FedbusError, JobFailed
 from fedbus.identity import Identity
-from fedbus.jobs import AverageJob, JobSpec
+from fedbus.jobs import JobSpec
 from fedbus.messages import Event, StateChanged
 from fedbus.service import process
 from fedbus.service.process import Factory, S
@@ -94,7 +94,7 @@ def run(
     named = _parties(job_file, spec, files)
     with open_workplace(keep) as place:
         parties = place.settle(named)
-        if isinstance(spec, AverageJob):
+        if spec.needs_identities:
             parties = introduce(parties, place.folder)
         if broker == "memory":
             federation = _in_memory(spec, parties, place, roles)

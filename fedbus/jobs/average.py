@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar
 
 import msgspec
@@ -187,6 +188,30 @@ class AverageJob(JobSpec, frozen=True, kw_only=True, forbid_unknown_fields=True,
     @property
     def insecure(self) -> bool:
         return self.params.insecure_for_tests
+
+    @property
+    def led(self) -> bool:
+        return True
+
+    @property
+    def finish_within(self) -> float | None:
+        return self.params.deadline
+
+    @property
+    def same_columns(self) -> bool:
+        return True
+
+    @property
+    def needs_identities(self) -> bool:
+        return self.params.aggregation != "plain"
+
+    @property
+    def model_facts(self) -> dict[str, Any]:
+        return {"loss": self.params.loss, "label": self.label, "network": self.to_map()["model"]}
+
+    def reported(self, results: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+        """How many entries of its updates each party cut."""
+        return {"clipped": {party: figures.get("clipped", 0) for party, figures in results.items()}}
 
     @property
     def threshold(self) -> int:

@@ -121,6 +121,18 @@ class LinearJob(JobSpec, frozen=True, kw_only=True, forbid_unknown_fields=True, 
     def insecure(self) -> bool:
         return self.params.insecure_for_tests
 
+    @property
+    def model_facts(self) -> dict[str, Any]:
+        return {"loss": "mse", "label": self.guest.label}
+
+    def reported(self, results: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+        """The guest's scores, who has the label, and how many columns depend on others at each party."""
+        guest = results[self.guest.party]
+        return {
+            **{key: guest[key] for key in ("train", "test") if key in guest},
+            **{name: _counts(results, name) for name in ("dependent", "alike")},
+        }
+
     def role(self, party: str) -> str:
         """guest, host or coordinator."""
         if party == self.coordinator:
@@ -147,3 +159,9 @@ class LinearJob(JobSpec, frozen=True, kw_only=True, forbid_unknown_fields=True, 
                 'leave it out, or set params.solver = "sgd"'
             )
         super().check(fields, where)
+
+
+def _counts(results: Mapping[str, Mapping[str, Any]], name: str) -> dict[str, int]:
+    """Of the parties that count some."""
+    counts = {party: figures.get(name) for party, figures in results.items()}
+    return {party: count for party, count in counts.items() if isinstance(count, int) and count > 0}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar
 
 import msgspec
@@ -123,6 +124,39 @@ class JobSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     @property
     def insecure(self) -> bool:
         """The job asks for what protects nobody."""
+        raise NotImplementedError
+
+    @property
+    def led(self) -> bool:
+        """The coordinator leads and can go on without some of the parties, who need nobody else."""
+        return False
+
+    @property
+    def finish_within(self) -> float | None:
+        """Seconds in which parties tell their figures at the end; None where all have to, however long it takes."""
+        return None
+
+    @property
+    def same_columns(self) -> bool:
+        """All parties have the same columns, of rows of their own."""
+        return False
+
+    @property
+    def needs_identities(self) -> bool:
+        """Parties sign what they tell each other."""
+        return False
+
+    @property
+    def model_facts(self) -> dict[str, Any]:
+        """What a stored model says of itself beside what every one does; the loss and the label at least."""
+        raise NotImplementedError
+
+    def reported(self, results: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+        """Parts of a report: what the parties say of the outcome.
+
+        Args:
+            results: the figures of each party that took part to the end.
+        """
         raise NotImplementedError
 
     def role(self, party: str) -> str:

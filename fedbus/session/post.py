@@ -10,7 +10,7 @@ import structlog
 from fedbus import codec, metrics, topology
 from fedbus.broker.base import Broker, Delivery, Outgoing, Subscription
 from fedbus.errors import AccessRefused, BrokerError, DecodeError, ProtocolError, StoreError, StoreFull
-from fedbus.jobs import AverageJob, JobSpec
+from fedbus.jobs import JobSpec
 from fedbus.messages import Alive, Envelope, Failed, Message, Notice, Resend
 from fedbus.messages.fields import shortened
 from fedbus.session.journal import Journal
@@ -41,10 +41,9 @@ class Post:
         self, job: str, spec: JobSpec, party: str, store: Store, broker: Broker, *, verify_sender: bool
     ) -> None:
         # A coordinator of many can do without one; where parties need each other, the first failure ends the job.
-        loose = isinstance(spec, AverageJob)
-        tolerant = loose and party == spec.coordinator
+        tolerant = spec.led and party == spec.coordinator
         self.mailbox = Mailbox(
-            self._load, ahead=_FOLLOWERS if tolerant else None if loose else AHEAD, tolerant=tolerant
+            self._load, ahead=_FOLLOWERS if tolerant else None if spec.led else AHEAD, tolerant=tolerant
         )
         self.journal = Journal(job, store, self.mailbox.fail, self.wait_for_room, self.tell_of_room)
         self.bytes_sent = 0

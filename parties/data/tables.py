@@ -11,7 +11,7 @@ import structlog
 
 from fedbus.datasets import DatasetSettings
 from fedbus.errors import ConfigError, DataError, JobRefused
-from fedbus.jobs import AverageJob, JobSpec
+from fedbus.jobs import JobSpec
 from fedbus.settings import PartySettings
 from parties.data import reading, table
 from parties.data.gaps import Gaps
@@ -87,7 +87,7 @@ def load(settings: PartySettings, spec: JobSpec) -> Tables:
         own = msgspec.structs.replace(how, source=held_out.source, id=held_out.id)
         test = reading.load(source, own, label=label, like=train.columns)
     tables = Tables(train, test, how)
-    if not isinstance(spec, AverageJob):
+    if not spec.same_columns:
         return tables
     recoding = Recoding.fit(train, how, agreed=True)
     gaps = Gaps.of(train, test, recoding)

@@ -51,10 +51,10 @@ from parties.fedavg import network
 from parties.fedavg.local import Local
 from parties.fedavg.scoring import with_own
 from parties.policy import Policy
+from parties.side import Result
 from parties.sums.homomorphic import Encryption
 from parties.sums.masked import Masking
 from parties.sums.trust import Trust
-from parties.vertical.share import Result
 
 log = structlog.get_logger()
 

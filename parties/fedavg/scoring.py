@@ -15,7 +15,7 @@ from parties.data.tables import Tables
 from parties.fedavg import network, training
 from parties.outputs import Predictions
 from parties.scores import regression_metrics
-from parties.vertical.share import Result
+from parties.side import Result
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -44,9 +44,10 @@ from parties.data.tables import Tables
 from parties.linear.descent import Work
 from parties.policy import Policy
 from parties.scores import error_metrics, regression_metrics
+from parties.side import Result
 from parties.vertical import align
 from parties.vertical.passes import open_scores, send_scores
-from parties.vertical.share import Result, prepare
+from parties.vertical.share import prepare
 
 
 def host(session: Session, engine: Engine, tables: Tables, policy: Policy) -> Result:

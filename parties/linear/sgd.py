@@ -33,9 +33,10 @@ from parties.data.tables import Tables
 from parties.linear.optimizer import Optimizer
 from parties.policy import Policy
 from parties.scores import error_metrics, regression_metrics
+from parties.side import Result
 from parties.vertical import align
 from parties.vertical.passes import guest_pass, host_pass, open_scores, send_scores
-from parties.vertical.share import ALIGNMENT_ROUND, Prepared, Result, Share, prepare
+from parties.vertical.share import ALIGNMENT_ROUND, Prepared, Share, prepare
 
 
 def host(session: Session, engine: Engine, tables: Tables, policy: Policy) -> Result:

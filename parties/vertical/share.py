@@ -45,23 +45,6 @@ _LEAST_DEVIATION = 1e-7
 
 
 @dataclass(frozen=True, slots=True)
-class Result:
-    """What a party has at the end.
-
-    Attributes:
-        model: what the algorithm keeps of it in the party's store, beside what fedbus.models says of every model.
-        figures: for the report.
-        missing: cells that were filled, and levels that training rows lack.
-        predictions: of held-out rows, where the party holds their label.
-    """
-
-    model: dict[str, Any]
-    figures: dict[str, Any]
-    missing: Gaps = field(default_factory=Gaps)
-    predictions: Predictions | None = None
-
-
-@dataclass(frozen=True, slots=True)
 class Share:
     """A party's state between two rounds.
 

@@ -22,10 +22,10 @@ from fedbus.settings import PartySettings, load_party
 from fedbus.store.records import Checkpoint
 from fedbus.store.sqlite import Store
 from parties import scores
-from parties.comparison import compare
 from parties.data import tables
 from parties.data.table import Scaling
 from parties.linear.optimizer import Optimizer
+from parties.side import compare
 from parties.worker import Worker
 
 DATA = Path(__file__).resolve().parents[2] / "ops" / "data"

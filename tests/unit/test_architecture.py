@@ -3,11 +3,19 @@
 from __future__ import annotations
 
 import ast
+import importlib
+import inspect
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+
+from coordinator.side import CoordinatorSide
+from fedbus import jobs
+from fedbus.algorithms import registry
+from fedbus.algorithms.base import Algorithm
+from parties.side import PartySide
 
 ROOT = Path(__file__).resolve().parents[2]
 FILES = sorted(file for package in ("fedbus", "parties", "coordinator") for file in (ROOT / package).rglob("*.py"))
@@ -149,3 +157,24 @@ def test_only_settings_read_the_environment(file: Path) -> None:
 @pytest.mark.parametrize("file", FILES, ids=lambda file: str(file.relative_to(ROOT)))
 def test_files_stay_readable(file: Path) -> None:
     assert len(file.read_text().splitlines()) <= 320
+
+
+def methods(protocol: type) -> dict[str, list[str]]:
+    """The parameters of each function that a Protocol asks of a module."""
+    found = {name: value for name, value in vars(protocol).items() if inspect.isfunction(value) and name[0] != "_"}
+    return {name: list(inspect.signature(value).parameters)[1:] for name, value in found.items()}
+
+
+@pytest.mark.parametrize("algorithm", registry.ALGORITHMS, ids=lambda algorithm: algorithm.job.ALGORITHM)
+def test_each_algorithm_has_what_both_sides_are_asked_for(algorithm: Algorithm) -> None:
+    for module, protocol in ((algorithm.party, PartySide), (algorithm.coordinator, CoordinatorSide)):
+        side = importlib.import_module(module)
+        wanted = methods(protocol)
+        assert wanted
+        assert {name: list(inspect.signature(getattr(side, name)).parameters) for name in wanted} == wanted
+
+
+def test_algorithms_have_names_of_their_own() -> None:
+    names = [algorithm.job.ALGORITHM for algorithm in registry.ALGORITHMS]
+    assert len(set(names)) == len(names) == len(set(ALGORITHMS))
+    assert set(names) == set(jobs.ALGORITHMS)

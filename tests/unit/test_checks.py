@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from fedbus.cli.checks import hold, in_common, notes
+from fedbus.cli.checks import hold, notes
 from fedbus.errors import ConfigError, JobRefused
 from federation import Federation, held_out, synthetic
+from parties.linear.side import in_common
 from rows import synthetic as synthetic_rows
 
 SIMULATED = {"FEDBUS_SIMULATION": "true"}

@@ -1,4 +1,4 @@
-"""A party's part of a job, from its consent to what it tells at the end; of the algorithm, by the job."""
+"""A party's part of a job, from its consent to what it tells at the end."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import structlog
 
 from fedbus import models
 from fedbus.crypto.engine import Engine
-from fedbus.jobs import LinearJob
 from fedbus.messages import Accepted, Finished
 from fedbus.messages.fields import nulled
 from fedbus.service.process import peak_memory
@@ -15,14 +14,10 @@ from fedbus.settings import PartySettings
 from fedbus.store.sqlite import Store
 from parties import outputs
 from parties.data import tables
-from parties.data.tables import Tables
-from parties.linear import gram, sgd
 from parties.policy import Policy
-from parties.vertical.share import Result
+from parties.side import side_of
 
 log = structlog.get_logger()
-
-_SOLVERS = {"gram": gram, "sgd": sgd}
 
 
 def take_part(
@@ -43,7 +38,7 @@ def take_part(
     if not session.resumed:
         rows = {"train": len(own.train), "test": len(own.test) if own.test else 0}
         session.send(session.coordinator, Accepted(rows, len(own.train.columns), metrics_url))
-    result = _carry_out(session, engine, own, policy, settings)
+    result = side_of(spec).take_part(session, engine, own, policy, settings)
     model = models.pack(spec, session.job, session.party, result.model)
     session.when_there_is_room(lambda: store.save_model(session.job, model))
     session.at(session.round + 1)
@@ -56,18 +51,3 @@ def take_part(
         "metrics": metrics_url,
     }
     session.send(session.coordinator, Finished(figures))
-
-
-def _carry_out(session: Session, engine: Engine, own: Tables, policy: Policy, settings: PartySettings) -> Result:
-    """This party's part; raises what the algorithm's module says."""
-    result: Result
-    if isinstance(session.spec, LinearJob):
-        solver = _SOLVERS[session.spec.params.solver]
-        role = solver.guest if session.role == "guest" else solver.host
-        result = role(session, engine, own, policy)
-        return result
-    # Only those who train networks wait for torch to be loaded.
-    from parties.fedavg import member
-
-    result = member.take_part(session, engine, own, policy, settings)
-    return result

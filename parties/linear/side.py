@@ -1,0 +1,96 @@
+"""Vertical linear regression at a party: its part by the job's solver, and what is checked before a job."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from fedbus.algorithms.vertical import batching
+from fedbus.cautions import alike, many_weights
+from fedbus.crypto.engine import Engine
+from fedbus.errors import JobRefused
+from fedbus.jobs import LinearJob
+from fedbus.schema import listed
+from fedbus.session.session import Session
+from fedbus.settings import PartySettings
+from parties.data import ids
+from parties.data.table import Scaling
+from parties.data.tables import Tables
+from parties.linear import gram, sgd
+from parties.linear.pooled import compare
+from parties.policy import Policy
+from parties.side import Brought, Result
+
+__all__ = ["check", "check_together", "compare", "in_common", "notes", "shortfalls", "take_part"]
+
+_SOLVERS = {"gram": gram, "sgd": sgd}
+
+
+def take_part(session: Session, engine: Engine, tables: Tables, policy: Policy, settings: PartySettings) -> Result:  # noqa: ARG001  # see PartySide
+    """See PartySide."""
+    solver = _SOLVERS[session.linear.params.solver]
+    role = solver.guest if session.role == "guest" else solver.host
+    result: Result = role(session, engine, tables, policy)
+    return result
+
+
+def check(spec: LinearJob, brought: Brought, rows: int) -> None:
+    """See PartySide."""
+    own, policy, params = brought.tables, Policy.of(brought.party), spec.params
+    # What is constant in the whole table is so in any part of it.
+    Scaling.fit(own.fit(own.train).apply(own.train))
+    policy.check_alignment(rows)
+    trained = spec.trained({brought.party.name: brought.columns})
+    policy.check_batches(rows // batching.count(rows, params.batch_size), trained, params.solver)
+
+
+def check_together(job_file: Path, spec: LinearJob, brought: Sequence[Brought]) -> None:  # noqa: ARG001  # see PartySide
+    """See PartySide; tables that have too few rows in common are told with what is known of why."""
+    if len(brought) == len(spec.parties):
+        for held_out in (False, True):
+            _check_in_common(spec, brought, held_out=held_out)
+
+
+def in_common(spec: LinearJob, brought: Sequence[Brought], *, held_out: bool = False) -> tuple[int, int] | None:
+    """See PartySide."""
+    tables = [each.tables.test if held_out else each.tables.train for each in brought]
+    if len(brought) < len(spec.parties) or not all(tables):
+        return None
+    return ids.in_common([table.ids for table in tables if table is not None])
+
+
+def notes(spec: LinearJob, brought: Sequence[Brought]) -> list[str]:
+    """See PartySide."""
+    told = []
+    for held_out in (False, True):
+        if (found := in_common(spec, brought, held_out=held_out)) and found[1] > found[0]:
+            told.append(alike(*found, "held-out rows" if held_out else "rows"))
+    if len(brought) == len(spec.parties):
+        rows = min(len(each.tables.train) for each in brought)
+        told += many_weights(spec, rows, spec.trained({each.party.name: each.columns for each in brought}))
+    return told
+
+
+def shortfalls(spec: LinearJob, brought: Sequence[Brought]) -> list[str]:  # noqa: ARG001  # see PartySide
+    """See PartySide: what does not fit is refused."""
+    return []
+
+
+def _check_in_common(spec: LinearJob, brought: Sequence[Brought], *, held_out: bool) -> None:
+    found = in_common(spec, brought, held_out=held_out)
+    if found is None:
+        return
+    rows, folded = found
+    kind = "held-out rows" if held_out else "rows"
+    hint = f"; {alike(rows, folded)}" if folded > rows else ""
+    if not rows:
+        tables = [each.tables.test if held_out else each.tables.train for each in brought]
+        names = listed([table.name for table in tables if table is not None])
+        raise JobRefused(f"{names} have no id in common{hint or '; do their id columns mean the same?'}")
+    for each in brought:
+        try:
+            Policy.of(each.party).check_alignment(rows, kind)
+            if not held_out:
+                check(spec, each, rows)
+        except JobRefused as error:
+            raise JobRefused(f"{each.file}: {error}{hint}") from error
