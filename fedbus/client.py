@@ -78,7 +78,7 @@ class Client:
         self._submissions = Submissions()
         self._closed = False
         self._ended: set[tuple[str, str]] = set()
-        self._replies: dict[str, queue.SimpleQueue[Message]] = {}
+        self._replies: dict[str, list[queue.SimpleQueue[Message]]] = {}
         self._changed = threading.Condition(threading.RLock())
         # Events of all jobs from now on: a job's first events must not be missed between submitting and watching.
         watch = topology.watch_queue(broker.user, secrets.token_hex(8))
@@ -242,7 +242,9 @@ class Client:
 
     def _ask(self, about: str, question: Message, answer: type[M], timeout: float) -> M:
         """What the coordinator tells this client alone."""
-        replies = self._replies.setdefault(about, queue.SimpleQueue())
+        replies: queue.SimpleQueue[Message] = queue.SimpleQueue()
+        with self._changed:
+            self._replies.setdefault(about, []).append(replies)
         deadline = time.monotonic() + timeout
         try:
             requests.request(
@@ -257,7 +259,10 @@ class Client:
                 f"no coordinator answered within {timeout:g} s: check that fedbus-coordinator runs"
             ) from None
         finally:
-            self._replies.pop(about, None)
+            with self._changed:
+                self._replies[about].remove(replies)
+                if not self._replies[about]:
+                    del self._replies[about]
 
     def _next(self, events: Events) -> Event | None:
         """The next event of a watch; None where none comes for a while."""
@@ -282,8 +287,9 @@ class Client:
         event = envelope.payload
         if isinstance(event, JobList | JobShown):
             right = (envelope.sender, envelope.recipient) == (self._coordinator, self._broker.user)
-            if right and (reply := self._replies.get(envelope.job)) is not None:
-                reply.put(event)
+            with self._changed:
+                for replies in self._replies.get(envelope.job, ()) if right else ():
+                    replies.put(event)
             return
         if envelope.job not in self._followed or (isinstance(event, StateChanged) and event.state not in _STATES):
             return

@@ -18,6 +18,7 @@ from fedbus.broker.rabbitmq.window import Window
 from fedbus.errors import AccessRefused, Congested, Nacked
 
 MUTE: Lane = ("fedbus.data", "shop.bank.j")
+OTHER: Lane = ("fedbus.data", "shop.mill.j")
 SOUND: Lane = ("fedbus.data", "shop.coordinator.j")
 
 
@@ -28,6 +29,7 @@ class Line:
         self.tag, self.is_open, self.was_left = 0, False, False
         self.opened, self.answered, self.closed = opened, answered, closed
         self.published: list[Pending] = []
+        self.refused = b""
         LINES.append(self)
 
     def open(self) -> Line:
@@ -36,6 +38,8 @@ class Line:
         return self
 
     def publish(self, pending: Pending) -> int:
+        if pending.message.body == self.refused:
+            raise AccessRefused("cannot be encoded")
         self.published.append(pending)
         self.tag += 1
         return self.tag
@@ -82,10 +86,11 @@ class Main:
         self.intake.release(done)
 
     def blame(self, pending: Pending, reason: ChannelClosedByBroker) -> None:
-        raise AssertionError((pending, reason))
+        self.done.append((pending.message.body, type(reason)))
+        self.intake.release([pending])
 
     def refuse(self, pending: Pending, error: AccessRefused) -> None:
-        raise AssertionError((pending, error))
+        self.conclude([pending], Answer(0, error=error))
 
 
 @pytest.fixture
@@ -141,6 +146,94 @@ def test_nobody_is_held_up_where_all_is_of_one_lane(main: Main) -> None:
     main.put(MUTE, b"1", b"2")
     main.detours.look(None, math.inf)
     assert len(LINES) == 1
+
+
+def test_a_trial_whose_channel_is_closed_is_not_begun_again(main: Main) -> None:
+    main.put(MUTE, b"1")
+    main.put(OTHER, b"x")
+    main.put(SOUND, b"a")
+    main.detours.look(None, math.inf)
+    trial = LINES[-1].open()
+    assert bodies(trial) == [b"x"]
+    trial.closed(trial, ChannelClosedByBroker(403, "ACCESS_REFUSED"))
+    assert main.done == [(b"x", ChannelClosedByBroker)]
+    main.detours.look(None, math.inf)
+    trial = LINES[-1].open()
+    trial.answer()
+    assert main.line is trial
+    assert list(main.window.parked) == [MUTE]
+    assert main.done[1:] == [(b"a", None)]
+
+
+def test_a_trial_that_cannot_be_published_is_not_begun_again(main: Main) -> None:
+    main.put(MUTE, b"1")
+    main.put(OTHER, b"x")
+    main.put(SOUND, b"a")
+    main.detours.look(None, math.inf)
+    LINES[-1].refused = b"x"
+    LINES[-1].open()
+    assert main.done == [(b"x", AccessRefused)]
+    main.detours.look(None, math.inf)
+    assert bodies(LINES[-1].open()) == [b"a"]
+
+
+def test_a_lane_all_of_whose_messages_were_given_up_is_not_aside_any_more(main: Main) -> None:
+    main.put(MUTE, b"1")
+    main.put(SOUND, b"a")
+    main.detours.look(None, math.inf)
+    LINES[-1].open().answer()
+    own = LINES[-1].open()
+    assert bodies(own) == [b"1"]
+    own.answer(Nacked("it has no leader"))
+    assert own.was_left
+    assert not main.window.parked
+
+
+def test_what_cannot_be_published_over_a_lanes_own_channel_does_not_stop_it(main: Main) -> None:
+    main.put(MUTE, b"1", b"2")
+    main.put(SOUND, b"a")
+    main.detours.look(None, math.inf)
+    LINES[-1].open().answer()
+    own = LINES[-1]
+    own.refused = b"1"
+    own.open()
+    assert bodies(own) == [b"2"]
+    own.answer()
+    assert main.done == [(b"a", None), (b"1", AccessRefused), (b"2", None)]
+    assert not main.window.parked
+
+
+def test_a_lane_whose_trial_was_answered_over_the_main_channel_is_not_set_aside(
+    main: Main, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    main.put(MUTE, b"1")
+    main.put(OTHER, b"x")
+    main.put(SOUND, b"a")
+    monkeypatch.setattr(amqp_detours, "MUTE_SECONDS", -1.0)
+    main.detours.look(None, math.inf)
+    LINES[-1].open()
+    main.detours.look(None, math.inf)
+    trial = LINES[-1].open()
+    assert bodies(trial) == [b"a"]
+    main.conclude(main.window.answered(2, multiple=False), Answer(2))
+    trial.answer()
+    assert list(main.window.parked) == [MUTE]
+
+
+def test_no_answer_is_heard_on_other_channels_once_the_connection_is_about_to_end(main: Main) -> None:
+    main.put(MUTE, b"1")
+    main.put(SOUND, b"a")
+    main.detours.look(None, math.inf)
+    LINES[-1].open().answer()
+    own = LINES[-1].open()
+    main.put(OTHER, b"x")
+    main.put(SOUND, b"b")
+    main.detours.look(None, math.inf)
+    trial = LINES[-1].open()
+    assert bodies(trial) == [b"b"]
+    main.detours.down()
+    assert own.was_left
+    assert trial.was_left
 
 
 def test_a_lost_connection_brings_all_back_in_order(main: Main) -> None:

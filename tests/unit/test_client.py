@@ -13,8 +13,8 @@ from fedbus.broker.memory.broker import MemoryHub
 from fedbus.cli.remote import _finish, _followed, _hear
 from fedbus.client import Client
 from fedbus.errors import ConnectionLost, FedbusError, JobRefused, NotFound
-from fedbus.messages import Envelope, Notice, Progress, Query, StateChanged, Submit
-from fedbus.session.post import publish_event
+from fedbus.messages import Envelope, JobShown, Notice, Progress, Query, StateChanged, Submit
+from fedbus.session.post import publish_event, publish_reply
 from federation import synthetic
 
 JOB = "test-1"
@@ -127,6 +127,27 @@ def test_threads_of_one_client_each_see_all_events_of_their_job() -> None:
     for events in seen:
         assert [event.round for event in events if isinstance(event, Progress)] == list(range(1, 51))
         assert events[-1] == StateChanged("cancelled")
+
+
+def test_threads_of_one_client_that_ask_for_the_same_job_are_all_answered() -> None:
+    hub = MemoryHub()
+    coordinator, asking = hub.connect("coordinator"), hub.connect("client")
+    coordinator.declare([topology.dead_queue(), topology.jobs_queue()])
+    asked: list[Delivery] = []
+
+    def answer(delivery: Delivery) -> None:
+        delivery.ack()
+        asked.append(delivery)
+        if len(asked) == 2:
+            # The first answer is all that both wait for: with it one of them may be gone before the second comes.
+            publish_reply(coordinator, Envelope(JOB, "coordinator", "client", JobShown("no such job", known=False)))
+
+    coordinator.consume(topology.JOBS_QUEUE, answer)
+    with Client(asking) as client, ThreadPoolExecutor(2) as threads:
+        shown = [threads.submit(client.show, JOB, 10.0) for _ in range(2)]
+        assert {type(each.exception()) for each in shown} == {NotFound}
+    asking.close()
+    coordinator.close()
 
 
 def test_a_coordinator_that_is_silent_and_answers_again_is_told(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import math
 import time
+from collections import deque
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Protocol
@@ -104,7 +105,7 @@ class Detours:
                 connection,
                 partial(self._publish_trial, trial),
                 partial(self._on_trial, trial),
-                lambda *_: self.end_trials(),
+                partial(self._on_trial_closed, trial),
             )
             self._trials.append(trial)
 
@@ -129,31 +130,46 @@ class Detours:
                 )
                 self._detours[lane] = _Detour(way)
             elif detour.way.is_open and detour.pending is None:
-                pending = parked.popleft()
-                try:
-                    detour.way.publish(pending)
-                except AccessRefused as error:
-                    self._main.refuse(pending, error)
-                else:
-                    detour.pending = pending
+                self._publish(detour, parked)
+                self._end_unused(lane)
 
     def down(self) -> None:
-        """The connection was lost: all lanes are as others again, with what was on its way to be published first."""
-        self._trials.clear()
+        """The connection was lost, or is about to end: all lanes are as others again, and no answers are heard.
+
+        What was on its way is to be published first.
+        """
+        self.end_trials()
         for lane in list(self._window.parked):
             detour = self._detours.get(lane)
+            if detour is not None:
+                detour.way.leave()
             self._window.bring_back(lane, [] if detour is None or detour.pending is None else [detour.pending])
         self._detours.clear()
 
     def _way(self, connection: Any, opened: Any, answered: Any, closed: Any) -> Way:
         return Way(connection, self._user, opened=opened, answered=answered, closed=closed)
 
+    def _publish(self, detour: _Detour, parked: deque[Pending]) -> None:
+        """Publish the first message that can be."""
+        while parked and detour.pending is None:
+            pending = parked.popleft()
+            try:
+                detour.way.publish(pending)
+            except AccessRefused as error:
+                self._main.refuse(pending, error)
+            else:
+                detour.pending = pending
+
     def _publish_trial(self, trial: _Trial, way: Way) -> None:
         try:
             way.publish(trial.pending)
             trial.since = time.monotonic()
-        except AccessRefused:
-            self.end_trials()
+        except AccessRefused as error:
+            self._trials.remove(trial)
+            way.leave()
+            # The next trial must be of another message.
+            if self._window.take_out(trial.pending):
+                self._main.refuse(trial.pending, error)
 
     def _on_trial(self, trial: _Trial, way: Way, answer: Answer) -> None:
         if trial.oldest is not self._window.oldest:
@@ -163,13 +179,21 @@ class Detours:
         self._trials.remove(trial)
         mute = [trial.oldest.lane, *(each.pending.lane for each in self._trials if each.since <= stuck)]
         self.end_trials()
-        for lane in mute:
+        # What was settled over the main channel meanwhile is no reason, and would leave nothing to be answered.
+        for lane in filter(self._window.holds, mute):
             log.warning("a queue does not confirm; its messages wait apart", exchange=lane[0], key=lane[1])
             self._window.set_aside(lane)
         mine = self._window.take_out(trial.pending)
         self._main.switch(way)
         if mine:
             self._main.conclude([trial.pending], answer)
+        self._main.pump()
+
+    def _on_trial_closed(self, trial: _Trial, _: Way, reason: ChannelClosedByBroker) -> None:
+        self._trials.remove(trial)
+        # The channel was closed over this message, which must not be the next trial again.
+        if trial.since < math.inf and self._window.take_out(trial.pending):
+            self._main.blame(trial.pending, reason)
         self._main.pump()
 
     def _on_answer(self, lane: Lane, way: Way, answer: Answer) -> None:
@@ -181,6 +205,7 @@ class Detours:
             self._end(lane)
             way.leave()
         self._main.conclude([pending], answer)
+        self._end_unused(lane)
         self._main.pump()
 
     def _on_closed(self, lane: Lane, _: Way, reason: ChannelClosedByBroker) -> None:
@@ -193,3 +218,9 @@ class Detours:
     def _end(self, lane: Lane) -> None:
         del self._detours[lane]
         self._window.bring_back(lane)
+
+    def _end_unused(self, lane: Lane) -> None:
+        """No lane stays aside for messages that were given up: nothing would ever be answered on its channel."""
+        if lane in self._detours and not self._window.holds(lane):
+            self._detours[lane].way.leave()
+            self._end(lane)

@@ -123,6 +123,11 @@ class Intake:
             if self._waiters and any(account.is_low for account in accounts.values()):
                 self._room.notify_all()
 
+    def holds(self, lane: Lane) -> bool:
+        """Whether a message of this lane is not settled yet."""
+        with self._room:
+            return lane in self._lanes
+
     def set_aside(self, lane: Lane) -> None:
         """What is held of this lane counts for itself from now on, and holds up no other."""
         with self._room:

@@ -173,6 +173,9 @@ class Publisher:
 
     def _set_blocked(self, blocked: bool) -> None:
         self._open_since = None if blocked else time.monotonic()
+        if blocked:
+            # Answers that come after the pause tell nothing of who was slow.
+            self._detours.end_trials()
 
     def _look(self) -> None:
         """See to messages that are not confirmed, unless the broker takes nothing from anybody."""

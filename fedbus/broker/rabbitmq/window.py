@@ -113,6 +113,10 @@ class Window:
         """Publish these one at a time, so that what is before the culprit is confirmed."""
         self._suspects.update(messages)
 
+    def holds(self, lane: Lane) -> bool:
+        """Whether a message of this lane is not settled yet, wherever it is."""
+        return self._intake.holds(lane)
+
     def set_aside(self, lane: Lane) -> None:
         """Publish no more of this lane; what is ready is parked by `next`."""
         self.parked[lane] = deque()
