@@ -209,7 +209,7 @@ def test_a_lane_whose_trial_was_answered_over_the_main_channel_is_not_set_aside(
     main.put(MUTE, b"1")
     main.put(OTHER, b"x")
     main.put(SOUND, b"a")
-    monkeypatch.setattr(amqp_detours, "MUTE_SECONDS", -1.0)
+    monkeypatch.setattr(detours, "MUTE_SECONDS", -1.0)
     main.detours.look(None, math.inf)
     LINES[-1].open()
     main.detours.look(None, math.inf)
