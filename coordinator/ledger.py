@@ -44,7 +44,7 @@ class Ledger:
         limit, size = min(max(wanted.limit, 1), MAX_LINES), 0
         owner = None if self._sees_all(user) else user
         lines: list[JobLine] = []
-        for record in self._store.newest(limit + 1, owner=owner, unfinished=wanted.unfinished, before=wanted.before):
+        for record in self._store.newest(owner=owner, unfinished=wanted.unfinished, before=wanted.before):
             line = self._line(record)
             size += len(codec.pack(dataclasses.asdict(line)))
             if len(lines) == limit or (lines and size > _LIST_BYTES):

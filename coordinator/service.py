@@ -236,7 +236,7 @@ class Service:
             if entered:
                 log.warning("job refused", job=job, reason=reason, user=owner)
             self._store.purge(job)
-        else:
+        elif entered:
             log.info("job received", job=job, algorithm=spec.algorithm, parties=list(spec.parties), user=owner)
         self.announce(job)
         if not state.final:

@@ -136,7 +136,7 @@ class Store:
         return [record for record in self._ledger() if isinstance(record, JobRecord)]
 
     def newest(
-        self, limit: int, *, owner: str | None = None, unfinished: bool = False, before: tuple[float, str] | None = None
+        self, *, owner: str | None = None, unfinished: bool = False, before: tuple[float, str] | None = None
     ) -> Iterator[JobRecord]:
         """The newest jobs first, whose records are sound; a few are in memory.
 
@@ -146,7 +146,7 @@ class Store:
             before: only those entered before this time, or then and of an earlier id.
         """
         at, job = before or (math.inf, "")
-        chosen = (owner is None, owner or "", not unfinished, at, at, job, limit)
+        chosen = (owner is None, owner or "", not unfinished, at, at, job)
         return (record for record in self._ledger(t.NEWEST, *chosen) if isinstance(record, JobRecord))
 
     def history(self, job: str) -> list[StateRecord]:

@@ -152,7 +152,7 @@ _newest = (
     )
     .order_by(jobs.c.created_at.desc(), jobs.c.job.desc())
 )
-NEWEST = f"{_text(_newest)} LIMIT ?"
+NEWEST = _text(_newest)
 ADD_STATE = _text(insert(history).values(dict.fromkeys(("job", "state", "reason", "at", "digest"))))
 HISTORY = _text(
     sa.select(*(column for column in history.c if column.name != "number"))

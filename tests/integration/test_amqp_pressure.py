@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import queue
+import time
 import uuid
 from collections.abc import Callable
 from concurrent.futures import Future
@@ -100,6 +101,19 @@ def test_a_watcher_whose_queue_refuses_events_holds_up_nobody(connect: Connect) 
     # Not tried again for a minute, in which they would take the room of messages that have to arrive.
     assert {type(error) for error in refused} == {type(None), Nacked}
     assert broker.publish(to(target), wait=False).result(SECONDS) is None
+
+
+def test_a_full_queue_takes_no_room_from_messages_for_others(connect: Connect) -> None:
+    broker, full, other = connect(), job_queue(), job_queue()
+    broker.declare([replace(full, arguments={**full.arguments, "x-max-length": 1}), other])
+    # As a party can bring about that reads its queue no more, and asks for messages again and again.
+    while not ((future := broker.publish(to(full), wait=False)).done() and isinstance(future.exception(), Congested)):
+        pass
+    end = time.monotonic() + SECONDS
+    while isinstance(error := broker.publish(to(other), wait=False).exception(SECONDS), Congested):
+        assert time.monotonic() < end
+    assert error is None
+    broker.close(0)
 
 
 def test_a_handler_does_not_wait_for_room_that_there_is_not(node: Node, connect: Connect) -> None:

@@ -268,5 +268,27 @@ def test_what_is_aside_leaves_room_for_others() -> None:
     assert intake.drain(0) == BUFFER
 
 
+def test_what_is_refused_leaves_room_for_others() -> None:
+    intake = Intake()
+
+    def put(lane: Lane, count: int) -> list[Future[None]]:
+        return [intake.put(Outgoing(*lane, b"", ""), wait=False, bounded=True) for _ in range(count)]
+
+    put(MUTE, BUFFER)
+    intake.refused(MUTE)
+    (full,) = put(MUTE, 1)
+    assert isinstance(full.exception(0), Congested)
+    assert not any(future.done() for future in put(SOUND, BUFFER))
+    # Those that are refused share one bound, however many they are.
+    intake.refused(SOUND)
+    intake.release([pending for pending in intake.take() if pending.lane == MUTE])
+    (full,) = put(SOUND, 1)
+    assert isinstance(full.exception(0), Congested)
+    # One that holds nothing any more counts with all others again.
+    assert not any(future.done() for future in put(MUTE, BUFFER))
+    (full,) = put(OTHER, 1)
+    assert isinstance(full.exception(0), Congested)
+
+
 def test_the_window_is_shorter_than_what_rabbitmq_reads_ahead() -> None:
     assert WINDOW < 200

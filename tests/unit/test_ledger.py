@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -40,6 +42,16 @@ def test_a_client_sees_its_own_jobs_and_an_operator_all_of_them_newest_first(sto
     assert seen("olga") == (["third", "second", "first"], False)
     assert seen("olga", limit=2) == (["third", "second"], True)
     assert seen("mallory") == ([], False)
+
+
+def test_a_damaged_record_is_left_out_and_hides_no_older_job(store: Store) -> None:
+    with contextlib.closing(sqlite3.connect(store.path)) as connection, connection:
+        connection.execute("UPDATE jobs SET secret = x'00' WHERE job = 'second'")
+    found = ledger(store).list("olga", ListJobs(1, unfinished=False))
+    assert ([line.job for line in found.jobs], found.more) == (["third"], True)
+    last = found.jobs[-1]
+    found = ledger(store).list("olga", ListJobs(1, unfinished=False, before=(last.submitted, last.job)))
+    assert ([line.job for line in found.jobs], found.more) == (["first"], False)
 
 
 def test_jobs_that_ended_can_be_left_out(store: Store) -> None:

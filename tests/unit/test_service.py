@@ -286,3 +286,14 @@ def test_a_submission_that_was_entered_and_not_begun_is_begun_when_it_comes_agai
         assert isinstance(bench.told.get(timeout=WAIT).payload, Start)
         alice.cancel(job)
         assert states(alice, job)[-1].state == "cancelled"
+
+
+def test_a_job_is_begun_as_it_was_entered_whatever_comes_under_its_id(bench: Bench) -> None:
+    with bench.serving(), watching(bench, "alice") as alice:
+        bench.add("job-1", JobState.SUBMITTED)
+        bench.request(topology.SUBMIT, "job-1", "mallory", Submit({"algorithm": "none"}))
+        told = bench.told.get(timeout=WAIT).payload
+        assert isinstance(told, Start)
+        assert told.spec["algorithm"] == bench.spec.algorithm
+        alice.cancel("job-1")
+        assert states(alice, "job-1")[-1].state == "cancelled"

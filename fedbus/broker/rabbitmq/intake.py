@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 
@@ -70,7 +70,8 @@ class _Account:
 class Intake:
     """Where publishers hand messages over; it counts them until they are settled. For any thread.
 
-    All lanes share one bound, but for those that are set aside: each of them has its own.
+    Lanes share one bound; those of which the broker has refused a message share another, so that whoever lets a queue
+    run full holds up no other; each that is set aside has its own.
     """
 
     def __init__(self) -> None:
@@ -78,6 +79,8 @@ class Intake:
         self._shared = _Account()
         self._lanes: dict[Lane, _Account] = {}
         self._aside: set[Lane] = set()
+        self._slow = _Account()
+        self._refused: set[Lane] = set()
         self._waiters = 0
         self._error: BrokerError | None = None
         self._incoming: deque[Pending] = deque()
@@ -111,14 +114,15 @@ class Intake:
             accounts = {id(self._shared): self._shared}
             for pending in settled:
                 lane, size = pending.lane, len(pending.message.body)
-                account = self._lanes[lane]
-                account.add(-1, -size)
-                if lane in self._aside:
-                    accounts[id(account)] = account
-                else:
-                    self._shared.add(-1, -size)
-                if not account.count:
+                own, pool = self._lanes[lane], self._pool(lane)
+                own.add(-1, -size)
+                if pool is not None:
+                    pool.add(-1, -size)
+                account = own if pool is None else pool
+                accounts[id(account)] = account
+                if not own.count:
                     del self._lanes[lane]
+                    self._refused.discard(lane)
             # Publishers are woken for many messages at a time: threads that take turns at each one are far slower.
             if self._waiters and any(account.is_low for account in accounts.values()):
                 self._room.notify_all()
@@ -130,19 +134,15 @@ class Intake:
 
     def set_aside(self, lane: Lane) -> None:
         """What is held of this lane counts for itself from now on, and holds up no other."""
-        with self._room:
-            held = self._lanes.get(lane, _Account())
-            self._shared.add(-held.count, -held.size)
-            self._aside.add(lane)
-            self._room.notify_all()
+        self._move(lane, self._aside.add)
 
     def bring_back(self, lane: Lane) -> None:
         """It counts with all others again."""
-        with self._room:
-            held = self._lanes.get(lane, _Account())
-            self._shared.add(held.count, held.size)
-            self._aside.discard(lane)
-            self._room.notify_all()
+        self._move(lane, self._aside.discard)
+
+    def refused(self, lane: Lane) -> None:
+        """The broker does not take a message of this lane, which counts with others like it until it holds none."""
+        self._move(lane, self._refused.add)
 
     def drain(self, timeout: float) -> int:
         """Wait until all are settled, at most `timeout` seconds; how many are not."""
@@ -170,8 +170,8 @@ class Intake:
                 self._waiters -= 1
             if self._error is None:
                 self._lanes.setdefault(lane, _Account()).add(1, size)
-                if lane not in self._aside:
-                    self._shared.add(1, size)
+                if (pool := self._pool(lane)) is not None:
+                    pool.add(1, size)
                 self._incoming.append(pending)
             return self._error
 
@@ -179,4 +179,21 @@ class Intake:
         return self._error is None and self._account(lane).is_full(size)
 
     def _account(self, lane: Lane) -> _Account:
-        return self._lanes.get(lane, _Account()) if lane in self._aside else self._shared
+        pool = self._pool(lane)
+        return self._lanes.get(lane, _Account()) if pool is None else pool
+
+    def _pool(self, lane: Lane) -> _Account | None:
+        """What a lane shares with others; None where it is set aside."""
+        if lane in self._aside:
+            return None
+        return self._slow if lane in self._refused else self._shared
+
+    def _move(self, lane: Lane, change: Callable[[Lane], None]) -> None:
+        with self._room:
+            held = self._lanes.get(lane, _Account())
+            if (before := self._pool(lane)) is not None:
+                before.add(-held.count, -held.size)
+            change(lane)
+            if (after := self._pool(lane)) is not None:
+                after.add(held.count, held.size)
+            self._room.notify_all()

@@ -238,6 +238,7 @@ class Publisher:
                 why=why,
             )
         metrics.retries.labels("publish").inc()
+        self._intake.refused(pending.lane)
         self._resting.add(pending)
         self._io.later(seconds, lambda: self._wake(pending))
 
