@@ -53,6 +53,12 @@ def coordinate(session: Session, engine: Engine, figures: dict[str, Any]) -> Non
         session.at(session.round + 1)
         work.end(_open_loss(work, course.rows))
         figures["warnings"] = many_weights(session.linear, course.rows, course.columns)
+        if work.verdict.converged:
+            figures["ended"] = (
+                f"converged: the loss changed by no more than {params.change:g} of itself in {params.patience} epochs"
+                " running; where columns nearly depend on each other that may be far from the best model, which solver"
+                ' "gram" finds'
+            )
 
 
 def judge(course: Course, loss: float, params: LinearParams) -> Verdict:

@@ -110,6 +110,8 @@ class Work:
             yield
         finally:
             figures.update(self.course.figures(self.verdict))
+            if self.session.linear.params.l2:
+                figures["l2"] = self.session.linear.params.l2
 
     def end(self, loss: float) -> None:
         """Tell the parties the final loss, and open the scores of held-out rows."""

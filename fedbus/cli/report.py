@@ -134,6 +134,10 @@ def _course(report: dict[str, Any]) -> str:
     # A label without variation needs no round.
     losses = [loss for loss in report["loss"] if loss is not None]
     first = f"{losses[0]:.6g} at first, " if losses else ""
+    if losses and report.get("l2"):
+        # What training lowers has the ridge term; what is measured at the end has not.
+        ridge = f"{losses[-1]:.6g} in the last round, with the ridge term"
+        return f"{first}{ridge}; {report['final_loss']:.6g} at the end without it  {curve(losses)}"
     return f"{first}{report['final_loss']:.6g} at the end  {curve(losses)}".rstrip()
 
 

@@ -66,6 +66,7 @@ def test_it_converges_to_pooled_least_squares(tmp_path: Path, hosts: int) -> Non
     federation = synthetic(tmp_path, hosts=hosts, learning_rate=0.3, momentum=0.5, tolerance=1e-12, max_epochs=200)
     report = federation.run()
     assert report["converged"], report
+    assert report["ended"].startswith("converged: the loss changed by no more than 1e-12 of itself in 3 epochs running")
     assert report["max_coefficient_difference"] < 1e-5
     assert report["train"]["mse"] == pytest.approx(report["pooled_train"]["mse"], rel=1e-6)
     assert report["train"]["r2"] == pytest.approx(report["pooled_train"]["r2"], rel=1e-6)

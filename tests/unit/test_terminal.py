@@ -99,6 +99,12 @@ def test_what_a_terminal_would_obey_is_shown_as_an_escape(capsys: pytest.Capture
     assert capsys.readouterr().out == "a\\x1b[2Jb\\nsucceeded\\r\\x9b1m\\u202ec\tö\\u200b\\u200e\n"
 
 
+def test_a_loss_with_the_ridge_term_and_one_without_it_are_told_apart(capsys: pytest.CaptureFixture[str]) -> None:
+    reports_on_terminal.print_report(report(l2=0.3, loss=[3.0, 2.0, 1.5]))
+    (line,) = [line for line in capsys.readouterr().out.splitlines() if line.startswith("loss ")]
+    assert "3 at first, 1.5 in the last round, with the ridge term; 1 at the end without it" in line
+
+
 def test_losses_of_any_size_make_a_curve() -> None:
     assert curve([math.inf, 2.0, math.nan, 1.0], "_#") == "#_"
     assert curve([1e308, -1e308, 0.0], "_-#") == "#_-"
