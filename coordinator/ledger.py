@@ -7,14 +7,18 @@ import dataclasses
 from collections.abc import Callable
 from typing import Any
 
+import structlog
+
 from fedbus import codec, jobs
-from fedbus.errors import ConfigError
+from fedbus.errors import ConfigError, StoreError
 from fedbus.jobs import JobState
 from fedbus.messages import JobLine, JobList, JobShown, ListJobs, Outcome, Progress, StateLine
 from fedbus.messages.fields import shortened
 from fedbus.messages.ledger import MAX_LINES
 from fedbus.store.records import JobRecord
 from fedbus.store.sqlite import Store
+
+log = structlog.get_logger()
 
 _MAX_REASON = 1000
 # Of what a message may have; the rest is for the job's file, its states and its line.
@@ -54,6 +58,13 @@ class Ledger:
 
     def show(self, user: str, job: str) -> JobShown:
         """A job, to who submitted it and to operators."""
+        try:
+            return self._shown(user, job)
+        except StoreError as error:
+            log.error("a job cannot be shown", job=job, error=str(error))  # noqa: TRY400
+            return JobShown(refusal=f"the coordinator cannot read its ledger of job {job}; its log says more")
+
+    def _shown(self, user: str, job: str) -> JobShown:
         record = self._store.job(job)
         if record is None:
             refusal = f"this coordinator has no job {job}; `fedbus jobs` lists those that it has"

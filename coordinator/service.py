@@ -147,6 +147,8 @@ class Service:
             self._refuse(error, delivery)
             delivery.dead_letter(str(error))
             return
+        except StoreError as error:
+            log.error("a client's question cannot be answered", job=envelope.job, error=str(error))  # noqa: TRY400
         delivery.ack()
 
     def _check_publisher(self, delivery: Delivery) -> None:

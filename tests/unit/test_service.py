@@ -195,6 +195,22 @@ def test_a_job_whose_record_is_damaged_ends_and_others_go_on(bench: Bench) -> No
         assert states(alice, "job-2")[-1].state == "cancelled"
 
 
+def test_a_job_that_cannot_be_read_is_refused_in_a_sentence_and_others_are_listed(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bench.add("job-1", JobState.RUNNING)
+
+    def damaged(_: str) -> None:
+        raise StoreError("store.db: job-1: damaged")
+
+    with bench.serving(operators=("alice",)), watching(bench, "alice") as alice, monkeypatch.context() as broken:
+        broken.setattr(bench.store, "job", damaged)
+        with pytest.raises(JobRefused, match="cannot read its ledger of job job-1"):
+            alice.show("job-1", WAIT)
+        # The next question is answered.
+        assert [line.job for line in alice.jobs(timeout=WAIT).jobs] == ["job-1"]
+
+
 @pytest.mark.parametrize(
     ("job", "party", "expected"),
     [
