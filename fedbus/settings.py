@@ -16,6 +16,7 @@ from msgspec import Meta
 from fedbus.datasets import DatasetSettings
 from fedbus.environment import broker_url, check_url, verify_sender
 from fedbus.errors import ConfigError
+from fedbus.files import real
 from fedbus.jobs import Name
 from fedbus.schema import check_table, convert, read_toml
 
@@ -121,7 +122,7 @@ def load_party(path: Path, environment: Mapping[str, str] | None = None) -> Part
         raise ConfigError(f"{path}: this is a job file; a party file has the keys name, state and [datasets.…]")
     for key in ("identity", "roster"):
         if file := environment.get(f"FEDBUS_{key.upper()}"):
-            fields[key] = str(Path(file).resolve())
+            fields[key] = str(real(Path(file)))
     if "simulation" in fields:
         raise ConfigError(f"{path}: unknown key 'simulation'; only the environment says so, by FEDBUS_SIMULATION")
     policy = _table(fields, "policy", str(path))
@@ -149,14 +150,14 @@ def _merged(path: Path | None, environment: Mapping[str, str]) -> dict[str, Any]
     fields = read_toml(path) if path else {}
     if "folder" in fields:
         raise ConfigError(f"{path}: unknown key 'folder'; paths are relative to the file")
-    fields["folder"] = str(path.resolve().parent) if path else str(Path.cwd())
+    fields["folder"] = str(real(path).parent) if path else str(Path.cwd())
     broker, metrics = (_table(fields, key, str(path)) for key in ("broker", "metrics"))
     if url := broker_url(environment):
         broker["url"] = url
     elif isinstance(broker.get("url"), str) and broker["url"]:
         check_url(broker["url"], f"{path}: broker.url")
     if state := environment.get("FEDBUS_STATE"):
-        fields["state"] = str(Path(state).resolve())
+        fields["state"] = str(real(Path(state)))
     if address := environment.get("FEDBUS_METRICS_ADDRESS"):
         metrics["address"] = address
     if environment.get("FEDBUS_VERIFY_SENDER"):
