@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 import structlog
 
-from fedbus.errors import ConfigError
+from fedbus.errors import NoPredictions
 from fedbus.files import reason, write_whole
 from fedbus.jobs import JobSpec
 from fedbus.settings import PartySettings
@@ -67,7 +67,7 @@ def check(settings: PartySettings, spec: JobSpec) -> None:
     """Make sure that predictions can be written, before a job takes hours: make the folder, and a file that goes again.
 
     Raises:
-        ConfigError: with file, setting and remedy.
+        NoPredictions: with file, setting and remedy.
     """
     folder = settings.path(settings.outputs.folder)
     if not settings.outputs.folder or spec.label_of(settings.name) is None or spec.part_of(settings.name).test is None:
@@ -79,7 +79,7 @@ def check(settings: PartySettings, spec: JobSpec) -> None:
             file.flush()
             os.fsync(file.fileno())
     except (OSError, ValueError) as error:
-        raise ConfigError(
+        raise NoPredictions(
             f"{settings.file}: outputs.folder: predictions of held-out rows cannot be written to {folder}"
             f" ({_reason(error, folder / 'probe')}); name another folder, or let this user write there"
         ) from error

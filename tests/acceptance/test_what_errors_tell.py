@@ -16,7 +16,7 @@ from fedbus.crypto.engine import Engine
 from fedbus.errors import StoreError
 from fedbus.settings import PartySettings
 from fedbus.store.sqlite import Store
-from federation import ROLES, Federation
+from federation import ROLES, Federation, held_out
 from federation import synthetic as columns
 from parties.worker import Worker
 from rows import Rows
@@ -70,6 +70,16 @@ def test_a_key_that_others_may_read(tmp_path: Path) -> None:
     told, logged = told_and_logged(federation)
     assert told == "bob: its configuration does not allow the job; its log says more"
     assert any(str(tmp_path / "bob.key") in line and "0644" in line for line in logged)
+
+
+def test_a_folder_that_takes_no_predictions(tmp_path: Path) -> None:
+    federation = columns(tmp_path)
+    held_out(federation, 12)
+    shop = federation.files[0]
+    shop.write_text(f'{shop.read_text()}[outputs]\nfolder = "/proc/held"\n')
+    told, logged = told_and_logged(federation)
+    assert told == "shop: it cannot write its predictions of held-out rows; its log says more"
+    assert any("/proc/held" in line for line in logged)
 
 
 def test_a_store_that_cannot_be_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
