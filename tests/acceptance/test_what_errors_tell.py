@@ -9,7 +9,7 @@ import msgspec
 import pytest
 from structlog.testing import capture_logs
 
-from coordinator import conductor
+from coordinator.linear import side
 from fedbus.broker.base import Broker
 from fedbus.cli.simulation import Roles
 from fedbus.crypto.engine import Engine
@@ -117,9 +117,9 @@ def test_in_a_simulation_all_is_told(tmp_path: Path) -> None:
 
 
 def test_the_coordinator_keeps_its_paths_back_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def conduct(*_: object) -> dict[str, Any]:
+    def conduct(*_: object) -> None:
         raise StoreError(f"{tmp_path}/coordinator.db: the store cannot be written")
 
-    monkeypatch.setattr(conductor, "_coordinate", lambda _: conduct)
+    monkeypatch.setattr(side, "coordinate", conduct)
     told, _ = told_and_logged(columns(tmp_path))
     assert told == "coordinator: its store cannot be read or written; its log says more"
