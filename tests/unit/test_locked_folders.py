@@ -101,6 +101,40 @@ def test_services_say_it_too(closed: Path) -> None:
     assert all(f"this user may not enter the folder {closed}" in line for line in told)
 
 
+_JOB = """
+import contextlib, io, json, sys
+from pathlib import Path
+
+support, folder, source = json.load(sys.stdin)
+sys.path.insert(0, support)
+
+import msgspec
+from fedbus.cli.simulation import Roles
+from federation import ROLES, synthetic
+from parties.worker import Worker
+
+def stranger(config, *rest):
+    return Worker(msgspec.structs.replace(config, simulation=False), *rest)
+
+made = synthetic(Path(folder))
+shop = made.files[0]
+shop.write_text(shop.read_text().replace(str(made.folder / "shop.csv"), source))
+logged = io.StringIO()
+with contextlib.redirect_stderr(logged), contextlib.redirect_stdout(logged):
+    report = made.run(roles=Roles(ROLES.coordinator, stranger, ROLES.compare))
+json.dump([report["state"], report["reason"], logged.getvalue()], sys.stdout)
+"""
+
+
+def test_a_party_tells_its_kind_of_trouble_and_its_log_the_folder(tmp_path: Path, closed: Path) -> None:
+    support = Path(__file__).resolve().parents[1] / "support"
+    (tmp_path / "job").mkdir()
+    state, told, logged = bound(_JOB, [str(support), str(tmp_path / "job"), str(closed / "x.csv")])
+    assert (state, told) == ("failed", "shop: its data do not fit the job; its log says more")
+    assert f"this user may not enter the folder {closed}" in logged
+    assert "Traceback" not in logged
+
+
 def test_a_folder_that_may_be_entered_and_not_listed(federation: Federation, tmp_path: Path) -> None:
     hidden = lock(tmp_path / "hidden", 0o711)
     source = variant(federation, "source", str(federation.folder / "shop.csv"), str(hidden / "x.csv"))
