@@ -2,6 +2,7 @@
 
     FedbusError
     ├── ConfigError            a job file, a party file or an environment variable is wrong
+    │   └── NoPredictions      the folder for predictions takes none
     ├── DataError              a data source is wrong; names file, column and row
     │   └── NoSuchLabel        it has no column of the label's name
     ├── JobError
@@ -67,6 +68,12 @@ class ConfigError(FedbusError):
 
     exit_status = Status.CONFIGURATION
     kind = "its configuration does not allow the job"
+
+
+class NoPredictions(ConfigError):
+    """The folder that a party file names for predictions of held-out rows takes none."""
+
+    kind = "it cannot write its predictions of held-out rows"
 
 
 class DataError(FedbusError):

@@ -1,11 +1,65 @@
-"""Files that are written whole or not at all."""
+"""What lies at a path, told without a traceback, and files that are written whole or not at all.
+
+Path.exists, is_file and is_dir raise where this user may not enter a folder on the way; nothing but this module asks
+them.
+"""
 
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import secrets
+import stat
 from pathlib import Path
+
+# What these say of a path is that nothing is there.
+_NOTHING = (errno.ENOENT, errno.ENOTDIR, errno.EBADF, errno.ELOOP)
+
+
+def found(path: Path) -> os.stat_result | None:
+    """What lies at a path; None where nothing does.
+
+    Raises:
+        OSError: that cannot be said; its `strerror` is `reason`.
+    """
+    try:
+        return path.stat()
+    except ValueError:
+        raise OSError(errno.EINVAL, "a path holds no byte of 0", str(path)) from None
+    except OSError as error:
+        if error.errno in _NOTHING:
+            return None
+        raise OSError(error.errno, reason(error, path), str(path)) from None
+
+
+def exists(path: Path) -> bool:
+    """Whether anything lies at a path; raises as `found`."""
+    return found(path) is not None
+
+
+def is_file(path: Path) -> bool:
+    """Whether a regular file lies at a path; raises as `found`."""
+    return (at := found(path)) is not None and stat.S_ISREG(at.st_mode)
+
+
+def is_folder(path: Path) -> bool:
+    """Whether a folder lies at a path; raises as `found`."""
+    return (at := found(path)) is not None and stat.S_ISDIR(at.st_mode)
+
+
+def real(path: Path) -> Path:
+    """The absolute path without links, as far as this user can follow it; unlike Path.resolve it refuses no circle."""
+    return Path(os.path.realpath(path))
+
+
+def reason(error: OSError, path: Path) -> str:
+    """Why a path cannot be used: the folder that this user may not enter, with the remedy, or the system's words."""
+    if isinstance(error, PermissionError):
+        for folder in reversed(real(path).parents):
+            if not os.access(folder, os.X_OK):
+                return f"this user may not enter the folder {folder}; let this user in, or name another path"
+    return error.strerror or str(error)
 
 
 def write_whole(path: Path, text: str, *, mode: int = 0o666) -> None:
@@ -19,9 +73,9 @@ def write_whole(path: Path, text: str, *, mode: int = 0o666) -> None:
     Raises:
         OSError: it cannot be written.
     """
-    path = path.resolve()
+    path = real(path)
     new = path.with_name(f".fedbus-{secrets.token_hex(8)}.new")
-    if path.exists() and not (path.is_file() and os.access(path.parent, os.W_OK)):
+    if exists(path) and not (is_file(path) and os.access(path.parent, os.W_OK)):
         path.write_text(text, "utf-8")
         return
     try:
@@ -30,8 +84,8 @@ def write_whole(path: Path, text: str, *, mode: int = 0o666) -> None:
             file.write(text)
             file.flush()
             os.fsync(file.fileno())
-        if path.exists():
-            new.chmod(path.stat().st_mode & 0o777 & mode)
+        if (before := found(path)) is not None:
+            new.chmod(before.st_mode & 0o777 & mode)
         new.replace(path)
     except BaseException:
         with contextlib.suppress(OSError):

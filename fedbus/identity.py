@@ -19,6 +19,7 @@ import msgspec
 from fedbus.codec import NAME
 from fedbus.crypto import signing
 from fedbus.errors import ConfigError, ProtocolError
+from fedbus.files import reason
 from fedbus.schema import convert, read_toml
 
 _PRIVATE = "ed25519-private:"
@@ -54,14 +55,16 @@ class Identity:
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise ConfigError(f"{path}: cannot be written: {path.parent} cannot be made: {error.strerror}") from error
+            raise ConfigError(
+                f"{path}: cannot be written: {path.parent} cannot be made: {reason(error, path)}"
+            ) from error
         try:
             # Exclusive: a private key that is overwritten is lost to everybody.
             descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, _MODE)
         except FileExistsError:
             raise ConfigError(f"{path}: there is a file already; load it, or move it away for a new identity") from None
         except OSError as error:
-            raise ConfigError(f"{path}: cannot be written: {error.strerror}") from error
+            raise ConfigError(f"{path}: cannot be written: {reason(error, path)}") from error
         try:
             with os.fdopen(descriptor, "w", encoding="ascii") as file:
                 file.write(line)
@@ -69,7 +72,7 @@ class Identity:
                 os.fsync(file.fileno())
         except OSError as error:
             path.unlink(missing_ok=True)
-            raise ConfigError(f"{path}: cannot be written: {error.strerror}") from error
+            raise ConfigError(f"{path}: cannot be written: {reason(error, path)}") from error
         return cls(private)
 
     @classmethod
@@ -90,7 +93,7 @@ class Identity:
         except FileNotFoundError:
             raise ConfigError(f"{path}: no such file; create an identity there first") from None
         except OSError as error:
-            raise ConfigError(f"{path}: cannot be read: {error.strerror}") from error
+            raise ConfigError(f"{path}: cannot be read: {reason(error, path)}") from error
         private = _key(text.decode("ascii", "replace").strip(), _PRIVATE, signing.PRIVATE_BYTES)
         if private is None:
             raise ConfigError(

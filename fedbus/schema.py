@@ -14,6 +14,7 @@ from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin
 import msgspec
 
 from fedbus.errors import ConfigError
+from fedbus.files import reason
 
 S = TypeVar("S", bound=msgspec.Struct)
 
@@ -65,7 +66,7 @@ def read_text(path: Path) -> str:
     except FileNotFoundError:
         raise ConfigError(f"{path}: no such file") from None
     except OSError as error:
-        raise ConfigError(f"{path}: cannot be read: {error.strerror}") from None
+        raise ConfigError(f"{path}: cannot be read: {reason(error, path)}") from None
     if len(data) > _MAX_BYTES:
         raise ConfigError(f"{path}: is larger than {_MAX_BYTES // 1024**2} MiB; a file of settings is not")
     found = "is UTF-16 without its mark, or no text"

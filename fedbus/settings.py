@@ -16,8 +16,12 @@ from msgspec import Meta
 from fedbus.datasets import DatasetSettings
 from fedbus.environment import broker_url, check_url, verify_sender
 from fedbus.errors import ConfigError
+from fedbus.files import real
 from fedbus.jobs import Name
 from fedbus.schema import check_table, convert, read_toml
+
+# Keys that a party file has, and no coordinator file.
+_OF_A_PARTY = ("datasets", "policy", "outputs", "identity", "roster")
 
 
 class BrokerSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -65,7 +69,8 @@ class PartySettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         identity: the file of its private key, which `fedbus identity` makes; for federated averaging.
         roster: the file with the public keys of all parties of the federation.
         simulation: whether all parties are one operator's, as FEDBUS_SIMULATION says; not a key of the file.
-        file, folder: the file itself, for messages, and its folder; no keys of it either.
+        file, folder: the file itself, for messages, and its folder; no keys of it either. What is none has a name in
+            brackets, which errors do not list.
     """
 
     name: Name
@@ -78,9 +83,9 @@ class PartySettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     policy: dict[str, Any] = {}
     outputs: OutputSettings = OutputSettings()
     processes: Annotated[int, Meta(ge=0, le=1024)] | None = None
-    simulation: bool = False
+    simulation: bool = msgspec.field(default=False, name="(simulation)")
     file: str = msgspec.field(default="party file", name="(file)")
-    folder: str = "."
+    folder: str = msgspec.field(default=".", name="(folder)")
 
     def path(self, relative: str) -> Path:
         """A path of the file, which is relative to the file's own folder."""
@@ -102,7 +107,7 @@ class CoordinatorSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=Tru
     parties: tuple[Name, ...] = ()
     operators: tuple[str, ...] = ()
     processes: Annotated[int, Meta(ge=0, le=1024)] | None = None
-    folder: str = "."
+    folder: str = msgspec.field(default=".", name="(folder)")
 
     def path(self, relative: str) -> Path:
         """A path of the file, which is relative to the file's own folder."""
@@ -121,7 +126,7 @@ def load_party(path: Path, environment: Mapping[str, str] | None = None) -> Part
         raise ConfigError(f"{path}: this is a job file; a party file has the keys name, state and [datasets.…]")
     for key in ("identity", "roster"):
         if file := environment.get(f"FEDBUS_{key.upper()}"):
-            fields[key] = str(Path(file).resolve())
+            fields[key] = str(real(Path(file)))
     if "simulation" in fields:
         raise ConfigError(f"{path}: unknown key 'simulation'; only the environment says so, by FEDBUS_SIMULATION")
     policy = _table(fields, "policy", str(path))
@@ -129,8 +134,8 @@ def load_party(path: Path, environment: Mapping[str, str] | None = None) -> Part
     for dataset in _table(fields, "datasets", str(path)).values():
         if isinstance(dataset, dict):
             dataset["(given)"] = [key for key in dataset if key != "(given)"]
-    fields["simulation"] = environment.get("FEDBUS_SIMULATION", "").lower() == "true"
-    if fields["simulation"]:
+    fields["(simulation)"] = environment.get("FEDBUS_SIMULATION", "").lower() == "true"
+    if fields["(simulation)"]:
         policy.setdefault("insecure_for_tests", True)
     return convert(fields, PartySettings, str(path))
 
@@ -142,21 +147,29 @@ def load_coordinator(path: Path | None, environment: Mapping[str, str] | None = 
         ConfigError: names the file and the key, or the variable.
     """
     environment = os.environ if environment is None else environment
-    return convert(_merged(path, environment), CoordinatorSettings, str(path or "environment"))
+    fields = _merged(path, environment)
+    if "algorithm" in fields:
+        raise ConfigError(f"{path}: this is a job file; a coordinator file has the keys name, state and parties")
+    if of_a_party := [key for key in _OF_A_PARTY if key in fields]:
+        raise ConfigError(
+            f"{path}: this is a party file, as its {of_a_party[0]!r} shows, which `fedbus-party` serves; a coordinator"
+            " file has the keys name, state and parties"
+        )
+    return convert(fields, CoordinatorSettings, str(path or "environment"))
 
 
 def _merged(path: Path | None, environment: Mapping[str, str]) -> dict[str, Any]:
     fields = read_toml(path) if path else {}
     if "folder" in fields:
         raise ConfigError(f"{path}: unknown key 'folder'; paths are relative to the file")
-    fields["folder"] = str(path.resolve().parent) if path else str(Path.cwd())
+    fields["(folder)"] = str(real(path).parent) if path else str(Path.cwd())
     broker, metrics = (_table(fields, key, str(path)) for key in ("broker", "metrics"))
     if url := broker_url(environment):
         broker["url"] = url
     elif isinstance(broker.get("url"), str) and broker["url"]:
         check_url(broker["url"], f"{path}: broker.url")
     if state := environment.get("FEDBUS_STATE"):
-        fields["state"] = str(Path(state).resolve())
+        fields["state"] = str(real(Path(state)))
     if address := environment.get("FEDBUS_METRICS_ADDRESS"):
         metrics["address"] = address
     if environment.get("FEDBUS_VERIFY_SENDER"):

@@ -18,8 +18,8 @@ from typing import Any
 import numpy as np
 import structlog
 
-from fedbus.errors import ConfigError
-from fedbus.files import write_whole
+from fedbus.errors import NoPredictions
+from fedbus.files import reason, write_whole
 from fedbus.jobs import JobSpec
 from fedbus.settings import PartySettings
 
@@ -67,7 +67,7 @@ def check(settings: PartySettings, spec: JobSpec) -> None:
     """Make sure that predictions can be written, before a job takes hours: make the folder, and a file that goes again.
 
     Raises:
-        ConfigError: with file, setting and remedy.
+        NoPredictions: with file, setting and remedy.
     """
     folder = settings.path(settings.outputs.folder)
     if not settings.outputs.folder or spec.label_of(settings.name) is None or spec.part_of(settings.name).test is None:
@@ -79,9 +79,9 @@ def check(settings: PartySettings, spec: JobSpec) -> None:
             file.flush()
             os.fsync(file.fileno())
     except (OSError, ValueError) as error:
-        raise ConfigError(
+        raise NoPredictions(
             f"{settings.file}: outputs.folder: predictions of held-out rows cannot be written to {folder}"
-            f" ({_reason(error)}); name another folder, or let this user write there"
+            f" ({_reason(error, folder / 'probe')}); name another folder, or let this user write there"
         ) from error
 
 
@@ -100,9 +100,9 @@ def keep(settings: PartySettings, job: str, predictions: Predictions | None) -> 
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         write_whole(path, predictions.to_csv(), mode=0o600)
     except (OSError, ValueError) as error:
-        log.error("predictions cannot be written", job=job, file=str(path), error=_reason(error))  # noqa: TRY400
+        log.error("predictions cannot be written", job=job, file=str(path), error=_reason(error, path))  # noqa: TRY400
         if settings.simulation:
-            return {"predictions": {"written": False, "reason": f"{path}: {_reason(error)}"}}
+            return {"predictions": {"written": False, "reason": f"{path}: {_reason(error, path)}"}}
         full = isinstance(error, OSError) and error.errno in _FULL
         reason = f"its {'disk is full' if full else 'folder takes none'}; its log says more"
         return {"predictions": {"written": False, "reason": reason}}
@@ -110,5 +110,5 @@ def keep(settings: PartySettings, job: str, predictions: Predictions | None) -> 
     return {"predictions": {"written": True, **({"file": str(path)} if settings.simulation else {})}}
 
 
-def _reason(error: Exception) -> str:
-    return (error.strerror if isinstance(error, OSError) else "") or str(error)
+def _reason(error: Exception, path: Path) -> str:
+    return reason(error, path) if isinstance(error, OSError) else str(error)

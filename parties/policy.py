@@ -78,7 +78,8 @@ class Policy(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
             raise JobRefused(
                 "the job says `insecure_for_tests`, and this party's policy does not allow that;"
                 f" remove it from the job and use `key_bits` of {MIN_KEY_BITS} or more, or, where no data is real,"
-                " set `insecure_for_tests = true` in section [policy] of the party file"
+                " set `insecure_for_tests = true` in section [policy] of the party file (`fedbus simulate` allows it"
+                " wherever the file does not say false)"
             )
 
     def check_average(self, spec: AverageJob) -> None:

@@ -17,6 +17,7 @@ from fedbus.broker.node.node import Node
 from fedbus.cli.app import app, example
 from fedbus.codec import NAME
 from fedbus.errors import ConfigError
+from fedbus.files import reason
 
 
 @app.command(
@@ -79,7 +80,7 @@ def broker(
             terminal.say(f"RabbitMQ serves amqp://127.0.0.1:{port}; its log is {folder / 'log' / 'rabbit.log'}")
             node.join()
     except OSError as error:
-        raise ConfigError(f"{folder}: cannot be the broker's folder: {error.strerror}") from error
+        raise ConfigError(f"{folder}: cannot be the broker's folder: {reason(error, folder)}") from error
     except KeyboardInterrupt:
         return
 
@@ -89,7 +90,7 @@ def _read_definitions(file: Path) -> dict[str, Any]:
     try:
         loaded = json.loads(file.read_text("utf-8"))
     except OSError as error:
-        raise ConfigError(f"--definitions: {file}: cannot be read: {error.strerror}") from error
+        raise ConfigError(f"--definitions: {file}: cannot be read: {reason(error, file)}") from error
     except ValueError as error:
         raise ConfigError(f"--definitions: {file}: is not JSON: {error}") from error
     if not isinstance(loaded, dict) or not isinstance(loaded.get("users"), list):

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from fedbus import jobs, settings, terminal
+from fedbus import files, jobs, settings, terminal
 from fedbus.cli.app import JobFile, JsonFile, app, example
 from fedbus.cli.checks import hold, notes
 from fedbus.cli.display import Display
@@ -110,7 +110,11 @@ def identity(
             f'{party_file}: identity: missing; add identity = "state/{party.name}.key" and roster = "roster.toml"'
         )
     path = party.path(party.identity)
-    own = Identity.load(path) if path.exists() else Identity.create(path)
+    try:
+        has_one = files.exists(path)
+    except OSError as error:
+        raise ConfigError(f"{party_file}: identity: {path} cannot be looked for: {error.strerror}") from error
+    own = Identity.load(path) if has_one else Identity.create(path)
     terminal.say(f'{party.name} = "{own.public}"')
 
 

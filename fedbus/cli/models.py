@@ -42,13 +42,18 @@ def model(
     else:
         found = models.read(path, job).describe()
         recoding = found.get("recoding") or ()
-        facts = {name: value for name, value in found.items() if name != "recoding"}
+        facts = {name: value for name, value in found.items() if name != "recoding" and _says(value)}
         lines = terminal.table([(name, _short(value)) for name, value in facts.items()]) + _recoded(recoding)
     if str(json_file) != "-":
         for line in lines:
             terminal.say(line)
     if json_file is not None:
         write(found if job is not None else {"models": found}, json_file)
+
+
+def _says(value: Any) -> bool:
+    """Whether a fact is one: a host has no intercept, and most tables no columns that follow from others."""
+    return bool(value) or isinstance(value, int | float)
 
 
 def _recoded(recoding: Sequence[Mapping[str, Any]]) -> list[str]:

@@ -9,7 +9,7 @@ from typing import Any
 
 from fedbus import terminal
 from fedbus.errors import OutputError, ProtocolError
-from fedbus.files import write_whole
+from fedbus.files import reason, write_whole
 
 _CURVE_WIDTH = 60
 
@@ -258,7 +258,7 @@ def write_report(report: dict[str, Any], path: Path) -> None:
     try:
         write_whole(path, to_json(report) + "\n")
     except OSError as error:
-        raise OutputError(f"{path} cannot be written: {error.strerror}") from error
+        raise OutputError(f"{path} cannot be written: {reason(error, path)}") from error
 
 
 def to_json(value: Any) -> str:

@@ -7,7 +7,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from fedbus import terminal
+from fedbus import files, terminal
 from fedbus.cli.report import print_report, to_json, write_report
 from fedbus.errors import ConfigError, JobFailed, NotFound, OutputError
 from fedbus.jobs import UNKNOWN, JobState
@@ -19,9 +19,19 @@ def check_writable(json_file: Path | None) -> None:
     """Before the work, not after it: a file that cannot be written is known then."""
     if json_file is None or str(json_file) == _STDOUT:
         return
-    target = json_file if json_file.exists() else json_file.absolute().parent
-    if json_file.is_dir() or not os.access(target, os.W_OK):
-        raise ConfigError(f"--json: {json_file} cannot be written; does its folder exist?")
+    folder = json_file.absolute().parent
+    try:
+        is_there, is_folder = files.exists(json_file), files.is_folder(json_file)
+        has_folder = files.is_folder(folder)
+    except OSError as error:
+        raise ConfigError(f"--json: {json_file} cannot be written: {error.strerror}") from error
+    if is_folder:
+        raise ConfigError(f"--json: {json_file} is a folder; name a file, {json_file / 'report.json'} for example")
+    if not has_folder:
+        raise ConfigError(f"--json: {json_file} cannot be written: there is no folder {folder}; make it first")
+    if not os.access(json_file if is_there else folder, os.W_OK | (0 if is_there else os.X_OK)):
+        what = "write to it" if is_there else f"write to the folder {folder}"
+        raise ConfigError(f"--json: {json_file} cannot be written: this user may not {what}; name another file")
 
 
 def finish(report: dict[str, Any], json_file: Path | None, again: str = "") -> None:

@@ -17,6 +17,7 @@ from pathlib import Path
 
 import msgspec
 
+from fedbus import files
 from fedbus.errors import ConfigError, StoreError, StoreInUse
 from fedbus.settings import PartySettings
 from fedbus.store.reader import Reader
@@ -49,11 +50,16 @@ class Workplace:
         """The parties with stores in this folder.
 
         Raises:
-            StoreError: what a party file calls its store is none, so that it could not take the model either.
+            StoreError: what a party file calls its store is none, or this user may not look at it, so that it could
+                not take the model either.
         """
         for party in parties:
             own = party.path(party.state)
-            if own.exists():
+            try:
+                has_one = files.exists(own)
+            except OSError as error:
+                raise StoreError(f"{own}: the store cannot be opened: {error.strerror}") from error
+            if has_one:
                 with Reader(own) as reader:
                     reader.models()
         return [msgspec.structs.replace(party, state=str(self.store(party.name).absolute())) for party in parties]
@@ -92,8 +98,8 @@ def open_workplace(keep: Path | None) -> Iterator[Workplace]:
             if any(keep.iterdir()):
                 raise ConfigError(f"--keep: {keep} is not empty; name a new folder")
         except OSError as error:
-            raise ConfigError(f"--keep: {keep} cannot be the folder: {error.strerror}") from error
-        yield Workplace(keep.resolve(), kept=True)
+            raise ConfigError(f"--keep: {keep} cannot be the folder: {files.reason(error, keep)}") from error
+        yield Workplace(files.real(keep), kept=True)
         return
     try:
         _sweep(Path(tempfile.gettempdir()))

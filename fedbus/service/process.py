@@ -22,6 +22,7 @@ from fedbus.broker.base import Broker
 from fedbus.broker.rabbitmq.broker import AmqpBroker
 from fedbus.crypto.engine import Engine
 from fedbus.errors import BrokerError, ConfigError, OutputError
+from fedbus.files import exists
 from fedbus.service import signals
 from fedbus.settings import CoordinatorSettings, PartySettings
 from fedbus.store.sqlite import Store
@@ -216,4 +217,4 @@ def _terminate_at_end_of_input() -> None:
 def script(name: str) -> list[str]:
     """The command line of one of the package's scripts, from the environment that this process runs in."""
     path = Path(sys.executable).with_name(name)
-    return [str(path)] if path.exists() else [name]
+    return [str(path)] if exists(path) else [name]

@@ -19,6 +19,7 @@ from urllib.parse import quote
 
 import structlog
 
+from fedbus import files
 from fedbus.errors import StoreError, StoreInUse
 from fedbus.store import tables as t
 
@@ -59,11 +60,11 @@ def hold(path: Path) -> int:
         StoreError: it is no store of this version, or may not be read and written.
     """
     try:
-        if not path.exists():
+        if not files.exists(path):
             _make(path)
         descriptor = _open(path)
     except OSError as error:
-        raise StoreError(f"{path}: the store cannot be opened: {error.strerror}") from error
+        raise StoreError(f"{path}: the store cannot be opened: {files.reason(error, path)}") from error
     try:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -147,7 +148,7 @@ def _make(path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     for suffix in LOGS:
         orphan = beside(path, suffix)
-        if orphan.exists():
+        if files.exists(orphan):
             kept = beside(orphan, _LOST)
             orphan.replace(kept)
             log.warning(
@@ -186,8 +187,14 @@ def _make_durable(folder: Path) -> None:
 
 def _make_private(path: Path) -> None:
     """Nobody but the owner reads it."""
-    if path.exists() and stat.S_IMODE(path.stat().st_mode) & 0o077:
+    if (at := files.found(path)) is None or not stat.S_IMODE(at.st_mode) & 0o077:
+        return
+    try:
         path.chmod(0o600)
+    except OSError as error:
+        raise StoreError(
+            f"{path}: others may read it, and this user cannot change that ({error.strerror}); run as its owner"
+        ) from error
 
 
 class Mark:

@@ -10,6 +10,7 @@ from types import TracebackType
 from urllib.parse import quote
 
 from fedbus.errors import StoreError
+from fedbus.files import exists, is_file
 from fedbus.store import tables as t
 from fedbus.store.checks import opened
 from fedbus.store.files import HEADER_BYTES, WRITE_AHEAD, beside, check_header
@@ -27,15 +28,15 @@ class Reader:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        if not path.is_file():
-            raise StoreError(f"{path}: there is no such store; a party's file names its own as `state`")
         try:
+            if not is_file(path):
+                raise StoreError(f"{path}: there is no such store; a party's file names its own as `state`")
             with path.open("rb") as file:
                 check_header(path, file.read(HEADER_BYTES))
+            # Without a write-ahead log no process has it open, and SQLite need not make the files that readers share.
+            mode = "mode=ro" if exists(beside(path, WRITE_AHEAD)) else "immutable=1"
         except OSError as error:
             raise StoreError(f"{path}: the store cannot be read: {error.strerror}") from error
-        # Without a write-ahead log no process has it open, and SQLite need not make the files that readers share.
-        mode = "mode=ro" if beside(path, WRITE_AHEAD).exists() else "immutable=1"
         with self._reading():
             uri = f"file:{quote(str(path.absolute()))}?{mode}"
             self._connection = sqlite3.connect(uri, uri=True, timeout=_BUSY_SECONDS)

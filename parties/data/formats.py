@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fedbus.errors import DataError
+from fedbus.files import reason
 
 _DELIMITERS = {".csv": ",", ".tsv": "\t"}
 _PARQUET = (".parquet", ".pq")
@@ -68,7 +69,7 @@ def recognise(path: Path) -> Form:
         with path.open("rb") as file:
             head = file.read(_HEAD_BYTES)
     except OSError as error:
-        raise DataError(f"{path.name}: cannot be read from {path.parent} ({error.strerror})") from None
+        raise DataError(f"{path.name}: cannot be read from {path.parent} ({reason(error, path)})") from None
     if not head:
         raise DataError(f"{path.name}: the file is empty; it needs a header row and data rows")
     if _is_parquet(head):

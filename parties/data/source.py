@@ -6,6 +6,7 @@ text, so that an id keeps its leading zeros and a bad number can be traced to it
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import gzip
 import json
@@ -23,6 +24,7 @@ import numpy as np
 import structlog
 
 from fedbus.errors import DataError
+from fedbus.files import is_file, is_folder
 from parties.data.formats import Form, recognise
 
 log = structlog.get_logger()
@@ -202,8 +204,12 @@ def open_source(path: Path) -> Source:
             the same name.
     """
     path = path.absolute()
-    if not path.is_file():
-        raise DataError(_not_found(path))
+    try:
+        fault = "" if is_file(path) else _not_found(path)
+    except OSError as error:
+        fault = f"{path.name}: cannot be read from {path.parent} ({error.strerror})"
+    if fault:
+        raise DataError(fault)
     form = recognise(path)
     if form.delimiter is not None:
         return _open_text(path, form)
@@ -259,11 +265,15 @@ def _check_names(path: Path, names: Sequence[str], where: str) -> None:
 
 
 def _not_found(path: Path) -> str:
-    if path.is_dir():
+    if is_folder(path):
         return f"{path.name}: is a folder, not a file; name the file in it"
-    if not path.parent.is_dir():
+    if not is_folder(path.parent):
         return f"{path.name}: not found, there is no folder {path.parent}; check the path in `source`"
-    near = get_close_matches(path.name, [entry.name for entry in path.parent.iterdir()], n=1)
+    beside: list[str] = []
+    with contextlib.suppress(OSError):
+        # A folder that may be entered need not be one that may be listed.
+        beside = [entry.name for entry in path.parent.iterdir()]
+    near = get_close_matches(path.name, beside, n=1)
     hint = f"did you mean '{near[0]}'?" if near else "check the path in `source`"
     return f"{path.name}: not found in folder {path.parent}; {hint}"
 

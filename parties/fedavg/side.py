@@ -9,6 +9,7 @@ from fedbus.algorithms.fedavg.budget import spending
 from fedbus.algorithms.fedavg.columns import check_as_is, check_same
 from fedbus.algorithms.fedavg.plan import budget_note
 from fedbus.errors import ConfigError, JobRefused
+from fedbus.files import real
 from fedbus.jobs import AverageJob
 from parties.fedavg.local import Local
 from parties.fedavg.member import take_part
@@ -76,7 +77,7 @@ def _check_outputs(brought: Sequence[Brought]) -> None:
     for each in brought:
         if not each.party.outputs.folder:
             continue
-        folder = each.party.path(each.party.outputs.folder).resolve()
+        folder = real(each.party.path(each.party.outputs.folder))
         if folder in first:
             raise ConfigError(
                 f"{each.file}: outputs.folder: {first[folder]} names the same folder, and both would write JOB.csv"

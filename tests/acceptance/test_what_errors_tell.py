@@ -9,14 +9,14 @@ import msgspec
 import pytest
 from structlog.testing import capture_logs
 
-from coordinator import conductor
+from coordinator.linear import side
 from fedbus.broker.base import Broker
 from fedbus.cli.simulation import Roles
 from fedbus.crypto.engine import Engine
 from fedbus.errors import StoreError
 from fedbus.settings import PartySettings
 from fedbus.store.sqlite import Store
-from federation import ROLES, Federation
+from federation import ROLES, Federation, held_out
 from federation import synthetic as columns
 from parties.worker import Worker
 from rows import Rows
@@ -72,6 +72,16 @@ def test_a_key_that_others_may_read(tmp_path: Path) -> None:
     assert any(str(tmp_path / "bob.key") in line and "0644" in line for line in logged)
 
 
+def test_a_folder_that_takes_no_predictions(tmp_path: Path) -> None:
+    federation = columns(tmp_path)
+    held_out(federation, 12)
+    shop = federation.files[0]
+    shop.write_text(f'{shop.read_text()}[outputs]\nfolder = "/proc/held"\n')
+    told, logged = told_and_logged(federation)
+    assert told == "shop: it cannot write its predictions of held-out rows; its log says more"
+    assert any("/proc/held" in line for line in logged)
+
+
 def test_a_store_that_cannot_be_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     federation = columns(tmp_path)
     write = Store.save_model
@@ -107,9 +117,9 @@ def test_in_a_simulation_all_is_told(tmp_path: Path) -> None:
 
 
 def test_the_coordinator_keeps_its_paths_back_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def conduct(*_: object) -> dict[str, Any]:
+    def conduct(*_: object) -> None:
         raise StoreError(f"{tmp_path}/coordinator.db: the store cannot be written")
 
-    monkeypatch.setattr(conductor, "_coordinate", lambda _: conduct)
+    monkeypatch.setattr(side, "coordinate", conduct)
     told, _ = told_and_logged(columns(tmp_path))
     assert told == "coordinator: its store cannot be read or written; its log says more"

@@ -100,6 +100,11 @@ def test_the_command_lists_models_and_shows_one(tmp_path: Path, capsys: pytest.C
         assert invoke(app, ["model", str(tmp_path / "bank.toml"), job, "--json", "-"]) == 0
         shown = json.loads(capsys.readouterr().out)
         assert (shown["job"], shown["party"], shown["columns"]) == (job, "bank", ["a", "b"])
+        assert (shown["intercept"], shown["dependent"], shown["alike"]) == (None, {}, [])
+        assert invoke(app, ["model", str(store), job]) == 0
+        told = dict(line.split(maxsplit=1) for line in capsys.readouterr().out.splitlines() if line)
+        assert told["columns"] == "[a, b]"
+        assert not {"intercept", "dependent", "alike"} & set(told)
         assert invoke(app, ["model", str(store), "no-such-job"]) == Status.NOT_FOUND
         assert "no model of job no-such-job; it has 1" in capsys.readouterr().err
         assert invoke(app, ["model", str(tmp_path / "shop.csv")]) == Status.STORE

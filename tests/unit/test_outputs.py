@@ -16,7 +16,7 @@ from structlog.testing import capture_logs
 from fedbus import messages
 from fedbus.cautions import caution
 from fedbus.cli.checks import hold
-from fedbus.errors import ConfigError
+from fedbus.errors import ConfigError, NoPredictions
 from fedbus.settings import OutputSettings, PartySettings
 from federation import Federation, held_out, synthetic
 from parties import outputs
@@ -74,7 +74,7 @@ def test_a_folder_that_takes_no_file_is_named_before_the_job(tmp_path: Path, pla
     (tmp_path / "in_the_way").write_text("")
     federation = with_predictions(tmp_path, place)
     spec, shop = federation.spec(), federation.files[0]
-    with pytest.raises(ConfigError) as caught:
+    with pytest.raises(NoPredictions) as caught:
         hold(federation.job_file, spec, federation.files, SIMULATED)
     text = str(caught.value)
     assert text.startswith(f"{shop}: outputs.folder: predictions of held-out rows cannot be written to ")
@@ -106,8 +106,8 @@ def test_a_party_refuses_the_job_and_tells_others_no_path(tmp_path: Path) -> Non
     federation = with_predictions(tmp_path, "/proc/held")
     report = federation.run()
     assert (report["state"], "outputs.folder" in report["reason"]) == ("failed", True)
-    told = ConfigError(report["reason"]).told
-    assert "/proc" not in told
+    told = NoPredictions(report["reason"]).told
+    assert told == "it cannot write its predictions of held-out rows; its log says more"
 
 
 @pytest.mark.parametrize(

@@ -61,7 +61,11 @@ def test_defaults_accept_a_sound_job() -> None:
         (Policy(), ("federated-average", 2048, False), ["`algorithms`", "'federated-average'", "'vertical-linear'"]),
         (Policy(algorithms=()), ("vertical-linear", 2048, False), ["`algorithms`", "none"]),
         (Policy(), ("vertical-linear", 2046, False), ["`key_bits`", "2046", "raise `key_bits` to 2048"]),
-        (Policy(), ("vertical-linear", 1024, True), ["`insecure_for_tests`", "2048"]),
+        (
+            Policy(),
+            ("vertical-linear", 1024, True),
+            ["`insecure_for_tests = true` in section [policy]", "2048", "`fedbus simulate` allows it"],
+        ),
         (Policy(), ("vertical-linear", 1024, False), ["`key_bits`", "1024"]),
         # Whoever says "insecure" is refused outright: the flag may come to relax more than the length of keys.
         (Policy(), ("vertical-linear", 4096, True), ["`insecure_for_tests`"]),

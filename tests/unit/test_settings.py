@@ -107,6 +107,31 @@ def test_a_coordinator_needs_no_file() -> None:
     assert read.path(read.state).is_absolute()
 
 
+@pytest.mark.parametrize(
+    ("text", "error"),
+    [
+        (PARTY + DATASET, "this is a party file, as its 'datasets' shows, which `fedbus-party` serves"),
+        ('name = "bank"\nidentity = "bank.key"\n', "this is a party file, as its 'identity' shows"),
+        ('name = "j"\nalgorithm = "vertical-linear"\n', "this is a job file"),
+        ("xyz = 1\n", "known: broker, metrics, name, operators, parties, processes, state$"),
+    ],
+)
+def test_what_is_no_coordinator_file_is_told_as_what_it_is(tmp_path: Path, text: str, error: str) -> None:
+    file = tmp_path / "file.toml"
+    file.write_text(text)
+    with pytest.raises(ConfigError, match=error) as caught:
+        settings.load_coordinator(file, {})
+    assert str(file) in str(caught.value)
+
+
+def test_a_party_file_is_told_the_keys_that_it_may_have(tmp_path: Path) -> None:
+    file = tmp_path / "bank.toml"
+    file.write_text("xyz = 1\n" + PARTY)
+    known = "broker, datasets, identity, metrics, name, outputs, policy, processes, roster, state"
+    with pytest.raises(ConfigError, match=f"known: {known}$"):
+        settings.load_party(file, {})
+
+
 def test_wrong_variables_are_named(party: Path) -> None:
     with pytest.raises(ConfigError, match="FEDBUS_PROCESSES"):
         settings.load_party(party, {"FEDBUS_PROCESSES": "many"})

@@ -189,9 +189,12 @@ def test_a_file_is_written_whole_or_stays_as_it_was(tmp_path: Path, monkeypatch:
 
 
 def test_a_place_that_takes_no_file_is_told_before_the_work(tmp_path: Path) -> None:
-    for place in (tmp_path, tmp_path / "none" / "report.json"):
-        with pytest.raises(ConfigError, match=r"--json: .* cannot be written"):
-            check_writable(place)
+    with pytest.raises(ConfigError, match=rf"--json: {tmp_path} is a folder; name a file, {tmp_path}/report\.json for"):
+        check_writable(tmp_path)
+    with pytest.raises(
+        ConfigError, match=rf"--json: .* cannot be written: there is no folder {tmp_path}/none; make it"
+    ):
+        check_writable(tmp_path / "none" / "report.json")
     check_writable(tmp_path / "report.json")
     check_writable(Path("-"))
 

@@ -27,6 +27,7 @@ from fedbus.broker.node.accounts import amqp_url, new_password, write_private
 from fedbus.broker.node.definitions import definitions, user_definitions
 from fedbus.broker.node.server import HOST, accepts, find_server, free_ports, is_free, tool_environment
 from fedbus.errors import BrokerError
+from fedbus.files import exists, real
 
 __all__ = ["Node", "definitions", "find_server"]
 
@@ -68,7 +69,7 @@ class Node:
         self.users: dict[str, str] = dict(users or {"coordinator": "coordinator", "client": "client"})
         self.pid: int | None = None
         self._own = directory is None
-        self._directory = Path(tempfile.mkdtemp(prefix="fedbus-node-")) if directory is None else directory.resolve()
+        self._directory = Path(tempfile.mkdtemp(prefix="fedbus-node-")) if directory is None else real(directory)
         self._supervisor: subprocess.Popen[bytes] | None = None
         self._loads = loads
         self._fixed_port = port
@@ -95,7 +96,7 @@ class Node:
             raise BrokerError(f"no RabbitMQ server on this machine: {_REMEDY}")
         if self._fixed_port is not None and not is_free(self._fixed_port):
             raise BrokerError(f"port {self._fixed_port} of {HOST} is in use; end what listens there, or take another")
-        new = not (self._directory / "mnesia").exists()
+        new = not exists(self._directory / "mnesia")
         for attempt in range(3):
             self._write_files()
             try:

@@ -11,6 +11,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from fedbus.errors import ConfigError
+from fedbus.files import is_file, is_folder
 
 HOST = "127.0.0.1"
 
@@ -57,7 +58,7 @@ def tool_environment(server: Path) -> dict[str, str]:
     path = os.environ.get("PATH", os.defpath)
     environment = {"PATH": path, "LC_ALL": "C.UTF-8"}
     root = server.parents[4] if len(server.parents) > 4 else server.parent
-    if (root / "usr/lib/erlang/bin/erl").exists() and root != Path("/"):
+    if os.access(root / "usr/lib/erlang/bin/erl", os.F_OK) and root != Path("/"):
         # Unpacked, not installed: its Erlang, and the libraries that the machine lacks, lie beside it.
         environment["PATH"] = f"{root / 'usr/bin'}:{root / 'usr/sbin'}:{path}"
         libraries = [str(folder) for parent in ("usr/lib", "lib") for folder in (root / parent).glob("*-linux-*")]
@@ -102,8 +103,11 @@ def accepts(port: int) -> bool:
 
 
 def _chosen(path: Path) -> Path:
-    candidates = [path / folder / _SERVER for folder in _IN_TREE] if path.is_dir() else [path]
-    for candidate in candidates:
-        if candidate.is_file() and os.access(candidate, os.X_OK):
-            return candidate
+    try:
+        candidates = [path / folder / _SERVER for folder in _IN_TREE] if is_folder(path) else [path]
+        for candidate in candidates:
+            if is_file(candidate) and os.access(candidate, os.X_OK):
+                return candidate
+    except OSError as error:
+        raise ConfigError(f"FEDBUS_RABBITMQ: {path}: cannot be looked into: {error.strerror}") from error
     raise ConfigError(f"FEDBUS_RABBITMQ: {path}: no rabbitmq-server that can be run")
