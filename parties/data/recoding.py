@@ -33,6 +33,7 @@ class Feature:
         other: whether what is none of these has a column.
         shares: of each of `levels` in the training rows: where there is no `other`, an unknown level has these in
             place of 1 and 0, and so counts as the average row does.
+        date_unit: of dates, what is counted since the beginning of 1970; "" of others.
     """
 
     name: str
@@ -42,6 +43,7 @@ class Feature:
     reference: str = ""
     other: bool = False
     shares: tuple[float, ...] = ()
+    date_unit: str = ""
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -118,7 +120,8 @@ class Recoding:
             wanted = how.missing == "indicator" and (not how.indicators or name in how.indicators)
             indicator = wanted and (agreed or bool(missing.any()))
             if levels is None:
-                features.append(Feature(name, _fill(values[~missing], how.missing), indicator))
+                unit = str(how.date_unit) if name in how.dates else ""
+                features.append(Feature(name, _fill(values[~missing], how.missing), indicator, date_unit=unit))
             elif agreed:
                 features.append(_listed(table, name, values, how, indicator=indicator))
             else:
