@@ -92,6 +92,20 @@ class Recoding:
         """The names of the columns that a model trains."""
         return tuple(name for feature in self.features for name in feature.columns)
 
+    @property
+    def date_units(self) -> tuple[str, ...]:
+        """Of each of these columns, what its dates are counted in; "" for what is no date."""
+        return tuple(each.date_unit if name == each.name else "" for each in self.features for name in each.columns)
+
+    @property
+    def references(self) -> tuple[str, ...]:
+        """Of each of these columns that a level became, the level that has none; "" for others."""
+        return tuple(
+            each.reference if each.levels is not None and number < len(each.levels) + each.other else ""
+            for each in self.features
+            for number in range(len(each.columns))
+        )
+
     @classmethod
     def fit(cls, table: Table, how: DatasetSettings, *, agreed: bool = False) -> Recoding:
         """What `how` asks for, from the rows of `table`, which are to be those that the model is trained on.

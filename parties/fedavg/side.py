@@ -10,7 +10,7 @@ from fedbus.algorithms.fedavg.columns import check_as_is, check_same
 from fedbus.algorithms.fedavg.plan import budget_note
 from fedbus.errors import ConfigError, JobRefused
 from fedbus.jobs import AverageJob
-from parties.fedavg.local import Local
+from parties.fedavg.local import Local, columns_of
 from parties.fedavg.member import take_part
 from parties.fedavg.pooled import compare
 from parties.policy import Policy
@@ -35,7 +35,7 @@ def check_together(job_file: Path, spec: AverageJob, brought: Sequence[Brought])
     if not brought:
         return
     _check_outputs(brought)
-    check_same({each.party.name: each.tables.train.columns for each in brought})
+    check_same({each.party.name: columns_of(spec, each.tables) for each in brought})
     try:
         check_as_is(spec.data.as_is, brought[0].tables.train.columns)
     except JobRefused as error:
