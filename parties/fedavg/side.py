@@ -8,6 +8,7 @@ from pathlib import Path
 from fedbus.algorithms.fedavg.budget import spending
 from fedbus.algorithms.fedavg.columns import check_as_is, check_same
 from fedbus.algorithms.fedavg.plan import budget_note
+from fedbus.cautions import seen_in_training
 from fedbus.errors import ConfigError, JobRefused
 from fedbus.jobs import AverageJob
 from parties.fedavg.local import Local, columns_of
@@ -49,7 +50,11 @@ def in_common(spec: AverageJob, brought: Sequence[Brought], *, held_out: bool = 
 
 def notes(spec: AverageJob, brought: Sequence[Brought]) -> list[str]:
     """See PartySide."""
-    told = []
+    told = [
+        seen_in_training(each.party.name, each.tables.gaps.seen, each.tables.gaps.held_out)
+        for each in brought
+        if each.tables.gaps.seen
+    ]
     if spec.needs_identities:
         for each in brought:
             missing = [key for key in ("identity", "roster") if not getattr(each.party, key)]
