@@ -20,7 +20,7 @@ def caution(report: dict[str, Any]) -> None:
     Whoever has more to say of a job enters its own sentences in `warnings` before. Of federated averaging, all is said
     there: its coordinator knows what a constant prediction would have reached.
     """
-    found = [*report.get("warnings", ()), *_written_differently(report), *_not_kept(report)]
+    found = [*report.get("warnings", ()), *_written_differently(report), *_not_kept(report), *_seen(report)]
     if report.get("algorithm") != AverageJob.ALGORITHM:
         found += [*_worse_than_the_mean(report), *_grown(report)]
     report["warnings"] = list(dict.fromkeys(found))
@@ -54,6 +54,25 @@ def alike(rows: int, folded: int, kind: str = "rows") -> str:
         f"{folded - rows:,} more {kind} would be in common, {folded:,} in place of {rows:,}, if case, blanks, leading "
         "zeros and a `.0` at the end of ids did not count: write the ids alike in all tables"
     )
+
+
+def seen_in_training(party: str, count: int, rows: int) -> str:
+    """That held-out rows are no new ones.
+
+    Args:
+        party: whose rows these are.
+        count: held-out rows whose ids are ids of training rows.
+        rows: held-out rows.
+    """
+    are = "is an id" if count == 1 else "are ids"
+    return f"{count:,} of {rows:,} held-out ids {are} of training rows at {party}: scores on them are not of new rows."
+
+
+def _seen(report: dict[str, Any]) -> list[str]:
+    return [
+        seen_in_training(party, count, report.get("aligned_test_rows", report["rows"][party]["test"]))
+        for party, count in report.get("test_training_ids", {}).items()
+    ]
 
 
 def _written_differently(report: dict[str, Any]) -> list[str]:

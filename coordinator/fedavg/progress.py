@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from fedbus.algorithms.fedavg.columns import check_as_is, check_same
+from fedbus.algorithms.fedavg.columns import Columns, check_as_is, check_same
 from fedbus.algorithms.fedavg.moments import IMMENSE
 from fedbus.algorithms.fedavg.sums import METRICS, shares, standardised
 from fedbus.errors import JobRefused
@@ -95,7 +95,9 @@ class Course:
         Raises:
             JobRefused: the parties differ in their columns, or one has no rows.
         """
-        check_same({party: message.columns for party, message in described.items()})
+        check_same(
+            {party: Columns(each.columns, each.date_units, each.references) for party, each in described.items()}
+        )
         columns, outputs = described[spec.parties[0]].columns, described[spec.parties[0]].outputs
         check_as_is(spec.data.as_is, columns)
         wanted = int(standardised(spec, columns).sum())

@@ -58,15 +58,30 @@ def _says(value: Any) -> bool:
 
 def _recoded(recoding: Sequence[Mapping[str, Any]]) -> list[str]:
     """What becomes of a table's columns, a line each, of those that are not taken as they are; empty for none."""
-    rows = [
-        (each["name"], _missing(each), *_levels(each))
+    told = [
+        each
         for each in recoding
-        if each["levels"] is not None or each["fill"] is not None or each["indicator"]
+        if each["levels"] is not None or each["fill"] is not None or each["indicator"] or each.get("date_unit")
     ]
-    if not rows:
+    if not told:
         return []
-    headings = ("column", "where it is missing", "levels, all columns 0 for the first", "any other level")
+    rows: list[tuple[str, ...]] = [(each["name"], _missing(each), *_levels(each)) for each in told]
+    headings: tuple[str, ...] = (
+        "column",
+        "where it is missing",
+        "levels, all columns 0 for the first",
+        "any other level",
+    )
+    if any(each.get("date_unit") for each in told):
+        headings = (headings[0], "what it is", *headings[1:])
+        rows = [(name, _what(each), *rest) for each, (name, *rest) in zip(told, rows, strict=True)]
     return ["", "recoding", *(f"  {line}" for line in terminal.table([headings, *rows]))]
+
+
+def _what(feature: Mapping[str, Any]) -> str:
+    if unit := feature.get("date_unit"):
+        return f"date, in {unit} since 1970"
+    return "number" if feature["levels"] is None else "text"
 
 
 def _missing(feature: Mapping[str, Any]) -> str:

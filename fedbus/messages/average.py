@@ -14,6 +14,7 @@ from fedbus.messages.envelope import Message, TensorMessage
 from fedbus.messages.fields import (
     ColumnNames,
     Count,
+    DateUnits,
     Exponents,
     Finite,
     Names,
@@ -31,6 +32,7 @@ class Described(Message):
     """Party to coordinator: its rows and columns.
 
     Attributes:
+        date_units, references: of the columns, and the label; see fedbus.algorithms.fedavg.columns.
         exponents: of each column that the job standardises, and last of all of the label where it does that, of a
             power of two that no value exceeds.
         outputs: of the network.
@@ -40,6 +42,8 @@ class Described(Message):
     rows: Count
     test_rows: Count
     columns: ColumnNames
+    date_units: DateUnits
+    references: ColumnNames
     exponents: Exponents
     outputs: Count
 

@@ -67,6 +67,10 @@ Bits = Annotated[int, Meta(ge=0, le=64)]
 Exponents = Annotated[tuple[Exponent, ...], Meta(max_length=MAX_COLUMNS)]
 Columns = Annotated[int, Meta(ge=0, le=MAX_COLUMNS)]
 ColumnNames = Annotated[tuple[Annotated[str, Meta(max_length=MAX_TEXT)], ...], Meta(max_length=MAX_COLUMNS)]
+# Of each column what its dates are counted in, "" where it has none; see fedbus.datasets.
+DateUnits = Annotated[
+    tuple[Annotated[str, Meta(pattern=r"\A(days|hours|seconds|)\Z")], ...], Meta(max_length=MAX_COLUMNS + 1)
+]
 ColumnsByParty = Annotated[dict[Name, Columns], Meta(max_length=MAX_PARTIES)]
 Width = Annotated[int, Meta(ge=1, le=65_536)]
 Finite = Annotated[float, Meta(ge=-_MOST, le=_MOST)]

@@ -23,9 +23,9 @@ from fedbus.messages.fields import (
     check_plain,
 )
 
-# Of a party's figures: cells of its tables that were filled, or unknown, and rows that were left out; what else the
-# report counts; and how good its predictions are.
-CELL_COUNTS = ("missing_cells", "left_out_rows", "test_missing_cells", "test_unknown_levels")
+# Of a party's figures: cells of its tables that were filled, or unknown, rows that were left out, and held-out rows
+# that have ids of training rows; what else the report counts; and how good its predictions are.
+CELL_COUNTS = ("missing_cells", "left_out_rows", "test_missing_cells", "test_unknown_levels", "test_training_ids")
 _COUNTS = ("bytes_sent", "peak_memory_bytes", "clipped", "columns", *CELL_COUNTS)
 _SCORES = ("train", "test")
 

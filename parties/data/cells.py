@@ -20,6 +20,7 @@ from numpy import ma
 from fedbus.datasets import DateUnit
 from fedbus.errors import DataError
 from parties.data.source import Source
+from parties.data.texts import Texts
 
 # Compared without regard to case and to blanks around. What pandas takes for missing, and what is usual beside it.
 MISSING = frozenset(
@@ -104,8 +105,8 @@ def level_of(text: str) -> str:
     return form.partition(".")[0] if _WHOLE.fullmatch(form) else form
 
 
-def read(file: Source, columns: Sequence[tuple[str, Kind]], unit: DateUnit, limit: int) -> list[Column]:
-    """Columns of at most `limit` rows of a file.
+def read(file: Source | Texts, columns: Sequence[tuple[str, Kind]], unit: DateUnit, limit: int) -> list[Column]:
+    """Columns of at most `limit` rows of a file, or of rows that come from none.
 
     Args:
         columns: names and what they are.
@@ -188,7 +189,7 @@ def _no_number(text: str) -> str:
     )
 
 
-def _expression(file: Source, column: str, kind: Kind, unit: DateUnit) -> str:
+def _expression(file: Source | Texts, column: str, kind: Kind, unit: DateUnit) -> str:
     """SQL for the values of a column."""
     held, name = file.type(column), file.name(column)
     where = f"{file.path.name}: column '{column}' holds {held}"

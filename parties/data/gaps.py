@@ -1,4 +1,5 @@
-"""Cells that had no value, or none that training knew, in the rows that a job took: counted for the report.
+"""Cells that had no value, or none that training knew, in the rows that a job took, and held-out rows that training
+had: counted for the report.
 
 Of the rows to train on and of held-out rows apart: a model that looks worse on held-out rows than it is may owe it to
 cells that were filled there, or to levels that its training rows do not have.
@@ -12,6 +13,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import structlog
 
+from parties.data import ids
 from parties.data.recoding import Recoding
 from parties.data.table import Table
 
@@ -26,11 +28,15 @@ class Gaps:
         train: cells that were filled in the rows to train on.
         test: cells that were filled in held-out rows.
         unknown: cells of held-out rows with a level that the training rows do not have.
+        seen: held-out rows whose ids are ids of training rows, as the party with the label counts them.
+        held_out: rows.
     """
 
     train: Mapping[str, int] = field(default_factory=dict)
     test: Mapping[str, int] = field(default_factory=dict)
     unknown: Mapping[str, int] = field(default_factory=dict)
+    seen: int = 0
+    held_out: int = 0
 
     @classmethod
     def of(cls, train: Table, test: Table | None, recoding: Recoding) -> Gaps:
@@ -41,7 +47,8 @@ class Gaps:
         """
         if test is None:
             return cls(filled(train))
-        return cls(filled(train), filled(test), _unknown(train, test, recoding))
+        seen = 0 if test.label is None else ids.seen([train.ids], [test.ids])
+        return cls(filled(train), filled(test), _unknown(train, test, recoding), seen, len(test))
 
     def counts(self) -> dict[str, int]:
         """What the report tells of them: numbers alone."""
@@ -49,16 +56,28 @@ class Gaps:
             "missing_cells": sum(self.train.values()),
             "test_missing_cells": sum(self.test.values()),
             "test_unknown_levels": sum(self.unknown.values()),
+            "test_training_ids": self.seen,
         }
 
-    def log_columns(self, train: str, test: str) -> None:
-        """Name the columns in the party's own log; `train` and `test` are the names of the files."""
+    def tell(self, train: str, test: str) -> None:
+        """Name the columns in the party's own log, and warn there of held-out rows that training had.
+
+        Args:
+            train, test: the names of the files.
+        """
         if self.train:
             log.info("missing cells are filled", file=train, columns=dict(self.train))
         if self.test:
             log.info("missing cells of held-out rows are filled", file=test, columns=dict(self.test))
         if self.unknown:
             log.info("held-out rows have levels that training rows lack", file=test, columns=dict(self.unknown))
+        if self.seen:
+            log.warning(
+                "held-out ids are ids of training rows: scores on them are not of new rows",
+                file=test,
+                ids=self.seen,
+                of=self.held_out,
+            )
 
 
 def filled(table: Table) -> dict[str, int]:

@@ -100,6 +100,11 @@ def in_common(tables: Sequence[Sequence[str]]) -> tuple[int, int]:
     return exact, max(exact, len(single[0].intersection(*single[1:])))
 
 
+def seen(train: Sequence[Sequence[str]], test: Sequence[Sequence[str]]) -> int:
+    """How many ids that all held-out tables have are ids that all training tables have."""
+    return len(set.intersection(*map(set, train), *map(set, test)))
+
+
 def rounded(ids: Sequence[str]) -> int:
     """How many ids are numbers that a spreadsheet has rounded."""
     return sum(_ROUNDED.fullmatch(value) is not None for value in ids)

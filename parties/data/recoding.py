@@ -33,6 +33,7 @@ class Feature:
         other: whether what is none of these has a column.
         shares: of each of `levels` in the training rows: where there is no `other`, an unknown level has these in
             place of 1 and 0, and so counts as the average row does.
+        date_unit: of dates, what is counted since the beginning of 1970; "" of others.
     """
 
     name: str
@@ -42,6 +43,7 @@ class Feature:
     reference: str = ""
     other: bool = False
     shares: tuple[float, ...] = ()
+    date_unit: str = ""
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -90,6 +92,20 @@ class Recoding:
         """The names of the columns that a model trains."""
         return tuple(name for feature in self.features for name in feature.columns)
 
+    @property
+    def date_units(self) -> tuple[str, ...]:
+        """Of each of these columns, what its dates are counted in; "" for what is no date."""
+        return tuple(each.date_unit if name == each.name else "" for each in self.features for name in each.columns)
+
+    @property
+    def references(self) -> tuple[str, ...]:
+        """Of each of these columns that a level became, the level that has none; "" for others."""
+        return tuple(
+            each.reference if each.levels is not None and number < len(each.levels) + each.other else ""
+            for each in self.features
+            for number in range(len(each.columns))
+        )
+
     @classmethod
     def fit(cls, table: Table, how: DatasetSettings, *, agreed: bool = False) -> Recoding:
         """What `how` asks for, from the rows of `table`, which are to be those that the model is trained on.
@@ -118,7 +134,8 @@ class Recoding:
             wanted = how.missing == "indicator" and (not how.indicators or name in how.indicators)
             indicator = wanted and (agreed or bool(missing.any()))
             if levels is None:
-                features.append(Feature(name, _fill(values[~missing], how.missing), indicator))
+                unit = str(how.date_unit) if name in how.dates else ""
+                features.append(Feature(name, _fill(values[~missing], how.missing), indicator, date_unit=unit))
             elif agreed:
                 features.append(_listed(table, name, values, how, indicator=indicator))
             else:

@@ -49,7 +49,7 @@ class Tables:
 
     def counts(self, gaps: Gaps) -> dict[str, int]:
         """What the report tells of missing cells and unknown levels: numbers alone. The party's own log has columns."""
-        gaps.log_columns(self.train.name, self.test.name if self.test else "")
+        gaps.tell(self.train.name, self.test.name if self.test else "")
         left_out = self.train.left_out + (self.test.left_out if self.test else 0)
         counts = {**gaps.counts(), "left_out_rows": left_out}
         return {name: count for name, count in counts.items() if count}

@@ -12,6 +12,7 @@ import numpy as np
 
 import fedbus.algorithms.fedavg.moments
 from fedbus.algorithms.fedavg.budget import Budget
+from fedbus.algorithms.fedavg.columns import Columns
 from fedbus.algorithms.fedavg.limbs import LIMBS, encode
 from fedbus.algorithms.fedavg.sums import CLIPPED, METRICS, Plan, block_ranges, exponent_of, plan, standardised
 from fedbus.algorithms.fedavg.weights import Weights
@@ -42,6 +43,15 @@ class Rows:
         return len(self.label)
 
 
+def columns_of(spec: AverageJob, tables: Tables) -> Columns:
+    """The columns of a party's tables, and what their names do not say."""
+    names, how, recoding = tables.train.columns, tables.how, tables.recoding
+    label = str(how.date_unit) if spec.label in how.dates else ""
+    if recoding is None:
+        return Columns(names, (*([""] * len(names)), label), ("",) * len(names))
+    return Columns(names, (*recoding.date_units, label), recoding.references)
+
+
 class Local:
     """A party's rows and its copy of the network.
 
@@ -54,12 +64,14 @@ class Local:
         DataError: a label that does not fit the loss, or values too large.
 
     Attributes:
+        columns: as the coordinator is told of them.
         clipped: entries of updates that were cut to clip_range so far.
     """
 
     def __init__(self, spec: AverageJob, tables: Tables, party: str, processes: int | None, trained: int = 0) -> None:
         self.spec = spec
         self.party = party
+        self.columns = columns_of(spec, tables)
         self.train = tables.train
         self.test = tables.test
         self.trained = trained
@@ -90,7 +102,8 @@ class Local:
         largest = np.append(largest, np.abs(label_of(self.train)).max())[self._standardised]
         exponents = tuple(exponent_of(float(value)) for value in largest)
         test_rows = len(self.test) if self.test else 0
-        return Described(len(self.train), test_rows, self.train.columns, exponents, self.outputs)
+        own = self.columns
+        return Described(len(self.train), test_rows, own.names, own.date_units, own.references, exponents, self.outputs)
 
     def plan(self, task: str) -> Plan:
         """The shape of a task's vector."""

@@ -8,10 +8,11 @@ from pathlib import Path
 from fedbus.algorithms.fedavg.budget import spending
 from fedbus.algorithms.fedavg.columns import check_as_is, check_same
 from fedbus.algorithms.fedavg.plan import budget_note
+from fedbus.cautions import seen_in_training
 from fedbus.errors import ConfigError, JobRefused
 from fedbus.files import real
 from fedbus.jobs import AverageJob
-from parties.fedavg.local import Local
+from parties.fedavg.local import Local, columns_of
 from parties.fedavg.member import take_part
 from parties.fedavg.pooled import compare
 from parties.policy import Policy
@@ -36,7 +37,7 @@ def check_together(job_file: Path, spec: AverageJob, brought: Sequence[Brought])
     if not brought:
         return
     _check_outputs(brought)
-    check_same({each.party.name: each.tables.train.columns for each in brought})
+    check_same({each.party.name: columns_of(spec, each.tables) for each in brought})
     try:
         check_as_is(spec.data.as_is, brought[0].tables.train.columns)
     except JobRefused as error:
@@ -50,7 +51,11 @@ def in_common(spec: AverageJob, brought: Sequence[Brought], *, held_out: bool = 
 
 def notes(spec: AverageJob, brought: Sequence[Brought]) -> list[str]:
     """See PartySide."""
-    told = []
+    told = [
+        seen_in_training(each.party.name, each.tables.gaps.seen, each.tables.gaps.held_out)
+        for each in brought
+        if each.tables.gaps.seen
+    ]
     if spec.needs_identities:
         for each in brought:
             missing = [key for key in ("identity", "roster") if not getattr(each.party, key)]

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from fedbus.algorithms.vertical import batching
-from fedbus.cautions import alike, many_weights
+from fedbus.cautions import alike, many_weights, seen_in_training
 from fedbus.crypto.engine import Engine
 from fedbus.errors import JobRefused
 from fedbus.jobs import LinearJob
@@ -65,6 +65,12 @@ def notes(spec: LinearJob, brought: Sequence[Brought]) -> list[str]:
     for held_out in (False, True):
         if (found := in_common(spec, brought, held_out=held_out)) and found[1] > found[0]:
             told.append(alike(*found, "held-out rows" if held_out else "rows"))
+    tests = [each.tables.test for each in brought if each.tables.test is not None]
+    # Of one table alone it is not known which rows are in common.
+    if len(brought) == len(spec.parties) and len(tests) == len(brought):
+        common = [table.ids for table in tests]
+        if count := ids.seen([each.tables.train.ids for each in brought], common):
+            told.append(seen_in_training(spec.guest.party, count, ids.in_common(common)[0]))
     if len(brought) == len(spec.parties):
         rows = min(len(each.tables.train) for each in brought)
         told += many_weights(spec, rows, spec.trained({each.party.name: each.columns for each in brought}))

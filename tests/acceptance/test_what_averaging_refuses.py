@@ -62,6 +62,42 @@ def test_parties_that_differ_in_their_columns(tmp_path: Path) -> None:
         check(rows.write_job(), rows.files)
 
 
+@pytest.mark.parametrize(
+    ("column", "bob", "alice", "told"),
+    [
+        (
+            "when",
+            'dates = ["when"]',
+            'dates = ["when"]\ndate_unit = "hours"',
+            "column 'when' is a date in days at bob and carol, a date in hours at alice",
+        ),
+        (
+            "city",
+            'levels = { city = ["w", "x", "other"] }',
+            'levels = { city = ["z", "x", "other"] }',
+            "column 'city=x' is against 'w' as the first level at bob and carol, against 'z' as the first level",
+        ),
+    ],
+)
+def test_columns_of_the_same_names_that_mean_other_things(
+    tmp_path: Path, column: str, bob: str, alice: str, told: str
+) -> None:
+    rows = synthetic(tmp_path, rounds=1)
+    rows.tested = False
+    for party in rows.parties:
+        file = tmp_path / f"{party}_rows.csv"
+        header, *lines = file.read_text().splitlines()
+        cells = [f"2020-01-{n % 28 + 1:02}" if column == "when" else "wxz"[n % 3] for n in range(len(lines))]
+        text = [f"{header},{column}", *(f"{line},{cell}" for line, cell in zip(lines, cells, strict=True))]
+        file.write_text("\n".join(text) + "\n")
+        keys = alice if party == "alice" else bob
+        party_file = tmp_path / f"{party}.toml"
+        party_file.write_text(party_file.read_text().replace('id = "id"', f'id = "id"\n{keys}'))
+    failed(rows, told)
+    with pytest.raises(JobRefused, match=told):
+        check(rows.write_job(), rows.files)
+
+
 def test_labels_that_are_no_classes(tmp_path: Path) -> None:
     rows = synthetic(tmp_path, loss="bce")
     failed(rows, "labels are no class")

@@ -46,6 +46,7 @@ _BY_TYPE: dict[str, Any] = {
     "Chunks": [1, 2],
     "Exponents": (1, -2),
     "ColumnNames": ("age", "income"),
+    "DateUnits": ("", "hours", "days"),
     "ColumnsByParty": {"bank": 2},
     "dict[str, Count]": {"train": 3, "test": 0},
     "dict[str, Any]": {"name": "test"},

@@ -4,8 +4,16 @@ from __future__ import annotations
 
 import pytest
 
-from fedbus.algorithms.fedavg.columns import check_as_is, check_same
+from fedbus.algorithms.fedavg.columns import Columns, check_as_is, check_same
 from fedbus.errors import JobRefused
+
+
+def named(names: str, units: dict[str, str] | None = None, references: dict[str, str] | None = None) -> Columns:
+    """Columns of one letter each; the label's unit is that of "y"."""
+    units, references = units or {}, references or {}
+    return Columns(
+        tuple(names), tuple(units.get(n, "") for n in names + "y"), tuple(references.get(n, "") for n in names)
+    )
 
 
 @pytest.mark.parametrize(
@@ -21,13 +29,38 @@ from fedbus.errors import JobRefused
 )
 def test_the_first_column_that_differs_is_named(columns: dict[str, str], words: str) -> None:
     with pytest.raises(JobRefused) as caught:
-        check_same({party: tuple(names) for party, names in columns.items()})
+        check_same({party: named(names) for party, names in columns.items()})
     assert words in str(caught.value)
 
 
 def test_the_same_columns() -> None:
-    check_same({"bob": ("a", "b"), "alice": ("a", "b")})
-    check_same({"bob": ("a", "b")})
+    check_same({"bob": named("ab", {"a": "hours"}, {"b": "w"}), "alice": named("ab", {"a": "hours"}, {"b": "w"})})
+    check_same({"bob": named("ab")})
+
+
+def refused(columns: dict[str, Columns]) -> str:
+    with pytest.raises(JobRefused) as caught:
+        check_same(columns)
+    return str(caught.value)
+
+
+def test_columns_of_one_name_that_are_not_the_same() -> None:
+    days, hours, plain = (named("ab", {"b": unit}) for unit in ("days", "hours", ""))
+    told = refused({"bob": days, "alice": hours, "carol": days})
+    assert "column 'b' is a date in days at bob and carol, a date in hours at alice; write" in told
+    told = refused({"bob": plain, "alice": hours})
+    assert "column 'b' is a number at bob, a date in hours at alice; write" in told
+    told = refused({"bob": named("ab", {"y": "days"}), "alice": named("ab", {"y": "hours"})})
+    assert "the label is a date in days at bob, a date in hours at alice; write" in told
+    told = refused({"bob": named("ab", None, {"a": "w"}), "alice": named("ab", None, {"a": "z"})})
+    assert "column 'a' is against 'w' as the first level at bob, against 'z' as the first level at alice; list" in told
+
+
+def test_a_party_whose_description_is_of_other_columns() -> None:
+    short = Columns(("a", "b"), ("", ""), ("", ""))
+    assert refused({"bob": named("ab"), "alice": short}) == "alice describes other columns than it names"
+    short = Columns(("a", "b"), ("", "", ""), ("",))
+    assert refused({"bob": short, "alice": short}) == "bob describes other columns than it names"
 
 
 def test_a_column_that_is_left_as_it_is_has_to_exist() -> None:

@@ -6,11 +6,13 @@ from pathlib import Path
 
 import pytest
 
-from fedbus.cli.checks import hold
+from fedbus import jobs
+from fedbus.cli.checks import hold, notes
 from fedbus.cli.report import print_report
 from fedbus.errors import ConfigError
 from federation import GAPPY_KEYS, gappy
 from parties.data.gaps import Gaps
+from rows import synthetic
 
 SIMULATED = {"FEDBUS_SIMULATION": "true"}
 
@@ -29,7 +31,53 @@ def test_cells_of_held_out_rows_are_counted_beside_those_of_training(
 
 
 def test_nothing_is_counted_where_there_is_nothing() -> None:
-    assert Gaps().counts() == {"missing_cells": 0, "test_missing_cells": 0, "test_unknown_levels": 0}
+    assert set(Gaps().counts().values()) == {0}
+
+
+def test_held_out_rows_that_training_had_are_counted_and_warned_of(tmp_path: Path) -> None:
+    made = gappy(tmp_path)
+    # Of six ids that both parties hold out four are ids of training rows; one more is so at the shop alone.
+    for party in ("shop", "bank"):
+        file = tmp_path / f"{party}_held.csv"
+        file.write_text(file.read_text().replace("k4,", "new4,").replace("k5,", "new5,"))
+    file = tmp_path / "shop_rows.csv"
+    file.write_text(file.read_text() + "new4,1,2,Bonn\n")
+    told = "4 of 6 held-out ids are ids of training rows at shop: scores on them are not of new rows"
+    spec = jobs.load(made.job_file)
+    assert told in notes(spec, hold(made.job_file, spec, made.files, SIMULATED))
+    # What one party's file alone says of the rows in common is nothing.
+    assert told not in notes(spec, hold(made.job_file, spec, made.files[:1], SIMULATED))
+    report = made.run()
+    assert report["test_training_ids"] == {"shop": 4}
+    assert report["warnings"].count(f"{told}.") == 1
+    for party in ("shop", "bank"):
+        file = tmp_path / f"{party}_held.csv"
+        file.write_text(file.read_text().replace("k", "held"))
+    assert "training rows at" not in " ".join(notes(spec, hold(made.job_file, spec, made.files, SIMULATED)))
+    report = made.run()
+    assert "test_training_ids" not in report
+    assert "training rows at" not in " ".join(report["warnings"])
+
+
+def test_each_party_with_the_same_columns_tells_of_its_own_held_out_rows(tmp_path: Path) -> None:
+    rows = synthetic(tmp_path, rounds=1)
+    for party, new in (("bob", 3), ("alice", 10), ("carol", 9)):
+        for table, count in (("rows", 99), ("held", new)):
+            file = tmp_path / f"{party}_{table}.csv"
+            header, *lines = file.read_text().splitlines()
+            cells = [line.partition(",")[2] for line in lines]
+            own = [f"{'new' if table == 'held' and n < count else 'r'}{n},{rest}" for n, rest in enumerate(cells)]
+            file.write_text("\n".join([header, *own]) + "\n")
+    told = [
+        "7 of 10 held-out ids are ids of training rows at bob: scores on them are not of new rows",
+        "1 of 10 held-out ids is an id of training rows at carol: scores on them are not of new rows",
+    ]
+    spec = jobs.load(rows.write_job())
+    found = notes(spec, hold(rows.job_file, spec, rows.files, SIMULATED))
+    assert [line for line in found if "training rows at" in line] == told
+    report = rows.run()
+    assert report["test_training_ids"] == {"bob": 7, "carol": 1}
+    assert [line for line in report["warnings"] if "training rows at" in line] == [f"{line}." for line in told]
 
 
 @pytest.mark.parametrize(

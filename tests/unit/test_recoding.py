@@ -251,6 +251,7 @@ def test_a_recoding_is_kept_with_the_model(tmp_path: Path) -> None:
             "reference": "Bonn",
             "other": True,
             "shares": [],
+            "date_unit": "",
         }
     ]
 

@@ -43,6 +43,7 @@ ACCEPTED: dict[str, set[str]] = {
     "Chunks": {"empty list"},
     "Exponents": {"empty list"},
     "ColumnNames": {"empty list"},
+    "DateUnits": {"empty list"},
     "Words": {"empty list"},
     "ColumnsByParty": {"map", "empty map"},
     "dict[str, Count]": set(),
