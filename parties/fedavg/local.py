@@ -10,10 +10,11 @@ from fractions import Fraction
 
 import numpy as np
 
-import fedbus.algorithms.fedavg.moments
 from fedbus.algorithms.fedavg.budget import Budget
 from fedbus.algorithms.fedavg.columns import Columns
-from fedbus.algorithms.fedavg.limbs import LIMBS, encode
+from fedbus.algorithms.fedavg.limbs import LIMBS
+from fedbus.algorithms.fedavg.limbs import encode as encode_limbs
+from fedbus.algorithms.fedavg.moments import encode as encode_moments
 from fedbus.algorithms.fedavg.sums import CLIPPED, METRICS, Plan, block_ranges, exponent_of, plan, standardised
 from fedbus.algorithms.fedavg.weights import Weights
 from fedbus.errors import DataError, FixedPointOverflow, JobRefused, ProtocolError, TrainingDiverged
@@ -164,7 +165,7 @@ class Local:
             metrics[0] = self._train(train, order, random) * share
             new = network.Flat(self.module)
         try:
-            limbs = encode(metrics)
+            limbs = encode_limbs(metrics)
         except FixedPointOverflow as error:
             raise TrainingDiverged("training diverged: the loss is too large to be told") from error
         return self._update(shape, model.flat, new, share, limbs)
@@ -204,7 +205,7 @@ class Local:
         else:
             units = [Fraction(2) ** int(exponent) for exponent in exponents]
             found = [each / unit for each, unit in zip(moments.means(values), units, strict=True)]
-        residues = fedbus.algorithms.fedavg.moments.encode([each * share for each in found])
+        residues = encode_moments([each * share for each in found])
         for start, stop in shape.spans:
             yield start, residues[start:stop]
 
@@ -224,7 +225,7 @@ class Local:
                 if cut:
                     # All entries come before the metrics.
                     place = CLIPPED * LIMBS
-                    limbs[place : place + LIMBS] = encode([cut / numbers * share])
+                    limbs[place : place + LIMBS] = encode_limbs([cut / numbers * share])
                     self.clipped += cut
                     cut = 0
                 residues[max(0, numbers - start) :] = limbs[max(0, start - numbers) : stop - numbers]
