@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from datetime import date
 from decimal import Decimal
 from typing import Any
 
@@ -63,8 +62,6 @@ def _cell(row: Mapping[str, Any], feature: Feature, number: int) -> str | float 
     # A table of pandas' has NaN.
     if cell is None or (isinstance(cell, float | np.floating) and np.isnan(cell)):
         return None
-    if isinstance(cell, date):
-        return cell.isoformat()
     if isinstance(cell, np.datetime64):
         return str(cell.astype("datetime64[us]"))
     if isinstance(cell, _NUMBERS) and _kind(feature) == "number":
@@ -72,7 +69,10 @@ def _cell(row: Mapping[str, Any], feature: Feature, number: int) -> str | float 
             return float(cell)
         except (TypeError, ValueError, OverflowError):
             return np.inf
-    return str(cell)
+    # Of a date of Python's this is ISO 8601, as files have it.
+    text = str(cell)
+    # Half a surrogate pair, which no file can hold, is no value and no level that a model knows.
+    return text if text.isascii() else text.encode("utf-8", "backslashreplace").decode()
 
 
 def _with_numbers(column: Column, given: Sequence[str | float | None]) -> Column:

@@ -58,6 +58,7 @@ def test_rows_are_encoded_as_the_rows_of_the_table_were(tmp_path: Path, missing:
         ({"a": 1, "b": 10**400}, "row 2, column 'b': the cell is not a number"),
         # Python takes these digits for a number; the party's files may not have them.
         ({"a": 1, "b": "١٢"}, "row 2, column 'b': the cell is not a number"),
+        ({"a": 1, "b": "\ud800"}, "row 2, column 'b': the cell is not a number"),
         ({"a": "١٢", "b": ""}, "row 2, column 'a': the cell is not a number"),
     ],
 )
