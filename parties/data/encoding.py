@@ -71,6 +71,9 @@ def _cell(row: Mapping[str, Any], feature: Feature, number: int) -> str | float 
             return np.inf
     # Of a date of Python's this is ISO 8601, as files have it.
     text = str(cell)
+    if isinstance(cell, bool | np.bool_) and text not in (feature.reference, *(feature.levels or ())):
+        # A truth value of a Parquet file is the level "true", one that a CSV file has is written there as it is.
+        text = text.lower()
     # Half a surrogate pair, which no file can hold, is no value and no level that a model knows.
     return text if text.isascii() else text.encode("utf-8", "backslashreplace").decode()
 

@@ -16,7 +16,7 @@ from fedbus.datasets import DateUnit
 from fedbus.errors import DataError
 from federation import gappy
 from parties.data.encoding import encode
-from parties.data.recoding import Recoding
+from parties.data.recoding import Feature, Recoding
 from reader import load, settings
 
 TABLE = "id,age,city,flag,since\n" + "".join(
@@ -153,3 +153,11 @@ def test_the_command_shows_a_recoding_as_a_table(tmp_path: Path, capsys: pytest.
     # Columns of numbers that are taken as they are need no table.
     assert invoke(app, ["model", str(federation.files[1]), job]) == 0
     assert "recoding" not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("levels", [("true",), ("True",)])
+def test_a_truth_value_is_the_level_that_its_file_had(levels: tuple[str, ...]) -> None:
+    reference = {"true": "false", "True": "False"}[levels[0]]
+    recoding = Recoding((Feature("member", levels=levels, reference=reference, shares=(0.5,)),)).to_map()
+    rows = [{"member": value} for value in (True, False, np.bool_(True))]
+    assert encode(recoding, rows).tolist() == [[1.0], [0.0], [1.0]]
