@@ -23,10 +23,12 @@ from processes import small
 
 @pytest.fixture
 def heeded() -> Iterator[None]:
-    """SIGINT by a process of this test, also where a shell started the tests in the background, to ignore it."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    """Signals by a process of this test, also where a shell or nohup started the tests so that they ignore some."""
+    before = {number: signal.signal(number, signal.SIG_DFL) for number in (signal.SIGTERM, signal.SIGHUP)}
+    before[signal.SIGINT] = signal.signal(signal.SIGINT, signal.default_int_handler)
     yield
-    signal.signal(signal.SIGINT, before)
+    for number, handler in before.items():
+        signal.signal(number, handler)
 
 
 @pytest.fixture
