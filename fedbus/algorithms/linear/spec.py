@@ -8,14 +8,14 @@ from typing import Annotated, Any, ClassVar
 import msgspec
 from msgspec import Meta
 
+from fedbus.algorithms.vertical.job import Guest, Host
 from fedbus.errors import ConfigError
-from fedbus.jobs.spec import (
+from fedbus.job import (
     MAX_ROUNDS,
     MIN_KEY_BITS,
     HowMany,
     JobSpec,
     KeyBits,
-    NonEmpty,
     NotNegative,
     Part,
     Positive,
@@ -31,16 +31,6 @@ _COLUMN_BITS = 24
 _CHANGE = 1e-6
 # What means nothing to the other solver.
 _OF_SGD = ("learning_rate", "optimizer", "momentum", "batch_size", "patience")
-
-
-class Guest(Part, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
-    """The party with the label, a column of its data set."""
-
-    label: NonEmpty
-
-
-class Host(Part, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
-    """A party with features only."""
 
 
 class LinearParams(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
