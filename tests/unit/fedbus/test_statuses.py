@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import re
-from pathlib import Path
 
 import pytest
 
 from fedbus import errors
 from fedbus.errors import FedbusError
 from fedbus.statuses import Status
+from places import ROOT
 
-OPERATIONS = Path(__file__).resolve().parents[2] / "docs" / "operations.md"
+OPERATIONS = ROOT / "docs" / "operations.md"
 ALL = [kind for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, FedbusError)]
 
 
