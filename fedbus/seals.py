@@ -1,0 +1,199 @@
+"""Payloads sealed by their sender for their recipient alone: a broker and whoever reads its queues see places only.
+
+A payload is sealed once, under a key of its own. That key is sealed for each recipient together with a digest of the
+sealed payload, so that no other recipient can put another payload in its place, and bound to all of the header that
+stays readable, so that a message cannot be moved to another job, place or recipient. It is sealed
+
+- within a job under the secret that sender and recipient agree on by X25519 key pairs that each of them makes for the
+  job. Each message carries its sender's public key, signed by the sender's identity; with the job the pairs are gone,
+  and what was sent cannot be opened any more, whatever becomes of the identities;
+- before that, and outside of jobs, under the secret of the two identities.
+
+Source: Langley, Hamburg, Turner, RFC 7748 (X25519); Nir, Langley, RFC 8439 (ChaCha20-Poly1305); Thormarker, "On using
+the same key pair for Ed25519 and an X25519 based KEM", 2021.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import secrets
+import threading
+from collections.abc import Callable, Mapping
+
+from fedbus.crypto import sealing
+from fedbus.crypto.masking import SecretStream
+from fedbus.crypto.signing import SIGNATURE_BYTES
+from fedbus.errors import CryptoError, DecodeError, ProtocolError
+from fedbus.identity import Identity, Roster
+from fedbus.messages.control import Alive, Failed, Hello, Notice, Ping, Resend, ResendAfter
+from fedbus.messages.envelope import Envelope
+from fedbus.messages.seal import IDENTITY, JOB
+
+CERTIFICATE_BYTES = sealing.KEY_BYTES + SIGNATURE_BYTES
+_JOB_KEY = "fedbus job key"
+# The sealed key of a payload.
+_SLOT_BYTES = sealing.KEY_BYTES + sealing.OVERHEAD_BYTES
+# What members say to each other before each has the other's key for the job, or where one of them has no part in it.
+_EARLY = frozenset(kind.kind for kind in (Hello, Ping, Resend, ResendAfter, Alive, Notice, Failed))
+
+
+class Member:
+    """A member of the federation as it knows itself: its identity, and the roster of the others.
+
+    Args:
+        name: as the roster has it.
+    """
+
+    def __init__(self, name: str, identity: Identity, roster: Roster) -> None:
+        self.name = name
+        self.identity = identity
+        self.roster = roster
+        self._secrets: dict[str, bytes] = {}
+
+    def secret_with(self, name: str) -> bytes:
+        """The secret, 32 bytes, of this member's identity and another's.
+
+        Raises:
+            ProtocolError: it is not on the roster.
+        """
+        if name not in self._secrets:
+            self._secrets[name] = self.identity.agree(self.roster, name)
+        return self._secrets[name]
+
+
+class IdentitySeals:
+    """Seals and opens what belongs to no job's session: requests, orders to processes, events, answers."""
+
+    certificate = b""
+
+    def __init__(self, member: Member) -> None:
+        self._member = member
+
+    def manner(self, kind: str, recipient: str) -> int:  # noqa: ARG002  # see Seals
+        """See Seals."""
+        return IDENTITY
+
+    def seal_content(self, common: bytes, plaintext: bytes) -> tuple[bytes, bytes]:
+        """See Seals."""
+        return _seal_content(common, plaintext)
+
+    def seal_key(self, recipient: str, manner: int, key: bytes, sealed: bytes, associated: bytes) -> bytes:  # noqa: ARG002
+        """See Seals."""
+        return sealing.seal(self._member.secret_with(recipient), key, _bound(associated, sealed))
+
+    def open(
+        self, unread: Envelope, manner: int, certificate: bytes, common: bytes, associated: bytes, box: bytes
+    ) -> bytes:
+        """See Seals."""
+        if manner != IDENTITY or certificate:
+            raise DecodeError(f"{unread.kind} message that is sealed as within a job", why="seal")
+        return _open(unread, self._member.secret_with(_peer(unread, self._member.name)), common, associated, box)
+
+
+class JobSeals:
+    """Seals and opens what one member sends and receives in one job.
+
+    Args:
+        secret: of the job, from which this member's key pair follows; it goes when the job has ended.
+        peers: certificates of others that are known from before a restart.
+        keep: called with a name and a certificate that is new.
+    """
+
+    def __init__(
+        self,
+        member: Member,
+        job: str,
+        secret: bytes,
+        peers: Mapping[str, bytes] = {},  # only read
+        keep: Callable[[str, bytes], None] = lambda _name, _certificate: None,
+    ) -> None:
+        self._member = member
+        self._job = job
+        seed = SecretStream(secret, f"{job}/{member.name}/job/seals").read(sealing.SEED_BYTES)
+        self._private, public = sealing.key_pair(seed)
+        self.certificate = public + member.identity.sign(_JOB_KEY, job.encode(), member.name.encode(), public)
+        self._keep = keep
+        self._lock = threading.Lock()
+        self._certificates: dict[str, bytes] = {}
+        self._agreed: dict[str, bytes] = {}
+        for name, certificate in peers.items():
+            self._enter(name, certificate)
+
+    def knows(self, name: str) -> bool:
+        """Whether there is a key for what is sent to a member."""
+        return name in self._agreed
+
+    def manner(self, kind: str, recipient: str) -> int:
+        """See Seals; raises ProtocolError where there is no key yet of a recipient who has to be met first."""
+        if self.knows(recipient):
+            return JOB
+        if kind in _EARLY:
+            return IDENTITY
+        raise ProtocolError(f"{kind} for {recipient}, of whom there is no key for job {self._job} yet")
+
+    def seal_content(self, common: bytes, plaintext: bytes) -> tuple[bytes, bytes]:
+        """See Seals."""
+        return _seal_content(common, plaintext)
+
+    def seal_key(self, recipient: str, manner: int, key: bytes, sealed: bytes, associated: bytes) -> bytes:
+        """See Seals."""
+        secret = self._agreed[recipient] if manner == JOB else self._member.secret_with(recipient)
+        return sealing.seal(secret, key, _bound(associated, sealed))
+
+    def open(
+        self, unread: Envelope, manner: int, certificate: bytes, common: bytes, associated: bytes, box: bytes
+    ) -> bytes:
+        """See Seals; the sender's key is entered once a message under it has opened."""
+        peer = _peer(unread, self._member.name)
+        if manner == IDENTITY and unread.kind not in _EARLY:
+            raise DecodeError(f"{unread.kind} message of {unread.sender} that is not sealed for the job", why="seal")
+        if unread.sender == self._member.name:
+            secret = self._agreed.get(peer) if manner == JOB else self._member.secret_with(peer)
+            if secret is None:
+                raise DecodeError(f"own {unread.kind} message to {peer}, of whom there is no key", why="seal")
+            return _open(unread, secret, common, associated, box)
+        known = self._certificates.get(peer) == certificate
+        agreed = self._agreed[peer] if known else self._agree(peer, certificate)
+        secret = agreed if manner == JOB else self._member.secret_with(peer)
+        plaintext = _open(unread, secret, common, associated, box)
+        if not known:
+            self._enter(peer, certificate)
+            self._keep(peer, certificate)
+        return plaintext
+
+    def _enter(self, name: str, certificate: bytes) -> None:
+        agreed = self._agree(name, certificate)
+        with self._lock:
+            self._certificates[name], self._agreed[name] = certificate, agreed
+
+    def _agree(self, name: str, certificate: bytes) -> bytes:
+        public, signature = certificate[: sealing.KEY_BYTES], certificate[sealing.KEY_BYTES :]
+        try:
+            self._member.roster.verify(name, signature, _JOB_KEY, self._job.encode(), name.encode(), public)
+            return sealing.agree(self._private, public)
+        except (ProtocolError, CryptoError) as error:
+            raise DecodeError(f"a message of {name} has no key of {name} for the job: {error}", why="seal") from error
+
+
+def _peer(unread: Envelope, name: str) -> str:
+    """The member at the other end of a message."""
+    if name not in (unread.sender, unread.recipient):
+        raise DecodeError(f"{unread.kind} message of {unread.sender} for {unread.recipient}, not {name}", why="address")
+    return unread.sender if unread.recipient == name else unread.recipient
+
+
+def _seal_content(common: bytes, plaintext: bytes) -> tuple[bytes, bytes]:
+    key = secrets.token_bytes(sealing.KEY_BYTES)
+    return key, sealing.seal_once(key, plaintext, common)
+
+
+def _open(unread: Envelope, secret: bytes, common: bytes, associated: bytes, box: bytes) -> bytes:
+    slot, sealed = box[:_SLOT_BYTES], box[_SLOT_BYTES:]
+    try:
+        return sealing.open_once(sealing.open_sealed(secret, slot, _bound(associated, sealed)), sealed, common)
+    except CryptoError as error:
+        raise DecodeError(f"{unread.kind} message that comes as {unread.sender}'s: {error}", why="seal") from error
+
+
+def _bound(associated: bytes, sealed: bytes) -> bytes:
+    return associated + hashlib.sha256(sealed).digest()
