@@ -22,7 +22,7 @@ from fedbus.broker.base import Broker
 from fedbus.crypto.masking import SecretStream
 from fedbus.errors import PeerSilent, ProtocolError, StoreError
 from fedbus.job import JobSpec
-from fedbus.messages.control import Failed, Notice, Progress, Resend
+from fedbus.messages.control import Failed, Notice, Ping, Progress, Resend
 from fedbus.messages.envelope import Envelope, M, Message
 from fedbus.session.attendance import Attendance, Place
 from fedbus.session.post import Post, publish_event
@@ -271,7 +271,7 @@ class Session(Generic[J]):
                 if self._post.mailbox.silence(self.coordinator, since) >= self.spec.limits.silence:
                     raise PeerSilent(f"{self.coordinator} did not say how the job ended (limits.silence)") from None
             asked += 1
-            self._post.whisper(self.coordinator, Resend("outcome", self.round, 0, []), asked)
+            self._post.whisper(self.coordinator, Ping(), asked)
 
     def _send(self, to: str | Sequence[str], message: Message, chunk: int, chunks: int, ends: Any = None) -> None:
         self._post.mailbox.check()

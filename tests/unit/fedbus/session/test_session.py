@@ -7,6 +7,7 @@ import threading
 from collections.abc import Iterator
 from concurrent.futures import Future
 from pathlib import Path
+from queue import SimpleQueue
 from typing import Any
 
 import msgpack
@@ -19,8 +20,8 @@ from fedbus.broker.base import KEPT_BYTES, REASON_HEADER, Broker, Delivery, Outg
 from fedbus.broker.memory.broker import MemoryHub
 from fedbus.errors import DecodeError, PeerFailed, PeerSilent, ProtocolError, StoreError
 from fedbus.job import JobSpec, JobState
-from fedbus.messages.control import Failed
-from fedbus.messages.envelope import Envelope
+from fedbus.messages.control import Alive, Failed, Ping, Resend, ResendAfter
+from fedbus.messages.envelope import Envelope, Message
 from fedbus.session.session import Session
 from fedbus.store.sqlite import Store
 
@@ -259,6 +260,37 @@ def test_a_peer_that_computes_is_waited_for_beyond_the_limit_of_silence(bench: B
     thread.start()
     assert list(bank.recv_stream("shop", BlindedIds)) == [points(number) for number in range(sent + 1)]
     thread.join()
+
+
+@pytest.mark.parametrize(
+    ("question", "answers"),
+    [
+        (Ping(), [Alive()]),
+        (ResendAfter(0), [points(1), points(2)]),
+        (ResendAfter(1), [points(2)]),
+        (ResendAfter(2), [Alive()]),
+        (Resend("blinded_ids", 1, 0, []), [points(1)]),
+        (Resend("blinded_ids", 1, 0, [7]), [Alive()]),
+        (Resend("outcome", 1, 0, []), [Alive()]),
+    ],
+)
+def test_who_asks_is_sent_again_what_it_names_or_a_sign_of_life(
+    bench: Bench, question: Message, answers: list[Message]
+) -> None:
+    received: SimpleQueue[Message] = SimpleQueue()
+    bank = bench.connect("bank")
+    bank.consume(topology.job_queue("bank", JOB).name, lambda each: received.put(codec.decode(each.body).payload))
+    shop = bench.session("shop")
+    for round_ in (1, 2):
+        shop.at(round_)
+        shop.send("bank", points(round_))
+        assert received.get(timeout=5) == points(round_)
+    # The answer to a second question comes after all answers to the first.
+    for number, asked in enumerate((question, Ping())):
+        body = codec.encode(Envelope(JOB, "bank", "shop", asked))
+        bank.publish(Outgoing(topology.DATA, topology.data_key("bank", "shop", JOB), body, f"{number}")).result(5)
+    assert [received.get(timeout=5) for _ in answers] == answers
+    assert received.get(timeout=5) == Alive()
 
 
 def test_a_silent_peer_ends_the_wait_with_its_name(bench: Bench) -> None:
