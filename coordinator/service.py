@@ -20,7 +20,7 @@ from fedbus.algorithms import registry
 from fedbus.broker.base import Broker, Delivery, Subscription
 from fedbus.crypto.engine import Engine
 from fedbus.errors import ConfigError, DecodeError, JobFailed, StoreError
-from fedbus.job import UNKNOWN, JobState
+from fedbus.job import UNKNOWN, JobSpec, JobState
 from fedbus.messages.control import Cancel, Departed, Inquire, Notice, Progress, Query, StateChanged, Submit
 from fedbus.messages.envelope import Envelope, Message
 from fedbus.messages.fields import shortened
@@ -58,7 +58,7 @@ class Service:
         self._conductor = Conductor(
             broker, store, engine, metrics_url, self.announce, self._sweeper.add, self._stopping, settings.parties
         )
-        self._sessions: dict[str, Session] = {}
+        self._sessions: dict[str, Session[JobSpec]] = {}
         self._ledger = Ledger(store, self._is_operator, self._latest)
         self._threads: dict[str, threading.Thread] = {}
         self._beginning = threading.Lock()
@@ -285,7 +285,9 @@ class Service:
     def _run(self, job: str) -> None:
         try:
             verify = self._settings.broker.verify_sender
-            session = Session(job, self.name, store=self._store, broker=self._broker, verify_sender=verify)
+            session: Session[JobSpec] = Session(
+                job, self.name, store=self._store, broker=self._broker, verify_sender=verify
+            )
         except ConfigError as error:
             # Entered by another version of this program.
             self._store.set_state(job, JobState.FAILED, f"this version of the coordinator refuses it: {error}")
@@ -297,7 +299,7 @@ class Service:
             self._sessions[job], self._threads[job] = session, thread
             thread.start()
 
-    def _work(self, session: Session) -> None:
+    def _work(self, session: Session[JobSpec]) -> None:
         try:
             self._conductor.run(session)
         except Exception:

@@ -6,6 +6,7 @@ import structlog
 
 from fedbus import models
 from fedbus.crypto.engine import Engine
+from fedbus.job import JobSpec
 from fedbus.messages.control import Accepted, Finished
 from fedbus.messages.fields import nulled
 from fedbus.service.process import peak_memory
@@ -21,7 +22,7 @@ log = structlog.get_logger()
 
 
 def take_part(
-    session: Session, engine: Engine, store: Store, settings: PartySettings, policy: Policy, metrics_url: str
+    session: Session[JobSpec], engine: Engine, store: Store, settings: PartySettings, policy: Policy, metrics_url: str
 ) -> None:
     """Take part in a job, or go on with it: at the end the store has the model, and the coordinator the figures.
 

@@ -30,7 +30,7 @@ from fedbus.errors import (
     StoreError,
     StoreFull,
 )
-from fedbus.job import JobState
+from fedbus.job import JobSpec, JobState
 from fedbus.messages.control import Failed, Inquire, Notice, Outcome, Start
 from fedbus.messages.envelope import Envelope
 from fedbus.messages.fields import shortened
@@ -52,7 +52,7 @@ log = structlog.get_logger()
 class _Run:
     """One job of this party."""
 
-    def __init__(self, session: Session) -> None:
+    def __init__(self, session: Session[JobSpec]) -> None:
         self.session = session
         self.outcome: Future[Outcome] = Future()
         self.thread: threading.Thread
@@ -217,7 +217,9 @@ class Worker:
     def _run(self, job: str) -> None:
         try:
             verify = self._settings.broker.verify_sender
-            session = Session(job, self.name, store=self._store, broker=self._broker, verify_sender=verify)
+            session: Session[JobSpec] = Session(
+                job, self.name, store=self._store, broker=self._broker, verify_sender=verify
+            )
         except ConfigError as error:
             # Entered by another version of this program.
             log.error("an interrupted job cannot go on", job=job, reason=str(error))  # noqa: TRY400

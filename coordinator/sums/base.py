@@ -11,6 +11,7 @@ import numpy as np
 
 from fedbus.algorithms.fedavg import limbs
 from fedbus.algorithms.fedavg.messages import MaskedUpdate, PlainUpdate
+from fedbus.algorithms.fedavg.spec import AverageJob
 from fedbus.algorithms.fedavg.sums import Plan, block_ranges
 from fedbus.errors import ProtocolError
 from fedbus.session.session import Session
@@ -75,7 +76,11 @@ class Sums(Protocol):
 
 
 def read(
-    session: Session, sender: str, kind: type[MaskedUpdate] | type[PlainUpdate], plan: Plan, round_: int | None = None
+    session: Session[AverageJob],
+    sender: str,
+    kind: type[MaskedUpdate] | type[PlainUpdate],
+    plan: Plan,
+    round_: int | None = None,
 ) -> Iterator[tuple[int, np.ndarray, float]]:
     """The pieces of a vector: first position, residues, seconds.
 

@@ -32,9 +32,9 @@ class Cohort:
         reasons: why a party was last left out of a sum, for the report.
     """
 
-    def __init__(self, session: Session, absent: Sequence[str], reasons: dict[str, str]) -> None:
+    def __init__(self, session: Session[AverageJob], absent: Sequence[str], reasons: dict[str, str]) -> None:
         self.session = session
-        self.spec: AverageJob = session.average
+        self.spec: AverageJob = session.spec
         self.reasons = dict(reasons)
         # Since when each has not been heard.
         self._absent = dict.fromkeys(absent, time.monotonic())

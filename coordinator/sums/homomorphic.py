@@ -25,6 +25,7 @@ from fedbus.algorithms.fedavg.messages import (
     SealedShares,
     SumKey,
 )
+from fedbus.algorithms.fedavg.spec import AverageJob
 from fedbus.algorithms.fedavg.sums import Plan, packs
 from fedbus.chunks import chunk_ranges
 from fedbus.crypto.engine import Engine
@@ -41,7 +42,7 @@ class EncryptedSums:
         state: of a checkpoint, {} before the first.
     """
 
-    def __init__(self, session: Session, cohort: Cohort, engine: Engine, state: dict[str, Any]) -> None:
+    def __init__(self, session: Session[AverageJob], cohort: Cohort, engine: Engine, state: dict[str, Any]) -> None:
         self._session = session
         self._cohort = cohort
         self._engine = engine

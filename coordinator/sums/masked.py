@@ -25,6 +25,7 @@ from fedbus.algorithms.fedavg.messages import (
     RevealRequest,
     SealedShares,
 )
+from fedbus.algorithms.fedavg.spec import AverageJob
 from fedbus.algorithms.fedavg.sums import WINDOW_SUMS, Plan, mask_label
 from fedbus.crypto import secure_masks, shares
 from fedbus.errors import CryptoError, ProtocolError
@@ -42,7 +43,9 @@ class MaskedSums:
         sums_left: how many sums the job may still need at most.
     """
 
-    def __init__(self, session: Session, cohort: Cohort, state: dict[str, Any], sums_left: Callable[[], int]) -> None:
+    def __init__(
+        self, session: Session[AverageJob], cohort: Cohort, state: dict[str, Any], sums_left: Callable[[], int]
+    ) -> None:
         self._session = session
         self._cohort = cohort
         self._sums_left = sums_left

@@ -10,6 +10,7 @@ import numpy as np
 from coordinator.sums.base import Sum, read
 from coordinator.sums.cohort import Cohort
 from fedbus.algorithms.fedavg.messages import PlainUpdate
+from fedbus.algorithms.fedavg.spec import AverageJob
 from fedbus.algorithms.fedavg.sums import Plan
 from fedbus.session.session import Session
 
@@ -21,7 +22,7 @@ class PlainSums:
         keep: hold on to each vector, for strategies that compare them.
     """
 
-    def __init__(self, session: Session, cohort: Cohort, *, keep: bool) -> None:
+    def __init__(self, session: Session[AverageJob], cohort: Cohort, *, keep: bool) -> None:
         self._session = session
         self._cohort = cohort
         self._keep = keep

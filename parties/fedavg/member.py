@@ -38,6 +38,7 @@ from fedbus.algorithms.fedavg.messages import (
     RevealRequest,
     Task,
 )
+from fedbus.algorithms.fedavg.spec import AverageJob
 from fedbus.algorithms.fedavg.sums import Plan
 from fedbus.algorithms.fedavg.weights import Weights
 from fedbus.chunks import chunk_ranges
@@ -65,7 +66,9 @@ _HEADER_BYTES = 1024**2
 _ORDERS: tuple[type[Message], ...] = (Advertise, PeerKeys, PeerShares, Assignment, RevealRequest, EncryptedSum)
 
 
-def take_part(session: Session, engine: Engine, tables: Tables, policy: Policy, settings: PartySettings) -> Result:
+def take_part(
+    session: Session[AverageJob], engine: Engine, tables: Tables, policy: Policy, settings: PartySettings
+) -> Result:
     """A party's part; see the module.
 
     Raises:
@@ -74,7 +77,7 @@ def take_part(session: Session, engine: Engine, tables: Tables, policy: Policy, 
         DataError: a label that does not fit the loss.
         ProtocolError: the coordinator or a party sent what the protocol does not allow.
     """
-    spec = session.average
+    spec = session.spec
     policy.check_average(spec)
     policy.check_rows(len(tables.train))
     member = Member(session, engine, tables, settings)
@@ -92,9 +95,9 @@ def take_part(session: Session, engine: Engine, tables: Tables, policy: Policy, 
 class Member:
     """A party in a job under way."""
 
-    def __init__(self, session: Session, engine: Engine, tables: Tables, settings: PartySettings) -> None:
+    def __init__(self, session: Session[AverageJob], engine: Engine, tables: Tables, settings: PartySettings) -> None:
         self.session = session
-        self.spec = session.average
+        self.spec = session.spec
         state = session.restore() or {}
         self.local = Local(self.spec, tables, session.party, settings.processes, state.get("trained", 0))
         self.local.clipped = state.get("clipped", 0)

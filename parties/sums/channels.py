@@ -19,6 +19,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from fedbus.algorithms.fedavg.messages import MaskKeys, PeerKeys, PeerShares
+from fedbus.algorithms.fedavg.spec import AverageJob
 from fedbus.algorithms.fedavg.sums import channel_label
 from fedbus.crypto import sealing
 from fedbus.errors import CryptoError, ProtocolError
@@ -60,7 +61,7 @@ class Window:
 class Channels:
     """A party's side of the exchange of keys."""
 
-    def __init__(self, session: Session, trust: Trust) -> None:
+    def __init__(self, session: Session[AverageJob], trust: Trust) -> None:
         self._session = session
         self._trust = trust
 

@@ -30,6 +30,7 @@ from fedbus.algorithms.fedavg.messages import (
     SealedShares,
     SumKey,
 )
+from fedbus.algorithms.fedavg.spec import AverageJob
 from fedbus.algorithms.fedavg.sums import Plan, slots_of
 from fedbus.chunks import chunk_ranges
 from fedbus.crypto.engine import Engine
@@ -48,7 +49,7 @@ class Encryption:
         state: of a checkpoint, {} before the first.
     """
 
-    def __init__(self, session: Session, engine: Engine, trust: Trust, state: dict[str, Any]) -> None:
+    def __init__(self, session: Session[AverageJob], engine: Engine, trust: Trust, state: dict[str, Any]) -> None:
         self._session = session
         self._engine = engine
         self._channels = Channels(session, trust)
@@ -75,7 +76,7 @@ class Encryption:
         if window.names[0] != self._session.party:
             return None
         if not self._primes:
-            private = self._engine.generate_keypair(self._session.average.params.key_bits)
+            private = self._engine.generate_keypair(self._session.spec.params.key_bits)
             self._primes = [int(prime).to_bytes(prime.bit_length() // 8 + 1, "big") for prime in (private.p, private.q)]
         sealed = self._channels.seal(window, [codec.pack(self._primes)] * len(window.names))
         return SealedShares(tuple(sealed)), SumKey(self._key().public.to_bytes())
@@ -95,7 +96,7 @@ class Encryption:
                 raise ProtocolError(f"{window.names[0]} dealt another key than the one in use")
             self._primes = primes
         bits = self._key().public.bits
-        if bits != self._session.average.params.key_bits:
+        if bits != self._session.spec.params.key_bits:
             raise ProtocolError(f"{window.names[0]} dealt a key of {bits} bits, not of params.key_bits")
 
     def has_keys(self, order: Assignment | RevealRequest) -> bool:
@@ -108,7 +109,7 @@ class Encryption:
 
     def answer(self, plan: Plan, vector: Iterator[tuple[int, np.ndarray]], seconds: float) -> Iterator[EncryptedUpdate]:
         """A vector's pieces, packed and encrypted."""
-        key, slots = self._key().public, slots_of(plan, self._session.average)
+        key, slots = self._key().public, slots_of(plan, self._session.spec)
         whole = np.concatenate([residues for _, residues in vector])
         signed = whole.view(f"<i{plan.ring.dtype.itemsize}").tolist()
         packed = [pack for (pack,) in slots.pack([signed])]
@@ -121,7 +122,7 @@ class Encryption:
         Raises:
             ProtocolError: not a sum over enough parties, or of another length.
         """
-        private, spec = self._key(), self._session.average
+        private, spec = self._key(), self._session.spec
         slots = slots_of(plan, spec)
         tensor = CipherTensor.join([order.tensor, *(message.tensor for message in rest)])
         if len(set(order.survivors) & set(spec.parties)) < spec.min_clients:

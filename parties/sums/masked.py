@@ -32,6 +32,7 @@ from fedbus.algorithms.fedavg.messages import (
     RevealRequest,
     SealedShares,
 )
+from fedbus.algorithms.fedavg.spec import AverageJob
 from fedbus.algorithms.fedavg.sums import WINDOW_SUMS, mask_label
 from fedbus.crypto import secure_masks, shares
 from fedbus.errors import ProtocolError
@@ -50,9 +51,9 @@ class Masking:
         state: of a checkpoint, {} before the first.
     """
 
-    def __init__(self, session: Session, trust: Trust, state: dict[str, Any]) -> None:
+    def __init__(self, session: Session[AverageJob], trust: Trust, state: dict[str, Any]) -> None:
         self._session = session
-        self._threshold = session.average.threshold
+        self._threshold = session.spec.threshold
         self._channels = Channels(session, trust)
         self._window = Window(**state["window"]) if "window" in state else None
         # Of the window: the last sum whose masks are used up, in which session round, and the last of which shares were

@@ -68,8 +68,8 @@ def test_a_sum_that_overtakes_the_last_message_of_the_keys_leaves_nobody_out(
     rows = synthetic(tmp_path, aggregation=aggregation, **key)
     overtaken, held, at = [], dict[str, Callable[[], None]](), Session.at
 
-    def past(session: Session, round_: int, batch: int = 0) -> None:
-        at(session, round_, batch)
+    def past(session: Session[Any], round_: int) -> None:
+        at(session, round_)
         if session.party in held:
             overtaken.append(session.party)
             held.pop(session.party)()

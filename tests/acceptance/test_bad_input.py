@@ -8,8 +8,7 @@ from typing import Any
 
 import pytest
 
-from fedbus.algorithms.linear.messages import Residual
-from fedbus.algorithms.vertical.messages import Forward
+from fedbus.algorithms.vertical.messages import Forward, Residual
 from fedbus.broker.base import Broker
 from fedbus.cli import simulation
 from fedbus.client import Client

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from fedbus import codec, topology
-from fedbus.algorithms.linear.messages import Verdict
+from fedbus.algorithms.vertical.messages import Verdict
 from fedbus.broker.base import Outgoing
 from fedbus.broker.node.node import Node
 from fedbus.broker.rabbitmq.broker import AmqpBroker

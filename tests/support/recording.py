@@ -13,7 +13,7 @@ from fedbus.broker.base import Broker, Delivery, Handler, Subscription
 from fedbus.cli import simulation
 from fedbus.crypto.engine import Engine
 from fedbus.crypto.paillier import PrivateKey
-from fedbus.messages.control import Alive, Resend
+from fedbus.messages.control import Alive, Ping, Resend, ResendAfter
 from fedbus.messages.envelope import Envelope, TensorMessage
 from fedbus.store.records import Checkpoint
 from fedbus.store.sqlite import Store
@@ -70,7 +70,7 @@ def record(federation: Federation) -> Recording:
                 def received(delivery: Delivery) -> None:
                     if ".job." in queue:
                         envelope = codec.decode(delivery.body)
-                        if not isinstance(envelope.payload, Resend | Alive):
+                        if not isinstance(envelope.payload, Resend | ResendAfter | Ping | Alive):
                             recording.received.setdefault(config.name, []).append(envelope)
                     handler(delivery)
 

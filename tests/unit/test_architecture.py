@@ -119,6 +119,12 @@ def test_no_algorithm_imports_another(name: str) -> None:
     assert not own or others & set(ALGORITHMS) <= own
 
 
+@pytest.mark.parametrize("name", [name for name in MODULES if ".vertical" in name or name.startswith("fedbus.session")])
+def test_what_algorithms_share_imports_none_of_them(name: str) -> None:
+    others = {part for other in imports(MODULES[name]) & set(MODULES) for part in other.split(".")[:-1]}
+    assert not others & set(ALGORITHMS)
+
+
 @pytest.mark.parametrize("file", FILES, ids=lambda file: str(file.relative_to(ROOT)))
 def test_a_module_imports_what_it_may(file: Path) -> None:
     name = str(file.relative_to(ROOT))

@@ -29,8 +29,7 @@ class FakeSession:
     job: str = "job-1"
     round: int = 5
     coordinator: str = "coordinator"
-    average: Any = field(default_factory=lambda: SimpleNamespace(threshold=2))
-    spec: Any = field(default_factory=lambda: SimpleNamespace(parties=NAMES))
+    spec: Any = field(default_factory=lambda: SimpleNamespace(parties=NAMES, threshold=2))
 
     def secret(self, label: str) -> SecretStream:
         return SecretStream(self.party.encode() * 16, label)
