@@ -129,9 +129,10 @@ def _write(path: Path, text: str, others: list[Member], entered: Member | None, 
     expected = {member.name: member for member in (*others, *([entered] if entered else ()))}
     try:
         found = {member.name: member for member in read_members(tomllib.loads(changed), str(path))}
+        sound = found == expected
     except (tomllib.TOMLDecodeError, ConfigError):
-        found = {}
-    if found != expected:
+        sound = False
+    if not sound:
         # A line below another table, for example, or a member that is a table of its own.
         raise ConfigError(
             f"{path}: is laid out in another way than `fedbus roster` can change; put each member on a line of its own"
