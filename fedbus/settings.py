@@ -17,11 +17,14 @@ from fedbus.datasets import DatasetSettings
 from fedbus.environment import broker_url, check_url, verify_sender
 from fedbus.errors import ConfigError
 from fedbus.files import real
+from fedbus.members.entries import Role
 from fedbus.names import Name
 from fedbus.schema import check_table, convert, read_toml
 
 # Keys that a party file has, and no coordinator file.
-_OF_A_PARTY = ("datasets", "policy", "outputs", "identity", "roster")
+_OF_A_PARTY = ("datasets", "policy", "outputs")
+# And the other way round.
+_OF_A_COORDINATOR = ("parties", "operators")
 
 
 class BrokerSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -67,7 +70,7 @@ class PartySettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         policy: what the party consents to; see parties/policy.py.
         outputs: what it keeps of jobs beside models.
         identity: the file of its private key, which `fedbus identity` makes; for federated averaging.
-        roster: the file with the public keys of all parties of the federation.
+        roster: the file with the public keys of all members of the federation.
         simulation: whether all parties are one operator's, as FEDBUS_SIMULATION says; not a key of the file.
         file, folder: the file itself, for messages, and its folder; no keys of it either. What is none has a name in
             brackets, which errors do not list.
@@ -98,10 +101,13 @@ class CoordinatorSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=Tru
     Attributes:
         parties: those whose control queues exist from the start, so that they can wait for jobs.
         operators: users of the broker who may cancel any job; everybody else only those that they submitted.
+        identity, roster: as in a party file.
     """
 
     name: Name = "coordinator"
     state: str = "state/coordinator.db"
+    identity: str = ""
+    roster: str = ""
     broker: BrokerSettings = BrokerSettings()
     metrics: MetricsSettings = MetricsSettings()
     parties: tuple[Name, ...] = ()
@@ -124,9 +130,6 @@ def load_party(path: Path, environment: Mapping[str, str] | None = None) -> Part
     fields = _merged(path, environment)
     if "algorithm" in fields:
         raise ConfigError(f"{path}: this is a job file; a party file has the keys name, state and [datasets.…]")
-    for key in ("identity", "roster"):
-        if file := environment.get(f"FEDBUS_{key.upper()}"):
-            fields[key] = str(real(Path(file)))
     if "simulation" in fields:
         raise ConfigError(f"{path}: unknown key 'simulation'; only the environment says so, by FEDBUS_SIMULATION")
     policy = _table(fields, "policy", str(path))
@@ -158,6 +161,23 @@ def load_coordinator(path: Path | None, environment: Mapping[str, str] | None = 
     return convert(fields, CoordinatorSettings, str(path or "environment"))
 
 
+def load_member(path: Path) -> tuple[PartySettings | CoordinatorSettings, Role]:
+    """A party file or a coordinator file, whichever it is, with the environment over it, and the role that it shows.
+
+    Raises:
+        ConfigError: names the file and the key, or the variable.
+    """
+    fields = read_toml(path)
+    if any(key in fields for key in (*_OF_A_PARTY, "algorithm")):
+        return load_party(path), Role.PARTY
+    if any(key in fields for key in _OF_A_COORDINATOR):
+        return load_coordinator(path), Role.COORDINATOR
+    raise ConfigError(
+        f'{path}: is it a party file or a coordinator file? The first has [datasets.…], the second parties = ["…"];'
+        " a client's key file is named with --client NAME"
+    )
+
+
 def _merged(path: Path | None, environment: Mapping[str, str]) -> dict[str, Any]:
     fields = read_toml(path) if path else {}
     if "folder" in fields:
@@ -168,8 +188,9 @@ def _merged(path: Path | None, environment: Mapping[str, str]) -> dict[str, Any]
         broker["url"] = url
     elif isinstance(broker.get("url"), str) and broker["url"]:
         check_url(broker["url"], f"{path}: broker.url")
-    if state := environment.get("FEDBUS_STATE"):
-        fields["state"] = str(real(Path(state)))
+    for key in ("state", "identity", "roster"):
+        if file := environment.get(f"FEDBUS_{key.upper()}"):
+            fields[key] = str(real(Path(file)))
     if address := environment.get("FEDBUS_METRICS_ADDRESS"):
         metrics["address"] = address
     if environment.get("FEDBUS_VERIFY_SENDER"):

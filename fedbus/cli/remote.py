@@ -12,10 +12,11 @@ import typer
 from fedbus import environment, terminal
 from fedbus.algorithms import registry
 from fedbus.broker.rabbitmq.broker import AmqpBroker
-from fedbus.cli.app import JobFile, JobId, JsonFile, app, example
+from fedbus.cli.app import IdentityFile, JobFile, JobId, JsonFile, RosterFile, app, example
 from fedbus.cli.display import Display
 from fedbus.cli.reports import check_writable, finish
 from fedbus.client import Client
+from fedbus.credentials import Credentials
 from fedbus.errors import ConfigError, FedbusError, JobRefused, NotFound
 from fedbus.job import COORDINATOR, UNKNOWN, JobState, is_final
 from fedbus.messages.control import StateChanged
@@ -29,6 +30,8 @@ def submit(
     job_file: JobFile,
     watch: Annotated[bool, typer.Option("--watch", help="Stay until the job has ended, and show its report.")] = False,
     json_file: JsonFile = None,
+    identity: IdentityFile = None,
+    roster: RosterFile = None,
 ) -> None:
     """Put a job in the coordinator's queue and print its id.
 
@@ -37,7 +40,7 @@ def submit(
     """
     check_writable(json_file)
     spec = registry.load(job_file)
-    with connected_client(spec.coordinator) as client:
+    with connected_client(spec.coordinator, identity, roster) as client:
         job = client.submit(spec)
         with going_on(job):
             (terminal.tell if watch else terminal.say)(job)
@@ -49,23 +52,23 @@ def submit(
 
 
 @app.command(epilog=example("fedbus watch $JOB --json report.json"))
-def watch(job: JobId, json_file: JsonFile = None) -> None:
+def watch(job: JobId, json_file: JsonFile = None, identity: IdentityFile = None, roster: RosterFile = None) -> None:
     """Follow a job until it has ended, then show its report."""
     check_writable(json_file)
-    with connected_client() as client:
+    with connected_client(identity=identity, roster=roster) as client:
         with going_on(job):
             report = _followed(client, job)
         _finish(report, json_file)
 
 
 @app.command(epilog=example("fedbus cancel $JOB"))
-def cancel(job: JobId) -> None:
+def cancel(job: JobId, identity: IdentityFile = None, roster: RosterFile = None) -> None:
     """End a job on all sides; for who submitted it, and for the coordinator's operators.
 
     A job that has ended already is left as it is, and the exit status is 4. Without a coordinator that runs the
     cancellation waits in the queue; a note says so, and the exit status is 0.
     """
-    with connected_client() as client:
+    with connected_client(identity=identity, roster=roster) as client:
         cancel_on(client, job)
 
 
@@ -128,14 +131,25 @@ def _hear(client: Client, job: str) -> None:
 
 
 @contextlib.contextmanager
-def connected_client(name: str = COORDINATOR) -> Iterator[Client]:
-    """A client at the broker in FEDBUS_AMQP_URL; ConfigError where it is not set."""
+def connected_client(
+    name: str = COORDINATOR, identity: Path | None = None, roster: Path | None = None
+) -> Iterator[Client]:
+    """A client at the broker in FEDBUS_AMQP_URL.
+
+    Args:
+        identity, roster: its files, where they are others than the environment names.
+
+    Raises:
+        ConfigError: the URL is not set, or the client's identity and roster do not agree.
+    """
     url = environment.broker_url()
     if not url:
         raise ConfigError("FEDBUS_AMQP_URL: not set; it is the broker's URL, amqp://user:password@host:5672/")
+    own, verify = environment.key_files(), environment.verify_sender()
     with contextlib.closing(AmqpBroker(url)) as broker:
+        Credentials.of_client(identity or own[0], roster or own[1], broker.user if verify else None)
         broker.connect()
-        with Client(broker, name, verify_sender=environment.verify_sender()) as client:
+        with Client(broker, name, verify_sender=verify) as client:
             yield client
 
 
