@@ -141,11 +141,19 @@ def _unread(fields: Any, size: int) -> Envelope:
 
 def _opened(fields: dict[str, Any], unread: Envelope, seals: Seals | None) -> Envelope:
     kind: type[Message] = unread.payload  # type: ignore[assignment]  # see `_unread`
+    proven = ""
     try:
         payload = _unsealed(fields, unread, seals)
+        proven = unread.sender if seals is not None else ""
+        if isinstance(payload, bytes):
+            payload = unpack_received(payload)
         return dataclasses.replace(unread, payload=_payload(payload, kind, unread.sender))
+    except (ValueError, TypeError, OverflowError, msgpack.UnpackException) as error:
+        wrong = DecodeError(f"malformed {unread.kind} message of {unread.sender}: {error}")
+        wrong.about, wrong.sealed_by = unread, proven
+        raise wrong from error
     except DecodeError as error:
-        error.about = unread
+        error.about, error.sealed_by = unread, proven
         raise
 
 
@@ -156,7 +164,7 @@ def _unsealed(fields: dict[str, Any], unread: Envelope, seals: Seals | None) -> 
     if seals is None or manner == PLAIN or not isinstance(box, bytes):
         raise DecodeError(f"{unread.kind} message that is {'' if seals is None else 'not '}sealed", why="seal")
     associated = pack(header(unread, manner, certificate))
-    return unpack_received(seals.open(unread, manner, certificate, _common(unread), associated, box))
+    return seals.open(unread, manner, certificate, _common(unread), associated, box)
 
 
 def header(envelope: Envelope, manner: int = PLAIN, certificate: bytes = b"") -> dict[str, Any]:

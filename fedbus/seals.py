@@ -20,12 +20,12 @@ import secrets
 import threading
 from collections.abc import Callable, Mapping
 
+from fedbus.credentials import Credentials
 from fedbus.crypto import sealing
 from fedbus.crypto.masking import SecretStream
 from fedbus.crypto.signing import SIGNATURE_BYTES
 from fedbus.errors import CryptoError, DecodeError, ProtocolError
-from fedbus.identity import Identity, Roster
-from fedbus.messages.control import Alive, Failed, Hello, Notice, Ping, Resend, ResendAfter
+from fedbus.messages.control import Alive, Failed, Notice, Ping, Resend, ResendAfter
 from fedbus.messages.envelope import Envelope
 from fedbus.messages.seal import IDENTITY, JOB
 
@@ -34,31 +34,21 @@ _JOB_KEY = "fedbus job key"
 # The sealed key of a payload.
 _SLOT_BYTES = sealing.KEY_BYTES + sealing.OVERHEAD_BYTES
 # What members say to each other before each has the other's key for the job, or where one of them has no part in it.
-_EARLY = frozenset(kind.kind for kind in (Hello, Ping, Resend, ResendAfter, Alive, Notice, Failed))
+_EARLY = frozenset(kind.kind for kind in (Ping, Resend, ResendAfter, Alive, Notice, Failed))
 
 
-class Member:
-    """A member of the federation as it knows itself: its identity, and the roster of the others.
+class Secrets:
+    """The secrets of a member's identity and those of the others, each agreed on once."""
 
-    Args:
-        name: as the roster has it.
-    """
+    def __init__(self, credentials: Credentials) -> None:
+        self._credentials = credentials
+        self._found: dict[str, bytes] = {}
 
-    def __init__(self, name: str, identity: Identity, roster: Roster) -> None:
-        self.name = name
-        self.identity = identity
-        self.roster = roster
-        self._secrets: dict[str, bytes] = {}
-
-    def secret_with(self, name: str) -> bytes:
-        """The secret, 32 bytes, of this member's identity and another's.
-
-        Raises:
-            ProtocolError: it is not on the roster.
-        """
-        if name not in self._secrets:
-            self._secrets[name] = self.identity.agree(self.roster, name)
-        return self._secrets[name]
+    def of(self, name: str) -> bytes:
+        """The secret, 32 bytes, with a member; raises ProtocolError where it is not on the roster."""
+        if name not in self._found:
+            self._found[name] = self._credentials.identity.agree(self._credentials.roster, name)
+        return self._found[name]
 
 
 class IdentitySeals:
@@ -66,8 +56,9 @@ class IdentitySeals:
 
     certificate = b""
 
-    def __init__(self, member: Member) -> None:
-        self._member = member
+    def __init__(self, credentials: Credentials) -> None:
+        self.name = credentials.name
+        self._secrets = Secrets(credentials)
 
     def manner(self, kind: str, recipient: str) -> int:  # noqa: ARG002  # see Seals
         """See Seals."""
@@ -79,7 +70,7 @@ class IdentitySeals:
 
     def seal_key(self, recipient: str, manner: int, key: bytes, sealed: bytes, associated: bytes) -> bytes:  # noqa: ARG002
         """See Seals."""
-        return sealing.seal(self._member.secret_with(recipient), key, _bound(associated, sealed))
+        return sealing.seal(self._secrets.of(recipient), key, _bound(associated, sealed))
 
     def open(
         self, unread: Envelope, manner: int, certificate: bytes, common: bytes, associated: bytes, box: bytes
@@ -87,7 +78,7 @@ class IdentitySeals:
         """See Seals."""
         if manner != IDENTITY or certificate:
             raise DecodeError(f"{unread.kind} message that is sealed as within a job", why="seal")
-        return _open(unread, self._member.secret_with(_peer(unread, self._member.name)), common, associated, box)
+        return _open(unread, _known(unread, self._secrets, _peer(unread, self.name)), common, associated, box)
 
 
 class JobSeals:
@@ -101,17 +92,19 @@ class JobSeals:
 
     def __init__(
         self,
-        member: Member,
+        credentials: Credentials,
         job: str,
         secret: bytes,
         peers: Mapping[str, bytes] = {},  # only read
         keep: Callable[[str, bytes], None] = lambda _name, _certificate: None,
     ) -> None:
-        self._member = member
+        self._credentials = credentials
+        self._name = credentials.name
+        self._secrets = Secrets(credentials)
         self._job = job
-        seed = SecretStream(secret, f"{job}/{member.name}/job/seals").read(sealing.SEED_BYTES)
+        seed = SecretStream(secret, f"{job}/{self._name}/job/seals").read(sealing.SEED_BYTES)
         self._private, public = sealing.key_pair(seed)
-        self.certificate = public + member.identity.sign(_JOB_KEY, job.encode(), member.name.encode(), public)
+        self.certificate = public + credentials.identity.sign(_JOB_KEY, job.encode(), self._name.encode(), public)
         self._keep = keep
         self._lock = threading.Lock()
         self._certificates: dict[str, bytes] = {}
@@ -137,24 +130,24 @@ class JobSeals:
 
     def seal_key(self, recipient: str, manner: int, key: bytes, sealed: bytes, associated: bytes) -> bytes:
         """See Seals."""
-        secret = self._agreed[recipient] if manner == JOB else self._member.secret_with(recipient)
+        secret = self._agreed[recipient] if manner == JOB else self._secrets.of(recipient)
         return sealing.seal(secret, key, _bound(associated, sealed))
 
     def open(
         self, unread: Envelope, manner: int, certificate: bytes, common: bytes, associated: bytes, box: bytes
     ) -> bytes:
         """See Seals; the sender's key is entered once a message under it has opened."""
-        peer = _peer(unread, self._member.name)
+        peer = _peer(unread, self._name)
         if manner == IDENTITY and unread.kind not in _EARLY:
             raise DecodeError(f"{unread.kind} message of {unread.sender} that is not sealed for the job", why="seal")
-        if unread.sender == self._member.name:
-            secret = self._agreed.get(peer) if manner == JOB else self._member.secret_with(peer)
+        if unread.sender == self._name:
+            secret = self._agreed.get(peer) if manner == JOB else _known(unread, self._secrets, peer)
             if secret is None:
                 raise DecodeError(f"own {unread.kind} message to {peer}, of whom there is no key", why="seal")
             return _open(unread, secret, common, associated, box)
         known = self._certificates.get(peer) == certificate
         agreed = self._agreed[peer] if known else self._agree(peer, certificate)
-        secret = agreed if manner == JOB else self._member.secret_with(peer)
+        secret = agreed if manner == JOB else _known(unread, self._secrets, peer)
         plaintext = _open(unread, secret, common, associated, box)
         if not known:
             self._enter(peer, certificate)
@@ -169,10 +162,17 @@ class JobSeals:
     def _agree(self, name: str, certificate: bytes) -> bytes:
         public, signature = certificate[: sealing.KEY_BYTES], certificate[sealing.KEY_BYTES :]
         try:
-            self._member.roster.verify(name, signature, _JOB_KEY, self._job.encode(), name.encode(), public)
+            self._credentials.roster.verify(name, signature, _JOB_KEY, self._job.encode(), name.encode(), public)
             return sealing.agree(self._private, public)
         except (ProtocolError, CryptoError) as error:
             raise DecodeError(f"a message of {name} has no key of {name} for the job: {error}", why="seal") from error
+
+
+def _known(unread: Envelope, secrets_: Secrets, peer: str) -> bytes:
+    try:
+        return secrets_.of(peer)
+    except (ProtocolError, CryptoError) as error:
+        raise DecodeError(f"{unread.kind} message of {unread.sender}: {error}", why="stranger") from error
 
 
 def _peer(unread: Envelope, name: str) -> str:

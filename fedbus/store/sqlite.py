@@ -286,6 +286,15 @@ class Store:
         for row in self._database.rows(t.outbox, statement, *values, job=job):
             yield StoredMessage(*row)
 
+    def put_peer(self, job: str, name: str, certificate: bytes) -> None:
+        """Keep the signed public key of another in a job."""
+        with self._database.writing() as cursor:
+            cursor.execute(t.PUT_PEER, sealed(t.peers.name, (job, name, certificate)))
+
+    def peers(self, job: str) -> dict[str, bytes]:
+        """The signed public keys of the others in a job, by their names."""
+        return {name: key for _, name, key in self._database.rows(t.peers, t.PEERS, job, job=job)}
+
     # Checkpoints and models.
 
     def last_checkpoint(self, job: str) -> tuple[int, bytes] | None:

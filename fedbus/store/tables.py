@@ -102,6 +102,15 @@ models = sa.Table(
     sa.Column("created_at", sa.Float, nullable=False),
     _digest(),
 )
+# Signed public keys of the others in a job: what they are sent is sealed under these.
+peers = sa.Table(
+    "peers",
+    tables,
+    sa.Column("job", sa.Text, primary_key=True),
+    sa.Column("name", sa.Text, primary_key=True),
+    sa.Column("certificate", sa.LargeBinary, nullable=False),
+    _digest(),
+)
 # One record: how many transactions there were, and whether a process works on the store or died over it.
 progress = sa.Table(
     "progress",
@@ -160,8 +169,10 @@ HISTORY = _text(
     .order_by(history.c.number)
 )
 STATES = _text(sa.select(jobs.c.state, sa.func.count()).group_by(jobs.c.state))
-DROP_ALL_OF_JOB = tuple(_dropped(table, "job") for table in (inbox, outbox, checkpoints, arrays))
+DROP_ALL_OF_JOB = tuple(_dropped(table, "job") for table in (inbox, outbox, checkpoints, arrays, peers))
 
+PUT_PEER = _replace(peers)
+PEERS = _text(_chosen(peers, "job"))
 RECEIVE = _text(insert(inbox).on_conflict_do_nothing())
 POST = _text(insert(outbox).on_conflict_do_nothing())
 RECEIVED = _text(_chosen(inbox, "id"))
