@@ -13,7 +13,7 @@ from fedbus import codec, models
 from fedbus.errors import DecodeError, StoreError
 from fedbus.job import JobState
 from fedbus.store.reader import Reader
-from fedbus.store.sqlite import Store
+from fedbus.store.sqlite import SqliteStore
 from places import ROOT
 
 STORES = ROOT / "tests" / "vectors" / "stores"
@@ -44,7 +44,7 @@ def version(path: Path) -> int:
 
 def test_a_store_whose_jobs_have_ended_goes_on_with_its_ledger_and_its_models(tmp_path: Path) -> None:
     path = made(tmp_path / "bank.db", "ended")
-    with Store(path) as store:
+    with SqliteStore(path) as store:
         record = store.job(JOB)
         assert record is not None
         assert (record.state, record.secret, store.lost) == (JobState.SUCCEEDED, b"", "")
@@ -55,7 +55,7 @@ def test_a_store_whose_jobs_have_ended_goes_on_with_its_ledger_and_its_models(tm
         store.add_job("job-2", b"spec", JobState.RUNNING)
     assert version(path) == 3
     # Its own jobs that have not ended are none of the program before.
-    with Store(path) as store:
+    with SqliteStore(path) as store:
         assert [each.job for each in store.unfinished()] == ["job-2"]
 
 
@@ -72,7 +72,7 @@ def test_a_checkpoint_of_a_job_that_has_not_ended_is_refused_with_what_to_do_and
     path = made(tmp_path / "bank.db", "unfinished")
     before = path.read_bytes()
     with pytest.raises(StoreError) as raised:
-        Store(path)
+        SqliteStore(path)
     assert str(raised.value).startswith(
         f"{path}: fedbus 0.1.0 began {JOB} in this store, which did not end, and fedbus"
     )
@@ -95,7 +95,7 @@ def test_of_many_jobs_a_few_are_named_and_the_others_counted(tmp_path: Path) -> 
     with contextlib.closing(sqlite3.connect(path)) as connection:
         enter(connection, "job-1", "job-2", "job-3", "job-4")
     with pytest.raises(StoreError, match=rf"began {JOB}, job-1, job-2 and 2 more in this store"):
-        Store(path)
+        SqliteStore(path)
 
 
 def test_a_job_that_is_in_the_log_only_is_found(tmp_path: Path) -> None:
@@ -109,7 +109,7 @@ def test_a_job_that_is_in_the_log_only_is_found(tmp_path: Path) -> None:
     with contextlib.closing(sqlite3.connect(f"file:{tmp_path / 'killed.db'}?immutable=1", uri=True)) as connection:
         assert list(connection.execute("SELECT job FROM jobs")) == [(JOB,)]
     with pytest.raises(StoreError, match=r"fedbus 0\.1\.0 began job-1 in this store"):
-        Store(tmp_path / "killed.db")
+        SqliteStore(tmp_path / "killed.db")
 
 
 def test_a_store_that_was_taken_over_in_its_log_only_is_one_of_this_version(tmp_path: Path) -> None:
@@ -122,5 +122,5 @@ def test_a_store_that_was_taken_over_in_its_log_only_is_one_of_this_version(tmp_
         for suffix in ("", "-wal"):
             shutil.copy(f"{path}{suffix}", f"{tmp_path / 'killed.db'}{suffix}")
     assert (tmp_path / "killed.db").read_bytes()[60:64] == (2).to_bytes(4, "big")
-    with Store(tmp_path / "killed.db") as store:
+    with SqliteStore(tmp_path / "killed.db") as store:
         assert list(store.damaged()) == ["job-1"]
