@@ -37,8 +37,8 @@ from fedbus.retry import delay
 from fedbus.service.process import peak_memory
 from fedbus.session.rollcall import roll_call
 from fedbus.session.session import Session
+from fedbus.store.base import Store
 from fedbus.store.records import JobRecord
-from fedbus.store.sqlite import Store
 
 log = structlog.get_logger()
 
@@ -268,7 +268,7 @@ class Conductor:
     def _record(self, session: Session[JobSpec]) -> JobRecord:
         record = self._store.job(session.job)
         if record is None:
-            raise StoreError(f"{self._store.path}: job {session.job} is not in the ledger")
+            raise StoreError(f"{self._store.place}: job {session.job} is not in the ledger")
         return record
 
 

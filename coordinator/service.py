@@ -30,8 +30,8 @@ from fedbus.session.post import publish_event, publish_reply
 from fedbus.session.room import Holding
 from fedbus.session.session import Session
 from fedbus.settings import CoordinatorSettings
+from fedbus.store.base import Store
 from fedbus.store.missing import end_what_is_missing
-from fedbus.store.sqlite import Store
 
 log = structlog.get_logger()
 

@@ -12,7 +12,7 @@ from fedbus.messages.fields import nulled
 from fedbus.service.process import peak_memory
 from fedbus.session.session import Session
 from fedbus.settings import PartySettings
-from fedbus.store.sqlite import Store
+from fedbus.store.base import Store
 from parties import outputs
 from parties.data import tables
 from parties.policy import Policy

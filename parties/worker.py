@@ -39,9 +39,9 @@ from fedbus.session.rollcall import roll_call
 from fedbus.session.room import FULL, Holding, when_there_is_room
 from fedbus.session.session import Session
 from fedbus.settings import PartySettings
+from fedbus.store.base import Store
 from fedbus.store.missing import end_what_is_missing
 from fedbus.store.records import PROVISIONAL
-from fedbus.store.sqlite import Store
 from parties import participation
 from parties.policy import Policy
 from parties.replies import Replies, coordinator_of, told
@@ -254,7 +254,7 @@ class Worker:
 
         def wait(seconds: float) -> None:
             if self._stopping.wait(seconds):
-                raise StoreError(f"{self._store.path}: the process stopped before there was room on the disk")
+                raise StoreError(f"{self._store.place}: the process stopped before there was room on the disk")
 
         def tell(error: StoreFull | None) -> None:
             if error:

@@ -25,7 +25,8 @@ from fedbus.errors import BrokerError, ConfigError, OutputError
 from fedbus.files import exists
 from fedbus.service import signals
 from fedbus.settings import CoordinatorSettings, PartySettings
-from fedbus.store.sqlite import Store
+from fedbus.store.base import Store
+from fedbus.store.sqlite import SqliteStore
 
 S = TypeVar("S", CoordinatorSettings, PartySettings)
 
@@ -160,7 +161,7 @@ def _say_serving(line: str) -> None:
 
 def _start(config: S, factory: Factory[S], stack: contextlib.ExitStack, on_end: Callable[[BrokerError], None]) -> str:
     """Open all parts and start the service; returns the address of its /metrics."""
-    store = stack.enter_context(Store(config.path(config.state)))
+    store = stack.enter_context(SqliteStore(config.path(config.state)))
     try:
         page = metrics.Server(str(config.metrics.address))
     except (OSError, ValueError) as error:

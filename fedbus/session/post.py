@@ -21,8 +21,8 @@ from fedbus.session.mailbox import AHEAD, Mailbox
 from fedbus.session.notices import Notices
 from fedbus.session.room import FULL, ROOM_AGAIN
 from fedbus.seals import JobSeals
+from fedbus.store.base import Store
 from fedbus.store.records import Checkpoint, StoredMessage
-from fedbus.store.sqlite import Store
 
 log = structlog.get_logger()
 
@@ -245,7 +245,7 @@ class Post:
     def _load(self, message_id: str) -> Envelope:
         body = self.journal.received(message_id)
         if body is None:
-            raise StoreError(f"{self._store.path}: a message of job {self._job} is not in the journal any more")
+            raise StoreError(f"{self._store.place}: a message of job {self._job} is not in the journal any more")
         return codec.decode(body, self._seals)
 
     def _hear(self, sender: str, question: Resend | ResendAfter | Ping, delivery: Delivery) -> None:

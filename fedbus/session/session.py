@@ -27,8 +27,8 @@ from fedbus.messages.envelope import Envelope, M, Message
 from fedbus.session.attendance import Attendance, Place
 from fedbus.session.post import Post, publish_event
 from fedbus.session.room import when_there_is_room
+from fedbus.store.base import Store
 from fedbus.store.records import Buffer, Checkpoint
-from fedbus.store.sqlite import Store
 
 log = structlog.get_logger()
 
@@ -57,7 +57,7 @@ class Session(Generic[J]):
     def __init__(self, job: str, party: str, *, store: Store, broker: Broker, verify_sender: bool = True) -> None:
         record = store.job(job)
         if record is None:
-            raise StoreError(f"{store.path}: job {job} is not in the ledger")
+            raise StoreError(f"{store.place}: job {job} is not in the ledger")
         spec = registry.parse(codec.unpack(record.spec))
         self.job = job
         self.spec = cast(J, spec)

@@ -1,6 +1,6 @@
 """The tables of a store, and its statements, made once: making one takes longer than running it.
 
-Each record ends with the digest of fedbus.store_checks. Statements are text with values in the order of the columns:
+Each record ends with the digest of fedbus.store.checks. Statements are text with values in the order of the columns:
 SQLAlchemy converts what is read by the column's type, which a damaged record need not have.
 """
 
@@ -20,7 +20,7 @@ from fedbus.store.checks import sealed
 
 # In the header of the file, where SQLite has room for them: which program's it is, and of which version.
 APPLICATION_ID = 0x46454442
-VERSION = 2
+VERSION = 3
 
 tables = sa.MetaData()
 
@@ -102,13 +102,13 @@ models = sa.Table(
     sa.Column("created_at", sa.Float, nullable=False),
     _digest(),
 )
-# Signed public keys of the others in a job: what they are sent is sealed under these.
-peers = sa.Table(
-    "peers",
+# What others signed for a job: its submitter the job, each participant its public key.
+proofs = sa.Table(
+    "proofs",
     tables,
     sa.Column("job", sa.Text, primary_key=True),
     sa.Column("name", sa.Text, primary_key=True),
-    sa.Column("certificate", sa.LargeBinary, nullable=False),
+    sa.Column("proof", sa.LargeBinary, nullable=False),
     _digest(),
 )
 # One record: how many transactions there were, and whether a process works on the store or died over it.
@@ -168,11 +168,12 @@ HISTORY = _text(
     .where(history.c.job == _p("job"))
     .order_by(history.c.number)
 )
+NOT_ENDED = _text(sa.select(jobs.c.job).where(jobs.c.state.not_in(_ENDED)).order_by(jobs.c.created_at))
 STATES = _text(sa.select(jobs.c.state, sa.func.count()).group_by(jobs.c.state))
-DROP_ALL_OF_JOB = tuple(_dropped(table, "job") for table in (inbox, outbox, checkpoints, arrays, peers))
+DROP_ALL_OF_JOB = tuple(_dropped(table, "job") for table in (inbox, outbox, checkpoints, arrays, proofs))
 
-PUT_PEER = _replace(peers)
-PEERS = _text(_chosen(peers, "job"))
+PUT_PROOF = _replace(proofs)
+PROOFS = _text(_chosen(proofs, "job"))
 RECEIVE = _text(insert(inbox).on_conflict_do_nothing())
 POST = _text(insert(outbox).on_conflict_do_nothing())
 RECEIVED = _text(_chosen(inbox, "id"))

@@ -20,7 +20,7 @@ from fedbus.crypto.engine import Engine
 from fedbus.messages.control import Event, StateChanged
 from fedbus.session.session import Session
 from fedbus.settings import PartySettings
-from fedbus.store.sqlite import Store
+from fedbus.store.sqlite import SqliteStore
 from federation import ROLES
 from parties.fedavg.member import Member
 from parties.sums.homomorphic import Encryption
@@ -74,7 +74,7 @@ def test_a_sum_that_overtakes_the_last_message_of_the_keys_leaves_nobody_out(
             overtaken.append(session.party)
             held.pop(session.party)()
 
-    def party(config: PartySettings, broker: Broker, store: Store, engine: Engine, url: str) -> Worker:
+    def party(config: PartySettings, broker: Broker, store: SqliteStore, engine: Engine, url: str) -> Worker:
         """A party to which each last message of an exchange of keys comes once it follows a later order."""
         consume = broker.consume
 

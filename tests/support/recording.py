@@ -16,7 +16,7 @@ from fedbus.crypto.paillier import PrivateKey
 from fedbus.messages.control import Alive, Ping, Resend, ResendAfter
 from fedbus.messages.envelope import Envelope, TensorMessage
 from fedbus.store.records import Checkpoint
-from fedbus.store.sqlite import Store
+from fedbus.store.sqlite import SqliteStore
 from federation import ROLES, Federation
 from parties.worker import Worker
 
@@ -63,7 +63,7 @@ def record(federation: Federation) -> Recording:
     recording = Recording()
 
     def spy(role: Callable[..., Any]) -> Callable[..., Any]:
-        def make(config: Any, broker: Broker, store: Store, engine: Engine, url: str) -> Any:
+        def make(config: Any, broker: Broker, store: SqliteStore, engine: Engine, url: str) -> Any:
             consume, write = broker.consume, store.write
 
             def consumed(queue: str, handler: Handler, *arguments: Any, **named: Any) -> Subscription:

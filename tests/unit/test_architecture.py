@@ -126,6 +126,12 @@ def test_what_algorithms_share_imports_none_of_them(name: str) -> None:
     assert not others & set(ALGORITHMS)
 
 
+def test_only_who_opens_a_store_knows_which_one_it_is() -> None:
+    users = {name for name, file in MODULES.items() if "fedbus.store.sqlite" in imports(file)}
+    opens = {"fedbus.service.process", "fedbus.cli.simulation", "fedbus.cli.workplace"}
+    assert users == opens | {f"parties.{name}.pooled" for name in ALGORITHMS}
+
+
 @pytest.mark.parametrize("file", FILES, ids=lambda file: str(file.relative_to(ROOT)))
 def test_a_module_imports_what_it_may(file: Path) -> None:
     name = str(file.relative_to(ROOT))

@@ -23,7 +23,7 @@ from fedbus.job import JobSpec, JobState
 from fedbus.messages.control import Alive, Failed, Ping, Resend, ResendAfter
 from fedbus.messages.envelope import Envelope, Message
 from fedbus.session.session import Session
-from fedbus.store.sqlite import Store
+from fedbus.store.sqlite import SqliteStore
 
 JOB = "job-1"
 
@@ -46,7 +46,7 @@ class Bench:
     def __init__(self, folder: Path, **limits: float) -> None:
         self.hub = MemoryHub()
         self.spec = specification(**limits)
-        self.stores = {name: Store(folder / f"{name}.db") for name in self.spec.participants}
+        self.stores = {name: SqliteStore(folder / f"{name}.db") for name in self.spec.participants}
         self.brokers: dict[str, Broker] = {}
         for name, store in self.stores.items():
             store.add_job(JOB, codec.pack(self.spec.to_map()), JobState.RUNNING)
