@@ -25,12 +25,12 @@ from fedbus.broker.memory.broker import MemoryHub
 from fedbus.broker.node.node import Node
 from fedbus.broker.rabbitmq.broker import AmqpBroker
 from fedbus.cautions import caution
+from fedbus.cli.introductions import Introduced, KeyFiles, introduce
 from fedbus.cli.report import write_report
 from fedbus.cli.workplace import Workplace, open_workplace
 from fedbus.client import Client
 from fedbus.crypto.engine import Engine
 from fedbus.errors import ConfigError, FedbusError, JobFailed
-from fedbus.identity import Identity
 from fedbus.job import JobSpec
 from fedbus.messages.control import Event, StateChanged
 from fedbus.service import process
@@ -43,10 +43,7 @@ log = structlog.get_logger()
 # Of the parties: that of this process is for a single one, and would give all one broker user and one port.
 ENVIRONMENT = {"FEDBUS_SIMULATION": "true"}
 
-_CLIENT = "client"
 _END_SECONDS = 10.0
-_ROSTER = "roster.toml"
-_TRUST = ("identity", "roster")
 
 Watch = Callable[[Event], None]
 Note = Callable[[str], object]
@@ -95,12 +92,12 @@ def run(
     named = _parties(job_file, spec, files)
     with open_workplace(keep) as place:
         parties = place.settle(named)
-        if spec.needs_identities:
-            parties = introduce(parties, place.folder)
+        known = introduce(parties, place.folder, spec.coordinator, _client(spec), own=spec.needs_identities)
+        parties = known.parties
         if broker == "memory":
-            federation = _in_memory(spec, parties, place, roles)
+            federation = _in_memory(spec, known, place, roles)
         else:
-            federation = _on_rabbitmq(spec, parties, files, place, note)
+            federation = _on_rabbitmq(spec, known, files, place, note)
         with federation as (client, submit, check):
             report = _follow(client, submit(job_file), watch, check)
             for party in client.wait_ended(report["job"], spec.parties, _END_SECONDS):
@@ -135,19 +132,6 @@ def _parties(job_file: Path, spec: JobSpec, files: Sequence[Path]) -> list[Party
     return parties
 
 
-def introduce(parties: Sequence[PartySettings], folder: Path) -> list[PartySettings]:
-    """Give the parties identities for this job, and the roster of them, unless all have their own."""
-    if all(party.identity and party.roster for party in parties):
-        return list(parties)
-    lines, introduced = ["[parties]"], []
-    for party in parties:
-        file = folder / f"{party.name}.key"
-        lines.append(f'{party.name} = "{Identity.create(file).public}"')
-        introduced.append(msgspec.structs.replace(party, identity=str(file), roster=str(folder / _ROSTER)))
-    (folder / _ROSTER).write_text("\n".join(lines) + "\n", "utf-8")
-    return introduced
-
-
 def _follow(client: Client, job: str, watch: Watch, check: Check) -> dict[str, Any]:
     last: Event | None = None
     for last in client.watch(job, check=check):
@@ -157,8 +141,16 @@ def _follow(client: Client, job: str, watch: Watch, check: Check) -> dict[str, A
     return last.report or {"job": job, "state": last.state, "reason": last.reason}
 
 
+def _client(spec: JobSpec) -> str:
+    """The name of a simulation's client, which no participant has."""
+    name = "client"
+    while name in spec.participants:
+        name += "-"
+    return name
+
+
 @contextlib.contextmanager
-def _in_memory(spec: JobSpec, parties: Sequence[PartySettings], place: Workplace, roles: Roles) -> Iterator[Running]:
+def _in_memory(spec: JobSpec, known: Introduced, place: Workplace, roles: Roles) -> Iterator[Running]:
     hub = MemoryHub()
     with contextlib.ExitStack() as stack:
         if place.kept:
@@ -174,16 +166,17 @@ def _in_memory(spec: JobSpec, parties: Sequence[PartySettings], place: Workplace
             stack.callback(services[-1].join)
             stack.callback(connection.close)
 
-        config = CoordinatorSettings(name=spec.coordinator, parties=spec.parties)
+        identity, roster = str(known.coordinator.identity), str(known.coordinator.roster)
+        config = CoordinatorSettings(name=spec.coordinator, parties=spec.parties, identity=identity, roster=roster)
         add(roles.coordinator, config, place.store(spec.coordinator))
-        for party in parties:
+        for party in known.parties:
             add(roles.party, party, party.path(party.state))
         # All share it: closed while one of them still works, it would be an error that ends the job.
         stack.callback(engine.close)
         stack.callback(_stop, services)
         for service in services:
             service.start()
-        client = stack.enter_context(Client(hub.connect(_CLIENT), spec.coordinator))
+        client = stack.enter_context(Client(hub.connect(_client(spec)), spec.coordinator))
         yield client, lambda job_file: client.submit(registry.load(job_file)), lambda: None
 
 
@@ -196,13 +189,13 @@ def _stop(services: Sequence[process.Service]) -> None:
 
 @contextlib.contextmanager
 def _on_rabbitmq(
-    spec: JobSpec, parties: Sequence[PartySettings], files: Sequence[Path], place: Workplace, note: Note
+    spec: JobSpec, known: Introduced, files: Sequence[Path], place: Workplace, note: Note
 ) -> Iterator[Running]:
     folder = place.folder
     with contextlib.ExitStack() as stack:
         urls = stack.enter_context(_broker(spec, note))
         # First of all: processes wait for a broker for ever, a simulation should not.
-        broker = AmqpBroker(urls[_CLIENT])
+        broker = AmqpBroker(urls[_client(spec)])
         stack.callback(broker.close)
         broker.connect()
         config = folder / "coordinator.toml"
@@ -210,10 +203,10 @@ def _on_rabbitmq(
         config.write_text(f'name = "{spec.coordinator}"\nparties = [{names}]\n', "utf-8")
         commands = {spec.coordinator: [*process.script("fedbus-coordinator"), "--config", str(config)]}
         own = {name: {"FEDBUS_STATE": str(place.store(name))} for name in spec.participants}
-        for party, file in zip(parties, files, strict=True):
+        own[spec.coordinator] |= known.coordinator.environment()
+        for party, file in zip(known.parties, files, strict=True):
             commands[party.name] = [*process.script("fedbus-party"), "--config", str(file)]
-            if party.identity and party.roster:
-                own[party.name] |= {f"FEDBUS_{key.upper()}": str(party.path(getattr(party, key))) for key in _TRUST}
+            own[party.name] |= KeyFiles(party.path(party.identity), party.path(party.roster)).environment()
         running = {
             name: stack.enter_context(_process(name, command, urls, folder, own[name]))
             for name, command in commands.items()
@@ -228,17 +221,18 @@ def _on_rabbitmq(
                 if child.poll() is not None:
                     raise FedbusError(f"{name} ended with status {child.returncode}: " + _tail(name, folder))
 
-        yield client, lambda job_file: _submit(job_file, urls[_CLIENT]), check
+        yield client, lambda job_file: _submit(job_file, urls[_client(spec)], _verify_sender(urls), known.client), check
 
 
 @contextlib.contextmanager
 def _broker(spec: JobSpec, note: Note) -> Iterator[dict[str, str]]:
     """URLs by user: of the broker in the environment, whose one user all share, or of a private node."""
-    users = (spec.coordinator, *spec.parties, _CLIENT)
+    client = _client(spec)
+    users = (*spec.participants, client)
     if url := environment.broker_url():
         yield dict.fromkeys(users, url)
         return
-    roles = {spec.coordinator: "coordinator", **dict.fromkeys(spec.parties, "party"), _CLIENT: "client"}
+    roles = {spec.coordinator: "coordinator", **dict.fromkeys(spec.parties, "party"), client: "client"}
     note("starting a private RabbitMQ node")
     with Node(users=roles) as node:
         yield {user: node.url(user) for user in users}
@@ -248,9 +242,7 @@ def _broker(spec: JobSpec, note: Note) -> Iterator[dict[str, str]]:
 def _process(
     name: str, command: list[str], urls: dict[str, str], folder: Path, own: dict[str, str]
 ) -> Iterator[subprocess.Popen[str]]:
-    # A shared user cannot vouch for a sender's name.
-    verify = "false" if len(set(urls.values())) == 1 else "true"
-    environment = {**os.environ, "FEDBUS_AMQP_URL": urls[name], "FEDBUS_VERIFY_SENDER": verify}
+    environment = {**os.environ, "FEDBUS_AMQP_URL": urls[name], "FEDBUS_VERIFY_SENDER": _verify_sender(urls)}
     environment |= {"FEDBUS_METRICS_ADDRESS": "127.0.0.1:0", "FEDBUS_SIMULATION": "true", **own}
     with (folder / f"{name}.log").open("w", encoding="utf-8") as log:
         child = subprocess.Popen(  # noqa: S603  # our own scripts
@@ -270,10 +262,16 @@ def _process(
             _close(pipe)
 
 
-def _submit(job_file: Path, url: str) -> str:
+def _verify_sender(urls: dict[str, str]) -> str:
+    """A shared user cannot vouch for a sender's name."""
+    return "false" if len(set(urls.values())) == 1 else "true"
+
+
+def _submit(job_file: Path, url: str, verify: str, own: KeyFiles) -> str:
+    environment = {**os.environ, "FEDBUS_AMQP_URL": url, "FEDBUS_VERIFY_SENDER": verify, **own.environment()}
     done = subprocess.run(  # noqa: S603  # our own script
         [*process.script("fedbus"), "submit", str(job_file)],
-        env={**os.environ, "FEDBUS_AMQP_URL": url}, capture_output=True, text=True, check=False,
+        env=environment, capture_output=True, text=True, check=False,
     )  # fmt: skip
     if done.returncode:
         raise FedbusError(f"the job could not be submitted: {done.stderr.strip()}")

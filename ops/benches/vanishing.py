@@ -24,7 +24,7 @@ from fedbus.algorithms import registry
 from fedbus.algorithms.fedavg.messages import Assignment, MaskedUpdate, RevealedShares
 from fedbus.algorithms.fedavg.sums import Plan
 from fedbus.broker.memory.broker import MemoryHub
-from fedbus.cli import simulation
+from fedbus.cli.introductions import introduce
 from fedbus.client import Client
 from fedbus.crypto.engine import Engine
 from fedbus.errors import JobFailed
@@ -89,7 +89,7 @@ class Vanishing:
     def run(self, folder: Path) -> dict[str, Any]:
         """The job's report."""
         loaded = [settings.load_party(file, {"FEDBUS_SIMULATION": "true"}) for file in self._files]
-        parties = simulation.introduce(loaded, folder)
+        parties = introduce(loaded, folder, self.spec.coordinator, "client", own=True).parties
         engine = Engine(0)
         with ExitStack() as stack, self._watched():
             hub = self._hub
