@@ -8,7 +8,6 @@ from __future__ import annotations
 import contextlib
 import threading
 import time
-from typing import Any
 
 import structlog
 
@@ -18,15 +17,18 @@ from coordinator.sweeper import Sweeper
 from fedbus import codec, metrics, topology
 from fedbus.algorithms import registry
 from fedbus.broker.base import Broker, Delivery, Subscription
+from fedbus.credentials import Credentials
 from fedbus.crypto.engine import Engine
-from fedbus.errors import ConfigError, DecodeError, JobFailed, StoreError
+from fedbus.errors import ConfigError, DecodeError, JobFailed, ProtocolError, StoreError
+from fedbus.identity import Role
 from fedbus.job import UNKNOWN, JobSpec, JobState
 from fedbus.messages.control import Cancel, Departed, Inquire, Notice, Progress, Query, StateChanged, Submit
 from fedbus.messages.envelope import Envelope, Message
 from fedbus.messages.fields import shortened
 from fedbus.messages.ledger import ListJobs, ShowJob
+from fedbus.seals import IdentitySeals, check_signed
 from fedbus.service.process import GRACE_SECONDS
-from fedbus.session.post import publish_event, publish_reply
+from fedbus.session.events import Events
 from fedbus.session.room import Holding
 from fedbus.session.session import Session
 from fedbus.settings import CoordinatorSettings
@@ -52,18 +54,29 @@ class Service:
         self._settings = settings
         self._broker = broker
         self._store = store
+        self._credentials = Credentials.of_member(settings, Role.COORDINATOR)
+        self._seals = IdentitySeals(self._credentials)
+        self._events = Events(broker, self._seals, settings.operators)
         self._stopping = threading.Event()
         self._announcing = threading.Lock()
         self._sweeper = Sweeper(self.name, broker, store)
         self._conductor = Conductor(
-            broker, store, engine, metrics_url, self.announce, self._sweeper.add, self._stopping, settings.parties
+            broker,
+            self._seals,
+            store,
+            engine,
+            metrics_url,
+            self.announce,
+            self._sweeper.add,
+            self._stopping,
+            settings.parties,
         )
         self._sessions: dict[str, Session[JobSpec]] = {}
         self._ledger = Ledger(store, self._is_operator, self._latest)
         self._threads: dict[str, threading.Thread] = {}
         self._beginning = threading.Lock()
         # Submissions that wait for room on the disk.
-        self._held: set[str] = set()
+        self._held: dict[str, str] = {}
         self._holding = Holding(self._enter, self._tell_of_waiting)
         self._subscriptions: list[Subscription] = []
 
@@ -118,14 +131,13 @@ class Service:
     def _request(self, delivery: Delivery) -> None:
         try:
             self._check_publisher(delivery)
-            envelope = codec.decode(delivery.body)
-            self._check_address(envelope, delivery)
+            envelope = self._opened(delivery)
             match envelope.payload:
                 case Submit() | Cancel():
                     self._holding.take(delivery)
                     return
                 case Query():
-                    self.announce(envelope.job)
+                    self._answer(envelope)
                 case ListJobs() as wanted:
                     self._reply(envelope, self._ledger.list(envelope.sender, wanted))
                 case ShowJob():
@@ -134,6 +146,7 @@ class Service:
                     raise DecodeError(f"{envelope.kind} message on the job queue")  # noqa: TRY301
         except DecodeError as error:
             log.warning("request refused; it is in the dead-letter queue", reason=str(error), user=delivery.user)
+            metrics.refused.labels(error.why).inc()
             self._refuse(error, delivery)
             delivery.dead_letter(str(error))
             return
@@ -150,29 +163,29 @@ class Service:
 
     def _enter(self, delivery: Delivery) -> None:
         """Enter a submission or a cancellation in the ledger, then acknowledge it."""
-        envelope = codec.decode(delivery.body)
+        envelope = self._opened(delivery)
         if isinstance(envelope.payload, Submit):
-            self._submit(envelope.job, envelope.payload.spec, envelope.sender)
-            self._held.discard(envelope.job)
+            self._submit(envelope.job, envelope.payload, envelope.sender)
+            self._held.pop(envelope.job, None)
         else:
             self._cancel(envelope.job, envelope.sender)
         delivery.ack()
 
     def _tell_of_waiting(self, delivery: Delivery) -> None:
-        envelope = codec.decode(delivery.body)
+        envelope = self._opened(delivery)
         if isinstance(envelope.payload, Submit):
-            self._held.add(envelope.job)
-        self._publish(envelope.job, Notice(_WAITS))
+            self._held[envelope.job] = envelope.sender
+        self._events.publish(envelope.job, envelope.sender, Notice(_WAITS))
 
     def _asked(self, delivery: Delivery) -> None:
         """A party has not heard of a job for a while and is told how it ended, or that there is none; or it is done."""
         try:
-            envelope = codec.decode(delivery.body)
-            self._check_address(envelope, delivery)
+            envelope = self._opened(delivery)
             if not isinstance(envelope.payload, Inquire | Departed):
                 raise DecodeError(f"{envelope.kind} message on the coordinator's queue of questions")  # noqa: TRY301
         except DecodeError as error:
             log.warning("question refused; it is in the dead-letter queue", reason=str(error), user=delivery.user)
+            metrics.refused.labels(error.why).inc()
             delivery.dead_letter(str(error))
             return
         try:
@@ -188,8 +201,12 @@ class Service:
         else:
             if outcome is not None:
                 log.info("party told how a job ended", job=envelope.job, party=envelope.sender, state=outcome.state)
-                tell(self._broker, Envelope(envelope.job, self.name, envelope.sender, outcome))
+                tell(self._broker, self._seals, Envelope(envelope.job, self.name, envelope.sender, outcome))
         delivery.ack()
+
+    def _opened(self, delivery: Delivery) -> Envelope:
+        self._check_address(codec.peek(delivery.body), delivery)
+        return codec.decode(delivery.body, self._seals)
 
     def _check_address(self, envelope: Envelope, delivery: Delivery) -> None:
         if envelope.recipient != self.name:
@@ -208,13 +225,15 @@ class Service:
                 self._store.purge(job)
                 self.announce(job)
 
-    def _submit(self, job: str, fields: dict[str, Any], owner: str) -> None:
-        state, reason = JobState.SUBMITTED, ""
+    def _submit(self, job: str, submission: Submit, owner: str) -> None:
+        state, reason, fields = JobState.SUBMITTED, "", submission.spec
         try:
             spec = registry.parse(fields)
             if spec.coordinator != self.name:
                 raise ConfigError(f"job: coordinator: {spec.coordinator!r} is named, this is {self.name!r}")  # noqa: TRY301
-        except ConfigError as error:
+            check_signed(self._credentials.roster, job, owner, submission.signature, spec)
+            self._store.put_proof(job, owner, submission.signature)
+        except (ConfigError, ProtocolError) as error:
             state, reason = JobState.FAILED, shortened(str(error))
         entered = self._store.add_job(job, codec.pack(fields), state, reason, owner)
         if not entered:
@@ -240,13 +259,15 @@ class Service:
         if record is not None and not record.state.final and not allowed:
             log.warning("cancellation refused", job=job, user=user, owner=record.owner)
             refused = f"{user} may not cancel this job: only {record.owner} and the coordinator's `operators` may"
-            self._publish(job, StateChanged(record.state.value, refused))
+            self._events.publish(job, user, StateChanged(record.state.value, refused))
             return
         if record is not None:
             # In the ledger before the request is acknowledged: a restart must not bring the job back.
             self._store.set_state(job, JobState.CANCELLING, f"cancelled by {user}")
             log.info("job to be cancelled", job=job, user=user)
-        self.announce(job)
+            self.announce(job)
+        else:
+            self._events.publish(job, user, self._unknown(job))
         if session := self._sessions.get(job):
             session.fail(Cancelled(f"cancelled by {user}"))
 
@@ -259,7 +280,19 @@ class Service:
         return None if session is None else session.latest
 
     def _reply(self, request: Envelope, message: Message) -> None:
-        publish_reply(self._broker, Envelope(request.job, self.name, request.sender, message))
+        self._events.reply(request, message)
+
+    def _answer(self, request: Envelope) -> None:
+        """Tell a client the state of a job: of its own, or of anybody's where it is an operator."""
+        record, asker = self._store.job(request.job), request.sender
+        owner = self._held.get(request.job) if record is None else record.owner
+        if owner is not None and (asker == owner or self._is_operator(asker)):
+            self.announce(request.job)
+        else:
+            self._events.publish(request.job, asker, self._unknown(request.job))
+
+    def _unknown(self, job: str) -> StateChanged:
+        return StateChanged(UNKNOWN, f"this coordinator has no job {job} of yours")
 
     def announce(self, job: str) -> None:
         """Publish the job's state as the ledger has it; /metrics has it before anybody hears of it."""
@@ -267,18 +300,11 @@ class Service:
         # Reading and publishing are one step: a watcher must not see an earlier state after a later one.
         with self._announcing:
             record = self._store.job(job)
-            if record is None and job in self._held:
-                self._publish(job, Notice(_WAITS))
-                return
-            if record is None:
-                message = StateChanged(UNKNOWN, f"this coordinator has no job {job}")
-            else:
+            if record is not None:
                 report = told_report(record) if record.state.final else None
-                message = StateChanged(record.state.value, record.reason, report)
-            self._publish(job, message)
-
-    def _publish(self, job: str, message: StateChanged | Notice) -> None:
-        publish_event(self._broker, Envelope(job, self.name, self.name, message))
+                self._events.publish(job, record.owner, StateChanged(record.state.value, record.reason, report))
+            elif owner := self._held.get(job):
+                self._events.publish(job, owner, Notice(_WAITS))
 
     # Jobs.
 
@@ -286,7 +312,13 @@ class Service:
         try:
             verify = self._settings.broker.verify_sender
             session: Session[JobSpec] = Session(
-                job, self.name, store=self._store, broker=self._broker, verify_sender=verify
+                job,
+                self.name,
+                store=self._store,
+                broker=self._broker,
+                credentials=self._credentials,
+                events=self._events,
+                verify_sender=verify,
             )
         except ConfigError as error:
             # Entered by another version of this program.

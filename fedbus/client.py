@@ -19,6 +19,7 @@ from typing import Any
 
 from fedbus import codec, requests, topology
 from fedbus.broker.base import Broker, Delivery
+from fedbus.credentials import Credentials
 from fedbus.errors import (
     AccessRefused,
     ConnectionLost,
@@ -31,6 +32,7 @@ from fedbus.job import COORDINATOR, UNKNOWN, JobSpec, JobState, is_final, new_id
 from fedbus.messages.control import Cancel, Event, Notice, Query, StateChanged, Submit
 from fedbus.messages.envelope import Envelope, M, Message
 from fedbus.messages.ledger import JobLine, JobList, JobShown, ListJobs, ShowJob
+from fedbus.seals import IdentitySeals, sign
 from fedbus.submissions import Submissions
 
 REPLY_SECONDS = 15.0
@@ -49,16 +51,22 @@ class Client:
 
     Args:
         coordinator: its name, as messages address it.
+        credentials: the client's identity, by which it signs jobs, and its roster.
         verify_sender: ignore events whose publisher is not the sender that they name.
 
     Raises:
         AccessRefused: the connection's user is no client's.
     """
 
-    def __init__(self, broker: Broker, coordinator: str = COORDINATOR, *, verify_sender: bool = True) -> None:
+    def __init__(
+        self, broker: Broker, coordinator: str = COORDINATOR, *, credentials: Credentials, verify_sender: bool = True
+    ) -> None:
         self._broker = broker
         self._coordinator = coordinator
         self._verify_sender = verify_sender
+        self._name = credentials.name
+        self._identity = credentials.identity
+        self._seals = IdentitySeals(credentials)
         # Of each job that is followed a queue for each watch, and one from submitting it to its first watch.
         self._followed: dict[str, list[Events]] = {}
         self._submitted: dict[str, Events] = {}
@@ -68,7 +76,7 @@ class Client:
         self._replies: dict[str, list[queue.SimpleQueue[Message]]] = {}
         self._changed = threading.Condition(threading.RLock())
         # Events of all jobs from now on: a job's first events must not be missed between submitting and watching.
-        watch = topology.watch_queue(broker.user, secrets.token_hex(8))
+        watch = topology.watch_queue(broker.user, secrets.token_hex(8), self._name)
         try:
             broker.declare([watch])
         except AccessRefused as error:
@@ -100,14 +108,19 @@ class Client:
         """
         job = new_id(spec.name)
         self._submitted[job] = self._follow(job)
-        submission = Envelope(job, self._broker.user, self._coordinator, Submit(spec.to_map()))
+        submission = Envelope(job, self._name, self._coordinator, self._signed(job, spec))
         self._submissions.add(submission)
-        requests.request(self._broker, topology.SUBMIT, submission)
+        requests.request(self._broker, self._seals, topology.SUBMIT, submission)
         return job
+
+    def _signed(self, job: str, spec: JobSpec) -> Submit:
+        return Submit(spec.to_map(), sign(self._identity, job, self._name, spec))
 
     def cancel(self, job: str) -> None:
         """Ask the coordinator to end a job; raises as `submit`."""
-        requests.request(self._broker, topology.CANCEL, Envelope(job, self._broker.user, self._coordinator, Cancel()))
+        requests.request(
+            self._broker, self._seals, topology.CANCEL, Envelope(job, self._name, self._coordinator, Cancel())
+        )
 
     def jobs(self, limit: int = 100, *, unfinished: bool = False, timeout: float = REPLY_SECONDS) -> JobList:
         """The newest jobs in the coordinator's ledger: this user's, or all for one of its `operators`.
@@ -163,8 +176,8 @@ class Client:
     def _watched(
         self, job: str, events: Events, timeout: float | None, check: Callable[[], object] | None
     ) -> Iterator[Event]:
-        query = Envelope(job, self._broker.user, self._coordinator, Query())
-        requests.request(self._broker, topology.QUERY, query)
+        query = Envelope(job, self._name, self._coordinator, Query())
+        requests.request(self._broker, self._seals, topology.QUERY, query)
         state: StateChanged | None = None
         heard = asked = answered = time.monotonic()
         interval, silent = _ASK_AGAIN_SECONDS, False
@@ -190,11 +203,11 @@ class Client:
                 if now - max(asked, answered) >= interval:
                     # An event may have been lost with the connection, or with a coordinator that died.
                     asked, interval = now, min(2 * interval, _SELDOM_SECONDS)
-                    requests.publish(self._broker, topology.QUERY, query, wait=False)
+                    requests.publish(self._broker, self._seals, topology.QUERY, query, wait=False)
             elif self._submissions.may_come(job, event):
                 if (submission := self._submissions.again(job)) is not None:
                     heard = now
-                    requests.publish(self._broker, topology.SUBMIT, submission, wait=False)
+                    requests.publish(self._broker, self._seals, topology.SUBMIT, submission, wait=False)
                     yield Notice("the coordinator has not received the job, although the broker had; submitted again")
             # The answer to a query repeats a state that may have been an event already.
             elif event != state:
@@ -235,7 +248,7 @@ class Client:
         deadline = time.monotonic() + timeout
         try:
             requests.request(
-                self._broker, topology.QUERY, Envelope(about, self._broker.user, self._coordinator, question)
+                self._broker, self._seals, topology.QUERY, Envelope(about, self._name, self._coordinator, question)
             )
             while True:
                 reply = replies.get(timeout=max(deadline - time.monotonic(), 0.001))
@@ -265,15 +278,16 @@ class Client:
         job = delivery.routing_key.partition(".")[2].partition(".")[0]
         if job in self._followed or job in self._replies:
             with contextlib.suppress(DecodeError):
-                envelope = codec.decode(delivery.body)
-                if not self._verify_sender or delivery.user == envelope.sender:
-                    self._sort(envelope)
+                about = codec.peek(delivery.body)
+                publisher = not self._verify_sender or delivery.user == about.sender
+                if publisher and about.recipient == self._name:
+                    self._sort(codec.decode(delivery.body, self._seals))
         delivery.ack()
 
     def _sort(self, envelope: Envelope) -> None:
         event = envelope.payload
         if isinstance(event, JobList | JobShown):
-            right = (envelope.sender, envelope.recipient) == (self._coordinator, self._broker.user)
+            right = (envelope.sender, envelope.recipient) == (self._coordinator, self._name)
             with self._changed:
                 for replies in self._replies.get(envelope.job, ()) if right else ():
                     replies.put(event)

@@ -25,12 +25,15 @@ from fedbus.crypto import sealing
 from fedbus.crypto.masking import SecretStream
 from fedbus.crypto.signing import SIGNATURE_BYTES
 from fedbus.errors import CryptoError, DecodeError, ProtocolError
+from fedbus.identity import Identity, Role, Roster
+from fedbus.job import JobSpec
 from fedbus.messages.control import Alive, Failed, Notice, Ping, Resend, ResendAfter
 from fedbus.messages.envelope import Envelope
 from fedbus.messages.seal import IDENTITY, JOB
 
 CERTIFICATE_BYTES = sealing.KEY_BYTES + SIGNATURE_BYTES
 _JOB_KEY = "fedbus job key"
+_JOB = "fedbus job"
 # The sealed key of a payload.
 _SLOT_BYTES = sealing.KEY_BYTES + sealing.OVERHEAD_BYTES
 # What members say to each other before each has the other's key for the job, or where one of them has no part in it.
@@ -58,7 +61,12 @@ class IdentitySeals:
 
     def __init__(self, credentials: Credentials) -> None:
         self.name = credentials.name
+        self._credentials = credentials
         self._secrets = Secrets(credentials)
+
+    def knows(self, name: str) -> bool:
+        """Whether a member is on the roster, so that something can be sealed for it."""
+        return name in self._credentials.roster.names
 
     def manner(self, kind: str, recipient: str) -> int:  # noqa: ARG002  # see Seals
         """See Seals."""
@@ -145,6 +153,9 @@ class JobSeals:
             if secret is None:
                 raise DecodeError(f"own {unread.kind} message to {peer}, of whom there is no key", why="seal")
             return _open(unread, secret, common, associated, box)
+        if manner == IDENTITY and not certificate:
+            # Of one that has no session of the job.
+            return _open(unread, _known(unread, self._secrets, peer), common, associated, box)
         known = self._certificates.get(peer) == certificate
         agreed = self._agreed[peer] if known else self._agree(peer, certificate)
         secret = agreed if manner == JOB else _known(unread, self._secrets, peer)
@@ -166,6 +177,20 @@ class JobSeals:
             return sealing.agree(self._private, public)
         except (ProtocolError, CryptoError) as error:
             raise DecodeError(f"a message of {name} has no key of {name} for the job: {error}", why="seal") from error
+
+
+def sign(identity: Identity, job: str, owner: str, spec: JobSpec) -> bytes:
+    """A submitter's signature of a job, 64 bytes: that it wants this job under this id."""
+    return identity.sign(_JOB, job.encode(), owner.encode(), spec.canonical())
+
+
+def check_signed(roster: Roster, job: str, owner: str, signature: bytes, spec: JobSpec) -> None:
+    """Make sure that a job is what its submitter signed.
+
+    Raises:
+        ProtocolError: the submitter is no client on the roster, or did not sign this job.
+    """
+    roster.verify(owner, signature, _JOB, job.encode(), owner.encode(), spec.canonical(), role=Role.CLIENT)
 
 
 def _known(unread: Envelope, secrets_: Secrets, peer: str) -> bytes:

@@ -18,6 +18,7 @@ import structlog
 from fedbus import codec, metrics, topology
 from fedbus.algorithms import registry
 from fedbus.broker.base import Broker, Delivery, Subscription
+from fedbus.credentials import Credentials
 from fedbus.crypto.engine import Engine
 from fedbus.errors import (
     ConfigError,
@@ -30,11 +31,14 @@ from fedbus.errors import (
     StoreError,
     StoreFull,
 )
+from fedbus.identity import Role
 from fedbus.job import JobSpec, JobState
 from fedbus.messages.control import Failed, Inquire, Notice, Outcome, Start
 from fedbus.messages.envelope import Envelope
 from fedbus.messages.fields import shortened
+from fedbus.seals import IdentitySeals, check_signed
 from fedbus.service.process import GRACE_SECONDS
+from fedbus.session.events import Events
 from fedbus.session.rollcall import roll_call
 from fedbus.session.room import FULL, Holding, when_there_is_room
 from fedbus.session.session import Session
@@ -73,7 +77,10 @@ class Worker:
         self._store = store
         self._engine = engine
         self._metrics_url = metrics_url
-        self._replies = Replies(broker, self.name)
+        self._credentials = Credentials.of_member(settings, Role.PARTY)
+        self._seals = IdentitySeals(self._credentials)
+        self._events = Events(broker, self._seals)
+        self._replies = Replies(broker, self._seals, self._events)
         self._runs: dict[str, _Run] = {}
         self._beginning = threading.Lock()
         self._stopping = threading.Event()
@@ -126,8 +133,7 @@ class Worker:
         try:
             if self._settings.broker.verify_sender and delivery.user is None:
                 raise DecodeError("control message by nobody: it does not say which user published it")
-            envelope = codec.decode(delivery.body)
-            self._check_address(envelope, delivery)
+            envelope = self._opened(delivery)
             match envelope.payload:
                 case Start():
                     self._begin(envelope.job, envelope.sender, envelope.payload)
@@ -139,6 +145,7 @@ class Worker:
                     raise DecodeError(f"{envelope.kind} message on the control queue")
         except (ProtocolError, JobRefused) as error:
             log.warning("control message refused; it is in the dead-letter queue", reason=str(error))
+            metrics.refused.labels(getattr(error, "why", "job")).inc()
             delivery.dead_letter(error.told)
             return
         metrics.count_jobs(self._store.count_jobs().items())
@@ -147,9 +154,12 @@ class Worker:
     def _tell_of_waiting(self, delivery: Delivery) -> None:
         """Tell the coordinator, which waits for an answer, why there is none yet."""
         with contextlib.suppress(DecodeError):
-            envelope = codec.decode(delivery.body)
-            self._check_address(envelope, delivery)
+            envelope = self._opened(delivery)
             self._replies.say(envelope.job, envelope.sender, Notice(FULL))
+
+    def _opened(self, delivery: Delivery) -> Envelope:
+        self._check_address(codec.peek(delivery.body), delivery)
+        return codec.decode(delivery.body, self._seals)
 
     def _check_address(self, envelope: Envelope, delivery: Delivery) -> None:
         if envelope.recipient != self.name:
@@ -166,9 +176,16 @@ class Worker:
             return
         if sender != spec.coordinator or self.name not in spec.parties:
             raise JobRefused(f"{sender} is not the coordinator of job {job}, or {self.name} has no part in it")
+        try:
+            check_signed(self._credentials.roster, job, message.owner, message.signature, spec)
+        except ProtocolError as error:
+            self._replies.refuse(
+                job, sender, f"this party takes part in no job that its submitter did not sign: {error}"
+            )
+            return
         if message.accepted and self._store.job(job) is None:
             self._replies.refuse_unknown(job, sender)
-        elif self._store.add_job(job, codec.pack(message.spec), JobState.RUNNING):
+        elif self._store.add_job(job, codec.pack(message.spec), JobState.RUNNING, owner=message.owner):
             log.info("job received", job=job, algorithm=spec.algorithm)
             self._run(job)
 
@@ -218,7 +235,13 @@ class Worker:
         try:
             verify = self._settings.broker.verify_sender
             session: Session[JobSpec] = Session(
-                job, self.name, store=self._store, broker=self._broker, verify_sender=verify
+                job,
+                self.name,
+                store=self._store,
+                broker=self._broker,
+                credentials=self._credentials,
+                events=self._events,
+                verify_sender=verify,
             )
         except ConfigError as error:
             # Entered by another version of this program.

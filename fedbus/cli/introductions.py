@@ -8,7 +8,7 @@ from pathlib import Path
 
 import msgspec
 
-from fedbus.errors import ConfigError
+from fedbus.credentials import Credentials
 from fedbus.identity import Identity, Role, Roster
 from fedbus.members.entries import Member
 from fedbus.settings import PartySettings
@@ -25,6 +25,10 @@ class KeyFiles:
         """The variables that name them."""
         return {"FEDBUS_IDENTITY": str(self.identity), "FEDBUS_ROSTER": str(self.roster)}
 
+    def credentials(self, role: Role) -> Credentials:
+        """What is in them; raises ConfigError."""
+        return Credentials.load(role, self.identity, self.roster)
+
 
 @dataclass(frozen=True, slots=True)
 class Introduced:
@@ -35,27 +39,24 @@ class Introduced:
     client: KeyFiles
 
 
-def introduce(
-    parties: Sequence[PartySettings], folder: Path, coordinator: str, client: str, *, own: bool = False
-) -> Introduced:
-    """Make identities for a simulation's coordinator and client, and for its parties.
+def introduce(parties: Sequence[PartySettings], folder: Path, coordinator: str, client: str) -> Introduced:
+    """Make identities for a simulation's coordinator and client, and for its parties unless all have their own.
+
+    Then the coordinator's and the client's identities of the simulation are added to copies of the parties' rosters.
 
     Args:
         folder: gets the files.
-        own: parties keep their own identities and rosters, if all have them. The coordinator's and the client's
-            identities of the simulation are added to copies of their rosters. A party whose files are missing or
-            wrong stays as it is: it says so itself when the job begins.
+
+    Raises:
+        ConfigError: a party's identity or roster is missing or wrong.
     """
     made = [_make(folder, coordinator, Role.COORDINATOR), _make(folder, client, Role.CLIENT)]
     roster = folder / "roster.toml"
-    if own and all(party.identity and party.roster for party in parties):
+    if all(party.identity and party.roster for party in parties):
         members, introduced = [], []
         for party in parties:
-            try:
-                members.append(Identity.load(party.path(party.identity)).introduction(party.name, Role.PARTY))
-                introduced.append(_with_copy(party, folder, made))
-            except ConfigError:
-                introduced.append(party)
+            members.append(Identity.load(party.path(party.identity)).introduction(party.name, Role.PARTY))
+            introduced.append(_with_copy(party, folder, made))
     else:
         members = [_make(folder, party.name, Role.PARTY) for party in parties]
         introduced = [

@@ -147,9 +147,9 @@ def connected_client(
         raise ConfigError("FEDBUS_AMQP_URL: not set; it is the broker's URL, amqp://user:password@host:5672/")
     own, verify = environment.key_files(), environment.verify_sender()
     with contextlib.closing(AmqpBroker(url)) as broker:
-        Credentials.of_client(identity or own[0], roster or own[1], broker.user if verify else None)
+        credentials = Credentials.of_client(identity or own[0], roster or own[1], broker.user if verify else None)
         broker.connect()
-        with Client(broker, name, verify_sender=verify) as client:
+        with Client(broker, name, credentials=credentials, verify_sender=verify) as client:
             yield client
 
 

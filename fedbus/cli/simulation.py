@@ -31,6 +31,7 @@ from fedbus.cli.workplace import Workplace, open_workplace
 from fedbus.client import Client
 from fedbus.crypto.engine import Engine
 from fedbus.errors import ConfigError, FedbusError, JobFailed
+from fedbus.identity import Role
 from fedbus.job import JobSpec
 from fedbus.messages.control import Event, StateChanged
 from fedbus.service import process
@@ -92,7 +93,7 @@ def run(
     named = _parties(job_file, spec, files)
     with open_workplace(keep) as place:
         parties = place.settle(named)
-        known = introduce(parties, place.folder, spec.coordinator, _client(spec), own=spec.needs_identities)
+        known = introduce(parties, place.folder, spec.coordinator, _client(spec))
         parties = known.parties
         if broker == "memory":
             federation = _in_memory(spec, known, place, roles)
@@ -176,7 +177,9 @@ def _in_memory(spec: JobSpec, known: Introduced, place: Workplace, roles: Roles)
         stack.callback(_stop, services)
         for service in services:
             service.start()
-        client = stack.enter_context(Client(hub.connect(_client(spec)), spec.coordinator))
+        client = stack.enter_context(
+            Client(hub.connect(_client(spec)), spec.coordinator, credentials=known.client.credentials(Role.CLIENT))
+        )
         yield client, lambda job_file: client.submit(registry.load(job_file)), lambda: None
 
 
@@ -214,7 +217,8 @@ def _on_rabbitmq(
         note(f"starting a process each for {', '.join(running)}")
         for name, child in running.items():
             _wait_ready(name, child, folder)
-        client = stack.enter_context(Client(broker, spec.coordinator, verify_sender=len(set(urls.values())) > 1))
+        credentials, verify = known.client.credentials(Role.CLIENT), len(set(urls.values())) > 1
+        client = stack.enter_context(Client(broker, spec.coordinator, credentials=credentials, verify_sender=verify))
 
         def check() -> None:
             for name, child in running.items():

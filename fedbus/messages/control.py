@@ -17,11 +17,13 @@ from fedbus.messages.fields import (
     Count,
     Round,
     Seconds,
+    Signature,
     Text,
     Word,
     check_map,
     check_plain,
 )
+from fedbus.names import Name
 
 # Of a party's figures: cells of its tables that were filled, or unknown, rows that were left out, and held-out rows
 # that have ids of training rows; what else the report counts; and how good its predictions are.
@@ -32,10 +34,15 @@ _SCORES = ("train", "test")
 
 @dataclass(frozen=True, slots=True)
 class Submit(Message):
-    """Client to coordinator: run this job."""
+    """Client to coordinator: run this job.
+
+    Attributes:
+        signature: of the job by its submitter; see fedbus.seals.sign.
+    """
 
     kind: ClassVar[str] = "submit"
     spec: dict[str, Any]
+    signature: Signature
 
     def check(self) -> None:
         # The rest is the job's own to say, with the key's name.
@@ -61,11 +68,15 @@ class Start(Message):
     """Coordinator to a party: take part in this job.
 
     Attributes:
+        owner: who submitted the job.
+        signature: of the job, as in Submit.
         accepted: the party has said that it does; one that knows nothing of it must not begin again.
     """
 
     kind: ClassVar[str] = "start"
     spec: dict[str, Any]
+    owner: Name
+    signature: Signature
     accepted: bool = False
 
     def check(self) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 
 import structlog
@@ -16,11 +16,11 @@ from fedbus.job import JobSpec
 from fedbus.messages.control import Alive, Failed, Notice, Ping, Resend, ResendAfter
 from fedbus.messages.envelope import Envelope, Message
 from fedbus.messages.fields import shortened
+from fedbus.seals import JobSeals
 from fedbus.session.journal import Journal
 from fedbus.session.mailbox import AHEAD, Mailbox
 from fedbus.session.notices import Notices
 from fedbus.session.room import FULL, ROOM_AGAIN
-from fedbus.seals import JobSeals
 from fedbus.store.base import Store
 from fedbus.store.records import Checkpoint, StoredMessage
 
@@ -35,6 +35,9 @@ _FIRST_PING_SECONDS = 0.5
 class Post:
     """Sends and receives for one participant.
 
+    Args:
+        tell: hands on to whoever watches the job.
+
     Attributes:
         mailbox: where what is received is read.
         journal: of what is sent and received, and of checkpoints.
@@ -42,7 +45,16 @@ class Post:
     """
 
     def __init__(
-        self, job: str, spec: JobSpec, party: str, store: Store, broker: Broker, seals: JobSeals, *, verify_sender: bool
+        self,
+        job: str,
+        spec: JobSpec,
+        party: str,
+        *,
+        store: Store,
+        broker: Broker,
+        seals: JobSeals,
+        tell: Callable[[Message], None],
+        verify_sender: bool,
     ) -> None:
         # A coordinator of many can do without one; where parties need each other, the first failure ends the job.
         tolerant = spec.led and party == spec.coordinator
@@ -60,6 +72,7 @@ class Post:
         self._store = store
         self._broker = broker
         self._seals = seals
+        self._tell = tell
         self._verify_sender = verify_sender
         self._failure: StoredMessage | None = None
         self._log = log.bind(job=job, party=party)
@@ -126,8 +139,7 @@ class Post:
 
     def _notify(self, sender: str, text: str) -> None:
         """Pass on to whoever watches what a participant has to say."""
-        told = Notice(shortened(f"{sender}: {text}"))
-        publish_event(self._broker, Envelope(self._job, self._party, self._party, told))
+        self._tell(Notice(shortened(f"{sender}: {text}")))
 
     def whisper(self, to: str, message: Message, number: int = 0) -> None:
         """Send what need not survive: it is not journalled. `number` tells repetitions apart."""
@@ -280,21 +292,6 @@ class Post:
                 for stored in self._store.outbox(self._job, (sender, kind, round_, batch)):
                     if not missing or stored.chunk in missing:
                         yield stored
-
-
-def publish_event(broker: Broker, envelope: Envelope) -> None:
-    """Publish an event of a job; nobody need be there to receive it."""
-    key = topology.event_key(envelope.sender, envelope.job, envelope.kind)
-    outgoing = Outgoing(topology.EVENTS, key, codec.encode(envelope), envelope.id, mandatory=False)
-    # A watcher that misses an event asks; the delivery thread, which publishes some, must not wait.
-    broker.publish(outgoing, wait=False)
-
-
-def publish_reply(broker: Broker, envelope: Envelope) -> None:
-    """Publish what one client asked for, to that client alone; it may have gone meanwhile."""
-    key = topology.reply_key(envelope.recipient, envelope.job, envelope.kind)
-    outgoing = Outgoing(topology.REPLIES, key, codec.encode(envelope), envelope.id, mandatory=False)
-    broker.publish(outgoing, wait=False)
 
 
 def _stored(envelope: Envelope, peer: str, body: bytes) -> StoredMessage:

@@ -8,6 +8,7 @@ randomness is derived from the job's secret, so that it sends the same values ag
 from __future__ import annotations
 
 import contextlib
+import functools
 import math
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -19,13 +20,16 @@ import structlog
 from fedbus import codec, metrics
 from fedbus.algorithms import registry
 from fedbus.broker.base import Broker
+from fedbus.credentials import Credentials
 from fedbus.crypto.masking import SecretStream
 from fedbus.errors import PeerSilent, ProtocolError, StoreError
 from fedbus.job import JobSpec
 from fedbus.messages.control import Failed, Notice, Ping, Progress, Resend
 from fedbus.messages.envelope import Envelope, M, Message
+from fedbus.seals import JobSeals
 from fedbus.session.attendance import Attendance, Place
-from fedbus.session.post import Post, publish_event
+from fedbus.session.events import Events
+from fedbus.session.post import Post
 from fedbus.session.room import when_there_is_room
 from fedbus.store.base import Store
 from fedbus.store.records import Buffer, Checkpoint
@@ -46,15 +50,27 @@ class Session(Generic[J]):
     Args:
         job: in the store's ledger.
         party: this participant's name.
+        events: tells whoever watches the job.
         verify_sender: refuse messages whose publisher is not the sender they name.
 
     Attributes:
+        credentials: this participant's identity and its roster.
         spec: the job as it was submitted.
         attendance: who is there and what has come, for roles that can do without a participant.
         latest: what was last told of a training round, None before the first one of this process.
     """
 
-    def __init__(self, job: str, party: str, *, store: Store, broker: Broker, verify_sender: bool = True) -> None:
+    def __init__(
+        self,
+        job: str,
+        party: str,
+        *,
+        store: Store,
+        broker: Broker,
+        credentials: Credentials,
+        events: Events,
+        verify_sender: bool = True,
+    ) -> None:
         record = store.job(job)
         if record is None:
             raise StoreError(f"{store.place}: job {job} is not in the ledger")
@@ -66,7 +82,19 @@ class Session(Generic[J]):
         self._secret = record.secret
         self._store = store
         self._broker = broker
-        self._post = Post(job, spec, party, store, broker, verify_sender=verify_sender)
+        self.credentials = credentials
+        self._owner = record.owner
+        self._events = events
+        known = {name: proof for name, proof in store.proofs(job).items() if name in spec.participants}
+        self._seals = JobSeals(credentials, job, record.secret, known, functools.partial(store.put_proof, job))
+        self._post = Post(
+            *(job, spec, party),
+            store=store,
+            broker=broker,
+            seals=self._seals,
+            tell=self.publish_event,
+            verify_sender=verify_sender,
+        )
         self._place = Place()
         self._deadline = math.inf
         self.latest: Progress | None = None
@@ -196,7 +224,7 @@ class Session(Generic[J]):
         body = self._store.decided(self.job, kind.kind, round_) if round_ <= self._posted_before else None
         if body is None:
             return None
-        payload = codec.decode(body).payload
+        payload = codec.decode(body, self._seals).payload
         assert isinstance(payload, kind)  # noqa: S101  # it was found by its kind
         return payload
 
@@ -239,7 +267,7 @@ class Session(Generic[J]):
         """Tell whoever watches; `key` tells events of one kind apart."""
         if isinstance(message, Progress):
             self.latest = message
-        publish_event(self._broker, Envelope(self.job, self.party, self.party, message, round=key))
+        self._events.publish(self.job, self._owner, message, key)
 
     def _tell_watchers(self, sentence: str) -> None:
         self.publish_event(Notice(sentence))
