@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 
 from fedbus.cli.app import app, invoke
+from places import ROOT
 
-ROOT = Path(__file__).resolve().parents[2]
 JOB_ID = "house-prices-..."
 
 

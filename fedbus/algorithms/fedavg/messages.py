@@ -1,0 +1,270 @@
+"""What travels in federated averaging, parties/fedavg/member.py.
+
+The coordinator leads: what it sends are orders, one a session round, and parties answer in the round of the order.
+"""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass
+from typing import Annotated, ClassVar
+
+import numpy as np
+from msgspec import Meta
+
+from fedbus.messages.envelope import Message, TensorMessage
+from fedbus.messages.fields import (
+    ColumnNames,
+    Count,
+    DateUnits,
+    Exponents,
+    Finite,
+    Names,
+    Parts,
+    Round,
+    Seconds,
+    Text,
+    check_finite,
+)
+
+
+class Task(enum.StrEnum):
+    """What is summed in federated averaging.
+
+    MEAN and VARIANCE are of columns and of the label, TRAIN is a training round, EVALUATE only measures a model;
+    INITIALISE and CONCLUDE sum nothing: one party makes the first weights, and all keep the last.
+    """
+
+    MEAN = "mean"
+    VARIANCE = "variance"
+    INITIALISE = "initialise"
+    TRAIN = "train"
+    EVALUATE = "evaluate"
+    CONCLUDE = "conclude"
+
+
+TaskName = Annotated[str, Meta(pattern=rf"\A({'|'.join(Task)})\Z")]
+
+
+@dataclass(frozen=True, slots=True)
+class Described(Message):
+    """Party to coordinator: its rows and columns.
+
+    Attributes:
+        date_units, references: of the columns, and the label; see fedbus.algorithms.fedavg.columns.
+        exponents: of each column that the job standardises, and last of all of the label where it does that, of a
+            power of two that no value exceeds.
+        outputs: of the network.
+    """
+
+    kind: ClassVar[str] = "described"
+    rows: Count
+    test_rows: Count
+    columns: ColumnNames
+    date_units: DateUnits
+    references: ColumnNames
+    exponents: Exponents
+    outputs: Count
+
+
+@dataclass(frozen=True, slots=True)
+class Advertise(Message):
+    """Order: make keys for so many sums."""
+
+    kind: ClassVar[str] = "advertise"
+    window: Count
+    sums: Count
+
+
+@dataclass(frozen=True, slots=True)
+class MaskKeys(Message):
+    """Party to coordinator: its public X25519 keys of a window.
+
+    Attributes:
+        channel: 32 bytes, for what other parties send it past the coordinator.
+        keys: 32 bytes for each sum of the window, for pairwise masks.
+        signature: of the party's identity over job, window and keys.
+    """
+
+    kind: ClassVar[str] = "mask_keys"
+    channel: bytes
+    keys: bytes
+    signature: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class PeerKeys(Message):
+    """Order: deal secrets to these parties, whose keys these are; see MaskKeys."""
+
+    kind: ClassVar[str] = "peer_keys"
+    names: Names
+    channels: Parts
+    keys: Parts
+    signatures: Parts
+
+
+@dataclass(frozen=True, slots=True)
+class SealedShares(Message):
+    """Party to coordinator: for each party of PeerKeys what only it can open; nothing for the sender itself."""
+
+    kind: ClassVar[str] = "sealed_shares"
+    sealed: Parts
+
+
+@dataclass(frozen=True, slots=True)
+class PeerShares(Message):
+    """Order: keep what these parties sealed for the recipient; they alone belong to the window."""
+
+    kind: ClassVar[str] = "peer_shares"
+    names: Names
+    sealed: Parts
+
+
+@dataclass(frozen=True, slots=True)
+class Assignment(Message):
+    """Order: answer with a vector that is to be summed; followed by GlobalWeights where the task is on a model.
+
+    Attributes:
+        task: a Task.
+        number: of the training round, counted from 0.
+        window, slot: which of the keys mask it; -1 and 0 where nothing is masked.
+        members: who were asked.
+        rows, test_rows: of all parties together.
+        exponents: as in Described, the largest of all parties, for MEAN and VARIANCE.
+        mean, scale: (columns,) float64, of all parties' rows, as far as they are known already; a column of one value
+            has the scale moments.IMMENSE.
+        label_mean, label_scale: the same of the label; 0 and 1 where it is left as it is.
+        model: that the task is on, as safetensors, where it is short; otherwise it follows as GlobalWeights.
+        best: with CONCLUDE, the number of the model that follows as BestWeights; -1 where none does.
+    """
+
+    kind: ClassVar[str] = "assignment"
+    task: TaskName
+    number: Count
+    window: Round
+    slot: Count
+    members: Names
+    rows: Count
+    test_rows: Count
+    exponents: Exponents
+    mean: np.ndarray
+    scale: np.ndarray
+    label_mean: Finite = 0.0
+    label_scale: Finite = 1.0
+    model: bytes = b""
+    best: Round = -1
+
+    def check(self) -> None:
+        check_finite(self.mean, "mean")
+        check_finite(self.scale, "scale", len(self.mean))
+
+
+@dataclass(frozen=True, slots=True)
+class GlobalWeights(Message):
+    """Coordinator to parties, and once from a party: a piece of a model as safetensors."""
+
+    kind: ClassVar[str] = "global_weights"
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class BestWeights(Message):
+    """Coordinator to parties at the end: a piece of the model with the best loss, where that is not the last one."""
+
+    kind: ClassVar[str] = "best_weights"
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class MaskedUpdate(Message):
+    """Party to coordinator: a piece of its vector behind masks, residues modulo 2^k, little-endian.
+
+    Attributes:
+        seconds: that its computation took.
+    """
+
+    kind: ClassVar[str] = "masked_update"
+    residues: bytes
+    seconds: Seconds
+
+
+@dataclass(frozen=True, slots=True)
+class EncryptedUpdate(TensorMessage):
+    """Party to coordinator: a piece of its vector, packed, under the key that the parties hold."""
+
+    kind: ClassVar[str] = "encrypted_update"
+    seconds: Seconds
+
+
+@dataclass(frozen=True, slots=True)
+class PlainUpdate(Message):
+    """Party to coordinator: a piece of its vector in the clear, integers in fixed point, little-endian."""
+
+    kind: ClassVar[str] = "plain_update"
+    residues: bytes
+    seconds: Seconds
+
+
+@dataclass(frozen=True, slots=True)
+class Abstained(Message):
+    """Party to coordinator: it has no vector for this sum. The reason names no value of any cell.
+
+    Attributes:
+        keyless: because it has no part in the keys that the order names.
+    """
+
+    kind: ClassVar[str] = "abstained"
+    reason: Text
+    keyless: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class RevealRequest(Message):
+    """Order: reveal shares, of the self masks of those whose vectors are summed, of the keys of the other members."""
+
+    kind: ClassVar[str] = "reveal_request"
+    window: Count
+    slot: Count
+    members: Names
+    survivors: Names
+
+
+@dataclass(frozen=True, slots=True)
+class RevealedShares(Message):
+    """Party to coordinator: its shares of what RevealRequest names, in the order of the members there."""
+
+    kind: ClassVar[str] = "revealed_shares"
+    self_masks: Parts
+    mask_keys: Parts
+
+
+@dataclass(frozen=True, slots=True)
+class SumKey(Message):
+    """Dealer of a window to coordinator: the public Paillier key under which updates are added."""
+
+    kind: ClassVar[str] = "sum_key"
+    key: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class EncryptedSum(TensorMessage):
+    """Order: open a sum under the parties' key.
+
+    Attributes:
+        numbers: that are packed in it.
+        bits: of each of them.
+        survivors: whose vectors are in it.
+    """
+
+    kind: ClassVar[str] = "encrypted_sum"
+    numbers: Count
+    bits: Count
+    survivors: Names
+
+
+@dataclass(frozen=True, slots=True)
+class OpenedSum(Message):
+    """Party to coordinator: a piece of the sum, as PlainUpdate."""
+
+    kind: ClassVar[str] = "opened_sum"
+    residues: bytes

@@ -1,0 +1,278 @@
+"""Jobs of federated averaging: the same columns at several parties, other rows at each; one network for all."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Any, ClassVar
+
+import msgspec
+from msgspec import Meta
+
+from fedbus.algorithms.fedavg.network import Fraction, Model, check_model
+from fedbus.errors import ConfigError
+from fedbus.job import MIN_KEY_BITS, HowMany, JobSpec, KeyBits, NonEmpty, NotNegative, Part, Positive, Wait, check_known
+from fedbus.messages.fields import MAX_PARTIES
+
+AGGREGATIONS = ("masked", "paillier", "plain")
+OPTIMIZERS = ("sgd", "adam")
+LOSSES = ("mse", "cross_entropy", "bce")
+STRATEGIES = ("fedavg", "fedprox", "fedavgm", "fedadam", "fedyogi", "median", "trimmed_mean", "krum")
+# These compare the parties' updates one by one, which only a coordinator that sees them can do.
+ROBUST = ("median", "trimmed_mean", "krum")
+ACCOUNTANTS = ("rdp", "prv")
+# What each setting of [strategy] belongs to.
+_OF_STRATEGY = {
+    "mu": ("fedprox",),
+    "learning_rate": ("fedavgm", "fedadam", "fedyogi"),
+    "momentum": ("fedavgm",),
+    "beta1": ("fedadam", "fedyogi"),
+    "beta2": ("fedadam", "fedyogi"),
+    "tau": ("fedadam", "fedyogi"),
+    "trim": ("trimmed_mean",),
+    "byzantine": ("krum",),
+}
+# Nothing else has a key.
+_OF_PAILLIER = ("key_bits", "insecure_for_tests")
+_LEAST_SUM = 2
+MAX_TRAINING_ROUNDS = 10_000
+
+
+class Data(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """What is done to columns before training.
+
+    Attributes:
+        standardize: subtract the mean and divide by the standard deviation of all parties' training rows, which are
+            aggregated as updates are.
+        as_is: columns that are left as they are.
+        standardize_label: train with loss "mse" on the label less its mean over its deviation, of the same rows. Losses
+            and predictions are given in the label's own unit. Labels of other losses are classes.
+    """
+
+    standardize: bool = True
+    standardize_label: bool = True
+    as_is: tuple[NonEmpty, ...] = ()
+
+
+class Strategy(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """How the average of the parties' updates becomes the next model.
+
+    Attributes:
+        name: one of STRATEGIES.
+        mu: FedProx's weight of the proximal term at the parties.
+        learning_rate: of the server, with fedavgm, fedadam and fedyogi; 0.1 with the last two where None, else 1.
+        momentum: of the server, with fedavgm.
+        beta1, beta2, tau: of fedadam and fedyogi.
+        trim: the part of the values that trimmed_mean drops at either end.
+        byzantine: how many parties krum expects to lie.
+    """
+
+    name: str = "fedavg"
+    mu: Positive = 0.01
+    learning_rate: Positive | None = None
+    momentum: Fraction = 0.9
+    beta1: Fraction = 0.9
+    beta2: Fraction = 0.99
+    tau: Positive = 1e-3
+    trim: Annotated[float, Meta(gt=0, lt=0.5)] = 0.2
+    byzantine: Annotated[int, Meta(ge=0, le=MAX_PARTIES)] = 1
+
+
+class Privacy(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """Differential privacy of each row: DP-SGD at the parties (Abadi et al., CCS 2016).
+
+    Attributes:
+        noise_multiplier: standard deviation of the noise over max_grad_norm.
+        max_grad_norm: to which the gradient of each row is clipped.
+        epsilon: the budget; the round that would pass it is not run.
+        delta: of the guarantee; below one over the rows of a party.
+        accountant: "rdp" (Renyi) or "prv" (numerical composition), both opacus's.
+    """
+
+    noise_multiplier: Positive
+    epsilon: Positive
+    delta: Annotated[float, Meta(ge=1e-12, lt=1)]
+    max_grad_norm: Positive = 1.0
+    accountant: str = "rdp"
+
+
+class AverageParams(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """Parameters of `fedavg`.
+
+    Attributes:
+        rounds: of training; fewer where early stopping or the privacy budget ends it.
+        local_epochs: over a party's own rows in each round.
+        batch_size: rows of a step of the parties' optimiser.
+        optimizer: at the parties, "sgd" or "adam"; its state does not outlive the round.
+        loss: "mse", "cross_entropy" (label: class 0, 1, …) or "bce" (label: 0 or 1, one output without sigmoid).
+        seed: of initial weights and of the order of rows; public.
+        aggregation: "masked", the coordinator sees sums only; "paillier", not even these unless a party opens them;
+            "plain", it sees each update.
+        clip_range: of every entry of an update; beyond it entries are cut, and counted in the report (`clipped`).
+        fraction_bits: of the fixed point of updates; None is as many as residues of 32 bits allow, of 64 bits for a
+            small network.
+        key_bits: of the Paillier key; with "paillier" only.
+        client_fraction: of the parties, drawn at random for each round.
+        min_clients: without so many a round waits; None is the threshold, with "paillier" 2, with "plain" 1.
+        threshold: parties without which nothing can be unmasked; None is more than half of all.
+        deadline: seconds that a round waits for all its parties; then it goes on as soon as min_clients have answered.
+        patience: rounds without a better loss after which training ends; None goes through all rounds.
+        insecure_for_tests: with "paillier", allows a key below 2048 bits. Never for real data.
+    """
+
+    rounds: Annotated[int, Meta(ge=1, le=MAX_TRAINING_ROUNDS)] = 100
+    local_epochs: Annotated[int, Meta(ge=1, le=1000)] = 1
+    batch_size: HowMany = 32
+    optimizer: str = "sgd"
+    learning_rate: Positive = 0.01
+    momentum: Fraction = 0.0
+    weight_decay: NotNegative = 0.0
+    loss: str = "mse"
+    seed: Annotated[int, Meta(ge=0, le=2**31 - 1)] = 1
+    aggregation: str = "masked"
+    clip_range: Annotated[float, Meta(ge=1e-6, le=1e6)] = 8.0
+    fraction_bits: Annotated[int, Meta(ge=8, le=52)] | None = None
+    key_bits: KeyBits = MIN_KEY_BITS
+    client_fraction: Annotated[float, Meta(ge=1e-6, le=1)] = 1.0
+    min_clients: Annotated[int, Meta(ge=1, le=MAX_PARTIES)] | None = None
+    threshold: Annotated[int, Meta(ge=2, le=MAX_PARTIES)] | None = None
+    deadline: Wait = 60.0
+    patience: HowMany | None = None
+    insecure_for_tests: bool = False
+
+
+class AverageJob(JobSpec, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
+    """A job of federated averaging.
+
+    Attributes:
+        label: the column to predict, at every party.
+        members: in the file `[[parties]]`.
+    """
+
+    ALGORITHM: ClassVar[str] = "fedavg"
+
+    label: NonEmpty
+    members: Annotated[tuple[Part, ...], Meta(min_length=2, max_length=MAX_PARTIES)] = msgspec.field(name="parties")
+    model: Model
+    data: Data = Data()
+    params: AverageParams = AverageParams()
+    strategy: Strategy = Strategy()
+    privacy: Privacy | None = None
+
+    @property
+    def parts(self) -> tuple[Part, ...]:
+        return self.members
+
+    @property
+    def places(self) -> tuple[str, ...]:
+        return tuple(f"parties[{number}]" for number in range(len(self.members)))
+
+    @property
+    def length(self) -> tuple[int, str]:
+        return self.params.rounds, "round"
+
+    @property
+    def key_bits(self) -> int | None:
+        return self.params.key_bits if self.params.aggregation == "paillier" else None
+
+    @property
+    def insecure(self) -> bool:
+        return self.params.insecure_for_tests
+
+    @property
+    def led(self) -> bool:
+        return True
+
+    @property
+    def finish_within(self) -> float | None:
+        return self.params.deadline
+
+    @property
+    def same_columns(self) -> bool:
+        return True
+
+    @property
+    def needs_identities(self) -> bool:
+        return self.params.aggregation != "plain"
+
+    @property
+    def model_facts(self) -> dict[str, Any]:
+        return {"loss": self.params.loss, "label": self.label, "network": self.to_map()["model"]}
+
+    def reported(self, results: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+        """How many entries of its updates each party cut."""
+        return {"clipped": {party: figures.get("clipped", 0) for party, figures in results.items()}}
+
+    @property
+    def threshold(self) -> int:
+        """Parties without which nothing can be unmasked: a majority unless the job says otherwise."""
+        return self.params.threshold or len(self.members) // 2 + 1
+
+    @property
+    def scales_label(self) -> bool:
+        """Whether the label is standardised: where it is a number."""
+        return self.data.standardize_label and self.params.loss == "mse"
+
+    @property
+    def min_clients(self) -> int:
+        """Parties without whose update no round ends."""
+        least = {"masked": self.threshold, "paillier": _LEAST_SUM, "plain": 1}[self.params.aggregation]
+        return self.params.min_clients or least
+
+    def label_of(self, party: str) -> str | None:  # noqa: ARG002  # the same at all
+        return self.label
+
+    def check(self, fields: dict[str, Any], where: str) -> None:
+        """See JobSpec; settings that contradict each other are refused too."""
+        params, strategy, parties = self.params, self.strategy, len(self.members)
+        check_known("params.aggregation", params.aggregation, AGGREGATIONS, where)
+        check_known("params.optimizer", params.optimizer, OPTIMIZERS, where)
+        check_known("params.loss", params.loss, LOSSES, where)
+        check_known("strategy.name", strategy.name, STRATEGIES, where)
+        check_model(self.model, params.loss, where)
+        if params.loss != "mse" and fields.get("data", {}).get("standardize_label"):
+            raise ConfigError(
+                f"{where}: data.standardize_label: belongs to loss 'mse', with {params.loss!r} labels are classes; "
+                "leave it out"
+            )
+        foreign = [key for key in fields.get("params", {}) if key in _OF_PAILLIER]
+        if params.aggregation != "paillier" and foreign:
+            raise ConfigError(
+                f"{where}: params.{foreign[0]}: belongs to aggregation 'paillier', this is {params.aggregation!r}; "
+                "leave it out"
+            )
+        for key in fields.get("strategy", {}):
+            of = _OF_STRATEGY.get(key)
+            if of is not None and strategy.name not in of:
+                raise ConfigError(f"{where}: strategy.{key}: belongs to {' and '.join(of)}, this is {strategy.name!r}")
+        if strategy.name in ROBUST and params.aggregation != "plain":
+            raise ConfigError(
+                f"{where}: strategy.name: {strategy.name!r} compares single updates, which a coordinator sees only "
+                'with params.aggregation = "plain"; set it, if it may see them, or choose another strategy'
+            )
+        if strategy.name == "krum" and parties < 2 * strategy.byzantine + 3:
+            raise ConfigError(
+                f"{where}: strategy.byzantine: krum with {strategy.byzantine} takes at least "
+                f"{2 * strategy.byzantine + 3} parties, this job has {parties}"
+            )
+        for key, value in (("threshold", self.threshold), ("min_clients", self.min_clients)):
+            if value > parties:
+                raise ConfigError(f"{where}: params.{key}: {value} parties are asked for and the job has {parties}")
+        if params.aggregation == "masked" and 2 * self.threshold <= parties:
+            raise ConfigError(
+                f"{where}: params.threshold: {self.threshold} of {parties} parties are no majority; two halves could "
+                f"unmask different things of one party: at least {parties // 2 + 1} are needed"
+            )
+        if params.aggregation == "masked" and self.min_clients < self.threshold:
+            raise ConfigError(
+                f"{where}: params.min_clients: below {self.threshold} parties (params.threshold) nothing is unmasked"
+            )
+        if params.aggregation == "paillier" and self.min_clients < _LEAST_SUM:
+            raise ConfigError(f"{where}: params.min_clients: a sum over one party is that party's update")
+        if self.privacy is not None and params.patience is not None and not all(part.test for part in self.parts):
+            raise ConfigError(
+                f"{where}: params.patience: [privacy] keeps the loss of training back, so that patience needs held-out "
+                "rows (`test`) at every party"
+            )
+        if self.privacy is not None:
+            check_known("privacy.accountant", self.privacy.accountant, ACCOUNTANTS, where)
+        super().check(fields, where)

@@ -1,0 +1,171 @@
+"""What travels in vertical linear regression: first what solver `sgd` sends, then what solver `gram` does."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated, ClassVar
+
+from msgspec import Meta
+
+from fedbus.messages.envelope import Message, TensorMessage
+from fedbus.messages.fields import Bits, Exponent, Finite
+
+_MOST_EXPONENT = 1100
+# What the next round does: go on in a direction, compute the residual anew, look for columns of different parties that
+# depend on each other, pass over the rows again with more bits; or there is none.
+DIRECTION, CHECK, PROBE, PASS, STOP = "direction", "check", "probe", "pass", "stop"
+GramStep = Annotated[str, Meta(pattern=rf"\A({DIRECTION}|{CHECK}|{PROBE}|{PASS}|{STOP})\Z")]
+
+
+@dataclass(frozen=True, slots=True)
+class Residual(TensorMessage):
+    """Guest to host: [[d]] = [[sum of all shares - y]], obfuscated anew."""
+
+    kind: ClassVar[str] = "residual"
+
+
+@dataclass(frozen=True, slots=True)
+class LossShare(TensorMessage):
+    """Host to guest: its part of the loss, one ciphertext: [[sum u_A^2]], or [[sum u_A d]] with several hosts."""
+
+    kind: ClassVar[str] = "loss_share"
+
+
+@dataclass(frozen=True, slots=True)
+class MaskedGradient(TensorMessage):
+    """Party to coordinator: [[X^T d + mask]], the mask uniform over all plaintexts."""
+
+    kind: ClassVar[str] = "masked_gradient"
+
+
+@dataclass(frozen=True, slots=True)
+class EncryptedLoss(TensorMessage):
+    """Guest to coordinator: [[loss]], one ciphertext."""
+
+    kind: ClassVar[str] = "encrypted_loss"
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict(Message):
+    """Coordinator to parties: the loss of this round, and whether training ends with it."""
+
+    kind: ClassVar[str] = "verdict"
+    loss: Finite
+    stop: bool
+    converged: bool
+
+
+@dataclass(frozen=True, slots=True)
+class PackedRows(TensorMessage):
+    """Party to parties: its columns, all in the slots of one plaintext a row, or of several side by side."""
+
+    kind: ClassVar[str] = "packed_rows"
+
+
+@dataclass(frozen=True, slots=True)
+class MaskedBlock(TensorMessage):
+    """Party to coordinator: the cross products with another party's columns, every slot masked."""
+
+    kind: ClassVar[str] = "masked_block"
+
+
+@dataclass(frozen=True, slots=True)
+class BlockRows(TensorMessage):
+    """Coordinator to the party that masked them: the same, encrypted anew, in packs of the other party's columns."""
+
+    kind: ClassVar[str] = "block_rows"
+
+
+@dataclass(frozen=True, slots=True)
+class BlockColumns(TensorMessage):
+    """Coordinator to the party that masked them: the same, encrypted anew, in packs of its own columns."""
+
+    kind: ClassVar[str] = "block_columns"
+
+
+@dataclass(frozen=True, slots=True)
+class Block(TensorMessage):
+    """Party to party: their cross products without masks, in packs of the sender's columns."""
+
+    kind: ClassVar[str] = "block"
+
+
+@dataclass(frozen=True, slots=True)
+class RightSide(TensorMessage):
+    """Guest to host: [[X_A^T y]], packed."""
+
+    kind: ClassVar[str] = "right_side"
+
+
+@dataclass(frozen=True, slots=True)
+class CrossProduct(TensorMessage):
+    """Party to party: [[X_other^T X_own v]], packed."""
+
+    kind: ClassVar[str] = "cross_product"
+
+
+@dataclass(frozen=True, slots=True)
+class ScalarShare(TensorMessage):
+    """Host to guest: its parts of sums that the coordinator is to learn."""
+
+    kind: ClassVar[str] = "scalar_share"
+
+
+@dataclass(frozen=True, slots=True)
+class EncryptedScalars(TensorMessage):
+    """Guest to coordinator: sums over all parties."""
+
+    kind: ClassVar[str] = "encrypted_scalars"
+
+
+@dataclass(frozen=True, slots=True)
+class Step(Message):
+    """Coordinator to parties: how far to go in the direction of this round.
+
+    Attributes:
+        keep: in a probe: along this direction the columns of all parties hardly vary, and least so far.
+    """
+
+    kind: ClassVar[str] = "step"
+    length: Finite
+    keep: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Turn(Message):
+    """Coordinator to parties: what comes next, and what a verdict says.
+
+    Attributes:
+        factor: what part of the old direction the new one keeps.
+        exponent: of the power of two in whose units the next direction, or the weights, are multiplied.
+        then: what comes next, one of DIRECTION, CHECK (in which the weights take the direction's place), PROBE, PASS,
+            STOP.
+        bits: fraction bits of columns in the pass that comes next; 0 with anything else.
+    """
+
+    kind: ClassVar[str] = "turn"
+    factor: Finite
+    exponent: Exponent
+    then: GramStep
+    loss: Finite
+    converged: bool
+    bits: Bits = 0
+
+    def check(self) -> None:
+        """A unit beyond what any float64 reaches would make integers of any length."""
+        if abs(self.exponent) > _MOST_EXPONENT:
+            raise ValueError(f"exponent: {self.exponent} is that of no number")
+
+
+@dataclass(frozen=True, slots=True)
+class PackedScores(TensorMessage):
+    """Party to party: its part of each row's score, at the guest less the label, several rows in a plaintext."""
+
+    kind: ClassVar[str] = "packed_scores"
+
+
+@dataclass(frozen=True, slots=True)
+class MaskedProducts(TensorMessage):
+    """Party to coordinator: the products of two parties' scores, every slot masked."""
+
+    kind: ClassVar[str] = "masked_products"

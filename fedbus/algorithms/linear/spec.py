@@ -1,0 +1,157 @@
+"""Jobs of vertical linear regression: columns at several parties, the label at the guest."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Any, ClassVar
+
+import msgspec
+from msgspec import Meta
+
+from fedbus.algorithms.vertical.job import Guest, Host
+from fedbus.errors import ConfigError
+from fedbus.job import (
+    MAX_ROUNDS,
+    MIN_KEY_BITS,
+    HowMany,
+    JobSpec,
+    KeyBits,
+    NotNegative,
+    Part,
+    Positive,
+    check_known,
+)
+
+SOLVERS = ("gram", "sgd")
+OPTIMIZERS = ("momentum", "adam")
+
+# Fraction bits of columns at most.
+MOST_FEATURE_BITS = 40
+_COLUMN_BITS = 24
+_CHANGE = 1e-6
+# What means nothing to the other solver.
+_OF_SGD = ("learning_rate", "optimizer", "momentum", "batch_size", "patience")
+
+
+class LinearParams(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """Parameters of `vertical-linear`.
+
+    Attributes:
+        solver: "gram", conjugate gradients on encrypted cross products; or "sgd", gradient descent on encrypted
+            residuals, to which learning_rate, optimizer, momentum, batch_size and patience belong.
+        learning_rate: of the optimiser at each party, on standardised columns.
+        optimizer: "momentum" (heavy ball) or "adam".
+        l2: ridge; the objective is sum(d^2)/(2 rows) + l2/2 |w|^2 without the intercept.
+        batch_size: rows a round; None takes all of them.
+        tolerance: converged when an epoch's loss changed by no more than this part of itself, `patience` times running,
+            by default 1e-6; with solver "gram" when the norm of the preconditioned residual is this part of the first
+            one, by default where rounding begins.
+        max_epochs: times the batches of an epoch it may come to MAX_ROUNDS; checked once the rows are known.
+        feature_bits: fraction bits of the fixed point of standardised columns; None is 24 with solver "sgd", and with
+            "gram" the fewer the more rows there are, and MOST_FEATURE_BITS in a second pass where these fall short.
+        insecure_for_tests: allows a key below 2048 bits. Never for real data.
+    """
+
+    solver: str = "gram"
+    key_bits: KeyBits = MIN_KEY_BITS
+    learning_rate: Positive = 0.1
+    optimizer: str = "momentum"
+    momentum: Annotated[float, Meta(ge=0, lt=1)] = 0.9
+    l2: NotNegative = 0.0
+    batch_size: HowMany | None = None
+    tolerance: NotNegative | None = None
+    patience: HowMany = 3
+    max_epochs: Annotated[int, Meta(ge=1, le=MAX_ROUNDS)] = 500
+    feature_bits: Annotated[int, Meta(ge=8, le=MOST_FEATURE_BITS)] | None = None
+    insecure_for_tests: bool = False
+
+    @property
+    def change(self) -> float:
+        """The tolerance of solver "sgd"."""
+        return _CHANGE if self.tolerance is None else self.tolerance
+
+    @property
+    def residual(self) -> float:
+        """The tolerance of solver "gram"."""
+        return 0.0 if self.tolerance is None else self.tolerance
+
+    @property
+    def column_bits(self) -> int:
+        """Fraction bits of columns with solver "sgd"."""
+        return _COLUMN_BITS if self.feature_bits is None else self.feature_bits
+
+
+class LinearJob(JobSpec, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
+    """A job of vertical linear regression."""
+
+    ALGORITHM: ClassVar[str] = "vertical-linear"
+
+    guest: Guest
+    hosts: Annotated[tuple[Host, ...], Meta(min_length=1, max_length=64)]
+    params: LinearParams = LinearParams()
+
+    @property
+    def parts(self) -> tuple[Part, ...]:
+        """Guest first."""
+        return (self.guest, *self.hosts)
+
+    @property
+    def places(self) -> tuple[str, ...]:
+        return ("guest", *(f"hosts[{number}]" for number in range(len(self.hosts))))
+
+    @property
+    def length(self) -> tuple[int, str]:
+        return self.params.max_epochs, "epoch"
+
+    @property
+    def key_bits(self) -> int:
+        return self.params.key_bits
+
+    @property
+    def insecure(self) -> bool:
+        return self.params.insecure_for_tests
+
+    @property
+    def model_facts(self) -> dict[str, Any]:
+        return {"loss": "mse", "label": self.guest.label}
+
+    def reported(self, results: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+        """The guest's scores, who has the label, and how many columns depend on others at each party."""
+        guest = results[self.guest.party]
+        return {
+            **{key: guest[key] for key in ("train", "test") if key in guest},
+            **{name: _counts(results, name) for name in ("dependent", "alike")},
+        }
+
+    def role(self, party: str) -> str:
+        """guest, host or coordinator."""
+        if party == self.coordinator:
+            return "coordinator"
+        return "guest" if party == self.guest.party else "host"
+
+    def label_of(self, party: str) -> str | None:
+        """The guest's label."""
+        return self.guest.label if party == self.guest.party else None
+
+    def trained(self, columns: Mapping[str, int]) -> dict[str, int]:
+        """How many weights each of these parties trains: one a feature, and the guest's intercept."""
+        return {party: count + (party == self.guest.party) for party, count in columns.items()}
+
+    def check(self, fields: dict[str, Any], where: str) -> None:
+        """See JobSpec; parameters of another solver are refused too."""
+        params = self.params
+        check_known("params.solver", params.solver, SOLVERS, where)
+        check_known("params.optimizer", params.optimizer, OPTIMIZERS, where)
+        foreign = [key for key in fields.get("params", {}) if key in _OF_SGD]
+        if params.solver != "sgd" and foreign:
+            raise ConfigError(
+                f"{where}: params.{foreign[0]}: belongs to solver 'sgd', this is {params.solver!r}; "
+                'leave it out, or set params.solver = "sgd"'
+            )
+        super().check(fields, where)
+
+
+def _counts(results: Mapping[str, Mapping[str, Any]], name: str) -> dict[str, int]:
+    """Of the parties that count some."""
+    counts = {party: figures.get(name) for party, figures in results.items()}
+    return {party: count for party, count in counts.items() if isinstance(count, int) and count > 0}

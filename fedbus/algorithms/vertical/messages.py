@@ -1,0 +1,95 @@
+"""What travels in every vertical job: the alignment of rows, the key, scores, and what the coordinator opened."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from fedbus.messages.envelope import Message, TensorMessage
+from fedbus.messages.fields import Columns, ColumnsByParty, Count, Exponent, Width, Word, Words
+
+
+@dataclass(frozen=True, slots=True)
+class AlignmentOffer(Message):
+    """Guest and host to each other: what each brings to their alignment.
+
+    Attributes:
+        groups: in which it computes; the first of `fedbus.crypto.curve.GROUPS` that both name is taken.
+        rows: how many ids it is going to send.
+    """
+
+    kind: ClassVar[str] = "alignment_offer"
+    groups: Words
+    rows: Count
+
+
+@dataclass(frozen=True, slots=True)
+class BlindedIds(Message):
+    """Ids hashed to the group and raised to the sender's secret exponent, shuffled; 32 bytes each."""
+
+    kind: ClassVar[str] = "blinded_ids"
+    group: Word
+    points: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class DoublyBlindedIds(Message):
+    """The guest's blinded ids raised to the host's exponent too, in the guest's order; 16 bytes of each."""
+
+    kind: ClassVar[str] = "doubly_blinded_ids"
+    values: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class CommonRows(Message):
+    """Guest to host: which positions of the host's shuffled ids are common, in the order of the aligned rows.
+
+    4 bytes each, big-endian.
+    """
+
+    kind: ClassVar[str] = "common_rows"
+    positions: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Aligned(Message):
+    """Party to coordinator: rows in common, its columns with the guest's intercept, fraction bits of scores or 0."""
+
+    kind: ClassVar[str] = "aligned"
+    rows: Count
+    test_rows: Count
+    columns: Columns
+    score_bits: Exponent
+
+
+@dataclass(frozen=True, slots=True)
+class JobKey(Message):
+    """Coordinator to parties: the job's Paillier public key, and what they said in `aligned`, columns by party."""
+
+    kind: ClassVar[str] = "job_key"
+    key: bytes
+    columns: ColumnsByParty
+    score_bits: Exponent
+
+
+@dataclass(frozen=True, slots=True)
+class Forward(TensorMessage):
+    """Host to guest: [[u_A]], its share of each row's score."""
+
+    kind: ClassVar[str] = "forward"
+
+
+@dataclass(frozen=True, slots=True)
+class MaskedScores(TensorMessage):
+    """Guest to coordinator: [[score + mask]] of rows to predict, the mask uniform over all plaintexts."""
+
+    kind: ClassVar[str] = "masked_scores"
+
+
+@dataclass(frozen=True, slots=True)
+class Opened(Message):
+    """Coordinator to the party that masked them: decrypted residues modulo n, big-endian, `width` bytes each."""
+
+    kind: ClassVar[str] = "opened"
+    width: Width
+    residues: bytes
