@@ -7,7 +7,7 @@ curve25519.py.
 ristretto255: a group of prime order in which every valid encoding is one element (de Valence, Grigg, Hamburg,
 Lovecruft, Tankersley, Valsorda, "The ristretto255 and decaf448 groups", RFC 9496), by libsodium.
 
-Why u-coordinates are as good here, and what is checked of them: docs/protocols/alignment.md.
+Why u-coordinates are as good here, and what is checked of them: docs/explanation/alignment.md.
 """
 
 from __future__ import annotations
