@@ -108,7 +108,9 @@ class Subscription(Protocol):
 
     @property
     def error(self) -> BrokerError | None:
-        """The reason why nothing can be received at present (it is tried again all the while); None when all is well."""
+        """The reason why nothing can be received at present (it is tried again all the while); None when all
+        is well.
+        """
 
     def cancel(self) -> None:
         """Stop receiving. Deliveries that are not acknowledged go back to the queue. It does not wait for a handler

@@ -1,4 +1,6 @@
-"""A lock says whose a node's folder is: two servers on one folder would take each other's ports and logs for their own."""
+"""A lock says whose a node's folder is: two servers on one folder would take each other's ports and logs for
+their own.
+"""
 
 from __future__ import annotations
 

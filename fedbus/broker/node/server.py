@@ -1,4 +1,6 @@
-"""A node needs three things of its machine, which are found here: a RabbitMQ server, an environment for it, and ports."""
+"""A node needs three things of its machine, which are found here: a RabbitMQ server, an environment for it,
+and ports.
+"""
 
 from __future__ import annotations
 
@@ -56,7 +58,9 @@ def cache_folder(environment: Mapping[str, str] | None = None) -> Path:
 
 
 def tool_environment(server: Path) -> dict[str, str]:
-    """Make PATH and library path for the server and its tools. Nothing else of this process's environment reaches them."""
+    """Make PATH and library path for the server and its tools. Nothing else of this process's environment
+    reaches them.
+    """
     path = os.environ.get("PATH", os.defpath)
     environment = {"PATH": path, "LC_ALL": "C.UTF-8"}
     root = server.parents[4] if len(server.parents) > 4 else server.parent

@@ -1,4 +1,6 @@
-"""Exchanges and queues are declared here, and declared again after each reconnection. All of it runs on the I/O thread."""
+"""Exchanges and queues are declared here, and declared again after each reconnection. All of it runs on the
+I/O thread.
+"""
 
 from __future__ import annotations
 

@@ -144,7 +144,9 @@ class AmqpDelivery:
         self._subscription.thread.hand_over(handler, self)
 
     def dead_letter(self, reason: str) -> None:
-        """Put a copy with the dead letters. Then acknowledge the message, or requeue it where the copy was not taken."""
+        """Put a copy with the dead letters. Then acknowledge the message, or requeue it where the copy was not
+        taken.
+        """
         if self._end():
             return
 

@@ -90,7 +90,9 @@ class Detours:
         self._detours: dict[Lane, _Detour] = {}
 
     def look(self, connection: Any, since: float) -> None:
-        """Look for a message that has waited since before this time (monotonic), and begin a trial where there is one."""
+        """Look for a message that has waited since before this time (monotonic), and begin a trial where there
+        is one.
+        """
         oldest = self._window.oldest
         if oldest is None or oldest.sent > since or (self._trials and self._trials[0].oldest is not oldest):
             self.end_trials()

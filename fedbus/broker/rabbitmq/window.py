@@ -91,7 +91,9 @@ class Window:
         return next((each for each in waiting if each.lane not in lanes and each.lane not in self.parked), None)
 
     def take_out(self, pending: Pending) -> bool:
-        """Take out a message that was published otherwise and answered for. Return False where it is not here any more."""
+        """Take out a message that was published otherwise and answered for. Return False where it is not here
+        any more.
+        """
         self._suspects.discard(pending)
         for tag, each in self._sent.items():
             if each is pending:
