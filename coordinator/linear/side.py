@@ -1,4 +1,4 @@
-"""Vertical linear regression at the coordinator, by the job's solver."""
+"""This is vertical linear regression at the coordinator, by the job's solver."""
 
 from __future__ import annotations
 

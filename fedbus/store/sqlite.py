@@ -72,7 +72,7 @@ class Store:
         self.close()
 
     def close(self) -> None:
-        """Give the store free for another process. A second call does nothing."""
+        """Give the store free for another process. Idempotent."""
         self._database.close()
 
     # The ledger of jobs.
@@ -88,7 +88,7 @@ class Store:
         return entered
 
     def set_state(self, job: str, state: JobState, reason: str = "", report: bytes | None = None) -> bool:
-        """Move a job to a state. Return False where it has ended, or where it is to be cancelled and this is no end.
+        """Move a job to a state. Return False where it has ended, or is to be cancelled and this is no end.
 
         An end with the report PROVISIONAL may be replaced by another end.
         """
@@ -116,9 +116,7 @@ class Store:
         return now
 
     def purge(self, *jobs: str) -> None:
-        """Overwrite all that jobs needed only to go on, which is messages, checkpoints and secrets: nothing is left to
-        do at their ends.
-        """
+        """Overwrite what jobs needed only to go on: messages, checkpoints, secrets. Nothing is left to do for them."""
         with self._database.writing() as cursor:
             for job in jobs:
                 for statement in t.DROP_ALL_OF_JOB:
@@ -140,7 +138,7 @@ class Store:
     def newest(
         self, *, owner: str | None = None, unfinished: bool = False, before: tuple[float, str] | None = None
     ) -> Iterator[JobRecord]:
-        """Return the jobs whose records are sound, the newest first; a few of them are in memory at a time.
+        """Return the jobs whose records are sound, the newest first; a few are in memory.
 
         Args:
             owner: of this one only.
@@ -152,14 +150,12 @@ class Store:
         return (record for record in self._ledger(t.NEWEST, *chosen) if isinstance(record, JobRecord))
 
     def history(self, job: str) -> list[StateRecord]:
-        """Return the states to which a job came, in order. A state that was entered again is there again."""
+        """Return the states to which a job came, in order; a state that was entered again is there again."""
         rows = self._database.rows(t.history, t.HISTORY, job, job=job)
         return [StateRecord(JobState(state), reason, at) for _, state, reason, at in rows]
 
     def unfinished(self) -> list[JobRecord]:
-        """Return the jobs that were not purged, oldest first: they were interrupted, or ended without all that the end
-        entails.
-        """
+        """Return the jobs that were not purged, oldest first: interrupted, or ended with something left to do."""
         return [record for record in self.jobs() if record.secret]
 
     def damaged(self) -> dict[str, StoreError]:
@@ -266,9 +262,7 @@ class Store:
         return None if row is None else StoredMessage(*row).body
 
     def sent_after(self, job: str, recipient: str, round_: int) -> Iterator[StoredMessage]:
-        """Return what a recipient was sent after a round and has not checkpointed, in order; a few at a time are in
-        memory.
-        """
+        """Return what a recipient was sent after a round and has not checkpointed, in order; a few are in memory."""
         for row in self._database.rows(t.outbox, t.SENT_AFTER, job, recipient, round_, job=job):
             yield StoredMessage(*row)
 
@@ -283,8 +277,7 @@ class Store:
         return None if row is None else StoredMessage(*row).body
 
     def outbox(self, job: str, place: tuple[str, str, int, int] | None = None) -> Iterator[StoredMessage]:
-        """Return the messages of a job that were sent and that not all have checkpointed, in order; a few at a time are
-        in memory.
+        """Return the messages of a job that were sent and not checkpointed by all, in order; a few are in memory.
 
         Args:
             place: only the chunks of this (recipient, kind, round, batch).

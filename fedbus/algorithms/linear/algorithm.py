@@ -1,4 +1,4 @@
-"""Vertical linear regression as an entry of the registry."""
+"""This is vertical linear regression as an entry of the registry."""
 
 from __future__ import annotations
 

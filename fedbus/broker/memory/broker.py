@@ -1,5 +1,4 @@
-"""This broker lives within one process, with RabbitMQ's semantics. It serves simulations in a notebook and tests, and
-needs no server.
+"""A broker within one process, with RabbitMQ's semantics, serves simulations in a notebook and tests without a server.
 
 It keeps what fedbus relies on: topic routing, mandatory messages, redelivery, delivery limits, dead letters, length
 limits, single active consumers, exclusive queues, prefetch. It has no permissions and no expiry; all is in memory.
@@ -42,7 +41,7 @@ class MemoryHub:
             self._connections.remove(broker)
 
     def cut(self, user: str | None = None) -> None:
-        """Drop the connections of one user, or of all. Each is made again at once, as after a network failure."""
+        """Drop the connections of one user, or of all; each is made again at once, as after a network failure."""
         with self.lock:
             cut = [broker for broker in self._connections if user in (None, broker.user)]
             for broker in cut:
@@ -219,7 +218,7 @@ class MemoryBroker:
                 self._declared[queue.name] = queue
 
     def delete(self, queue: str, *, filled: bool = False) -> Future[bool]:
-        """Forget a queue, and delete it if nobody uses it and, unless it may be filled, if it is empty."""
+        """Forget a queue, and delete it if it is unused and, unless it may be filled, empty."""
         gone: Future[bool] = Future()
         with self.hub.lock:
             self._declared.pop(queue, None)
