@@ -1,1 +1,1 @@
-"""This is the coordinator's side of vertical linear regression."""
+"""The coordinator's side of vertical linear regression."""

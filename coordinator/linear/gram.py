@@ -1,4 +1,4 @@
-"""The coordinator leads vertical linear regression from encrypted cross products: this is its side of solver `gram`.
+"""Vertical linear regression from encrypted cross products: the coordinator's side.
 
 The protocol is in parties/linear/gram.py. The coordinator cuts up masked blocks without learning what they hold, opens
 what is masked uniformly, directs conjugate gradients by two sums a round, looks for columns of different parties that
@@ -51,7 +51,7 @@ _AGREED, _AGREED_OF_LABEL = 1e-5, 1e-7
 
 
 def coordinate(session: Session, engine: Engine, figures: dict[str, Any]) -> None:
-    """Play the coordinator's part; see the module.
+    """The coordinator's part.
 
     Args:
         figures: gets what the report says of training, however the job ends.

@@ -1,4 +1,4 @@
-"""The coordinator leads vertical linear regression by gradient descent. The protocol is in parties/linear/sgd.py.
+"""Vertical linear regression by gradient descent: the coordinator's side. The protocol is in parties/linear/sgd.py.
 
 It makes the key, opens what the parties masked, judges the loss, and learns nothing else: masked values are uniform.
 """
@@ -25,7 +25,7 @@ _DIVERGED = 1e6
 
 
 def coordinate(session: Session, engine: Engine, figures: dict[str, Any]) -> None:
-    """Play the coordinator's part; see the module.
+    """The coordinator's part.
 
     Args:
         figures: gets what the report says of training, however the job ends.

@@ -1,4 +1,4 @@
-"""This is vertical linear regression at the coordinator, by the job's solver."""
+"""Vertical linear regression at the coordinator, by the job's solver."""
 
 from __future__ import annotations
 

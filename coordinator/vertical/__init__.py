@@ -1,1 +1,1 @@
-"""This is the coordinator's side of what vertical algorithms share."""
+"""The coordinator's side of what vertical algorithms share."""

@@ -1,6 +1,4 @@
-"""This is what the coordinator has of a linear job, whatever the solver: its key, sizes and losses, and the report's
-figures.
-"""
+"""A linear job at the coordinator, whatever the solver: its key, sizes and losses, and the report's figures."""
 
 from __future__ import annotations
 
@@ -33,7 +31,7 @@ _KEY_ROUND, ALIGNMENT_ROUND, PASS_ROUND = 0, 1, 2
 
 @dataclass(slots=True)
 class Course:
-    """The course of training so far.
+    """The course of training.
 
     Attributes:
         rows, test_rows, columns, score_bits: as of align.Sizes.
@@ -57,7 +55,7 @@ class Course:
     probed: int = 0
 
     def figures(self, last: Verdict) -> dict[str, Any]:
-        """Return what the report says of training."""
+        """What the report says of training."""
         p50, p99 = np.percentile(self.seconds, [50, 99]) if self.seconds else (0.0, 0.0)
         return {
             "aligned_rows": self.rows,
@@ -74,7 +72,7 @@ class Course:
 
 @dataclass(slots=True)
 class Work:
-    """It holds what the coordinator works with in every round.
+    """What the coordinator works with in every round.
 
     Attributes:
         solver: what the solver keeps between rounds; empty before its first.
@@ -96,7 +94,7 @@ class Work:
         self.session.checkpoint({"primes": _primes(self.private), **state})
 
     def publish(self, seconds: float) -> None:
-        """Tell all who watch that a round is done."""
+        """Tell all who watch of a round that is done."""
         session, course = self.session, self.course
         course.seconds.append(seconds)
         metrics.round_latency.labels(session.spec.algorithm, session.role, "round").observe(seconds)
@@ -111,7 +109,7 @@ class Work:
 
     @contextlib.contextmanager
     def reporting(self, figures: dict[str, Any]) -> Iterator[None]:
-        """Enter in `figures` what the report says of training, however the `with` block ends."""
+        """Enter what the report says of training, however it ends."""
         try:
             yield
         finally:
@@ -155,7 +153,7 @@ def begin(session: Session, engine: Engine) -> Work:
 
 
 def check_rounds(rows: int, params: LinearParams) -> None:
-    """Refuse a job whose report might not fit a message; raise JobRefused, which names the settings."""
+    """Refuse a job whose report might not fit a message; raises JobRefused, which names the settings."""
     epoch = count(rows, params.batch_size)
     if params.max_epochs * epoch > MAX_ROUNDS:
         raise JobRefused(

@@ -1,1 +1,1 @@
-"""This is a party's side of vertical linear regression."""
+"""A party's side of vertical linear regression."""

@@ -1,4 +1,4 @@
-"""A party computes vertical linear regression from encrypted cross products: this is its side of solver `gram`.
+"""Vertical linear regression from encrypted cross products: the parties' side of solver `gram`.
 
 With X_P an orthogonal basis of the standardised columns of party P (parties/linear/basis.py), y the label around its
 mean in a unit near its deviation, n rows, and [[.]] encrypted under the coordinator's key, the solution of A w = b is
@@ -51,7 +51,7 @@ from parties.vertical.share import prepare
 
 
 def host(session: Session, engine: Engine, tables: Tables, policy: Policy) -> Result:
-    """Play a host's part; see the module. Raises DataError, ProtocolError, CryptoError, JobRefused, JobFailed."""
+    """A host's part; see the module. Raises DataError, ProtocolError, CryptoError, JobRefused, JobFailed."""
     job = prepare(session, engine, align.host, tables, policy)
     work = Work(session, engine, job)
     share = work.train()
@@ -65,7 +65,7 @@ def host(session: Session, engine: Engine, tables: Tables, policy: Policy) -> Re
 
 
 def guest(session: Session, engine: Engine, tables: Tables, policy: Policy) -> Result:
-    """Play the guest's part; see the module. Raises DataError, ProtocolError, CryptoError, JobRefused, JobFailed."""
+    """The guest's part; see the module. Raises DataError, ProtocolError, CryptoError, JobRefused, JobFailed."""
     job = prepare(session, engine, align.guest, tables, policy)
     work = Work(session, engine, job)
     share = work.train()

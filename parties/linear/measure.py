@@ -1,5 +1,4 @@
-"""The error of a model is measured on the rows: the coordinator learns the sum of (sum over parties of o)^2, and no
-more.
+"""The error of a model, measured on the rows: the coordinator learns the sum of (sum over parties of o)^2, no more.
 
 With o a party's part of each row's score, at the guest less the label, the sum is that of each party's own squares and
 twice the products of every two parties:
@@ -30,7 +29,7 @@ from fedbus.session.vectors import Vectors
 
 
 def measure(vectors: Vectors, layout: Plan, scores: np.ndarray, bits: int) -> None:
-    """Play a party's part in measuring the error.
+    """A party's part.
 
     Args:
         scores: (rows,) o, in the label's unit.

@@ -1,4 +1,4 @@
-"""A simulation, which has every party's file, trains the same model on the pooled data, which no party can do."""
+"""What no party can do, and a simulation can, for it has every party's file: the same model on the pooled data."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from parties.data.table import Scaling, Table
 
 
 def compare(spec: LinearJob, job: str, parties: Sequence[PartySettings]) -> dict[str, Any]:
-    """Compute figures of the exact least-squares model of the pooled rows, and how far the federated model is from it.
+    """Figures of the exact least-squares model of the pooled rows, and how far the federated model is from it.
 
     Coefficients are those of standardised columns.
 
@@ -82,7 +82,7 @@ def compare(spec: LinearJob, job: str, parties: Sequence[PartySettings]) -> dict
 
 
 def common_rows(parts: Sequence[Table]) -> list[Table]:
-    """Return the rows that all tables have, in the same order."""
+    """The rows that all tables have, in the same order."""
     common = sorted(set(parts[0].ids).intersection(*(part.ids for part in parts[1:])))
     rows = []
     for part in parts:

@@ -1,5 +1,4 @@
-"""A party trains vertical linear regression by gradient descent on encrypted residuals: this is its side of solver
-`sgd`.
+"""Vertical linear regression by gradient descent on encrypted residuals: the parties' side.
 
 With u the parties' scores X w, y the label, d = sum of all u - y, and [[.]] encrypted under the coordinator's key:
 
@@ -41,7 +40,7 @@ from parties.vertical.share import ALIGNMENT_ROUND, Prepared, Share, prepare
 
 
 def host(session: Session, engine: Engine, tables: Tables, policy: Policy) -> Result:
-    """Play a host's part; see the module. Raises DataError, ProtocolError, CryptoError, JobRefused, JobFailed."""
+    """A host's part; see the module. Raises DataError, ProtocolError, CryptoError, JobRefused, JobFailed."""
     job = prepare(session, engine, align.host, tables, policy)
     work, share = _Work(session, engine, job), job.share
     while not share.stopped:
@@ -62,7 +61,7 @@ def host(session: Session, engine: Engine, tables: Tables, policy: Policy) -> Re
 
 
 def guest(session: Session, engine: Engine, tables: Tables, policy: Policy) -> Result:
-    """Play the guest's part; see the module. Raises DataError, ProtocolError, CryptoError, JobRefused, JobFailed."""
+    """The guest's part; see the module. Raises DataError, ProtocolError, CryptoError, JobRefused, JobFailed."""
     job = prepare(session, engine, align.guest, tables, policy)
     work, share = _Work(session, engine, job), job.share
     while not share.stopped:

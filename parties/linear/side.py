@@ -1,4 +1,4 @@
-"""This is vertical linear regression at a party: its part by the job's solver, and what is checked before a job."""
+"""Vertical linear regression at a party: its part by the job's solver, and what is checked before a job."""
 
 from __future__ import annotations
 

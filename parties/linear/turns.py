@@ -1,5 +1,4 @@
-"""This module holds a party's state between two rounds of solver `gram`, and decides which turns of the coordinator it
-follows.
+"""A party's state between two rounds of solver `gram`, and which turns of the coordinator it follows.
 
 Each round tells a party something of the others' columns, and so does another pass. The parties see to it themselves
 that there are no more than the job allows, whatever the coordinator says.
@@ -56,17 +55,17 @@ class Descent:
     blocks: dict[str, list[bytes]]
 
     def to_map(self) -> dict[str, Any]:
-        """Return the state as a map, for a checkpoint."""
+        """For a checkpoint."""
         return {name: getattr(self, name) for name in self.__slots__}
 
     def turned(self, turn: Turn, preconditioned: np.ndarray) -> Descent:
-        """Return the state after what the coordinator says of the next round."""
+        """What the coordinator says of the next round."""
         direction = preconditioned + turn.factor * self.direction
         bits = turn.bits if turn.then == PASS else self.bits
         return replace(self, direction=direction, exponent=turn.exponent, then=turn.then, bits=bits)
 
     def check(self, turn: Turn, coordinator: str, layout: Plan, params: LinearParams) -> None:
-        """Raise ProtocolError where the turn is none that may come next."""
+        """Raises ProtocolError where the turn is none that may come next."""
         if turn.then not in _FOLLOWS[self.then]:
             raise ProtocolError(f"{coordinator} asks for {turn.then} after {self.then}, which never comes after it")
         if turn.then != PASS:
@@ -76,6 +75,6 @@ class Descent:
 
 
 def check_rounds(done: int, coordinator: str, params: LinearParams) -> None:
-    """Raise ProtocolError where so many rounds, checks, passes and rounds of probes are all that a job may have."""
+    """Raises ProtocolError where so many rounds, checks, passes and rounds of probes are all that a job may have."""
     if done >= _MOST_ROUNDS * params.max_epochs + _MORE_ROUNDS:
         raise ProtocolError(f"{coordinator} asks for more rounds than params.max_epochs allows")

@@ -1,5 +1,4 @@
-"""The rows that all parties have are found by private set intersection by Diffie-Hellman, between a guest and any
-number of hosts.
+"""Encrypted sample alignment: private set intersection by Diffie-Hellman, a guest with any hosts.
 
 With H the hash to the group, g and h the guest's and a host's secret exponents:
 
@@ -55,7 +54,7 @@ class _Pair:
 
 
 def guest(session: Session, engine: Engine, ids: Sequence[str]) -> np.ndarray:
-    """Play the guest's part. Return the positions of the common rows in `ids`, in aligned order, shape (rows,).
+    """The guest's side; returns the positions of the common rows in `ids`, in aligned order, shape (rows,).
 
     Raises:
         JobFailed: no id is common to all.
@@ -86,7 +85,7 @@ def guest(session: Session, engine: Engine, ids: Sequence[str]) -> np.ndarray:
 
 
 def host(session: Session, engine: Engine, ids: Sequence[str]) -> np.ndarray:
-    """Play a host's part. Return the positions of the common rows in `ids`, in aligned order, shape (rows,).
+    """A host's side; returns the positions of the common rows in `ids`, in aligned order, shape (rows,).
 
     Raises:
         ProtocolError, InvalidPoint: the guest sent what the protocol does not allow.

@@ -1,1 +1,1 @@
-"""All sides of vertical linear regression agree on what is in this package."""
+"""Vertical linear regression."""

@@ -1,4 +1,4 @@
-"""This is vertical linear regression as an entry of the registry."""
+"""Vertical linear regression as an entry of the registry."""
 
 from __future__ import annotations
 

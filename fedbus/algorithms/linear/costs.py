@@ -1,5 +1,4 @@
-"""The costs of a job are counted from public sizes alone, before any row is touched: operations, messages and bytes of
-each role.
+"""What a job takes of each role before any row is touched: operations, messages and bytes, from public sizes alone.
 
 The counts are those of the pages of the protocols in docs/explanation; a solver that changes there changes here.
 """
@@ -22,7 +21,7 @@ WIDE_BITS, _COLUMN_RANGE_BITS = 62, 3
 
 @dataclass(slots=True)
 class Cost:
-    """The costs of one role.
+    """Of one role.
 
     Attributes:
         encryptions: fresh obfuscators: of what is encrypted, masked or sent on.
@@ -50,14 +49,14 @@ Costs = dict[str, Cost]
 
 @dataclass(frozen=True, slots=True)
 class JobCosts:
-    """The costs of a job: once, and in each round of training."""
+    """What a job takes: once, and in each round of training."""
 
     once: Costs
     each_round: Costs
     hops: int
 
     def total(self, role: str, rounds: int) -> Cost:
-        """Return the costs of a role in a job of so many rounds."""
+        """Of a role in a job of so many rounds."""
         once, each = self.once[role], self.each_round[role]
         widths = {*once.cells, *each.cells}
         cells = {bits: once.cells.get(bits, 0) + rounds * each.cells.get(bits, 0) for bits in widths}
@@ -68,7 +67,7 @@ class JobCosts:
 def count(
     spec: LinearJob, rows: int, columns: Mapping[str, int], test_rows: int = 0, *, probe: bool | None = None
 ) -> JobCosts:
-    """Count the costs of a job in which all rows are common.
+    """The costs of a job in which all rows are common.
 
     Args:
         columns: features of each party, without label and intercept.
@@ -97,7 +96,7 @@ def count(
 
 
 def usually_probes(spec: LinearJob) -> bool:
-    """Return whether solver `gram` cannot rule out early that columns of different parties depend on each other."""
+    """Whether solver `gram` cannot rule out early that columns of different parties depend on each other."""
     return spec.params.solver == "gram" and len(spec.parties) > 2  # see Conjugate.may_hide
 
 

@@ -1,4 +1,4 @@
-"""All participants of a job with solver `gram` agree on this: precision, slots, and which of two parties encrypts.
+"""What all participants of a job with solver `gram` agree on: precision, slots, and which of two parties encrypts.
 
 Every party computes it from what is public, so that nothing of it travels. The protocol is in parties/linear/gram.py.
 """
@@ -55,18 +55,18 @@ class Pair:
 
     @property
     def own_sent(self) -> int:
-        """The number of the encryptor's columns without the label."""
+        """The encryptor's columns without the label."""
         return self.sent - self.label_sent
 
     @property
     def own_taken(self) -> int:
-        """The number of the multiplier's columns without the label."""
+        """The multiplier's columns without the label."""
         return self.taken - self.label_taken
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """The precision, the slots and the pairs of one job; see the module.
+    """See the module.
 
     Attributes:
         bits: fraction bits of columns and label.
@@ -95,26 +95,26 @@ class Plan:
 
     @property
     def sum_bits(self) -> int:
-        """The fraction bits of a cross product."""
+        """Fraction bits of a cross product."""
         return 2 * self.bits
 
     @property
     def gradient_bits(self) -> int:
-        """The fraction bits of a cross product with a direction."""
+        """Fraction bits of a cross product with a direction."""
         return self.sum_bits + self.direction_bits
 
     @property
     def score_rows(self) -> int:
-        """The number of ciphertexts that hold a party's scores."""
+        """Ciphertexts that hold a party's scores."""
         return self.score_slots.packs(self.rows)
 
     def of(self, party: str) -> list[tuple[int, Pair]]:
-        """Return the pairs that a party is in, with their numbers."""
+        """The pairs that a party is in, with their numbers."""
         return [(number, pair) for number, pair in enumerate(self.pairs) if party in (pair.encryptor, pair.multiplier)]
 
 
 def plan(spec: LinearJob, rows: int, columns: Mapping[str, int], bits: int | None = None) -> Plan:
-    """Work out what follows from a job and its sizes.
+    """What follows from a job and its sizes.
 
     Args:
         columns: that each party trains, the guest's with the intercept.
@@ -155,21 +155,19 @@ def plan(spec: LinearJob, rows: int, columns: Mapping[str, int], bits: int | Non
 
 
 def score_bits(exponent: int, rows: int) -> int:
-    """Return the fraction bits of the scores whose error is measured, for weights of a norm below 2**exponent."""
+    """Fraction bits of the scores whose error is measured, for weights of a norm below 2**exponent."""
     # A column may have all of its norm, sqrt(rows), in one row.
     above = max(_SCORE_RANGE_BITS, ceil(log2(rows) / 2))
     return max(_LEAST_SCORE_BITS, min(_SCORE_BITS, MAX_BITS - above - exponent))
 
 
 def label_unit(score_bits: int) -> float:
-    """Return what labels are divided by, a power of two no less than their deviation: the guest chose scores' bits by
-    it.
-    """
+    """What labels are divided by, a power of two no less than their deviation: the guest chose scores' bits by it."""
     return 2.0 ** (LABEL_BITS - score_bits)
 
 
 def arrange(layout: Plan, pair: Pair, block: Sequence[Sequence[int]]) -> tuple[list[list[int]], list[list[int]]]:
-    """Pack a block of cross products as either party multiplies it.
+    """A block of cross products, packed as either party multiplies it.
 
     Args:
         block: (taken, sent) integers.

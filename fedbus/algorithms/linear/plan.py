@@ -1,4 +1,4 @@
-"""`fedbus plan` says this of a job before any row is touched: costs, room for numbers, and who will learn what."""
+"""What `fedbus plan` says of a job before any row is touched: costs, room for numbers, and who will learn what."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ _COORDINATOR_LEARNS = {
 def plan(
     spec: LinearJob, rows: int, columns: Mapping[str, int], rounds: int | None = None, test_rows: int = 0
 ) -> dict[str, Any]:
-    """Plan a job in which so many rows are common.
+    """The plan of a job in which so many rows are common.
 
     Args:
         columns: features of each party.

@@ -100,7 +100,7 @@ def is_free(port: int) -> bool:
 
 
 def accepts(port: int) -> bool:
-    """Return whether a server answers the protocol header with its first method, Connection.Start."""
+    """Whether a server answers the protocol header with its first method, Connection.Start."""
     with suppress(OSError), socket.create_connection((HOST, port), 1.0) as connection:
         connection.settimeout(5.0)
         connection.sendall(_PROTOCOL_HEADER)
