@@ -49,15 +49,15 @@ def is_folder(path: Path) -> bool:
 
 
 def real(path: Path) -> Path:
-    """Return the absolute path without links, as far as this user can follow it; unlike Path.resolve it refuses no
-    circle.
+    """Return the absolute path without links, as far as this user can follow it;
+    unlike Path.resolve it refuses no circle.
     """
     return Path(os.path.realpath(path))
 
 
 def reason(error: OSError, path: Path) -> str:
-    """Say why a path cannot be used: the folder that this user may not enter, with the remedy, or the
-    system's words.
+    """Say why a path cannot be used:
+    the folder that this user may not enter, with the remedy, or the system's words.
     """
     if isinstance(error, PermissionError):
         for folder in reversed(real(path).parents):

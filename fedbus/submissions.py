@@ -46,8 +46,8 @@ class Submissions:
                 self._open.pop(job, None)
 
     def again(self, job: str) -> Envelope | None:
-        """Return what is to be submitted again, now that the coordinator does not know the job; None where
-        nothing is.
+        """Return what is to be submitted again, now that the coordinator does not know the job;
+        None where nothing is.
         """
         with self._lock:
             submission, now = self._open.get(job), time.monotonic()

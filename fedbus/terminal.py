@@ -90,8 +90,8 @@ class LogStream:
 
 
 def printable(text: str) -> str:
-    """Return text with all that a terminal would obey written as escapes, so that it stays one line and shows what it
-    is.
+    """Return text with all that a terminal would obey written as escapes,
+    so that it stays one line and shows what it is.
     """
     return _OBEYED.sub(lambda found: found[0].encode("unicode_escape").decode("ascii"), text)
 

@@ -113,8 +113,8 @@ def trial_queue(user: str, token: str) -> Queue:
 
 
 def watch_queue(user: str, token: str, job: str = "*") -> Queue:
-    """Return a watcher's own queue for events and for what it alone is told; it goes when the watcher's connection
-    goes.
+    """Return a watcher's own queue for events and for what it alone is told;
+    it goes when the watcher's connection goes.
     """
     arguments = {"x-max-length": WATCH_MAX_LENGTH, "x-overflow": "drop-head"}
     bindings = ((EVENTS, f"*.{job}.*"), (REPLIES, f"{user}.*.*"))

@@ -1,5 +1,5 @@
-"""These sentences, for a job's report, keep readers from taking a job of federated averaging for a success that it is
-not.
+"""These sentences, for a job's report,
+keep readers from taking a job of federated averaging for a success that it is not.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ _JUDGED_AFTER = 3
 
 
 def check_clipped(course: Course, spec: AverageJob) -> None:
-    """Raise JobFailed where most entries of the updates so far were cut: what is added up is then not what parties
-    learnt.
+    """Raise JobFailed where most entries of the updates so far were cut:
+    what is added up is then not what parties learnt.
     """
     if len(course.clipped) < min(_JUDGED_AFTER, spec.params.rounds):
         return
@@ -37,8 +37,8 @@ def check_clipped(course: Course, spec: AverageJob) -> None:
 
 
 def clipped_now(course: Course, spec: AverageJob) -> str:
-    """Return what whoever watches should know of the last round's updates: once, when many of their entries are first
-    cut.
+    """Return what whoever watches should know of the last round's updates:
+    once, when many of their entries are first cut.
     """
     *before, part = course.clipped
     if part < _MANY or any(each >= _MANY for each in before):

@@ -54,8 +54,8 @@ def combine(updates: np.ndarray, weights: Sequence[float], strategy: Strategy) -
 
 
 def choose(updates: np.ndarray, byzantine: int) -> int:
-    """Choose by Krum the member whose update has the least sum of squared distances to its members - byzantine - 2
-    nearest.
+    """Choose by Krum the member whose update has the least sum of squared
+    distances to its members - byzantine - 2 nearest.
 
     Raises:
         JobFailed: there are fewer than 2 * byzantine + 3 updates, below which the paper promises nothing.

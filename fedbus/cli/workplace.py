@@ -65,8 +65,8 @@ class Workplace:
         return [msgspec.structs.replace(party, state=str(self.store(party.name).absolute())) for party in parties]
 
     def hand_out(self, job: str, parties: Sequence[PartySettings]) -> list[str]:
-        """Put each party's model into the store that its file names. Say which could not be put there, and where they
-        are.
+        """Put each party's model into the store that its file names.
+        Say which could not be put there, and where they are.
         """
         troubles = {}
         for party in parties:

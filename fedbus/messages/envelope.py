@@ -59,8 +59,8 @@ class Envelope:
 
     @property
     def id(self) -> str:
-        """The message's id, which is the same for the same message sent again: 32 hexadecimal digits of its address and
-        place.
+        """The message's id, which is the same for the same message sent again:
+        32 hexadecimal digits of its address and place.
         """
         place = (self.job, self.round, self.batch, self.sender, self.recipient, self.kind, self.chunk)
         digest = hashlib.blake2b(digest_size=16)

@@ -1,5 +1,5 @@
-"""The journal keeps one job's messages in a participant's store, with as few writes as are safe, for each takes a
-while.
+"""The journal keeps one job's messages in a participant's store, with as few writes as are safe,
+for each takes a while.
 
 What is sent is durable before it leaves. A message received is read at once and acknowledged later: once a checkpoint
 covers it, or once it was written down because none came soon. Until then the broker has it, and so has its sender, who
@@ -144,8 +144,8 @@ class Journal:
         return new
 
     def post(self, messages: Sequence[StoredMessage], checkpoint: Checkpoint | None = None) -> list[bool]:
-        """Make messages to send durable, and a checkpoint with them. Return False for each that is in the outbox
-        already.
+        """Make messages to send durable, and a checkpoint with them.
+        Return False for each that is in the outbox already.
 
         Args:
             checkpoint: that must not be durable without the messages, nor they without it. Where there is none, one

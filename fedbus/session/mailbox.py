@@ -66,8 +66,8 @@ class Mailbox:
         self._tolerant = tolerant
 
     def put(self, envelope: Envelope, size: int = 0) -> None:
-        """Add a message of so many bytes. One that is further ahead than the protocol can be fails the
-        mailbox instead.
+        """Add a message of so many bytes.
+        One that is further ahead than the protocol can be fails the mailbox instead.
         """
         place = (envelope.sender, envelope.kind, envelope.round, envelope.batch)
         with self._changed:
@@ -185,8 +185,8 @@ class Mailbox:
             return bool(came) and len(came) == next(iter(came.values())).chunks
 
     def wait(self, done: Callable[[], bool], timeout: float) -> bool:
-        """Wait for a condition of this mailbox, and return whether it holds. Raise the error that it was
-        failed with.
+        """Wait for a condition of this mailbox, and return whether it holds.
+        Raise the error that it was failed with.
         """
         with self._changed:
             self._changed.wait_for(lambda: self._error is not None or done(), timeout)
@@ -205,8 +205,8 @@ class Mailbox:
             return {place[1] for place in self._messages if place[0] == sender and place[2] == round_}
 
     def missing(self, place: Place, first: int) -> list[int]:
-        """Return the first chunks from `first` on that have not arrived; [] where none has, for their number is not
-        known then.
+        """Return the first chunks from `first` on that have not arrived;
+        [] where none has, for their number is not known then.
         """
         with self._changed:
             came = self._messages.get(place, {})

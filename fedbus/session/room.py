@@ -1,5 +1,5 @@
-"""While the disk of a store is full, a process waits, says so, and goes on when there is room. Nothing is given up for
-it.
+"""While the disk of a store is full, a process waits, says so, and goes on when there is room.
+Nothing is given up for it.
 """
 
 from __future__ import annotations

@@ -1,5 +1,5 @@
-"""The network of a job of federated averaging is built from its description, and its weights are taken out
-and put in.
+"""The network of a job of federated averaging is built from its description,
+and its weights are taken out and put in.
 """
 
 from __future__ import annotations

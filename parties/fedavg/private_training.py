@@ -100,8 +100,8 @@ def draw(rows: int, rate: float, random: Random) -> np.ndarray:
 
 
 def clipped_sum(module: nn.Module, inputs: Tensor, targets: Tensor, loss: str, bound: float) -> list[Tensor]:
-    """Compute the sum over rows of the gradient of each, clipped to a norm of `bound` over all trained parameters
-    together.
+    """Compute the sum over rows of the gradient of each,
+    clipped to a norm of `bound` over all trained parameters together.
 
     One row more or less changes it by at most `bound`. A gradient that is not finite counts as nothing, for one row
     must not decide whether training ends.

@@ -44,8 +44,8 @@ def measure(spec: AverageJob, weights: Weights, scale: Scale, tables: Sequence[T
 
 
 def predictions(spec: AverageJob, weights: Weights, scale: Scale, table: Table) -> Predictions:
-    """Return what a network says of the rows of a table: numbers in the label's unit, or classes and their
-    probabilities.
+    """Return what a network says of the rows of a table:
+    numbers in the label's unit, or classes and their probabilities.
     """
     outputs, label = _outputs(spec, weights, scale, [table]), label_of(table)
     if spec.params.loss == "mse":
@@ -59,8 +59,8 @@ def predictions(spec: AverageJob, weights: Weights, scale: Scale, table: Table) 
 
 
 def with_own(result: Result, spec: AverageJob, tables: Tables) -> Result:
-    """Return a result with what follows from this party's tables: how they were recoded, and predictions of held-out
-    rows.
+    """Return a result with what follows from this party's tables:
+    how they were recoded, and predictions of held-out rows.
 
     These are of the best model where one was kept.
     """

@@ -49,8 +49,8 @@ class Stepper:
 
     @torch.no_grad()
     def step(self, gradients: Sequence[Tensor | None]) -> None:
-        """Take one step; the gradients may be changed. None is that of a parameter on which the loss does not
-        depend.
+        """Take one step; the gradients may be changed.
+        None is that of a parameter on which the loss does not depend.
         """
         used = [number for number, gradient in enumerate(gradients) if gradient is not None]
         values = [self.parameters[number] for number in used]

@@ -29,8 +29,8 @@ class Products:
 
     @classmethod
     def of(cls, matrix: np.ndarray) -> Products:
-        """Compute the products for a matrix (rows, columns) of int64 below 2**62 in magnitude, with fewer than 2**26
-        rows.
+        """Compute the products for a matrix (rows, columns) of int64 below 2**62 in magnitude,
+        with fewer than 2**26 rows.
         """
         columns = matrix.shape[1]
         sums: list[np.ndarray] = []

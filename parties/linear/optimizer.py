@@ -1,5 +1,5 @@
-"""Each party runs an optimiser on its own weights. Both optimisers work element by element, so no party needs another's
-weights.
+"""Each party runs an optimiser on its own weights.
+Both optimisers work element by element, so no party needs another's weights.
 
 Heavy-ball momentum: Polyak, "Some methods of speeding up the convergence of iteration methods", 1964.
 Adam: Kingma and Ba, "Adam: a method for stochastic optimization", ICLR 2015, algorithm 1.
@@ -51,8 +51,8 @@ class Optimizer(ABC):
 
     @staticmethod
     def create(name: str, learning_rate: float, momentum: float = 0.9) -> Optimizer:
-        """Make the optimiser called "momentum" or "adam"; `momentum` is for the first only. Other names raise
-        ConfigError.
+        """Make the optimiser called "momentum" or "adam"; `momentum` is for the first only.
+        Other names raise ConfigError.
         """
         if name == "momentum":
             return Momentum(learning_rate, momentum)

@@ -54,8 +54,8 @@ class Budget:
         self._last: int | None = None
 
     def epsilon_after(self, rounds: int) -> float:
-        """Return the largest epsilon over the parties after `rounds` in which they all trained; infinite where there is
-        none.
+        """Return the largest epsilon over the parties after `rounds` in which they all trained;
+        infinite where there is none.
 
         An upper bound: the true one is not above it.
         """

@@ -1,5 +1,5 @@
-"""Parties add up means and variances without showing them, as signed numbers that are exact far below a double's
-precision.
+"""Parties add up means and variances without showing them,
+as signed numbers that are exact far below a double's precision.
 
 A column may have a deviation that is a minute part of its values, such as times in milliseconds, and a variance that is
 the square of that. One entry of a vector has no room for both ends, so a number is cut into limbs of LIMB_BITS bits, an

@@ -1,5 +1,5 @@
-"""A model's parameters have one form on the wire and on disk: one safetensors blob, and the same memory as one flat
-vector.
+"""A model's parameters have one form on the wire and on disk:
+one safetensors blob, and the same memory as one flat vector.
 
 The format is that of https://huggingface.co/docs/safetensors: the length of the header (8 bytes, little-endian), the
 header (JSON: name, type, shape and place of every tensor), the tensors one after the other without gaps. It carries
