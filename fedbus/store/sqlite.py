@@ -1,4 +1,4 @@
-"""A process's durable memory: jobs, inbox, outbox, checkpoints and model shares, in one SQLite file.
+"""The store is a process's durable memory: jobs, inbox, outbox, checkpoints and models, in one SQLite file.
 
 A message is in the outbox before it is published, and in the inbox before it is acknowledged unless a checkpoint covers
 it. So a process that dies at any instant goes on from its last checkpoint with nothing lost and nothing done twice.
