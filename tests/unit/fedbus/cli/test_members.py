@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from fedbus.cli import app
+from fedbus.cli import app, daemons
 from fedbus.cli.app import invoke
 from fedbus.identity import Identity, Role, Roster
 from fedbus.members.keys import fingerprint, in_groups, in_words, read_public
@@ -207,3 +207,44 @@ def test_roster_alone_shows_its_help(capsys: pytest.CaptureFixture[str]) -> None
     assert told.status == Status.CONFIGURATION
     assert "Usage: " in told.out
     assert "error" not in told.error
+
+
+@pytest.fixture
+def olga(folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The options of a client whose broker knows it as another."""
+    monkeypatch.setenv("FEDBUS_AMQP_URL", "amqp://otto:secret@127.0.0.1:1/")
+    line = Told(capsys, "identity", folder / "olga.key", "--client", "olga").out
+    Told(capsys, "roster", "add", folder / "roster.toml", line)
+    return ["--identity", str(folder / "olga.key"), "--roster", str(folder / "roster.toml")]
+
+
+@pytest.mark.parametrize("command", [["watch", "job-1"], ["cancel", "job-1"], ["show", "job-1"], ["jobs"]])
+def test_a_client_says_who_it_is_before_it_connects(
+    olga: list[str], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, command: list[str]
+) -> None:
+    told = Told(capsys, *command, *olga)
+    assert told.status == Status.CONFIGURATION
+    assert f"{olga[3]}: members: has no otto with the key in {olga[1]}" in told.error
+    assert "--roster: missing" in Told(capsys, *command, *olga[:2]).error
+    monkeypatch.setenv("FEDBUS_IDENTITY", olga[1])
+    monkeypatch.setenv("FEDBUS_ROSTER", olga[3])
+    assert "has no otto with the key" in Told(capsys, *command).error
+    # The options win over the environment.
+    assert "none.key: no such file" in Told(capsys, *command, "--identity", "none.key").error
+
+
+def test_a_coordinator_that_its_roster_does_not_have_does_not_start(
+    folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("FEDBUS_AMQP_URL", raising=False)
+    Told(
+        capsys, "roster", "add", folder / "roster.toml", Identity(b"b" * 32).introduction("c", Role.COORDINATOR).line()
+    )
+    Told(capsys, "identity", folder / "c.toml")
+    command = daemons._single(daemons._coordinator, "x")
+    assert invoke(command, ["--config", str(folder / "c.toml")]) == Status.CONFIGURATION
+    assert f"{folder / 'roster.toml'}: members.c: is not the key in {folder / 'c.key'}" in capsys.readouterr().err
+    Told(capsys, "roster", "add", folder / "roster.toml", "--replace", Told(capsys, "identity", folder / "c.toml").out)
+    # It goes on to what it asks for next.
+    assert invoke(command, ["--config", str(folder / "c.toml")]) == Status.CONFIGURATION
+    assert "broker.url: missing" in capsys.readouterr().err
