@@ -49,8 +49,8 @@ class Ending:
     @property
     def agrees(self) -> bool:
         """Whether the error measured on the rows is that of the numbers that the solver worked with."""
-        blur = self.state.blur
-        allowed = blur + 2 * (blur * self.measured) ** 0.5
+        blur: float = self.state.blur
+        allowed: float = blur + 2 * (blur * self.measured) ** 0.5
         allowed += _AGREED * self.measured + _AGREED_OF_LABEL * self.state.square
         return abs(self.measured - self.expected) <= allowed
 

@@ -94,11 +94,8 @@ def _conclude(work: Work[LinearJob], layout: Layout, unit: float, figures: dict[
     work.verdict = Verdict(work.verdict.loss, stop=True, converged=ending.converged)
     figures["warnings"] = many_weights(work.session.spec, layout.rows, layout.columns) + ending.warnings
     figures["ended"] = ending.sentence
-    figures["condition"], figures["fraction_bits"], figures["lack"] = (
-        state.condition,
-        layout.bits,
-        min(ending.lack, 1.0),
-    )
+    figures["condition"], figures["fraction_bits"] = state.condition, layout.bits
+    figures["lack"] = min(ending.lack, 1.0)
     work.end(ending.measured / 2 * unit**2)
 
 
