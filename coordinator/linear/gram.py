@@ -13,6 +13,7 @@ from typing import Any
 import structlog
 
 from coordinator.linear.conjugate import MOST_LACK, Conjugate
+from coordinator.linear.ending import Ending
 from coordinator.linear.probe import Probe
 from coordinator.vertical.training import Work
 from fedbus.algorithms.linear.layout import (
@@ -49,11 +50,6 @@ from fedbus.messages.envelope import TensorMessage
 
 log = structlog.get_logger()
 
-_NAMED = " Each party's log and stored model name its own of them."
-# Parts of the error that is measured, and of the label's variance, by which it may differ from what the solver worked
-# with, besides what the rounding of columns explains.
-_AGREED, _AGREED_OF_LABEL = 1e-5, 1e-7
-
 
 def train(work: Work[LinearJob], figures: dict[str, Any]) -> None:
     """The coordinator's part once the parties are aligned.
@@ -82,56 +78,29 @@ def _layout(work: Work[LinearJob]) -> Layout:
 
 def _conclude(work: Work[LinearJob], layout: Layout, unit: float, figures: dict[str, Any]) -> None:
     """Measure the error of the weights that are kept, and say how exact they are."""
-    state, params = Conjugate(**work.solver["state"]), work.session.spec.params
-    measured = _measured(work, layout, measured_bits(state.reach_exponent, layout.rows))
-    expected = work.solver["error"]
-    allowed = state.blur + 2 * (state.blur * measured) ** 0.5
-    agreed = abs(measured - expected) <= allowed + _AGREED * measured + _AGREED_OF_LABEL * state.square
-    lack, exhausted = state.lack(), _exhausted(work, state)
-    warnings = many_weights(work.session.spec, layout.rows, layout.columns)
-    if not exhausted and lack > MOST_LACK:
-        wanted = state.bits_wanted()
-        raised = "" if wanted is None or wanted == layout.bits else f"raise params.feature_bits to {wanted}, "
-        warnings.append(
-            f"Columns of different parties depend on each other so closely (condition {state.condition:.1e}) that"
-            f" {layout.bits} fraction bits do not carry the solution: R2 may be {min(lack, 1.0):.1e} below the best;"
-            f" {raised}set params.l2, or leave one of these columns out.{_NAMED if work.solver.get('kept') else ''}"
-        )
-    elif not agreed:
-        warnings.append(
-            f"The error measured on the rows (MSE {measured * unit**2:.6g}) is not the one of the numbers that the"
-            f" solver worked with ({expected * unit**2:.6g}): they are too coarse for these columns; raise"
-            f" params.feature_bits (now {layout.bits}), set params.l2, or leave columns out that depend on each other."
-        )
-    if work.solver.get("dependent") and lack <= MOST_LACK:
-        raised = f"raise params.feature_bits to {MOST_FEATURE_BITS}, " if layout.bits < MOST_FEATURE_BITS else ""
-        warnings.append(
-            f"Columns of different parties agree, or add up to each other, to about {0.3 * layout.bits:.0f} digits, and"
-            " count as dependent: a label that needs what is beyond these digits is not explained by it; if it may,"
-            f" {raised}have one party offer the difference as a column, or leave one of the columns out.{_NAMED}"
-        )
-    if work.solver.get("cut"):
-        warnings.append(
-            f"{params.max_epochs} rounds (params.max_epochs) were too few to find out whether columns of different"
-            " parties depend on each other: if some do, R2 may be below the best; raise params.max_epochs."
-        )
-        exhausted = True
-    exact = lack <= MOST_LACK and agreed
-    work.verdict = Verdict(work.verdict.loss, stop=True, converged=exact and not exhausted)
-    figures["warnings"] = warnings
-    figures["ended"] = _ended(exhausted=exhausted, exact=exact, most=params.max_epochs)
-    figures["condition"], figures["fraction_bits"], figures["lack"] = state.condition, layout.bits, min(lack, 1.0)
-    work.end(measured / 2 * unit**2)
+    state, solver = Conjugate(**work.solver["state"]), work.solver
+    ending = Ending(
+        state=state,
+        layout=layout,
+        unit=unit,
+        measured=_measured(work, layout, measured_bits(state.reach_exponent, layout.rows)),
+        expected=solver["error"],
+        most=work.session.spec.params.max_epochs,
+        unfinished=_exhausted(work, state),
+        kept=solver.get("kept", False),
+        dependent=solver.get("dependent", False),
+        cut=solver.get("cut", False),
+    )
+    work.verdict = Verdict(work.verdict.loss, stop=True, converged=ending.converged)
+    figures["warnings"] = many_weights(work.session.spec, layout.rows, layout.columns) + ending.warnings
+    figures["ended"] = ending.sentence
+    figures["condition"], figures["fraction_bits"] = state.condition, layout.bits
+    figures["lack"] = min(ending.lack, 1.0)
+    work.end(ending.measured / 2 * unit**2)
 
 
 def _exhausted(work: Work[LinearJob], state: Conjugate) -> bool:
     return not state.reached and len(work.training.losses) >= work.session.spec.params.max_epochs
-
-
-def _ended(*, exhausted: bool, exact: bool, most: int) -> str:
-    if exhausted:
-        return f"not converged in {most} rounds (params.max_epochs)"
-    return "converged" if exact else "not converged: the numbers are too coarse for these columns"
 
 
 def _cross(work: Work[LinearJob], layout: Layout, unit: float) -> None:

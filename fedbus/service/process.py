@@ -37,14 +37,11 @@ class Service(Protocol):
     def start(self) -> None: ...
 
     def stop(self) -> None:
-        """Begin no more work, and give what runs GRACE_SECONDS to come to rest."""
+        """Begin no more work, and give what runs runs.GRACE_SECONDS to come to rest."""
 
     def join(self) -> None:
         """Wait for what still runs, once arithmetic and broker are closed and cannot hold it."""
 
-
-# A stop waits this long for jobs to come to rest before arithmetic and connection are taken from them.
-GRACE_SECONDS = 5.0
 
 # A thread that computes lets the one that serves the connection run after this time, for which peers would wait.
 _SWITCH_SECONDS = 0.0002
