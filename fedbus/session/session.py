@@ -86,7 +86,8 @@ class Session(Generic[J]):
         self._owner = record.owner
         self._events = events
         known = {name: proof for name, proof in store.proofs(job).items() if name in spec.participants}
-        self._seals = JobSeals(credentials, job, record.secret, known, functools.partial(store.put_proof, job))
+        keep = functools.partial(store.put_proof, job)
+        self._seals = JobSeals(credentials, job, record.secret, spec.role, known, keep)
         self._post = Post(
             *(job, spec, party),
             store=store,

@@ -12,7 +12,7 @@ from typing import Annotated, ClassVar
 import numpy as np
 from msgspec import Meta
 
-from fedbus.messages.envelope import Message, TensorMessage
+from fedbus.messages.envelope import COORDINATOR, PARTIES, Message, TensorMessage
 from fedbus.messages.fields import (
     ColumnNames,
     Count,
@@ -58,6 +58,7 @@ class Described(Message):
     """
 
     kind: ClassVar[str] = "described"
+    senders: ClassVar[tuple[str, ...]] = PARTIES
     rows: Count
     test_rows: Count
     columns: ColumnNames
@@ -72,6 +73,7 @@ class Advertise(Message):
     """Order: make keys for so many sums."""
 
     kind: ClassVar[str] = "advertise"
+    senders: ClassVar[tuple[str, ...]] = (COORDINATOR,)
     window: Count
     sums: Count
 
@@ -87,6 +89,7 @@ class MaskKeys(Message):
     """
 
     kind: ClassVar[str] = "mask_keys"
+    senders: ClassVar[tuple[str, ...]] = PARTIES
     channel: bytes
     keys: bytes
     signature: bytes
@@ -97,6 +100,7 @@ class PeerKeys(Message):
     """Order: deal secrets to these parties, whose keys these are; see MaskKeys."""
 
     kind: ClassVar[str] = "peer_keys"
+    senders: ClassVar[tuple[str, ...]] = (COORDINATOR,)
     names: Names
     channels: Parts
     keys: Parts
@@ -108,6 +112,7 @@ class SealedShares(Message):
     """Party to coordinator: for each party of PeerKeys what only it can open; nothing for the sender itself."""
 
     kind: ClassVar[str] = "sealed_shares"
+    senders: ClassVar[tuple[str, ...]] = PARTIES
     sealed: Parts
 
 
@@ -116,6 +121,7 @@ class PeerShares(Message):
     """Order: keep what these parties sealed for the recipient; they alone belong to the window."""
 
     kind: ClassVar[str] = "peer_shares"
+    senders: ClassVar[tuple[str, ...]] = (COORDINATOR,)
     names: Names
     sealed: Parts
 
@@ -139,6 +145,7 @@ class Assignment(Message):
     """
 
     kind: ClassVar[str] = "assignment"
+    senders: ClassVar[tuple[str, ...]] = (COORDINATOR,)
     task: TaskName
     number: Count
     window: Round
@@ -164,6 +171,7 @@ class GlobalWeights(Message):
     """Coordinator to parties, and once from a party: a piece of a model as safetensors."""
 
     kind: ClassVar[str] = "global_weights"
+    senders: ClassVar[tuple[str, ...]] = (COORDINATOR, *PARTIES)
     data: bytes
 
 
@@ -172,6 +180,7 @@ class BestWeights(Message):
     """Coordinator to parties at the end: a piece of the model with the best loss, where that is not the last one."""
 
     kind: ClassVar[str] = "best_weights"
+    senders: ClassVar[tuple[str, ...]] = (COORDINATOR,)
     data: bytes
 
 
@@ -184,6 +193,7 @@ class MaskedUpdate(Message):
     """
 
     kind: ClassVar[str] = "masked_update"
+    senders: ClassVar[tuple[str, ...]] = PARTIES
     residues: bytes
     seconds: Seconds
 
@@ -193,6 +203,7 @@ class EncryptedUpdate(TensorMessage):
     """Party to coordinator: a piece of its vector, packed, under the key that the parties hold."""
 
     kind: ClassVar[str] = "encrypted_update"
+    senders: ClassVar[tuple[str, ...]] = PARTIES
     seconds: Seconds
 
 
@@ -201,6 +212,7 @@ class PlainUpdate(Message):
     """Party to coordinator: a piece of its vector in the clear, integers in fixed point, little-endian."""
 
     kind: ClassVar[str] = "plain_update"
+    senders: ClassVar[tuple[str, ...]] = PARTIES
     residues: bytes
     seconds: Seconds
 
@@ -214,6 +226,7 @@ class Abstained(Message):
     """
 
     kind: ClassVar[str] = "abstained"
+    senders: ClassVar[tuple[str, ...]] = PARTIES
     reason: Text
     keyless: bool = False
 
@@ -223,6 +236,7 @@ class RevealRequest(Message):
     """Order: reveal shares, of the self masks of those whose vectors are summed, of the keys of the other members."""
 
     kind: ClassVar[str] = "reveal_request"
+    senders: ClassVar[tuple[str, ...]] = (COORDINATOR,)
     window: Count
     slot: Count
     members: Names
@@ -234,6 +248,7 @@ class RevealedShares(Message):
     """Party to coordinator: its shares of what RevealRequest names, in the order of the members there."""
 
     kind: ClassVar[str] = "revealed_shares"
+    senders: ClassVar[tuple[str, ...]] = PARTIES
     self_masks: Parts
     mask_keys: Parts
 
@@ -243,6 +258,7 @@ class SumKey(Message):
     """Dealer of a window to coordinator: the public Paillier key under which updates are added."""
 
     kind: ClassVar[str] = "sum_key"
+    senders: ClassVar[tuple[str, ...]] = PARTIES
     key: bytes
 
 
@@ -257,6 +273,7 @@ class EncryptedSum(TensorMessage):
     """
 
     kind: ClassVar[str] = "encrypted_sum"
+    senders: ClassVar[tuple[str, ...]] = (COORDINATOR,)
     numbers: Count
     bits: Count
     survivors: Names
@@ -267,4 +284,5 @@ class OpenedSum(Message):
     """Party to coordinator: a piece of the sum, as PlainUpdate."""
 
     kind: ClassVar[str] = "opened_sum"
+    senders: ClassVar[tuple[str, ...]] = PARTIES
     residues: bytes
