@@ -270,7 +270,10 @@ class Conductor:
 
     def _start(self, session: Session[JobSpec], *, accepted: bool = False) -> Start:
         owner = self._record(session).owner
-        return Start(session.spec.to_map(), owner, self._store.proofs(session.job)[owner], accepted)
+        signature = self._store.proofs(session.job).get(owner)
+        if signature is None:
+            raise StoreError(f"{self._store.place}: the signature of job {session.job} by {owner} is missing")
+        return Start(session.spec.to_map(), owner, signature, accepted)
 
     def _send(self, session: Session[JobSpec], party: str, message: Message, *, wait: bool = False) -> Future[None]:
         return tell(self._broker, self._seals, Envelope(session.job, session.party, party, message), wait=wait)

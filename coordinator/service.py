@@ -13,7 +13,7 @@ import structlog
 from coordinator.conductor import Cancelled, Conductor, tell
 from coordinator.ledger import Ledger, told_report
 from coordinator.sweeper import Sweeper
-from fedbus import codec, metrics, topology
+from fedbus import codec, topology
 from fedbus.algorithms import registry
 from fedbus.broker.base import Broker, Delivery, Subscription
 from fedbus.credentials import Credentials
@@ -25,6 +25,7 @@ from fedbus.messages.control import Cancel, Departed, Inquire, Notice, Progress,
 from fedbus.messages.envelope import Envelope, Message
 from fedbus.messages.fields import shortened
 from fedbus.messages.ledger import ListJobs, ShowJob
+from fedbus.refusals import Refusals
 from fedbus.seals import IdentitySeals, check_signed
 from fedbus.service.runs import Run, Runs
 from fedbus.session.events import Events
@@ -83,6 +84,7 @@ class Service:
         # Submissions that wait for room on the disk.
         self._held: dict[str, str] = {}
         self._holding = Holding(self._enter, self._tell_of_waiting)
+        self._refusals = Refusals("request")
         self._subscriptions: list[Subscription] = []
 
     def start(self) -> None:
@@ -136,10 +138,8 @@ class Service:
                 case _:
                     raise DecodeError(f"{envelope.kind} message on the job queue")  # noqa: TRY301
         except DecodeError as error:
-            log.warning("request refused; it is in the dead-letter queue", reason=str(error), user=delivery.user)
-            metrics.refused.labels(error.why).inc()
             self._refuse(error, delivery)
-            delivery.dead_letter(str(error))
+            self._refusals.refuse(delivery, error)
             return
         except StoreError as error:
             log.error("a client's question cannot be answered", job=envelope.job, error=str(error))  # noqa: TRY400
@@ -148,9 +148,10 @@ class Service:
     def _check_publisher(self, delivery: Delivery) -> None:
         """What can be said of a request before time is spent on reading it."""
         if self._settings.broker.verify_sender and delivery.user is None:
-            raise DecodeError("request by nobody: the message does not say which user published it")
+            raise DecodeError("request by nobody: the message does not say which user published it", why="publisher")
         if delivery.size > codec.most_bytes(Submit.kind):
-            raise DecodeError(f"request of {delivery.size} bytes is over the limit of {codec.most_bytes(Submit.kind)}")
+            most = codec.most_bytes(Submit.kind)
+            raise DecodeError(f"request of {delivery.size} bytes is over the limit of {most}", why="size")
 
     def _enter(self, delivery: Delivery) -> None:
         """Enter a submission or a cancellation in the ledger, then acknowledge it."""
@@ -175,9 +176,7 @@ class Service:
             if not isinstance(envelope.payload, Inquire | Departed):
                 raise DecodeError(f"{envelope.kind} message on the coordinator's queue of questions")  # noqa: TRY301
         except DecodeError as error:
-            log.warning("question refused; it is in the dead-letter queue", reason=str(error), user=delivery.user)
-            metrics.refused.labels(error.why).inc()
-            delivery.dead_letter(str(error))
+            self._refusals.refuse(delivery, error)
             return
         try:
             if isinstance(envelope.payload, Departed):
@@ -201,13 +200,18 @@ class Service:
 
     def _check_address(self, envelope: Envelope, delivery: Delivery) -> None:
         if envelope.recipient != self.name:
-            raise DecodeError(f"{envelope.kind} request for coordinator {envelope.recipient}, this is {self.name}")
+            what = f"{envelope.kind} request for coordinator {envelope.recipient}, this is {self.name}"
+            raise DecodeError(what, why="address")
         if self._settings.broker.verify_sender and delivery.user != envelope.sender:
-            raise DecodeError(f"{envelope.kind} request of {envelope.sender} by {delivery.user}")
+            what = f"{envelope.kind} request of {envelope.sender} by {delivery.user}"
+            raise DecodeError(what, why="publisher")
 
     def _refuse(self, error: DecodeError, delivery: Delivery) -> None:
-        """Enter a submission that cannot be read as a job that failed: whoever submitted it waits for an answer."""
-        if error.about is None or error.about.kind != Submit.kind:
+        """Enter a submission that cannot be read as a job that failed: whoever submitted it waits for an answer.
+
+        Only what its seal proves to be a client's: nobody else must enter anything, or use up the id of a job.
+        """
+        if error.about is None or error.about.kind != Submit.kind or not error.sealed_by:
             return
         with contextlib.suppress(DecodeError):
             self._check_address(error.about, delivery)

@@ -14,7 +14,7 @@ from typing import Any
 
 import structlog
 
-from fedbus import codec, metrics, topology
+from fedbus import codec, topology
 from fedbus.algorithms import registry
 from fedbus.broker.base import Broker, Delivery, Subscription
 from fedbus.credentials import Credentials
@@ -35,6 +35,7 @@ from fedbus.job import JobState
 from fedbus.messages.control import Failed, Inquire, Notice, Outcome, Start
 from fedbus.messages.envelope import Envelope
 from fedbus.messages.fields import shortened
+from fedbus.refusals import Refusals
 from fedbus.seals import IdentitySeals, check_signed
 from fedbus.service.runs import Run, Runs
 from fedbus.session.events import Events
@@ -95,6 +96,7 @@ class Worker:
             ended=self._tell_end,
         )
         self._holding = Holding(self._control, self._tell_of_waiting)
+        self._refusals = Refusals("control message")
         self._subscription: Subscription | None = None
 
     def start(self) -> None:
@@ -128,7 +130,7 @@ class Worker:
     def _control(self, delivery: Delivery) -> None:
         try:
             if self._settings.broker.verify_sender and delivery.user is None:
-                raise DecodeError("control message by nobody: it does not say which user published it")
+                raise DecodeError("control message by nobody: it does not say who published it", why="publisher")
             envelope = self._opened(delivery)
             match envelope.payload:
                 case Start():
@@ -140,9 +142,7 @@ class Worker:
                 case _:
                     raise DecodeError(f"{envelope.kind} message on the control queue")
         except (ProtocolError, JobRefused) as error:
-            log.warning("control message refused; it is in the dead-letter queue", reason=str(error))
-            metrics.refused.labels(getattr(error, "why", "job")).inc()
-            delivery.dead_letter(error.told)
+            self._refusals.refuse(delivery, error)
             return
         self._runs.count()
         delivery.ack()
@@ -159,9 +159,9 @@ class Worker:
 
     def _check_address(self, envelope: Envelope, delivery: Delivery) -> None:
         if envelope.recipient != self.name:
-            raise DecodeError(f"{envelope.kind} message for {envelope.recipient}")
+            raise DecodeError(f"{envelope.kind} message for {envelope.recipient}", why="address")
         if self._settings.broker.verify_sender and delivery.user != envelope.sender:
-            raise DecodeError(f"{envelope.kind} message of {envelope.sender} by {delivery.user}")
+            raise DecodeError(f"{envelope.kind} message of {envelope.sender} by {delivery.user}", why="publisher")
 
     def _begin(self, job: str, sender: str, message: Start) -> None:
         try:

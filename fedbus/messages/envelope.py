@@ -9,7 +9,7 @@ from typing import ClassVar, TypeVar
 
 from fedbus.crypto.tensor import CipherTensor
 
-VERSION = 5
+VERSION = 4
 # What a sender is: in a job what JobSpec.role says, elsewhere what the roster says.
 CLIENT, COORDINATOR, PARTY, GUEST, HOST = "client", "coordinator", "party", "guest", "host"
 PARTIES = (PARTY, GUEST, HOST)

@@ -16,6 +16,7 @@ from fedbus.job import JobSpec
 from fedbus.messages.control import Alive, Failed, Notice, Ping, Resend, ResendAfter
 from fedbus.messages.envelope import Envelope, Message
 from fedbus.messages.fields import shortened
+from fedbus.refusals import Refusals
 from fedbus.seals import JobSeals
 from fedbus.session.journal import Journal
 from fedbus.session.mailbox import AHEAD, Mailbox
@@ -76,6 +77,7 @@ class Post:
         self._verify_sender = verify_sender
         self._failure: StoredMessage | None = None
         self._log = log.bind(job=job, party=party)
+        self._refusals = Refusals("message", job=job, party=party)
         self._subscription: Subscription | None = None
 
     def open(self) -> None:
@@ -192,9 +194,7 @@ class Post:
             self._check_address(codec.peek(delivery.body), delivery)
             envelope = codec.decode(delivery.body, self._seals)
         except DecodeError as error:
-            delivery.dead_letter(str(error))
-            self._log.error("message refused; it is in the dead-letter queue", reason=str(error), user=delivery.user)
-            metrics.refused.labels(error.why).inc()
+            self._refusals.refuse(delivery, error)
             # Only a participant's mistake ends the job, as its seal proves: an outsider's message must not be able to.
             if error.sealed_by:
                 self.mailbox.peer_erred(error.sealed_by, f"{self._party} received from {error.sealed_by}: {error}")

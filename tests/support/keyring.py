@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from functools import cache
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import msgspec
 
@@ -18,6 +18,7 @@ from fedbus.members.entries import Member
 from fedbus.members.keys import private_text
 from fedbus.messages.control import Start, Submit
 from fedbus.messages.envelope import Envelope
+from fedbus.messages.seal import IDENTITY
 from fedbus.seals import IdentitySeals, sign
 from fedbus.settings import CoordinatorSettings, PartySettings
 
@@ -61,6 +62,15 @@ def seals(name: str) -> IdentitySeals:
 def sealed(envelope: Envelope, by: str = "") -> bytes:
     """A message of no session, sealed by its sender, or by another who says that it is."""
     return codec.encode(envelope, seals(by or envelope.sender))
+
+
+def crafted(envelope: Envelope, payload: Any, by: str = "") -> bytes:
+    """A message like this one, properly sealed, whose payload may be anything."""
+    made = seals(by or envelope.sender)
+    key, box = made.seal_content(codec._common(envelope), codec.pack(payload))
+    fields = codec.header(envelope, IDENTITY)
+    slot = made.seal_key(envelope.recipient, IDENTITY, key, box, codec.pack(fields))
+    return codec.pack({**fields, "payload": slot + box})
 
 
 def opened(name: str, body: bytes) -> Envelope:

@@ -40,6 +40,8 @@ ACCEPTED: dict[str, set[str]] = {
     "float | None": {"nan", "inf", "-inf", "minus", "huge", "none"},
     "bool": {"true"},
     "bytes": {"bytes"},
+    "Signature": set(),
+    "Name": {"text"},
     "Names": {"empty list"},
     "Parts": {"empty list"},
     "Chunks": {"empty list"},
