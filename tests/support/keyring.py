@@ -14,7 +14,6 @@ from fedbus.cli.introductions import KeyFiles
 from fedbus.credentials import Credentials
 from fedbus.identity import Identity, Role, Roster
 from fedbus.job import JobSpec
-from fedbus.members.entries import Member
 from fedbus.members.keys import private_text
 from fedbus.messages.control import Start, Submit
 from fedbus.messages.envelope import Envelope
@@ -35,22 +34,17 @@ def private(name: str) -> bytes:
     return hashlib.sha256(f"fedbus tests: {name}".encode()).digest()
 
 
-def member(name: str) -> Member:
-    """A member as rosters have it; one whom tests do not know is a party."""
-    return Identity(private(name)).introduction(name, ROLES.get(name, Role.PARTY))
+def roster(*parties: str) -> Roster:
+    """All members that tests know, of whom these are parties whatever they are elsewhere."""
+    roles = {**ROLES, **dict.fromkeys(parties, Role.PARTY)}
+    return Roster([Identity(private(name)).introduction(name, role) for name, role in roles.items()])
 
 
 @cache
-def roster() -> Roster:
-    """All members that tests know."""
-    return Roster([member(name) for name in ROLES])
-
-
-@cache
-def credentials(name: str) -> Credentials:
+def credentials(name: str, *parties: str) -> Credentials:
     """A member's credentials; one whom tests do not know is a stranger, who knows everybody but is not known."""
-    known = roster() if name in ROLES else Roster([*roster().members, member(name)])
-    return Credentials(name, ROLES.get(name, Role.PARTY), Identity(private(name)), known)
+    known = roster(*parties) if name in (*ROLES, *parties) else roster(*parties, name)
+    return Credentials(name, known.role(name), Identity(private(name)), known)
 
 
 @cache
@@ -88,14 +82,14 @@ def start(job: str, spec: JobSpec, by: str = "alice") -> Start:
     return Start(spec.to_map(), by, submission(job, spec, by).signature)
 
 
-def key_files(folder: Path, name: str) -> KeyFiles:
-    """A member's key file and roster in a folder."""
+def key_files(folder: Path, name: str, *parties: str) -> KeyFiles:
+    """A member's key file and roster in a folder, see `credentials`."""
     folder.mkdir(parents=True, exist_ok=True)
     files = KeyFiles(folder / f"{name}.key", folder / "roster.toml")
     files.identity.write_text(private_text(private(name)) + "\n")
     files.identity.chmod(0o600)
-    known = {each.name: each for each in (*roster().members, member(name))}
-    files.roster.write_text("\n".join(["[members]", *(each.line() for each in known.values())]) + "\n")
+    lines = [each.line() for each in credentials(name, *parties).roster.members]
+    files.roster.write_text("\n".join(["[members]", *lines]) + "\n")
     return files
 
 
