@@ -16,21 +16,26 @@ from fedbus.settings import PartySettings
 
 
 class Policy(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """The section [policy] of a party's file.
+    """What the party consents to. Its process holds every job against this before it reads any data.
+
+    Rules for rows are there because a figure over a few rows tells about each of them.
 
     Attributes:
-        algorithms: that the party takes part in.
-        aggregations: of federated averaging; with "plain", which is not among them unless they are listed, the
-            coordinator sees this party's own updates.
-        models: "module:callable" of networks that a job may name as its factory; they run in this party's process.
-        min_parties: of a job of federated averaging, and of each of its sums; where there are two, each can subtract
-            itself from the sum.
-        min_rows: with fewer rows of its own to train on the party leaves a job of federated averaging: an update of a
-            few rows tells about each of them. Held-out rows are not counted.
-        min_aligned_rows: with fewer rows in common the party leaves the job: a model of a few rows tells about each
-            of them. Held-out rows too.
-        min_batch_rows: with fewer rows in a batch the party leaves the job: a gradient is a sum over them.
-        insecure_for_tests: whether a job that says insecure_for_tests may use short keys here: they protect nobody.
+        algorithms: The algorithms that the party takes part in.
+        aggregations: Of horizontal jobs: the ways of summing that the party takes part in. With "plain", which has to
+            be listed, the coordinator sees this party's own updates.
+        models: Of horizontal jobs: "module:callable" of networks that a job may name as `model.factory`. They run in
+            this party's process.
+        min_parties: Of horizontal jobs: the party leaves a job, or a sum, of fewer parties. Where there are two, each
+            can subtract itself from the sum.
+        min_rows: Of horizontal jobs: the party leaves a job for which it has fewer rows of its own to train on.
+            Held-out rows are not counted.
+        min_aligned_rows: Of vertical jobs: the party leaves a job in which the parties have fewer rows in common; it
+            counts held-out rows apart, by the same rule.
+        min_batch_rows: Of vertical jobs: the party leaves a job with fewer rows in a batch. A gradient is a sum over
+            them.
+        insecure_for_tests: Whether a job that says `insecure_for_tests` may use short keys here, which protect nobody.
+            A simulation allows it unless the file says false.
     """
 
     algorithms: tuple[str, ...] = ALGORITHMS

@@ -52,11 +52,12 @@ class Data(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_default
     """What is done to columns before training.
 
     Attributes:
-        standardize: subtract the mean and divide by the standard deviation of all parties' training rows, which are
-            aggregated as updates are.
-        as_is: columns that are left as they are.
-        standardize_label: train with loss "mse" on the label less its mean over its deviation, of the same rows. Losses
-            and predictions are given in the label's own unit. Labels of other losses are classes.
+        standardize: Subtract each column's mean and divide by its standard deviation, both of all parties' training
+            rows; they are summed as updates are, so that no party tells its own. A column with one value in all rows
+            becomes 0, and the report names it.
+        as_is: Columns that are left as they are.
+        standardize_label: With loss "mse" only, where the label is a number: train on the label less its mean over its
+            deviation, of the same rows. Losses, scores and predictions are in the label's own unit all the same.
     """
 
     standardize: bool = True
@@ -68,13 +69,20 @@ class Strategy(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_def
     """How the average of the parties' updates becomes the next model.
 
     Attributes:
-        name: one of STRATEGIES.
-        mu: FedProx's weight of the proximal term at the parties.
-        learning_rate: of the server, with fedavgm, fedadam and fedyogi; 0.1 with the last two where None, else 1.
-        momentum: of the server, with fedavgm.
-        beta1, beta2, tau: of fedadam and fedyogi.
-        trim: the part of the values that trimmed_mean drops at either end.
-        byzantine: how many parties krum expects to lie.
+        name: "fedavg" takes the average itself. "fedprox" keeps the parties' models near the common one while they
+            train. "fedavgm", "fedadam" and "fedyogi" take the average as the gradient of an optimiser at the server.
+            "median", "trimmed_mean" and "krum" compare the updates of single parties, and so need `params.aggregation =
+            "plain"`.
+        mu: With "fedprox" only: the weight of the proximal term at the parties.
+        learning_rate: With "fedavgm", "fedadam" and "fedyogi" only: the server's step. Where it is left out, "fedavgm"
+            takes 1 and the other two take 0.1.
+        momentum: With "fedavgm" only: the server's momentum.
+        beta1: With "fedadam" and "fedyogi" only: the decay of the mean of updates.
+        beta2: With "fedadam" and "fedyogi" only: the decay of the mean of their squares.
+        tau: With "fedadam" and "fedyogi" only: what is added to the root of that mean before it divides.
+        trim: With "trimmed_mean" only: the part of the values that is dropped at either end.
+        byzantine: With "krum" only: how many parties are expected to lie. The job needs twice as many parties and three
+            more.
     """
 
     name: str = "fedavg"
@@ -91,12 +99,14 @@ class Strategy(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_def
 class Privacy(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
     """Differential privacy of each row: DP-SGD at the parties (Abadi et al., CCS 2016).
 
+    The privacy budget that is spent is reported in each round, and the round that would pass `epsilon` is not run.
+
     Attributes:
-        noise_multiplier: standard deviation of the noise over max_grad_norm.
-        max_grad_norm: to which the gradient of each row is clipped.
-        epsilon: the budget; the round that would pass it is not run.
-        delta: of the guarantee; below one over the rows of a party.
-        accountant: "rdp" (Renyi) or "prv" (numerical composition), both opacus's.
+        noise_multiplier: The standard deviation of the noise, over `max_grad_norm`.
+        epsilon: The privacy budget. A smaller one protects rows better and allows fewer rounds.
+        delta: The probability that the guarantee allows itself; it has to be below one over the rows of a party.
+        max_grad_norm: The norm to which the gradient of each row is clipped.
+        accountant: How the budget that is spent is computed: "rdp" (Rényi) or "prv" (numerical composition).
     """
 
     noise_multiplier: Positive
@@ -107,27 +117,40 @@ class Privacy(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defa
 
 
 class AverageParams(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
-    """Parameters of `fedavg`.
+    """How the network is trained, and how updates are summed.
 
     Attributes:
-        rounds: of training; fewer where early stopping or the privacy budget ends it.
-        local_epochs: over a party's own rows in each round.
-        batch_size: rows of a step of the parties' optimiser.
-        optimizer: at the parties, "sgd" or "adam"; its state does not outlive the round.
-        loss: "mse", "cross_entropy" (label: class 0, 1, …) or "bce" (label: 0 or 1, one output without sigmoid).
-        seed: of initial weights and of the order of rows; public.
-        aggregation: "masked", the coordinator sees sums only; "paillier", not even these unless a party opens them;
-            "plain", it sees each update.
-        clip_range: of every entry of an update; beyond it entries are cut, and counted in the report (`clipped`).
-        fraction_bits: of the fixed point of updates; None is as many as residues of 32 bits allow, of 64 bits for a
-            small network.
-        key_bits: of the Paillier key; with "paillier" only.
-        client_fraction: of the parties, drawn at random for each round.
-        min_clients: without so many a round waits; None is the threshold, with "paillier" 2, with "plain" 1.
-        threshold: parties without which nothing can be unmasked; None is more than half of all.
-        deadline: seconds that a round waits for all its parties; then it goes on as soon as min_clients have answered.
-        patience: rounds without a better loss after which training ends; None goes through all rounds.
-        insecure_for_tests: with "paillier", allows a key below 2048 bits. Never for real data.
+        rounds: How many rounds there are; fewer where early stopping or the privacy budget ends training.
+        local_epochs: How many times a party goes through its own rows in each round.
+        batch_size: How many rows a step of the parties' optimiser takes.
+        optimizer: The optimiser at the parties, "sgd" or "adam". It begins anew in each round.
+        learning_rate: The step of the optimiser at the parties.
+        momentum: The momentum of optimiser "sgd" at the parties.
+        weight_decay: The weight decay (L2) of the optimiser at the parties.
+        loss: "mse" for a label that is a number, "cross_entropy" for classes 0, 1, 2 and so on, or "bce" for a label
+            that is 0 or 1; with "bce" the network has one output, without a sigmoid.
+        seed: From which the first weights and the order of rows follow; it is public.
+        aggregation: How updates are summed. With "masked" the coordinator sees sums only. With "paillier" the parties
+            hold a key and the coordinator adds ciphertexts: it does not see even the sums unless a party opens them.
+            With "plain" it sees each update, which every party's policy has to allow.
+        clip_range: The largest magnitude of an entry of an update. Larger ones are cut; the report counts them
+            (`clipped`) and warns, and a job in which most are cut fails.
+        fraction_bits: Fraction bits of the fixed point of updates. Where it is left out, as many as residues of 32 bits
+            allow, or of 64 bits for a small network.
+        key_bits: With aggregation "paillier" only: the length of the key in bits. A key below 2048 bits protects nobody
+            and is taken only with `insecure_for_tests`.
+        client_fraction: The part of the parties that is drawn at random for each round, `min_clients` at least. The
+            losses of a round are then over those drawn.
+        min_clients: Without so many parties a round waits. Where it is left out, it is `threshold`; with "paillier" it
+            is 2, with "plain" 1.
+        threshold: So many parties have to reveal secrets before a mask can be taken off; a majority, and more than half
+            of all where it is left out.
+        deadline: So many seconds a round waits for all its parties; then it goes on as soon as `min_clients` have
+            answered. Set it above the time that the slowest party trains, or that party is left out of every round.
+        patience: Training ends after so many rounds without a better loss, on held-out rows if there are any. Where it
+            is left out, the job goes through all rounds.
+        insecure_for_tests: With aggregation "paillier": allow a key below 2048 bits. This is never for real data, and
+            every party's policy has to allow it too. It may stand at the top of the file as well.
     """
 
     rounds: Annotated[int, Meta(ge=1, le=MAX_TRAINING_ROUNDS)] = 100
@@ -152,11 +175,14 @@ class AverageParams(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omi
 
 
 class AverageJob(JobSpec, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
-    """A job of federated averaging.
+    """A job of federated averaging: parties hold different rows of the same columns.
+
+    Each party trains a network on its own rows, and the coordinator makes the next one of the sum of their updates. All
+    parties keep the model. A job has 100 parties at most; all of them have to be there when it begins.
 
     Attributes:
-        label: the column to predict, at every party.
-        members: in the file `[[parties]]`.
+        label: The column to predict; it has the same name at every party.
+        members: In the file `[[parties]]`. Three or more are advised, for of two each can work out the other's update.
     """
 
     ALGORITHM: ClassVar[str] = "fedavg"

@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import kinds
-
 from fedbus import jobs
 from fedbus.broker.node.node import Node
 from fedbus.broker.rabbitmq.broker import AmqpBroker
