@@ -28,11 +28,12 @@ from fedbus.errors import (
     StoreFull,
     Unroutable,
 )
-from fedbus.jobs import JobSpec, JobState
-from fedbus.messages import Accepted, Envelope, Inquire, Message, Outcome, Start
+from fedbus.job import JobSpec, JobState
+from fedbus.messages.control import Accepted, Inquire, Outcome, Start
+from fedbus.messages.envelope import Envelope, Message
 from fedbus.messages.fields import shortened
+from fedbus.names import nearest
 from fedbus.retry import delay
-from fedbus.schema import nearest
 from fedbus.service.process import peak_memory
 from fedbus.session.rollcall import roll_call
 from fedbus.session.session import Session

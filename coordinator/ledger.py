@@ -9,12 +9,13 @@ from typing import Any
 
 import structlog
 
-from fedbus import codec, jobs
+from fedbus import codec
+from fedbus.algorithms import registry
 from fedbus.errors import ConfigError, StoreError
-from fedbus.jobs import JobState
-from fedbus.messages import JobLine, JobList, JobShown, ListJobs, Outcome, Progress, StateLine
+from fedbus.job import JobState
+from fedbus.messages.control import Outcome, Progress
 from fedbus.messages.fields import shortened
-from fedbus.messages.ledger import MAX_LINES
+from fedbus.messages.ledger import MAX_LINES, JobLine, JobList, JobShown, ListJobs, StateLine
 from fedbus.store.records import JobRecord
 from fedbus.store.sqlite import Store
 
@@ -92,14 +93,14 @@ class Ledger:
             reason = f"its coordinator has no job {job}: the coordinator's store was lost or replaced"
             return Outcome(JobState.FAILED.value, reason)
         with contextlib.suppress(ConfigError):
-            if record.state.final and party in jobs.parse(codec.unpack(record.spec)).parties:
+            if record.state.final and party in registry.parse(codec.unpack(record.spec)).parties:
                 return Outcome(record.state.value, shortened(record.reason))
         return None
 
     def _line(self, record: JobRecord) -> JobLine:
         fields = codec.unpack(record.spec)
         try:
-            spec = jobs.parse(fields)
+            spec = registry.parse(fields)
             name, algorithm, parties = spec.name, spec.algorithm, spec.parties
             most, unit = spec.length
         except ConfigError:

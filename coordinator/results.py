@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from fedbus.jobs import JobSpec
-from fedbus.messages import Finished
-from fedbus.messages.jobs import CELL_COUNTS
+from fedbus.job import JobSpec
+from fedbus.messages.control import CELL_COUNTS, Finished
 from fedbus.session.session import Session
 
 Figures = Mapping[str, Mapping[str, Any]]

@@ -15,26 +15,16 @@ import structlog
 from coordinator.conductor import Cancelled, Conductor, tell
 from coordinator.ledger import Ledger, told_report
 from coordinator.sweeper import Sweeper
-from fedbus import codec, jobs, metrics, topology
+from fedbus import codec, metrics, topology
+from fedbus.algorithms import registry
 from fedbus.broker.base import Broker, Delivery, Subscription
 from fedbus.crypto.engine import Engine
 from fedbus.errors import ConfigError, DecodeError, JobFailed, StoreError
-from fedbus.jobs import JobState
-from fedbus.messages import (
-    Cancel,
-    Departed,
-    Envelope,
-    Inquire,
-    ListJobs,
-    Message,
-    Notice,
-    Progress,
-    Query,
-    ShowJob,
-    StateChanged,
-    Submit,
-)
+from fedbus.job import UNKNOWN, JobState
+from fedbus.messages.control import Cancel, Departed, Inquire, Notice, Progress, Query, StateChanged, Submit
+from fedbus.messages.envelope import Envelope, Message
 from fedbus.messages.fields import shortened
+from fedbus.messages.ledger import ListJobs, ShowJob
 from fedbus.service.process import GRACE_SECONDS
 from fedbus.session.post import publish_event, publish_reply
 from fedbus.session.room import Holding
@@ -221,7 +211,7 @@ class Service:
     def _submit(self, job: str, fields: dict[str, Any], owner: str) -> None:
         state, reason = JobState.SUBMITTED, ""
         try:
-            spec = jobs.parse(fields)
+            spec = registry.parse(fields)
             if spec.coordinator != self.name:
                 raise ConfigError(f"job: coordinator: {spec.coordinator!r} is named, this is {self.name!r}")  # noqa: TRY301
         except ConfigError as error:
@@ -281,7 +271,7 @@ class Service:
                 self._publish(job, Notice(_WAITS))
                 return
             if record is None:
-                message = StateChanged(jobs.UNKNOWN, f"this coordinator has no job {job}")
+                message = StateChanged(UNKNOWN, f"this coordinator has no job {job}")
             else:
                 report = told_report(record) if record.state.final else None
                 message = StateChanged(record.state.value, record.reason, report)

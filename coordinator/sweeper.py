@@ -10,7 +10,8 @@ from dataclasses import dataclass
 
 import structlog
 
-from fedbus import codec, jobs, topology
+from fedbus import codec, topology
+from fedbus.algorithms import registry
 from fedbus.broker.base import Broker
 from fedbus.errors import BrokerError, ConfigError
 from fedbus.store.sqlite import Store
@@ -60,7 +61,7 @@ class Sweeper:
         for record in self._store.jobs():
             if record.state.final and record.updated_at > since and not record.secret:
                 try:
-                    participants = jobs.parse(codec.unpack(record.spec)).participants
+                    participants = registry.parse(codec.unpack(record.spec)).participants
                 except ConfigError:
                     # Refused, so it never had queues, or of another version of this program.
                     continue

@@ -6,7 +6,8 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from fedbus.jobs import AverageJob, LinearJob
+from fedbus.algorithms.fedavg.spec import AverageJob
+from fedbus.algorithms.linear.spec import LinearJob
 
 # Of R2: below the mean's own by no more than this is rounding.
 _ROUNDING = 1e-9

@@ -1,7 +1,7 @@
 """The client's side: submit a job, watch it, fetch its report, cancel it.
 
 with Client(broker) as client:
-    job = client.submit(jobs.load(Path("job.toml")))
+    job = client.submit(registry.load(Path("job.toml")))
     for event in client.watch(job): ...
     report = client.result(job)
 """
@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator, Sequence
 from types import TracebackType
 from typing import Any
 
-from fedbus import codec, jobs, requests, topology
+from fedbus import codec, requests, topology
 from fedbus.broker.base import Broker, Delivery
 from fedbus.errors import (
     AccessRefused,
@@ -27,23 +27,10 @@ from fedbus.errors import (
     JobRefused,
     NotFound,
 )
-from fedbus.jobs import COORDINATOR, UNKNOWN, JobSpec, JobState, is_final
-from fedbus.messages import (
-    Cancel,
-    Envelope,
-    Event,
-    JobLine,
-    JobList,
-    JobShown,
-    ListJobs,
-    M,
-    Message,
-    Notice,
-    Query,
-    ShowJob,
-    StateChanged,
-    Submit,
-)
+from fedbus.job import COORDINATOR, UNKNOWN, JobSpec, JobState, is_final, new_id
+from fedbus.messages.control import Cancel, Event, Notice, Query, StateChanged, Submit
+from fedbus.messages.envelope import Envelope, M, Message
+from fedbus.messages.ledger import JobLine, JobList, JobShown, ListJobs, ShowJob
 from fedbus.submissions import Submissions
 
 REPLY_SECONDS = 15.0
@@ -111,7 +98,7 @@ class Client:
             Unroutable: no coordinator has ever been there.
             ConnectionLost: the broker does not confirm.
         """
-        job = jobs.new_id(spec.name)
+        job = new_id(spec.name)
         self._submitted[job] = self._follow(job)
         submission = Envelope(job, self._broker.user, self._coordinator, Submit(spec.to_map()))
         self._submissions.add(submission)

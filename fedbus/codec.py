@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import dataclasses
 import math
-import re
 from typing import Any
 
 import msgpack
@@ -15,18 +14,18 @@ import msgspec
 import numpy as np
 
 from fedbus import msgpack_bounds
+from fedbus.algorithms.registry import KINDS
+from fedbus.chunks import CHUNK_BYTES
 from fedbus.crypto.tensor import CipherTensor
 from fedbus.errors import DecodeError
-from fedbus.messages import KINDS, VERSION, Envelope, Message
-from fedbus.messages.fields import MAX_BATCH, MAX_CHUNKS, MAX_ROUND, NAME_PATTERN, Finite
+from fedbus.messages.envelope import VERSION, Envelope, Message
+from fedbus.messages.fields import MAX_BATCH, MAX_CHUNKS, MAX_ROUND, Finite
+from fedbus.names import JOB_ID, NAME
 
-CHUNK_BYTES = 1024 * 1024
 MAX_BODY_BYTES = 4 * CHUNK_BYTES
 # What becomes part of a report, which has all parties' words in one message, and what errors in a report may repeat.
 _SMALL = {"accepted": 16_384, "failed": 16_384, "finished": 16_384, "submit": 65_536, "start": 65_536,
           "list_jobs": 1024, "show_job": 1024}  # fmt: skip
-NAME = re.compile(NAME_PATTERN)
-JOB_ID = re.compile(r"[a-z0-9][a-z0-9_-]{0,95}")
 
 _DTYPES = {"<f8", "<f4", "<i8", "<i4", "|u1", "|b1"}
 _ARRAY, _TENSOR = 1, 2
@@ -153,12 +152,6 @@ def _check_places(envelope: _Header) -> None:
         raise DecodeError("malformed message: negative round, batch or checkpoint")
     if max(envelope.round, envelope.checkpoint) > MAX_ROUND or envelope.batch > MAX_BATCH:
         raise DecodeError("malformed message: round, batch or checkpoint is too large")
-
-
-def chunk_ranges(count: int, width: int) -> list[tuple[int, int]]:
-    """The chunks of `count` values of so many bytes as (start, stop), about CHUNK_BYTES each."""
-    step = max(1, CHUNK_BYTES // width)
-    return [(start, min(start + step, count)) for start in range(0, count, step)]
 
 
 def pack(value: Any) -> bytes:

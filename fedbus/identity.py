@@ -16,10 +16,10 @@ from typing import Any
 
 import msgspec
 
-from fedbus.codec import NAME
 from fedbus.crypto import signing
 from fedbus.errors import ConfigError, ProtocolError
 from fedbus.files import reason
+from fedbus.names import NAME
 from fedbus.schema import convert, read_toml
 
 _PRIVATE = "ed25519-private:"

@@ -20,7 +20,7 @@ import numpy as np
 from fedbus import __version__, codec
 from fedbus.algorithms.fedavg.weights import Weights
 from fedbus.errors import NotFound, StoreError
-from fedbus.jobs import JobSpec
+from fedbus.job import JobSpec
 from fedbus.store.reader import Reader
 
 # Of the map. Fields may be added to a format; one that loses a field or gives it another meaning is the next.

@@ -9,7 +9,8 @@ from concurrent.futures import Future
 from fedbus import codec, topology
 from fedbus.broker.base import Broker, Outgoing
 from fedbus.errors import ConfigError, ConnectionLost, Unroutable
-from fedbus.messages import Envelope
+from fedbus.messages.envelope import Envelope
+from fedbus.names import JOB_ID
 from fedbus.retry import delay
 
 _CONFIRM_SECONDS = 30.0
@@ -27,7 +28,7 @@ def request(broker: Broker, key: str, envelope: Envelope) -> None:
         Unroutable: no coordinator has ever been there.
         ConnectionLost: the broker does not confirm.
     """
-    if not codec.JOB_ID.fullmatch(envelope.job):
+    if not JOB_ID.fullmatch(envelope.job):
         raise ConfigError(f"{envelope.job!r} is no job id; `fedbus submit` prints one")
     for attempt in range(1, _TRIES + 1):
         try:

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import codecs
-import difflib
 import re
 import tomllib
-from collections.abc import Iterable, Sequence
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin
@@ -15,6 +13,7 @@ import msgspec
 
 from fedbus.errors import ConfigError
 from fedbus.files import reason
+from fedbus.names import nearest, unknown
 
 S = TypeVar("S", bound=msgspec.Struct)
 
@@ -117,29 +116,6 @@ def check_table(value: Any, where: str, key: str) -> dict[str, Any]:
 
 def _in_words(found: re.Match[str]) -> str:
     return _WORDS[found[1]]
-
-
-def nearest(name: str, known: Iterable[str]) -> str:
-    """A hint for an unknown name: the nearest known one, or all that are known."""
-    known = sorted(known)
-    match = difflib.get_close_matches(name, known, n=1)
-    if match:
-        return f"did you mean {match[0]!r}?"
-    return "known: " + ", ".join(known)
-
-
-def unknown(value: str, known: Iterable[str]) -> str:
-    """What is wrong with a value that is none of a few: the nearest of them, and all that there are."""
-    known = list(known)
-    match = difflib.get_close_matches(value, known, n=1)
-    near = f"did you mean {match[0]!r}? " if match else ""
-    return f"unknown {value!r}; {near}known: {', '.join(known)}"
-
-
-def listed(names: Sequence[str]) -> str:
-    """Names as a sentence has them: "a", "a and b", "a, b and c"."""
-    *others, last = names
-    return f"{', '.join(others)} and {last}" if others else last
 
 
 def _check_inner(fields: Any, struct: type[msgspec.Struct], where: str, prefix: str) -> None:

@@ -17,7 +17,7 @@ from fedbus.datasets import DatasetSettings
 from fedbus.environment import broker_url, check_url, verify_sender
 from fedbus.errors import ConfigError
 from fedbus.files import real
-from fedbus.jobs import Name
+from fedbus.names import Name
 from fedbus.schema import check_table, convert, read_toml
 
 # Keys that a party file has, and no coordinator file.

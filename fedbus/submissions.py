@@ -11,8 +11,9 @@ import threading
 import time
 from dataclasses import dataclass
 
-from fedbus.jobs import UNKNOWN
-from fedbus.messages import Envelope, Message, StateChanged
+from fedbus.job import UNKNOWN
+from fedbus.messages.control import StateChanged
+from fedbus.messages.envelope import Envelope, Message
 
 # How often a job is submitted at most, and seconds between: answers to what was asked before are not counted.
 MOST_TIMES = 3

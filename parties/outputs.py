@@ -20,7 +20,7 @@ import structlog
 
 from fedbus.errors import NoPredictions
 from fedbus.files import reason, write_whole
-from fedbus.jobs import JobSpec
+from fedbus.job import JobSpec
 from fedbus.settings import PartySettings
 
 log = structlog.get_logger()

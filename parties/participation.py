@@ -6,7 +6,7 @@ import structlog
 
 from fedbus import models
 from fedbus.crypto.engine import Engine
-from fedbus.messages import Accepted, Finished
+from fedbus.messages.control import Accepted, Finished
 from fedbus.messages.fields import nulled
 from fedbus.service.process import peak_memory
 from fedbus.session.session import Session

@@ -7,10 +7,10 @@ from typing import Annotated
 
 import msgspec
 
+from fedbus.algorithms import registry
+from fedbus.algorithms.fedavg.spec import AGGREGATIONS, AverageJob
 from fedbus.errors import JobRefused
-from fedbus.jobs import ALGORITHMS, MIN_KEY_BITS, AverageJob, JobSpec
-from fedbus.jobs.average import AGGREGATIONS
-from fedbus.jobs.spec import check_known
+from fedbus.job import MIN_KEY_BITS, JobSpec, check_known
 from fedbus.schema import convert
 from fedbus.settings import PartySettings
 
@@ -38,7 +38,7 @@ class Policy(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
             A simulation allows it unless the file says false.
     """
 
-    algorithms: tuple[str, ...] = ALGORITHMS
+    algorithms: tuple[str, ...] = msgspec.field(default_factory=lambda: tuple(registry.named()))
     aggregations: tuple[str, ...] = ("masked", "paillier")
     models: tuple[str, ...] = ()
     min_parties: Annotated[int, msgspec.Meta(ge=2)] = 2
@@ -56,7 +56,7 @@ class Policy(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
         """
         policy = convert(settings.policy, cls, settings.file, "policy")
         # One that is misspelt would allow nothing, and nobody would know.
-        for key, known in (("algorithms", ALGORITHMS), ("aggregations", AGGREGATIONS)):
+        for key, known in (("algorithms", tuple(registry.named())), ("aggregations", AGGREGATIONS)):
             for number, value in enumerate(getattr(policy, key)):
                 check_known(f"policy.{key}[{number}]", value, known, settings.file)
         return policy

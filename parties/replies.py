@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import structlog
 
-from fedbus import codec, jobs, topology
+from fedbus import codec, topology
 from fedbus.broker.base import Broker, Outgoing
 from fedbus.errors import FedbusError
-from fedbus.messages import Departed, Envelope, Failed, Inquire, Message, StateChanged
+from fedbus.job import COORDINATOR
+from fedbus.messages.control import Departed, Failed, Inquire, StateChanged
+from fedbus.messages.envelope import Envelope, Message
 from fedbus.messages.fields import shortened
 from fedbus.session.post import publish_event
 from fedbus.session.session import Session
@@ -60,7 +62,7 @@ class Replies:
 
 def coordinator_of(record: JobRecord) -> str:
     """Who coordinates a job of the ledger."""
-    return str(codec.unpack(record.spec).get("coordinator", jobs.COORDINATOR))
+    return str(codec.unpack(record.spec).get("coordinator", COORDINATOR))
 
 
 def told(error: Exception, *, everything: bool) -> str:

@@ -10,7 +10,7 @@ from typing import Any, Protocol, cast
 
 from fedbus.algorithms.registry import algorithm_of
 from fedbus.crypto.engine import Engine
-from fedbus.jobs import JobSpec
+from fedbus.job import JobSpec
 from fedbus.session.session import Session
 from fedbus.settings import PartySettings
 from parties.data.gaps import Gaps

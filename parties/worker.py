@@ -15,7 +15,8 @@ from concurrent.futures import CancelledError, Future
 
 import structlog
 
-from fedbus import codec, jobs, metrics, topology
+from fedbus import codec, metrics, topology
+from fedbus.algorithms import registry
 from fedbus.broker.base import Broker, Delivery, Subscription
 from fedbus.crypto.engine import Engine
 from fedbus.errors import (
@@ -29,8 +30,9 @@ from fedbus.errors import (
     StoreError,
     StoreFull,
 )
-from fedbus.jobs import JobState
-from fedbus.messages import Envelope, Failed, Inquire, Notice, Outcome, Start
+from fedbus.job import JobState
+from fedbus.messages.control import Failed, Inquire, Notice, Outcome, Start
+from fedbus.messages.envelope import Envelope
 from fedbus.messages.fields import shortened
 from fedbus.service.process import GRACE_SECONDS
 from fedbus.session.rollcall import roll_call
@@ -157,7 +159,7 @@ class Worker:
 
     def _begin(self, job: str, sender: str, message: Start) -> None:
         try:
-            spec = jobs.parse(message.spec)
+            spec = registry.parse(message.spec)
         except ConfigError as error:
             # The text is about the job alone, which its submitter wrote.
             self._replies.refuse(job, sender, f"this party's version of fedbus refuses the job: {error}")

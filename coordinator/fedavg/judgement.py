@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 
 from coordinator.fedavg.progress import Course
+from fedbus.algorithms.fedavg.spec import AverageJob
 from fedbus.errors import JobFailed
-from fedbus.jobs import AverageJob
 
 # Of the entries of all updates, and how many: a stray one is no reason to worry. Their number is known roughly only, as
 # parts are weighted by the parties' rows.

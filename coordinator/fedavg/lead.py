@@ -24,14 +24,14 @@ from coordinator.sums.plain import PlainSums
 from fedbus import metrics
 from fedbus.algorithms.fedavg import moments
 from fedbus.algorithms.fedavg.budget import Budget
+from fedbus.algorithms.fedavg.messages import Assignment, BestWeights, Described, GlobalWeights, Task
+from fedbus.algorithms.fedavg.spec import ROBUST
 from fedbus.algorithms.fedavg.sums import CLIPPED, plan
 from fedbus.algorithms.fedavg.weights import Weights
-from fedbus.codec import CHUNK_BYTES, chunk_ranges
+from fedbus.chunks import CHUNK_BYTES, chunk_ranges
 from fedbus.crypto.engine import Engine
 from fedbus.errors import JobFailed, ProtocolError
-from fedbus.jobs.average import ROBUST
-from fedbus.messages import Assignment, BestWeights, Described, GlobalWeights, Progress
-from fedbus.messages.fields import Task
+from fedbus.messages.control import Progress
 from fedbus.session.session import Session
 
 log = structlog.get_logger()

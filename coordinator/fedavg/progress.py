@@ -11,12 +11,11 @@ from typing import Any
 import numpy as np
 
 from fedbus.algorithms.fedavg.columns import Columns, check_as_is, check_same
+from fedbus.algorithms.fedavg.messages import Described, Task
 from fedbus.algorithms.fedavg.moments import IMMENSE
+from fedbus.algorithms.fedavg.spec import AverageJob
 from fedbus.algorithms.fedavg.sums import METRICS, shares, standardised
 from fedbus.errors import JobRefused
-from fedbus.jobs import AverageJob
-from fedbus.messages import Described
-from fedbus.messages.fields import Task
 
 _MOST_ROWS = 2**40
 _ROUNDING = 1e-9

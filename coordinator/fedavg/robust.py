@@ -15,8 +15,8 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
+from fedbus.algorithms.fedavg.spec import Strategy
 from fedbus.errors import JobFailed
-from fedbus.jobs.average import Strategy
 
 # Bytes of updates that are worked on at once; sorting and float64 take a small multiple of it.
 BLOCK_BYTES = 8 << 20

@@ -17,8 +17,8 @@ from collections.abc import Iterable, Mapping
 
 import numpy as np
 
+from fedbus.algorithms.fedavg.spec import Strategy
 from fedbus.errors import StoreError
-from fedbus.jobs.average import Strategy
 
 # Entries that are worked on at once: temporaries of float64 stay below a megabyte.
 BLOCK = 1 << 16

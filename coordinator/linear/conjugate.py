@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from fedbus.algorithms.linear.gram import Plan
-from fedbus.jobs.linear import MOST_FEATURE_BITS
+from fedbus.algorithms.linear.spec import MOST_FEATURE_BITS
 
 # What a check may find above what is aimed at, or above the rounding of the weights: their rounding is no more than
 # half a unit in each of them, and sums of squares are compared.

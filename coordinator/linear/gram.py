@@ -17,12 +17,12 @@ from coordinator.linear.probe import Probe
 from coordinator.vertical.course import PASS_ROUND, Work, begin
 from fedbus.algorithms.linear import gram
 from fedbus.algorithms.linear.gram import Pair, Plan
-from fedbus.cautions import many_weights
-from fedbus.crypto import fixedpoint
-from fedbus.crypto.engine import Engine
-from fedbus.crypto.tensor import CipherTensor
-from fedbus.jobs.linear import MOST_FEATURE_BITS
-from fedbus.messages import (
+from fedbus.algorithms.linear.messages import (
+    CHECK,
+    DIRECTION,
+    PASS,
+    PROBE,
+    STOP,
     BlockColumns,
     BlockRows,
     EncryptedLoss,
@@ -31,11 +31,15 @@ from fedbus.messages import (
     MaskedGradient,
     MaskedProducts,
     Step,
-    TensorMessage,
     Turn,
     Verdict,
 )
-from fedbus.messages.gram import CHECK, DIRECTION, PASS, PROBE, STOP
+from fedbus.algorithms.linear.spec import MOST_FEATURE_BITS
+from fedbus.cautions import many_weights
+from fedbus.crypto import fixedpoint
+from fedbus.crypto.engine import Engine
+from fedbus.crypto.tensor import CipherTensor
+from fedbus.messages.envelope import TensorMessage
 from fedbus.session.session import Session
 
 log = structlog.get_logger()

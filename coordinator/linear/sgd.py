@@ -12,12 +12,12 @@ from typing import Any
 import numpy as np
 
 from coordinator.vertical.course import ALIGNMENT_ROUND, Course, Work, begin
+from fedbus.algorithms.linear.messages import EncryptedLoss, MaskedGradient, Verdict
+from fedbus.algorithms.linear.spec import LinearParams
 from fedbus.algorithms.vertical.batching import batches
 from fedbus.cautions import many_weights
 from fedbus.crypto.engine import Engine
 from fedbus.errors import JobFailed
-from fedbus.jobs import LinearParams
-from fedbus.messages import EncryptedLoss, MaskedGradient, Verdict
 from fedbus.session.session import Session
 
 # A loss that is this many times the first one will not come back.

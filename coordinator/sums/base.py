@@ -10,9 +10,9 @@ from typing import Any, Protocol
 import numpy as np
 
 from fedbus.algorithms.fedavg import limbs
+from fedbus.algorithms.fedavg.messages import MaskedUpdate, PlainUpdate
 from fedbus.algorithms.fedavg.sums import Plan, block_ranges
 from fedbus.errors import ProtocolError
-from fedbus.messages import MaskedUpdate, PlainUpdate
 from fedbus.session.session import Session
 
 

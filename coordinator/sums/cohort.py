@@ -9,10 +9,12 @@ from typing import Any
 
 import structlog
 
+from fedbus.algorithms.fedavg.messages import Abstained, EncryptedSum, RevealRequest
+from fedbus.algorithms.fedavg.spec import AverageJob
 from fedbus.algorithms.fedavg.sums import in_order
 from fedbus.errors import JobFailed
-from fedbus.jobs import AverageJob
-from fedbus.messages import Abstained, EncryptedSum, Message, Notice, RevealRequest
+from fedbus.messages.control import Notice
+from fedbus.messages.envelope import Message
 from fedbus.messages.fields import shortened
 from fedbus.session.session import Session
 

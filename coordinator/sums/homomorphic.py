@@ -13,13 +13,7 @@ import numpy as np
 
 from coordinator.sums.base import Sum
 from coordinator.sums.cohort import Cohort
-from fedbus.algorithms.fedavg.sums import Plan, packs
-from fedbus.codec import chunk_ranges
-from fedbus.crypto.engine import Engine
-from fedbus.crypto.paillier import PublicKey as Key
-from fedbus.crypto.tensor import CipherTensor
-from fedbus.errors import JobFailed, ProtocolError
-from fedbus.messages import (
+from fedbus.algorithms.fedavg.messages import (
     Advertise,
     Assignment,
     EncryptedSum,
@@ -28,9 +22,15 @@ from fedbus.messages import (
     OpenedSum,
     PeerKeys,
     PeerShares,
-    PublicKey,
     SealedShares,
+    SumKey,
 )
+from fedbus.algorithms.fedavg.sums import Plan, packs
+from fedbus.chunks import chunk_ranges
+from fedbus.crypto.engine import Engine
+from fedbus.crypto.paillier import PublicKey
+from fedbus.crypto.tensor import CipherTensor
+from fedbus.errors import JobFailed, ProtocolError
 from fedbus.session.session import Session
 
 
@@ -87,10 +87,10 @@ class EncryptedSums:
             self._window = order.window
             return True
         sealed = session.recv(dealer, SealedShares).sealed
-        key = session.recv(dealer, PublicKey).key
+        key = session.recv(dealer, SumKey).key
         if len(sealed) != len(names):
             raise ProtocolError(f"{dealer} sealed the key for {len(sealed)} parties, where there are {len(names)}")
-        if Key.from_bytes(key).bits != cohort.spec.params.key_bits or (self._key and key != self._key):
+        if PublicKey.from_bytes(key).bits != cohort.spec.params.key_bits or (self._key and key != self._key):
             raise ProtocolError(f"{dealer} deals another key than agreed")
         session.at(session.round + 1)
         for party, each in zip(names, sealed, strict=True):
@@ -104,7 +104,7 @@ class EncryptedSums:
 
     def sum(self, plan: Plan, members: Sequence[str]) -> Sum:
         """See `Sums`; then, a session round later, have one of the parties open the sum."""
-        session, cohort, key = self._session, self._cohort, Key.from_bytes(self._key)
+        session, cohort, key = self._session, self._cohort, PublicKey.from_bytes(self._key)
         told = session.decided(EncryptedSum, session.round + 1)
         survivors = cohort.survivors(EncryptedUpdate, members, told)
         keyless = cohort.excuse(members)

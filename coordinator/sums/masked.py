@@ -14,21 +14,21 @@ import numpy as np
 
 from coordinator.sums.base import Sum, read
 from coordinator.sums.cohort import Cohort
-from fedbus.algorithms.fedavg.sums import WINDOW_SUMS, Plan, mask_label
-from fedbus.crypto import secure_masks, shares
-from fedbus.errors import CryptoError, ProtocolError
-from fedbus.messages import (
+from fedbus.algorithms.fedavg.messages import (
     Advertise,
     Assignment,
     MaskedUpdate,
     MaskKeys,
-    Message,
     PeerKeys,
     PeerShares,
     RevealedShares,
     RevealRequest,
     SealedShares,
 )
+from fedbus.algorithms.fedavg.sums import WINDOW_SUMS, Plan, mask_label
+from fedbus.crypto import secure_masks, shares
+from fedbus.errors import CryptoError, ProtocolError
+from fedbus.messages.envelope import Message
 from fedbus.session.session import Session
 
 _KEY_BYTES = 32

@@ -9,8 +9,8 @@ import numpy as np
 
 from coordinator.sums.base import Sum, read
 from coordinator.sums.cohort import Cohort
+from fedbus.algorithms.fedavg.messages import PlainUpdate
 from fedbus.algorithms.fedavg.sums import Plan
-from fedbus.messages import PlainUpdate
 from fedbus.session.session import Session
 
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from fedbus.algorithms.vertical.messages import Aligned
 from fedbus.crypto import fixedpoint
 from fedbus.errors import ProtocolError
-from fedbus.messages import Aligned
 from fedbus.session.session import Session
 
 

@@ -11,13 +11,17 @@ from typing import Any
 import numpy as np
 
 from coordinator.vertical import align
-from fedbus import jobs, metrics
+from fedbus import metrics
+from fedbus.algorithms.linear.messages import Verdict
+from fedbus.algorithms.linear.spec import LinearParams
 from fedbus.algorithms.vertical.batching import count
+from fedbus.algorithms.vertical.messages import JobKey, MaskedScores
 from fedbus.crypto.engine import Engine
 from fedbus.crypto.paillier import PrivateKey
 from fedbus.errors import JobRefused
-from fedbus.jobs import LinearParams
-from fedbus.messages import MaskedScores, Message, Progress, PublicKey, Verdict
+from fedbus.job import MAX_ROUNDS
+from fedbus.messages.control import Progress
+from fedbus.messages.envelope import Message
 from fedbus.session.session import Session
 from fedbus.session.vectors import Vectors
 
@@ -140,7 +144,7 @@ def begin(session: Session, engine: Engine) -> Work:
     sizes = align.coordinate(session)
     check_rounds(sizes.rows, session.linear.params)
     for party in session.spec.parties:
-        session.send(party, PublicKey(private.public.to_bytes(), sizes.columns, sizes.score_bits))
+        session.send(party, JobKey(private.public.to_bytes(), sizes.columns, sizes.score_bits))
     course = Course(sizes.rows, sizes.test_rows, sizes.columns, sizes.score_bits)
     vectors = Vectors(session, engine, private.public, course.score_bits)
     work = Work(session, private, vectors, course, Verdict(0.0, stop=False, converged=False), {})
@@ -151,10 +155,10 @@ def begin(session: Session, engine: Engine) -> Work:
 def check_rounds(rows: int, params: LinearParams) -> None:
     """Refuse a job whose report might not fit a message; raises JobRefused, which names the settings."""
     epoch = count(rows, params.batch_size)
-    if params.max_epochs * epoch > jobs.MAX_ROUNDS:
+    if params.max_epochs * epoch > MAX_ROUNDS:
         raise JobRefused(
             f"`max_epochs` of {params.max_epochs} with {epoch} batches of the {rows} common rows may come to"
-            f" {params.max_epochs * epoch} rounds, and a job has {jobs.MAX_ROUNDS} at most;"
+            f" {params.max_epochs * epoch} rounds, and a job has {MAX_ROUNDS} at most;"
             " lower `max_epochs` or raise `batch_size`"
         )
 

@@ -15,9 +15,9 @@ from fedbus.broker.node.definitions import definitions
 from fedbus.broker.node.lock import locked
 from fedbus.broker.node.node import Node
 from fedbus.cli.app import app, example
-from fedbus.codec import NAME
 from fedbus.errors import ConfigError
 from fedbus.files import reason
+from fedbus.names import NAME
 
 
 @app.command(

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 from fedbus import settings
 from fedbus.errors import ConfigError, JobRefused
-from fedbus.jobs import JobSpec
-from fedbus.schema import listed
+from fedbus.job import JobSpec
+from fedbus.names import listed
 from fedbus.settings import PartySettings
 
 if TYPE_CHECKING:

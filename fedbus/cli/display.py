@@ -15,7 +15,7 @@ from rich.text import Text
 
 from fedbus import terminal
 from fedbus.cli.report import curve, print_facts
-from fedbus.messages import Event, Notice, Progress, StateChanged
+from fedbus.messages.control import Event, Notice, Progress, StateChanged
 
 
 class Display:

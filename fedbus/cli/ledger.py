@@ -14,8 +14,8 @@ from fedbus.cli.app import JobId, JsonFile, app, example
 from fedbus.cli.remote import connected_client
 from fedbus.cli.report import print_report, to_json
 from fedbus.cli.reports import check_writable, write
-from fedbus.jobs import JobState
-from fedbus.messages import JobLine, JobShown
+from fedbus.job import JobState
+from fedbus.messages.ledger import JobLine, JobShown
 
 _HEADINGS = ("job", "name", "algorithm", "state", "how far", "since", "by")
 

@@ -8,7 +8,8 @@ from typing import Annotated
 
 import typer
 
-from fedbus import files, jobs, settings, terminal
+from fedbus import files, settings, terminal
+from fedbus.algorithms import registry
 from fedbus.cli.app import JobFile, JsonFile, app, example
 from fedbus.cli.checks import hold, notes
 from fedbus.cli.display import Display
@@ -37,7 +38,7 @@ def check(
     """
     from parties.side import side_of
 
-    spec = jobs.load(job_file)
+    spec = registry.load(job_file)
     brought, side = hold(job_file, spec, party_files or ()), side_of(spec)
     noted = notes(spec, brought) + side.shortfalls(spec, brought)
     names = ", ".join(spec.parties)
@@ -84,7 +85,7 @@ def simulate(
 
     check_writable(json_file)
     roles = simulation.Roles(coordinator=Service, party=Worker, compare=compare)
-    spec = jobs.load(job_file)
+    spec = registry.load(job_file)
     # What can be known before anything is started is told once then, instead of by every role.
     with Display(spec.name) as display:
         hold(job_file, spec, party_files, simulation.ENVIRONMENT, display.note)

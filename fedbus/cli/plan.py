@@ -7,7 +7,10 @@ from typing import Annotated, Any
 
 import typer
 
-from fedbus import jobs, terminal
+from fedbus import terminal
+from fedbus.algorithms import registry
+from fedbus.algorithms.fedavg.spec import AverageJob
+from fedbus.algorithms.linear.spec import LinearJob
 from fedbus.algorithms.vertical import batching
 from fedbus.cautions import many_weights
 from fedbus.cli.app import JobFile, JsonFile, app, example
@@ -15,8 +18,8 @@ from fedbus.cli.checks import hold, notes
 from fedbus.cli.display import print_average_plan, print_plan
 from fedbus.cli.reports import check_writable, write
 from fedbus.errors import ConfigError
-from fedbus.jobs import AverageJob, JobSpec, LinearJob
-from fedbus.schema import nearest
+from fedbus.job import JobSpec
+from fedbus.names import nearest
 
 
 @app.command(
@@ -56,7 +59,7 @@ def plan(
     differential privacy, how many rounds the budget allows for the parties' rows and what they spend of it.
     """
     check_writable(json_file)
-    spec = jobs.load(job_file)
+    spec = registry.load(job_file)
     sizes, brought = _sizes(columns or [], spec), hold(job_file, spec, party_files or ())
     for line in notes(spec, brought):
         terminal.note(line)

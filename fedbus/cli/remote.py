@@ -9,15 +9,16 @@ from typing import Annotated, Any
 
 import typer
 
-from fedbus import environment, jobs, terminal
+from fedbus import environment, terminal
+from fedbus.algorithms import registry
 from fedbus.broker.rabbitmq.broker import AmqpBroker
 from fedbus.cli.app import JobFile, JobId, JsonFile, app, example
 from fedbus.cli.display import Display
 from fedbus.cli.reports import check_writable, finish
 from fedbus.client import Client
 from fedbus.errors import ConfigError, FedbusError, JobRefused, NotFound
-from fedbus.jobs import UNKNOWN, JobState, is_final
-from fedbus.messages import StateChanged
+from fedbus.job import COORDINATOR, UNKNOWN, JobState, is_final
+from fedbus.messages.control import StateChanged
 
 # For the coordinator's first word, which takes milliseconds where one runs.
 _WORD_SECONDS = 5.0
@@ -35,7 +36,7 @@ def submit(
     and the exit status is 0.
     """
     check_writable(json_file)
-    spec = jobs.load(job_file)
+    spec = registry.load(job_file)
     with connected_client(spec.coordinator) as client:
         job = client.submit(spec)
         with going_on(job):
@@ -127,7 +128,7 @@ def _hear(client: Client, job: str) -> None:
 
 
 @contextlib.contextmanager
-def connected_client(name: str = jobs.COORDINATOR) -> Iterator[Client]:
+def connected_client(name: str = COORDINATOR) -> Iterator[Client]:
     """A client at the broker in FEDBUS_AMQP_URL; ConfigError where it is not set."""
     url = environment.broker_url()
     if not url:

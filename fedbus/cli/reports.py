@@ -10,7 +10,7 @@ from typing import Any
 from fedbus import files, terminal
 from fedbus.cli.report import print_report, to_json, write_report
 from fedbus.errors import ConfigError, JobFailed, NotFound, OutputError
-from fedbus.jobs import UNKNOWN, JobState
+from fedbus.job import UNKNOWN, JobState
 
 _STDOUT = "-"
 

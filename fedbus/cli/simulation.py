@@ -19,7 +19,8 @@ from typing import IO, Any
 import msgspec
 import structlog
 
-from fedbus import environment, jobs, metrics, settings
+from fedbus import environment, metrics, settings
+from fedbus.algorithms import registry
 from fedbus.broker.memory.broker import MemoryHub
 from fedbus.broker.node.node import Node
 from fedbus.broker.rabbitmq.broker import AmqpBroker
@@ -30,8 +31,8 @@ from fedbus.client import Client
 from fedbus.crypto.engine import Engine
 from fedbus.errors import ConfigError, FedbusError, JobFailed
 from fedbus.identity import Identity
-from fedbus.jobs import JobSpec
-from fedbus.messages import Event, StateChanged
+from fedbus.job import JobSpec
+from fedbus.messages.control import Event, StateChanged
 from fedbus.service import process
 from fedbus.service.process import Factory, S
 from fedbus.settings import CoordinatorSettings, PartySettings
@@ -90,7 +91,7 @@ def run(
         BrokerError: RabbitMQ cannot be started or reached.
         OutputError: the report cannot be written into `keep`.
     """
-    spec = jobs.load(job_file)
+    spec = registry.load(job_file)
     named = _parties(job_file, spec, files)
     with open_workplace(keep) as place:
         parties = place.settle(named)
@@ -183,7 +184,7 @@ def _in_memory(spec: JobSpec, parties: Sequence[PartySettings], place: Workplace
         for service in services:
             service.start()
         client = stack.enter_context(Client(hub.connect(_CLIENT), spec.coordinator))
-        yield client, lambda job_file: client.submit(jobs.load(job_file)), lambda: None
+        yield client, lambda job_file: client.submit(registry.load(job_file)), lambda: None
 
 
 def _stop(services: Sequence[process.Service]) -> None:

@@ -9,7 +9,7 @@ from typing import ClassVar, TypeVar
 
 from fedbus.crypto.tensor import CipherTensor
 
-VERSION = 3
+VERSION = 4
 # Fraction bits of a cipher tensor that is sent.
 MAX_SCALE = 4096
 

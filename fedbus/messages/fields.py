@@ -5,14 +5,14 @@ Whoever computes with a message, shows it or stores it relies on them and checks
 
 from __future__ import annotations
 
-import enum
 import sys
 from typing import Annotated, Any
 
 import numpy as np
 from msgspec import Meta
 
-NAME_PATTERN = r"[a-z0-9][a-z0-9_-]{0,63}"
+from fedbus.names import Name
+
 # Far above what a job needs and within what the store can count.
 MAX_ROUND = 2**31 - 1
 MAX_BATCH = 4095
@@ -30,29 +30,10 @@ _MOST = sys.float_info.max
 _MOST_DEPTH = 16
 
 
-class Task(enum.StrEnum):
-    """What is summed in federated averaging.
-
-    MEAN and VARIANCE are of columns and of the label, TRAIN is a training round, EVALUATE only measures a model;
-    INITIALISE and CONCLUDE sum nothing: one party makes the first weights, and all keep the last.
-    """
-
-    MEAN = "mean"
-    VARIANCE = "variance"
-    INITIALISE = "initialise"
-    TRAIN = "train"
-    EVALUATE = "evaluate"
-    CONCLUDE = "conclude"
-
-
-Name = Annotated[str, Meta(pattern=rf"\A{NAME_PATTERN}\Z")]
 Names = Annotated[tuple[Name, ...], Meta(max_length=MAX_PARTIES)]
 # Of a kind, a group, a task.
 Word = Annotated[str, Meta(max_length=64)]
 Words = Annotated[tuple[Word, ...], Meta(max_length=16)]
-TaskName = Annotated[str, Meta(pattern=rf"\A({'|'.join(Task)})\Z")]
-# What comes next in solver `gram`; see Turn.
-GramStep = Annotated[str, Meta(pattern=r"\A(direction|check|probe|pass|stop)\Z")]
 Text = Annotated[str, Meta(max_length=MAX_TEXT)]
 Address = Annotated[str, Meta(max_length=MAX_ADDRESS)]
 Count = Annotated[int, Meta(ge=0, le=2**53)]

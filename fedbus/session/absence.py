@@ -7,7 +7,7 @@ from collections.abc import Callable, Collection
 
 import structlog
 
-from fedbus.schema import listed
+from fedbus.names import listed
 from fedbus.session.mailbox import Mailbox
 
 log = structlog.get_logger()

@@ -7,8 +7,9 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 
 from fedbus.errors import PeerSilent, ProtocolError
-from fedbus.jobs import JobSpec
-from fedbus.messages import Alive, Envelope, Message, Resend
+from fedbus.job import JobSpec
+from fedbus.messages.control import Alive, Resend
+from fedbus.messages.envelope import Envelope, Message
 from fedbus.session.absence import CALL_SECONDS, Absence
 from fedbus.session.mailbox import Place as MailPlace
 from fedbus.session.post import EVERYTHING, Post

@@ -9,7 +9,8 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass
 
 from fedbus.errors import PeerFailed, ProtocolError
-from fedbus.messages import Envelope, Failed
+from fedbus.messages.control import Failed
+from fedbus.messages.envelope import Envelope
 from fedbus.messages.fields import MAX_ASKED_FOR
 
 Place = tuple[str, str, int, int]

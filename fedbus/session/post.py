@@ -10,8 +10,9 @@ import structlog
 from fedbus import codec, metrics, topology
 from fedbus.broker.base import Broker, Delivery, Outgoing, Subscription
 from fedbus.errors import AccessRefused, BrokerError, DecodeError, ProtocolError, StoreError, StoreFull
-from fedbus.jobs import JobSpec
-from fedbus.messages import Alive, Envelope, Failed, Message, Notice, Resend
+from fedbus.job import JobSpec
+from fedbus.messages.control import Alive, Failed, Notice, Resend
+from fedbus.messages.envelope import Envelope, Message
 from fedbus.messages.fields import shortened
 from fedbus.session.journal import Journal
 from fedbus.session.mailbox import AHEAD, Mailbox

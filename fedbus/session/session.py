@@ -16,12 +16,15 @@ from typing import Any, TypeVar
 
 import structlog
 
-from fedbus import codec, jobs, metrics
+from fedbus import codec, metrics
+from fedbus.algorithms import registry
+from fedbus.algorithms.fedavg.spec import AverageJob
+from fedbus.algorithms.linear.spec import LinearJob
 from fedbus.broker.base import Broker
 from fedbus.crypto.masking import SecretStream
 from fedbus.errors import PeerSilent, ProtocolError, StoreError
-from fedbus.jobs import AverageJob, LinearJob
-from fedbus.messages import Envelope, Failed, M, Message, Notice, Progress, Resend
+from fedbus.messages.control import Failed, Notice, Progress, Resend
+from fedbus.messages.envelope import Envelope, M, Message
 from fedbus.session.attendance import Attendance, Place
 from fedbus.session.post import Post, publish_event
 from fedbus.session.room import when_there_is_room
@@ -53,7 +56,7 @@ class Session:
         record = store.job(job)
         if record is None:
             raise StoreError(f"{store.path}: job {job} is not in the ledger")
-        spec = jobs.parse(codec.unpack(record.spec))
+        spec = registry.parse(codec.unpack(record.spec))
         self.job = job
         self.spec = spec
         self.party = party

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from fedbus.codec import chunk_ranges
+from fedbus.algorithms.vertical.messages import Opened
+from fedbus.chunks import chunk_ranges
 from fedbus.crypto.engine import Engine
 from fedbus.crypto.masking import unmask
 from fedbus.crypto.paillier import PrivateKey, PublicKey
 from fedbus.crypto.tensor import CipherTensor
 from fedbus.errors import ProtocolError
-from fedbus.messages import Opened, T
+from fedbus.messages.envelope import T
 from fedbus.session.session import Session
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import structlog
 
-from fedbus.jobs import JobState
+from fedbus.job import JobState
 from fedbus.store.records import JobRecord
 from fedbus.store.sqlite import Store
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from fedbus.jobs import JobState
+from fedbus.job import JobState
 
 Buffer = bytes | bytearray | memoryview
 

@@ -22,7 +22,7 @@ from typing import Any
 
 from fedbus import codec
 from fedbus.errors import StoreError
-from fedbus.jobs import JobState
+from fedbus.job import JobState
 from fedbus.store import tables as t
 from fedbus.store.checks import opened, sealed
 from fedbus.store.database import Database

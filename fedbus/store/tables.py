@@ -15,7 +15,7 @@ from sqlalchemy.dialects import sqlite
 from sqlalchemy.dialects.sqlite import insert
 from sqlalchemy.schema import CreateIndex, CreateTable
 
-from fedbus.jobs import JobState
+from fedbus.job import JobState
 from fedbus.store.checks import sealed
 
 # In the header of the file, where SQLite has room for them: which program's it is, and of which version.

@@ -25,7 +25,7 @@ from fedbus.broker.node.node import Node
 from fedbus.broker.rabbitmq.broker import AmqpBroker
 from fedbus.crypto import curve
 from fedbus.crypto.engine import Engine
-from fedbus.jobs import JobState
+from fedbus.job import JobState
 from fedbus.service import process
 from fedbus.session.session import Session
 from fedbus.store.sqlite import Store

@@ -10,9 +10,10 @@ from typing import Any
 
 import numpy as np
 
-from fedbus import codec, jobs, topology
+from fedbus import codec, topology
+from fedbus.algorithms import registry
 from fedbus.broker.memory.broker import MemoryHub
-from fedbus.jobs import JobSpec, JobState
+from fedbus.job import JobSpec, JobState
 from fedbus.session.session import Session
 from fedbus.store.sqlite import Store
 
@@ -28,7 +29,7 @@ def specification(**params: Any) -> JobSpec:
         "hosts": [{"party": "bank", "dataset": "rows"}],
         "params": params,
     }
-    return jobs.parse(fields)
+    return registry.parse(fields)
 
 
 @contextlib.contextmanager

@@ -16,7 +16,7 @@ import numpy as np
 
 from common import write_tables
 from coordinator.service import Service
-from fedbus import jobs
+from fedbus.algorithms import registry
 from fedbus.algorithms.linear import plan
 from fedbus.cli import simulation
 from parties.linear import pooled
@@ -114,7 +114,7 @@ def _nearly_equal(rows: int, condition: float, where: str) -> dict[str, dict[str
 
 def _plan(arguments: argparse.Namespace, rows: int, rounds: int) -> dict[str, Any]:
     """What `fedbus plan` says of the same job."""
-    spec = jobs.parse(tomllib.loads(JOB.format(key_bits=arguments.key_bits, params='solver = "gram"')))
+    spec = registry.parse(tomllib.loads(JOB.format(key_bits=arguments.key_bits, params='solver = "gram"')))
     columns = {"shop": arguments.guest_features, "bank": arguments.host_features}
     return plan.plan(spec, rows, columns, rounds)
 

@@ -19,14 +19,17 @@ import numpy as np
 from coordinator.service import Service
 from coordinator.sums import masked as coordinator_masked
 from coordinator.sums.base import Sum
-from fedbus import jobs, settings
+from fedbus import settings
+from fedbus.algorithms import registry
+from fedbus.algorithms.fedavg.messages import Assignment, MaskedUpdate, RevealedShares
 from fedbus.algorithms.fedavg.sums import Plan
 from fedbus.broker.memory.broker import MemoryHub
 from fedbus.cli import simulation
 from fedbus.client import Client
 from fedbus.crypto.engine import Engine
 from fedbus.errors import JobFailed
-from fedbus.messages import Assignment, MaskedUpdate, Message, RevealedShares, StateChanged
+from fedbus.messages.control import StateChanged
+from fedbus.messages.envelope import Message
 from fedbus.session.post import Post
 from fedbus.settings import CoordinatorSettings, PartySettings
 from fedbus.store.sqlite import Store
@@ -65,7 +68,7 @@ class Vanishing:
 
     def __init__(self, job_file: Path, files: Sequence[Path], vanishing: int, seed: int = 1) -> None:
         self.job_file = job_file
-        self.spec = jobs.load(job_file)
+        self.spec = registry.load(job_file)
         self.record = Record()
         self._files = files
         self._vanishing = vanishing

@@ -8,7 +8,7 @@ import msgspec
 
 from docstrings import about
 from fedbus.algorithms.registry import ALGORITHMS
-from fedbus.jobs import JobSpec
+from fedbus.job import JobSpec
 from structures import sections
 from text import code, heading, page, paragraph
 

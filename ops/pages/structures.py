@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 from msgspec import inspect as types
 
-import kinds
+import wording
 from docstrings import about, attribute, attributes
 from text import code, heading, item, paragraph, sentence
 
@@ -72,7 +72,7 @@ def _about(struct: type[msgspec.Struct], field: types.Field, within: type[msgspe
 
 
 def _key(struct: type[msgspec.Struct], field: types.Field) -> str:
-    what = f"{kinds.described(field.type)}, {kinds.default(field)}"
+    what = f"{wording.described(field.type)}, {wording.default(field)}"
     return item(f"**{code(field.encode_name)}** ({what}). {sentence(attribute(struct, field.name))}")
 
 
@@ -86,7 +86,7 @@ def _table(kind: types.Type, instead: type[msgspec.Struct] | None) -> tuple[type
         found = [_table(part, None) for part in kind.types]
         return next((each for each in found if each), None)
     if isinstance(kind, types.VarTupleType) and isinstance(kind.item_type, types.StructType):
-        return kind.item_type.cls, "[[{}]]", kinds.lengths(kind) or "as many as there are"
+        return kind.item_type.cls, "[[{}]]", wording.lengths(kind) or "as many as there are"
     if isinstance(kind, types.DictType) and isinstance(kind.value_type, types.StructType):
         return kind.value_type.cls, "[{}.NAME]", ""
     return None

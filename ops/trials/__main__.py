@@ -24,9 +24,9 @@ import time
 from pathlib import Path
 from typing import Any
 
+import kinds
 from victims import Federation, Follower, outcome
 
-import kinds
 from fedbus.errors import FedbusError
 from fedbus.service import process
 from fedbus.store.sqlite import Store

@@ -13,12 +13,14 @@ from pathlib import Path
 from typing import Any
 
 import kinds
-from fedbus import jobs
+
+from fedbus import client as clients
+from fedbus.algorithms import registry
 from fedbus.broker.node.node import Node
 from fedbus.broker.rabbitmq.broker import AmqpBroker
 from fedbus.client import Client
 from fedbus.errors import BrokerError, FedbusError
-from fedbus.messages import StateChanged
+from fedbus.messages.control import StateChanged
 
 _STEADY = Path(__file__).with_name("steady.py")
 _SERVES = b": serving"
@@ -146,8 +148,8 @@ class Follower:
 
     def _follow(self) -> StateChanged:
         # One id for all runs: the secrets of a job follow from it.
-        vars(jobs)["new_id"] = lambda _: kinds.JOB
-        spec = jobs.load(self._federation.folder / "job.toml")
+        vars(clients)["new_id"] = lambda _: kinds.JOB
+        spec = registry.load(self._federation.folder / "job.toml")
         with Client(self._broker) as client:
             while True:
                 try:

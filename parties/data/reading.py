@@ -9,7 +9,7 @@ import numpy as np
 
 from fedbus.datasets import DatasetSettings
 from fedbus.errors import DataError, NoSuchLabel
-from fedbus.schema import listed
+from fedbus.names import listed
 from parties.data import cells, ids
 from parties.data.cells import Column, Kind
 from parties.data.source import Source, open_source

@@ -11,7 +11,7 @@ import structlog
 
 from fedbus.datasets import DatasetSettings
 from fedbus.errors import ConfigError, DataError, JobRefused
-from fedbus.jobs import JobSpec
+from fedbus.job import JobSpec
 from fedbus.settings import PartySettings
 from parties.data import reading, table
 from parties.data.gaps import Gaps

@@ -14,13 +14,12 @@ from fedbus.algorithms.fedavg.budget import Budget
 from fedbus.algorithms.fedavg.columns import Columns
 from fedbus.algorithms.fedavg.limbs import LIMBS
 from fedbus.algorithms.fedavg.limbs import encode as encode_limbs
+from fedbus.algorithms.fedavg.messages import Assignment, Described, Task
 from fedbus.algorithms.fedavg.moments import encode as encode_moments
+from fedbus.algorithms.fedavg.spec import AverageJob
 from fedbus.algorithms.fedavg.sums import CLIPPED, METRICS, Plan, block_ranges, exponent_of, plan, standardised
 from fedbus.algorithms.fedavg.weights import Weights
 from fedbus.errors import DataError, FixedPointOverflow, JobRefused, ProtocolError, TrainingDiverged
-from fedbus.jobs import AverageJob
-from fedbus.messages import Assignment, Described
-from fedbus.messages.fields import Task
 from parties.data.tables import Tables
 from parties.fedavg import moments, network, private_training, training
 from parties.fedavg.scoring import Scale, label_of

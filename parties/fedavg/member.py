@@ -25,25 +25,26 @@ from typing import Any
 import numpy as np
 import structlog
 
-from fedbus import codec
-from fedbus.algorithms.fedavg.sums import Plan
-from fedbus.algorithms.fedavg.weights import Weights
-from fedbus.crypto.engine import Engine
-from fedbus.errors import PeerSilent, ProtocolError, TrainingDiverged
-from fedbus.messages import (
+from fedbus.algorithms.fedavg.messages import (
     Abstained,
     Advertise,
     Assignment,
     BestWeights,
     EncryptedSum,
     GlobalWeights,
-    Message,
     PeerKeys,
     PeerShares,
     PlainUpdate,
     RevealRequest,
+    Task,
 )
-from fedbus.messages.fields import Task, shortened
+from fedbus.algorithms.fedavg.sums import Plan
+from fedbus.algorithms.fedavg.weights import Weights
+from fedbus.chunks import chunk_ranges
+from fedbus.crypto.engine import Engine
+from fedbus.errors import PeerSilent, ProtocolError, TrainingDiverged
+from fedbus.messages.envelope import Message
+from fedbus.messages.fields import shortened
 from fedbus.session.session import Session
 from fedbus.settings import PartySettings
 from parties.data.tables import Tables
@@ -219,7 +220,7 @@ class Member:
             return
         if order.task == Task.INITIALISE:
             blob = network.weights(self.local.module).blob
-            ranges = codec.chunk_ranges(len(blob), 1)
+            ranges = chunk_ranges(len(blob), 1)
             session.send_stream(lead, (GlobalWeights(bytes(blob[a:b])) for a, b in ranges), len(ranges))
             return
         model = self._model(order) if order.task in (Task.TRAIN, Task.EVALUATE) else None

@@ -13,9 +13,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from fedbus.algorithms.fedavg.network import Layer, Model, count_parameters, outputs_fault, parameters_fault
 from fedbus.algorithms.fedavg.weights import Layout, Shapes, Weights, check_shapes
 from fedbus.errors import JobRefused
-from fedbus.jobs.network import Layer, Model, count_parameters, outputs_fault, parameters_fault
 
 _RANDOM = Lock()
 

@@ -16,10 +16,9 @@ import structlog
 from fedbus import codec
 from fedbus.algorithms.fedavg import sums
 from fedbus.algorithms.fedavg.moments import IMMENSE
+from fedbus.algorithms.fedavg.spec import AverageJob, Strategy
 from fedbus.algorithms.fedavg.weights import Weights
 from fedbus.errors import TrainingDiverged
-from fedbus.jobs import AverageJob
-from fedbus.jobs.average import Strategy
 from fedbus.settings import PartySettings
 from fedbus.store.sqlite import Store
 from parties.data import tables

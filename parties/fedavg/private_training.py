@@ -26,7 +26,7 @@ from parties.fedavg.steps import Stepper
 from parties.fedavg.training import LOSSES, Trained, as_inputs, as_target, check_finite
 
 if TYPE_CHECKING:
-    from fedbus.jobs.average import AverageParams, Privacy
+    from fedbus.algorithms.fedavg.spec import AverageParams, Privacy
 
 # Of gradients of single rows that are held at once.
 SLICE_BYTES = 64 << 20

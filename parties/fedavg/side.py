@@ -8,10 +8,10 @@ from pathlib import Path
 from fedbus.algorithms.fedavg.budget import spending
 from fedbus.algorithms.fedavg.columns import check_as_is, check_same
 from fedbus.algorithms.fedavg.plan import budget_note
+from fedbus.algorithms.fedavg.spec import AverageJob
 from fedbus.cautions import seen_in_training
 from fedbus.errors import ConfigError, JobRefused
 from fedbus.files import real
-from fedbus.jobs import AverageJob
 from parties.fedavg.local import Local, columns_of
 from parties.fedavg.member import take_part
 from parties.fedavg.pooled import compare

@@ -15,7 +15,7 @@ from torch.optim.adam import adam
 from torch.optim.sgd import sgd
 
 if TYPE_CHECKING:
-    from fedbus.jobs.average import AverageParams
+    from fedbus.algorithms.fedavg.spec import AverageParams
 
 # torch's own defaults.
 BETA_1, BETA_2, EPSILON = 0.9, 0.999, 1e-8

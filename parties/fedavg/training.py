@@ -26,7 +26,7 @@ from parties.fedavg import network
 from parties.fedavg.steps import Stepper
 
 if TYPE_CHECKING:
-    from fedbus.jobs.average import AverageParams, Strategy
+    from fedbus.algorithms.fedavg.spec import AverageParams, Strategy
 
 # Rows that are put in their new order, or measured, at once: a table is not held twice.
 _BLOCK_ROWS = 1 << 14

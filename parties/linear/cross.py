@@ -11,8 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from fedbus.algorithms.linear.gram import Pair, Plan, arrange
+from fedbus.algorithms.linear.messages import Block, BlockColumns, BlockRows, MaskedBlock, PackedRows, RightSide
 from fedbus.crypto.tensor import CipherTensor
-from fedbus.messages import Block, BlockColumns, BlockRows, MaskedBlock, PackedRows, RightSide
 from fedbus.session.vectors import Vectors
 
 # Rows that a multiplication takes at once: so many that the buckets' own cost does not count.

@@ -14,13 +14,25 @@ import numpy as np
 import structlog
 
 from fedbus.algorithms.linear import gram
+from fedbus.algorithms.linear.messages import (
+    CHECK,
+    DIRECTION,
+    PASS,
+    PROBE,
+    STOP,
+    CrossProduct,
+    EncryptedScalars,
+    MaskedGradient,
+    ScalarShare,
+    Step,
+    Turn,
+    Verdict,
+)
 from fedbus.crypto import fixedpoint
 from fedbus.crypto.engine import Engine
 from fedbus.crypto.paillier import PublicKey
 from fedbus.crypto.tensor import CipherTensor
 from fedbus.errors import FixedPointOverflow, JobFailed, ProtocolError
-from fedbus.messages import CrossProduct, EncryptedScalars, MaskedGradient, ScalarShare, Step, Turn, Verdict
-from fedbus.messages.gram import CHECK, DIRECTION, PASS, PROBE, STOP
 from fedbus.session.session import Session
 from fedbus.session.vectors import Vectors
 from parties.linear.basis import Basis

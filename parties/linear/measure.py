@@ -21,10 +21,10 @@ from functools import reduce
 import numpy as np
 
 from fedbus.algorithms.linear.gram import Pair, Plan
+from fedbus.algorithms.linear.messages import EncryptedLoss, LossShare, MaskedProducts, PackedScores
 from fedbus.crypto import fixedpoint
 from fedbus.crypto.tensor import CipherTensor
 from fedbus.errors import FixedPointOverflow, JobFailed
-from fedbus.messages import EncryptedLoss, LossShare, MaskedProducts, PackedScores
 from fedbus.session.vectors import Vectors
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from fedbus import codec
-from fedbus.jobs import LinearJob
+from fedbus.algorithms.linear.spec import LinearJob
 from fedbus.settings import PartySettings
 from fedbus.store.sqlite import Store
 from parties import scores

@@ -21,12 +21,12 @@ from __future__ import annotations
 
 import numpy as np
 
+from fedbus.algorithms.linear.messages import MaskedGradient, Verdict
 from fedbus.algorithms.vertical.batching import batches
 from fedbus.crypto import fixedpoint
 from fedbus.crypto.engine import Engine
 from fedbus.crypto.paillier import PublicKey
 from fedbus.crypto.tensor import CipherTensor
-from fedbus.messages import MaskedGradient, Verdict
 from fedbus.session.session import Session
 from fedbus.session.vectors import Vectors
 from parties.data.tables import Tables

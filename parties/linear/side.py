@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from fedbus.algorithms.linear.spec import LinearJob
 from fedbus.algorithms.vertical import batching
 from fedbus.cautions import alike, many_weights, seen_in_training
 from fedbus.crypto.engine import Engine
 from fedbus.errors import JobRefused
-from fedbus.jobs import LinearJob
-from fedbus.schema import listed
+from fedbus.names import listed
 from fedbus.session.session import Session
 from fedbus.settings import PartySettings
 from parties.data import ids

@@ -12,11 +12,9 @@ from typing import Any
 import numpy as np
 
 from fedbus.algorithms.linear.gram import Plan
+from fedbus.algorithms.linear.messages import CHECK, DIRECTION, PASS, PROBE, STOP, Turn
+from fedbus.algorithms.linear.spec import MOST_FEATURE_BITS, LinearParams
 from fedbus.errors import ProtocolError
-from fedbus.jobs import LinearParams
-from fedbus.jobs.linear import MOST_FEATURE_BITS
-from fedbus.messages import Turn
-from fedbus.messages.gram import CHECK, DIRECTION, PASS, PROBE, STOP
 
 # What may come after what: no more than one probe in a pass.
 _FOLLOWS = {

@@ -17,12 +17,7 @@ from typing import Any
 import numpy as np
 
 from fedbus import codec
-from fedbus.algorithms.fedavg.sums import Plan, slots_of
-from fedbus.crypto.engine import Engine
-from fedbus.crypto.paillier import PrivateKey
-from fedbus.crypto.tensor import CipherTensor
-from fedbus.errors import CryptoError, ProtocolError
-from fedbus.messages import (
+from fedbus.algorithms.fedavg.messages import (
     Advertise,
     Assignment,
     EncryptedSum,
@@ -31,10 +26,16 @@ from fedbus.messages import (
     OpenedSum,
     PeerKeys,
     PeerShares,
-    PublicKey,
     RevealRequest,
     SealedShares,
+    SumKey,
 )
+from fedbus.algorithms.fedavg.sums import Plan, slots_of
+from fedbus.chunks import chunk_ranges
+from fedbus.crypto.engine import Engine
+from fedbus.crypto.paillier import PrivateKey
+from fedbus.crypto.tensor import CipherTensor
+from fedbus.errors import CryptoError, ProtocolError
 from fedbus.session.session import Session
 from parties.sums.channels import Channels, Window
 from parties.sums.trust import Trust
@@ -64,7 +65,7 @@ class Encryption:
         self._window = Window(order.window, 0)
         return self._channels.advertise(order.window, b"")
 
-    def deal(self, order: PeerKeys) -> tuple[SealedShares, PublicKey] | None:
+    def deal(self, order: PeerKeys) -> tuple[SealedShares, SumKey] | None:
         """As the first of a window: the key, made where there is none yet, sealed for the others; otherwise nothing.
 
         A key is drawn at random, so it has to be durable before it is sent.
@@ -77,7 +78,7 @@ class Encryption:
             private = self._engine.generate_keypair(self._session.average.params.key_bits)
             self._primes = [int(prime).to_bytes(prime.bit_length() // 8 + 1, "big") for prime in (private.p, private.q)]
         sealed = self._channels.seal(window, [codec.pack(self._primes)] * len(window.names))
-        return SealedShares(tuple(sealed)), PublicKey(self._key().public.to_bytes(), {}, 0)
+        return SealedShares(tuple(sealed)), SumKey(self._key().public.to_bytes())
 
     def keep(self, order: PeerShares) -> None:
         """Take the key that the first of the window dealt."""
@@ -111,7 +112,7 @@ class Encryption:
         whole = np.concatenate([residues for _, residues in vector])
         signed = whole.view(f"<i{plan.ring.dtype.itemsize}").tolist()
         packed = [pack for (pack,) in slots.pack([signed])]
-        for start, stop in codec.chunk_ranges(len(packed), key.width):
+        for start, stop in chunk_ranges(len(packed), key.width):
             yield EncryptedUpdate(self._engine.encrypt(key, packed[start:stop], 0), seconds)
 
     def open(self, order: EncryptedSum, plan: Plan, rest: Iterator[EncryptedSum]) -> Iterator[OpenedSum]:

@@ -21,10 +21,7 @@ from typing import Any
 
 import numpy as np
 
-from fedbus.algorithms.fedavg.sums import WINDOW_SUMS, mask_label
-from fedbus.crypto import secure_masks, shares
-from fedbus.errors import ProtocolError
-from fedbus.messages import (
+from fedbus.algorithms.fedavg.messages import (
     Advertise,
     Assignment,
     MaskedUpdate,
@@ -35,6 +32,9 @@ from fedbus.messages import (
     RevealRequest,
     SealedShares,
 )
+from fedbus.algorithms.fedavg.sums import WINDOW_SUMS, mask_label
+from fedbus.crypto import secure_masks, shares
+from fedbus.errors import ProtocolError
 from fedbus.session.session import Session
 from parties.sums.channels import Channels, Window
 from parties.sums.trust import Trust

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from fedbus.errors import ConfigError, ProtocolError
 from fedbus.identity import Identity, Roster
-from fedbus.schema import listed
+from fedbus.names import listed
 from fedbus.settings import PartySettings
 
 _MASK_KEYS = "fedbus mask keys"

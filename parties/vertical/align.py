@@ -23,12 +23,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from fedbus.codec import CHUNK_BYTES
+from fedbus.algorithms.vertical.messages import AlignmentOffer, BlindedIds, CommonRows, DoublyBlindedIds
+from fedbus.chunks import CHUNK_BYTES
 from fedbus.crypto import curve
 from fedbus.crypto.curve import POINT_BYTES
 from fedbus.crypto.engine import Engine
 from fedbus.errors import JobFailed, ProtocolError
-from fedbus.messages import AlignmentOffer, BlindedIds, CommonRows, DoublyBlindedIds
 from fedbus.session.session import Session
 from parties.data.table import MAX_ROWS
 from parties.vertical.matching import MATCH_BYTES, cut, match

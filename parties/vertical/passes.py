@@ -10,10 +10,11 @@ from functools import reduce
 
 import numpy as np
 
+from fedbus.algorithms.linear.messages import EncryptedLoss, LossShare, Residual
+from fedbus.algorithms.vertical.messages import Forward, MaskedScores
 from fedbus.crypto import fixedpoint
 from fedbus.crypto.tensor import CipherTensor
 from fedbus.errors import FixedPointOverflow, JobFailed
-from fedbus.messages import EncryptedLoss, Forward, LossShare, MaskedScores, Residual
 from fedbus.session.vectors import Vectors
 
 

@@ -11,14 +11,14 @@ from typing import Any
 import numpy as np
 import structlog
 
-from fedbus import codec, messages
+from fedbus import codec
 from fedbus.algorithms.linear.gram import LABEL_BITS
 from fedbus.algorithms.vertical.batching import batches
+from fedbus.algorithms.vertical.messages import Aligned, JobKey
 from fedbus.crypto import fixedpoint
 from fedbus.crypto.engine import Engine
 from fedbus.crypto.paillier import PublicKey
 from fedbus.errors import DataError, ProtocolError, WrongKey
-from fedbus.messages import Aligned
 from fedbus.session.session import Session
 from parties.data import ids
 from parties.data.gaps import Gaps
@@ -209,7 +209,7 @@ def _begin(session: Session, engine: Engine, align: Align, tables: Tables, polic
         own_bits = score_bits(deviations)
     held_out = 0 if test_positions is None else len(test_positions)
     session.send(session.coordinator, Aligned(len(positions), held_out, columns, own_bits))
-    given = session.recv(session.coordinator, messages.PublicKey)
+    given = session.recv(session.coordinator, JobKey)
     bits = PublicKey.from_bytes(given.key).bits
     if bits != session.linear.params.key_bits:
         raise WrongKey(f"{session.coordinator} handed out a key of {bits} bits, not of params.key_bits")

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fedbus.messages import Progress
+from fedbus.messages.control import Progress
 from rows import Rows, boston, breast, synthetic
 
 

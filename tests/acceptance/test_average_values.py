@@ -12,7 +12,7 @@ from safetensors.torch import load
 
 from fedbus import codec
 from fedbus.algorithms.fedavg.moments import IMMENSE
-from fedbus.messages import Progress
+from fedbus.messages.control import Progress
 from fedbus.store.sqlite import Store
 from rows import Rows, write_party, write_table
 

@@ -13,10 +13,11 @@ import pytest
 
 from coordinator.service import Service
 from fedbus import codec
+from fedbus.algorithms.fedavg.messages import Assignment, PeerKeys, PeerShares
 from fedbus.broker.base import Broker, Delivery, Handler, Subscription
 from fedbus.cli import simulation
 from fedbus.crypto.engine import Engine
-from fedbus.messages import Assignment, Event, PeerKeys, PeerShares, StateChanged
+from fedbus.messages.control import Event, StateChanged
 from fedbus.session.session import Session
 from fedbus.settings import PartySettings
 from fedbus.store.sqlite import Store

@@ -8,14 +8,17 @@ from typing import Any
 
 import pytest
 
+from fedbus.algorithms.linear.messages import Residual
+from fedbus.algorithms.vertical.messages import Forward
 from fedbus.broker.base import Broker
 from fedbus.cli import simulation
 from fedbus.client import Client
 from fedbus.crypto.engine import Engine
 from fedbus.crypto.keys import generate_keypair
 from fedbus.errors import ConfigError
-from fedbus.jobs import JobState
-from fedbus.messages import Forward, Message, Residual, Start
+from fedbus.job import JobState
+from fedbus.messages.control import Start
+from fedbus.messages.envelope import Message
 from fedbus.session.session import Session
 from fedbus.settings import PartySettings
 from fedbus.store.sqlite import Store

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from fedbus.messages import Progress
+from fedbus.messages.control import Progress
 from federation import Federation, held_out, motor, synthetic
 from parties import scores
 from parties.data import tables

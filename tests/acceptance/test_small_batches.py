@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from fedbus.messages import Message
+from fedbus.messages.envelope import Message
 from fedbus.session.session import Session
 from federation import Federation, add_party, held_out, synthetic
 

@@ -10,11 +10,11 @@ import msgspec
 import numpy as np
 import pytest
 
+from fedbus.algorithms.fedavg.messages import Assignment, MaskedUpdate
 from fedbus.algorithms.fedavg.sums import channel_label
 from fedbus.cli.local import check
 from fedbus.errors import ConfigError, DataError, JobRefused, TrainingDiverged
 from fedbus.identity import Identity
-from fedbus.messages import Assignment, MaskedUpdate
 from parties.fedavg import training
 from parties.sums import channels
 from parties.sums.masked import Masking

@@ -7,7 +7,7 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from fedbus.messages import TensorMessage
+from fedbus.messages.envelope import TensorMessage
 from federation import synthetic
 from recording import Recording, record
 
@@ -104,10 +104,10 @@ def test_equal_plaintexts_look_different(recording: Recording) -> None:
 
 def test_a_host_receives_no_values_of_the_guest(recording: Recording) -> None:
     kinds = {envelope.kind for envelope in recording.received["bank"]}
-    assert kinds == {"public_key", "alignment_offer", "blinded_ids", "common_rows", "residual", "opened", "verdict"}
+    assert kinds == {"job_key", "alignment_offer", "blinded_ids", "common_rows", "residual", "opened", "verdict"}
     kinds = {envelope.kind for envelope in recording.received["shop"]}
     assert kinds == {
-        *("public_key", "alignment_offer", "blinded_ids", "doubly_blinded_ids", "forward", "loss_share"),
+        *("job_key", "alignment_offer", "blinded_ids", "doubly_blinded_ids", "forward", "loss_share"),
         *("opened", "verdict"),
     }
 

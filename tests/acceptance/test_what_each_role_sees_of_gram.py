@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from fedbus.algorithms.linear import gram
-from fedbus.messages import TensorMessage
+from fedbus.messages.envelope import TensorMessage
 from federation import synthetic
 from recording import Recording, record
 
@@ -129,7 +129,7 @@ def test_what_leaves_the_multiplier_is_not_what_the_coordinator_made(recording: 
 
 
 def test_parties_receive_no_values_of_each_other(recording: Recording) -> None:
-    common = {"public_key", "alignment_offer", "blinded_ids", "cross_product", "opened", "step", "turn", "verdict"}
+    common = {"job_key", "alignment_offer", "blinded_ids", "cross_product", "opened", "step", "turn", "verdict"}
     pass_kinds = {"packed_rows", "block_rows", "block_columns", "block", "right_side", "packed_scores"}
     for party in recording.layout.columns:
         kinds = {envelope.kind for envelope in recording.received[party]}

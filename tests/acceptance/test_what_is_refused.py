@@ -8,18 +8,10 @@ from typing import Any
 
 import pytest
 
+from fedbus.algorithms.linear.messages import EncryptedLoss, LossShare, MaskedGradient, Residual
+from fedbus.algorithms.vertical.messages import Forward, MaskedScores, Opened
 from fedbus.crypto.tensor import CipherTensor
-from fedbus.messages import (
-    EncryptedLoss,
-    Forward,
-    LossShare,
-    MaskedGradient,
-    MaskedScores,
-    Message,
-    Opened,
-    Residual,
-    TensorMessage,
-)
+from fedbus.messages.envelope import Message, TensorMessage
 from fedbus.session.session import Session
 from federation import held_out, synthetic
 

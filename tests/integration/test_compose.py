@@ -14,7 +14,8 @@ from typing import Any
 
 import pytest
 
-from fedbus import environment, jobs, settings
+from fedbus import environment, settings
+from fedbus.algorithms import registry
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCKER = ROOT / "ops" / "docker"
@@ -112,7 +113,7 @@ def test_a_secret_is_mounted_by_its_own_role_only(compose: dict[str, Any]) -> No
 
 
 def test_the_sample_job_is_sound_and_asks_for_what_the_parties_offer() -> None:
-    spec = jobs.load(DOCKER / "house-prices.toml")
+    spec = registry.load(DOCKER / "house-prices.toml")
     assert set(spec.parties) == {"shop", "bank"}
     for side in (spec.guest, *spec.hosts):
         own = config(side.party)

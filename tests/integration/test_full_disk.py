@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from fedbus.client import Client
-from fedbus.messages import Notice, Progress, StateChanged
+from fedbus.messages.control import Notice, Progress, StateChanged
 from processes import WAIT, Processes, small
 
 Start = Callable[..., Processes]

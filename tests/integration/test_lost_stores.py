@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from fedbus.client import Client
-from fedbus.jobs import JobState
+from fedbus.job import JobState
 from fedbus.store.sqlite import Store
 from processes import WAIT, Processes, follow, small
 

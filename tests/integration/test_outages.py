@@ -13,7 +13,7 @@ import pytest
 from fedbus.broker.node.node import Node
 from fedbus.broker.rabbitmq.broker import AmqpBroker
 from fedbus.client import Client
-from fedbus.messages import StateChanged
+from fedbus.messages.control import StateChanged
 from fedbus.service.process import script
 from federation import synthetic
 from processes import WAIT, Processes, follow, small

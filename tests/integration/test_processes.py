@@ -15,11 +15,13 @@ import numpy as np
 import pytest
 
 from fedbus import codec, topology
+from fedbus.algorithms.linear.messages import Verdict
 from fedbus.broker.base import Outgoing
 from fedbus.broker.node.node import Node
 from fedbus.broker.rabbitmq.broker import AmqpBroker
 from fedbus.client import Client
-from fedbus.messages import Envelope, StateChanged, Verdict
+from fedbus.messages.control import StateChanged
+from fedbus.messages.envelope import Envelope
 from fedbus.service.process import script
 from fedbus.statuses import Status
 from fedbus.store.sqlite import Store

@@ -13,7 +13,7 @@ import pytest
 
 from fedbus.broker.node.node import Node
 from fedbus.client import Client
-from fedbus.messages import Event, Notice, Progress, StateChanged
+from fedbus.messages.control import Event, Notice, Progress, StateChanged
 from fedbus.service.process import script
 from fedbus.statuses import Status
 from processes import WAIT, Processes, small

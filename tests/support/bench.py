@@ -13,8 +13,9 @@ from fedbus.broker.base import Broker, Delivery, Outgoing
 from fedbus.broker.memory.broker import MemoryHub
 from fedbus.client import Client
 from fedbus.crypto.engine import Engine
-from fedbus.jobs import JobSpec, JobState
-from fedbus.messages import Envelope, Message, StateChanged
+from fedbus.job import JobSpec, JobState
+from fedbus.messages.control import StateChanged
+from fedbus.messages.envelope import Envelope, Message
 from fedbus.settings import CoordinatorSettings
 from fedbus.store.sqlite import Store
 from federation import synthetic

@@ -11,13 +11,14 @@ from typing import Any
 import numpy as np
 
 from coordinator.service import Service
-from fedbus import codec, jobs
+from fedbus import codec
+from fedbus.algorithms import registry
 from fedbus.algorithms.vertical.batching import batches
 from fedbus.broker.base import Broker
 from fedbus.cli import simulation
 from fedbus.crypto.engine import Engine
-from fedbus.jobs import JobSpec
-from fedbus.messages import Event
+from fedbus.job import JobSpec
+from fedbus.messages.control import Event
 from fedbus.settings import PartySettings, load_party
 from fedbus.store.records import Checkpoint
 from fedbus.store.sqlite import Store
@@ -105,7 +106,7 @@ class Federation:
         return [load_party(file, {}) for file in self.files]
 
     def spec(self) -> JobSpec:
-        return jobs.load(self.job_file)
+        return registry.load(self.job_file)
 
     def weights(self, job: str) -> tuple[np.ndarray, float]:
         """The trained weights of all parties, guest first, and the intercept; from their stores."""

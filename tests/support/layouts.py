@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from fedbus import jobs
+from fedbus.algorithms import registry
 from fedbus.algorithms.linear import gram
 
 
@@ -15,4 +15,4 @@ def gram_layout(rows: int = 1000, **params: object) -> gram.Plan:
         "hosts": [{"party": "bank", "dataset": "rows"}],
         "params": params,
     }
-    return gram.plan(jobs.parse(job), rows, {"shop": 3, "bank": 3})
+    return gram.plan(registry.parse(job), rows, {"shop": 3, "bank": 3})

@@ -8,8 +8,9 @@ from typing import Any
 
 import numpy as np
 
+from fedbus.algorithms.registry import KINDS
 from fedbus.crypto.tensor import CipherTensor
-from fedbus.messages import KINDS, JobLine, StateLine
+from fedbus.messages.ledger import JobLine, StateLine
 
 TENSOR = CipherTensor(b"k" * 16, 40, 4, b"abcdefgh")
 KEY = bytes(32)

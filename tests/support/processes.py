@@ -13,7 +13,7 @@ from typing import IO, Any
 
 from fedbus.broker.node.node import Node
 from fedbus.client import Client
-from fedbus.messages import Progress, StateChanged
+from fedbus.messages.control import Progress, StateChanged
 from fedbus.service.process import script
 from federation import Federation, synthetic
 from rows import Rows

@@ -8,11 +8,13 @@ from typing import Any
 
 from coordinator.service import Service
 from fedbus import codec
+from fedbus.algorithms.vertical.messages import JobKey
 from fedbus.broker.base import Broker, Delivery, Handler, Subscription
 from fedbus.cli import simulation
 from fedbus.crypto.engine import Engine
 from fedbus.crypto.paillier import PrivateKey
-from fedbus.messages import Alive, Envelope, PublicKey, Resend, TensorMessage
+from fedbus.messages.control import Alive, Resend
+from fedbus.messages.envelope import Envelope, TensorMessage
 from fedbus.store.records import Checkpoint
 from fedbus.store.sqlite import Store
 from federation import ROLES, Federation
@@ -30,7 +32,7 @@ class Recording:
 
     def columns(self) -> dict[str, int]:
         """The columns that each party trains, as the coordinator told all."""
-        return next(e.payload.columns for e in self.received["shop"] if isinstance(e.payload, PublicKey))
+        return next(e.payload.columns for e in self.received["shop"] if isinstance(e.payload, JobKey))
 
     def tensors(self, recipient: str, kind: str) -> list[tuple[Envelope, list[int]]]:
         """The ciphertexts in each message of a kind."""

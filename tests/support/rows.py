@@ -9,12 +9,13 @@ from typing import Any
 
 import numpy as np
 
-from fedbus import codec, jobs
+from fedbus import codec
+from fedbus.algorithms import registry
+from fedbus.algorithms.fedavg.spec import AverageJob
 from fedbus.algorithms.fedavg.weights import Weights
 from fedbus.cli import simulation
 from fedbus.identity import Identity
-from fedbus.jobs import AverageJob
-from fedbus.messages import Event, Notice
+from fedbus.messages.control import Event, Notice
 from fedbus.settings import PartySettings, load_party
 from fedbus.store.sqlite import Store
 from federation import ROLES, toml_value
@@ -91,7 +92,7 @@ class Rows:
         return simulation.run(self.job_file, self.files, broker, roles, watch, keep=self.place)
 
     def spec(self) -> AverageJob:
-        spec = jobs.load(self.write_job())
+        spec = registry.load(self.write_job())
         assert isinstance(spec, AverageJob)
         return spec
 

@@ -12,11 +12,12 @@ from typing import Any
 import numpy as np
 import pytest
 
+from fedbus.algorithms.vertical.messages import AlignmentOffer, BlindedIds, CommonRows, DoublyBlindedIds
 from fedbus.crypto import curve
 from fedbus.crypto.engine import Engine
 from fedbus.crypto.masking import SecretStream
 from fedbus.errors import InvalidPoint, JobFailed, ProtocolError
-from fedbus.messages import AlignmentOffer, BlindedIds, CommonRows, DoublyBlindedIds, Message
+from fedbus.messages.envelope import Message
 from parties.vertical import align
 
 IDS = ["a", "b", "c"]

@@ -8,8 +8,8 @@ import pytest
 
 from fedbus.algorithms.fedavg import budget as module
 from fedbus.algorithms.fedavg.budget import Budget
+from fedbus.algorithms.fedavg.spec import Privacy
 from fedbus.errors import JobRefused
-from fedbus.jobs.average import Privacy
 
 # The usual example, MNIST: 60,000 rows in batches of 256, noise 1.1, 60 epochs.
 ROWS, BATCH, NOISE, DELTA, EPOCHS = 60_000, 256, 1.1, 1e-5, 60

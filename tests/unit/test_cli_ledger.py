@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from fedbus.cli import ledger
-from fedbus.messages import JobLine, JobShown, StateLine
+from fedbus.messages.ledger import JobLine, JobShown, StateLine
 
 LINE = JobLine("job-1", "test", "fedavg", ("bank",), "mallory", "failed", "", 1.0e9, 1.1e9, None, None, "round")
 

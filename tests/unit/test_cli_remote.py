@@ -15,8 +15,8 @@ from fedbus.cli.app import _failed
 from fedbus.cli.display import Display
 from fedbus.client import Client
 from fedbus.errors import FedbusError, JobRefused, NotFound
-from fedbus.jobs import JobState
-from fedbus.messages import StateChanged
+from fedbus.job import JobState
+from fedbus.messages.control import StateChanged
 from fedbus.statuses import Status
 
 

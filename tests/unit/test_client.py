@@ -13,7 +13,9 @@ from fedbus.broker.memory.broker import MemoryHub
 from fedbus.cli.remote import _finish, _followed, _hear
 from fedbus.client import Client
 from fedbus.errors import ConnectionLost, FedbusError, JobRefused, NotFound
-from fedbus.messages import Envelope, JobShown, Notice, Progress, Query, StateChanged, Submit
+from fedbus.messages.control import Notice, Progress, Query, StateChanged, Submit
+from fedbus.messages.envelope import Envelope
+from fedbus.messages.ledger import JobShown
 from fedbus.session.post import publish_event, publish_reply
 from federation import synthetic
 

@@ -9,9 +9,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fedbus import codec
+from fedbus.algorithms.linear.messages import Verdict
+from fedbus.algorithms.vertical.messages import Forward
 from fedbus.crypto.tensor import CipherTensor
 from fedbus.errors import DecodeError
-from fedbus.messages import Envelope, Failed, Finished, Forward, Message, Progress, StateChanged, Submit, Verdict
+from fedbus.messages.control import Failed, Finished, Progress, StateChanged, Submit
+from fedbus.messages.envelope import Envelope, Message
 
 TENSOR = CipherTensor(b"k" * 16, 40, 4, b"abcdefgh")
 

@@ -13,7 +13,8 @@ from coordinator.conductor import tell
 from fedbus import topology
 from fedbus.broker.base import Broker
 from fedbus.errors import BrokerError, Nacked, Unroutable
-from fedbus.messages import Envelope, Message, Notice, Outcome, Start, StateChanged, Submit
+from fedbus.messages.control import Notice, Outcome, Start, StateChanged, Submit
+from fedbus.messages.envelope import Envelope, Message
 
 
 @pytest.fixture

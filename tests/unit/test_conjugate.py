@@ -62,7 +62,7 @@ def test_bits_that_are_wanted_grow_with_the_condition() -> None:
 
 
 def test_a_unit_that_no_number_has_is_refused() -> None:
-    from fedbus.messages import Turn
+    from fedbus.algorithms.linear.messages import Turn
 
     with pytest.raises((ValueError, msgspec.ValidationError), match="exponent"):
         Turn(0.0, 10**9, "direction", loss=0.0, converged=False).check()

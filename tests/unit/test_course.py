@@ -8,15 +8,18 @@ from typing import Any
 import pytest
 
 from coordinator.vertical.course import Course, check_rounds
-from fedbus import codec, jobs
+from fedbus import codec
+from fedbus.algorithms.linear.messages import Verdict
+from fedbus.algorithms.linear.spec import LinearParams
 from fedbus.errors import JobRefused
-from fedbus.jobs import LinearParams
-from fedbus.messages import Accepted, Envelope, StateChanged, Verdict
+from fedbus.job import MAX_ROUNDS
+from fedbus.messages.control import Accepted, StateChanged
+from fedbus.messages.envelope import Envelope
 
 
 def test_a_report_of_the_longest_job_of_all_parties_is_one_message() -> None:
     course = Course(10_000_000, 10_000_000, {"shop": 1}, 40)
-    course.losses = course.seconds = [math.pi] * jobs.MAX_ROUNDS
+    course.losses = course.seconds = [math.pi] * MAX_ROUNDS
     said: dict[str, Any] = {}
     for number in range(65):
         party = f"{number:064}"
@@ -25,7 +28,7 @@ def test_a_report_of_the_longest_job_of_all_parties_is_one_message() -> None:
         said[party] = {"rows": accepted.rows, "columns": accepted.columns, "metrics": accepted.metrics}
     report = {"reason": "x" * 8_192, "parties": said, **course.figures(Verdict(0.5, stop=True, converged=False))}
     body = codec.encode(Envelope("j", "c", "c", StateChanged("succeeded", "x" * 8_192, report)))
-    assert len(body) > 8 * jobs.MAX_ROUNDS
+    assert len(body) > 8 * MAX_ROUNDS
 
 
 @pytest.mark.parametrize(("rows", "params"), [(10**6, LinearParams(max_epochs=100_000)), (10**18, LinearParams())])

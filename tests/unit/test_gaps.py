@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from fedbus import jobs
+from fedbus.algorithms import registry
 from fedbus.cli.checks import hold, notes
 from fedbus.cli.report import print_report
 from fedbus.errors import ConfigError
@@ -43,7 +43,7 @@ def test_held_out_rows_that_training_had_are_counted_and_warned_of(tmp_path: Pat
     file = tmp_path / "shop_rows.csv"
     file.write_text(file.read_text() + "new4,1,2,Bonn\n")
     told = "4 of 6 held-out ids are ids of training rows at shop: scores on them are not of new rows"
-    spec = jobs.load(made.job_file)
+    spec = registry.load(made.job_file)
     assert told in notes(spec, hold(made.job_file, spec, made.files, SIMULATED))
     # What one party's file alone says of the rows in common is nothing.
     assert told not in notes(spec, hold(made.job_file, spec, made.files[:1], SIMULATED))
@@ -72,7 +72,7 @@ def test_each_party_with_the_same_columns_tells_of_its_own_held_out_rows(tmp_pat
         "7 of 10 held-out ids are ids of training rows at bob: scores on them are not of new rows",
         "1 of 10 held-out ids is an id of training rows at carol: scores on them are not of new rows",
     ]
-    spec = jobs.load(rows.write_job())
+    spec = registry.load(rows.write_job())
     found = notes(spec, hold(rows.job_file, spec, rows.files, SIMULATED))
     assert [line for line in found if "training rows at" in line] == told
     report = rows.run()

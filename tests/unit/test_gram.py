@@ -6,13 +6,14 @@ from math import log2
 
 import pytest
 
-from fedbus import jobs
+from fedbus.algorithms import registry
 from fedbus.algorithms.linear import gram
 from fedbus.crypto.fixedpoint import MAX_BITS
+from fedbus.job import JobSpec
 
 
-def specification(hosts: int = 1, **params: object) -> jobs.JobSpec:
-    return jobs.parse(
+def specification(hosts: int = 1, **params: object) -> JobSpec:
+    return registry.parse(
         {
             "name": "test",
             "algorithm": "vertical-linear",

@@ -11,11 +11,13 @@ import numpy as np
 import pytest
 from bench import WAIT, Bench, states, watching
 
-from fedbus import codec, jobs, topology
+from fedbus import codec, topology
+from fedbus.algorithms import registry
 from fedbus.broker.base import Outgoing
 from fedbus.errors import ConfigError
-from fedbus.jobs import JobSpec
-from fedbus.messages import Envelope, Query, Submit
+from fedbus.job import UNKNOWN, JobSpec
+from fedbus.messages.control import Query, Submit
+from fedbus.messages.envelope import Envelope
 
 
 @pytest.fixture
@@ -75,7 +77,7 @@ def test_nobody_enters_a_job_for_another(bench: Bench) -> None:
     with bench.serving(), watching(bench, "alice") as alice:
         publish(bench, submission([1]), user="mallory")
         assert "malformed submit message of alice" in bench.dead.get(timeout=WAIT)
-        assert [told.state for told in states(alice, "job-1")] == [jobs.UNKNOWN]
+        assert [told.state for told in states(alice, "job-1")] == [UNKNOWN]
 
 
 def test_a_job_that_is_there_does_not_end_by_a_second_submission(bench: Bench) -> None:
@@ -111,7 +113,7 @@ def test_a_query_that_cannot_be_read_is_a_dead_letter_only(bench: Bench) -> None
     with bench.serving(), watching(bench, "alice") as alice:
         publish(bench, msgpack.packb({**fields, "payload": {"x": 1}}))
         assert "query does not have" in bench.dead.get(timeout=WAIT)
-        assert [told.state for told in states(alice, "job-1")] == [jobs.UNKNOWN]
+        assert [told.state for told in states(alice, "job-1")] == [UNKNOWN]
 
 
 def test_files_say_numbers_that_messages_carry(tmp_path: Path) -> None:
@@ -120,4 +122,4 @@ def test_files_say_numbers_that_messages_carry(tmp_path: Path) -> None:
         f'name = "x"\nalgorithm = "fedavg"\nlabel = "y"\nparties = []\n[params]\nbatch_size = {2**64}\n', "utf-8"
     )
     with pytest.raises(ConfigError, match=r"params\.batch_size: a number of more than 64 bits"):
-        jobs.load(file)
+        registry.load(file)

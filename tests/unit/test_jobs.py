@@ -9,9 +9,11 @@ from typing import Any
 
 import pytest
 
-from fedbus import codec, jobs
+from fedbus.algorithms import registry
+from fedbus.algorithms.fedavg.spec import AverageJob
 from fedbus.errors import ConfigError, JobRefused
-from fedbus.jobs import AverageJob
+from fedbus.job import new_id
+from fedbus.names import JOB_ID
 from parties.fedavg import network
 
 JOB: dict[str, Any] = {
@@ -41,15 +43,15 @@ def test_the_documented_job_file_is_read(tmp_path: Path) -> None:
         '[[hosts]]\nparty = "bank"\ndataset = "users"\n'
         '[params]\nsolver = "sgd"\nkey_bits = 2048\ntolerance = 1e-6\n'
     )
-    spec = jobs.load(file)
-    assert spec == jobs.parse(JOB)
+    spec = registry.load(file)
+    assert spec == registry.parse(JOB)
     assert spec.parties == ("shop", "bank")
     assert spec.participants == ("shop", "bank", "coordinator")
 
 
 def test_a_specification_survives_sending() -> None:
-    spec = jobs.parse(changed("params.batch_size", 64))
-    assert jobs.parse(spec.to_map()) == spec
+    spec = registry.parse(changed("params.batch_size", 64))
+    assert registry.parse(spec.to_map()) == spec
 
 
 @pytest.mark.parametrize(
@@ -89,22 +91,22 @@ def test_a_specification_survives_sending() -> None:
 )
 def test_a_wrong_value_is_refused_by_name(path: str, value: object, error: str) -> None:
     with pytest.raises(ConfigError, match=error):
-        jobs.parse(changed(path, value), "job.toml")
+        registry.parse(changed(path, value), "job.toml")
 
 
 @pytest.mark.parametrize("missing", ["name", "algorithm", "guest", "hosts"])
 def test_a_missing_key_is_named(missing: str) -> None:
     fields = {key: value for key, value in JOB.items() if key != missing}
     with pytest.raises(ConfigError, match=f"job.toml: missing key '{missing}'"):
-        jobs.parse(fields, "job.toml")
+        registry.parse(fields, "job.toml")
 
 
 def test_short_keys_only_where_the_job_says_so() -> None:
     fields = changed("params.key_bits", 512)
     fields["params"]["insecure_for_tests"] = True
-    assert jobs.parse(fields).params.key_bits == 512
+    assert registry.parse(fields).params.key_bits == 512
     at_the_top = {**changed("params.key_bits", 512), "insecure_for_tests": True}
-    assert jobs.parse(at_the_top).params.insecure_for_tests
+    assert registry.parse(at_the_top).params.insecure_for_tests
 
 
 @pytest.mark.parametrize(("text", "error"), [("name = ", "not valid TOML"), (None, "no such file")])
@@ -113,14 +115,14 @@ def test_an_unreadable_file_is_named(tmp_path: Path, text: str | None, error: st
     if text is not None:
         file.write_text(text)
     with pytest.raises(ConfigError, match=rf"job\.toml: {error}"):
-        jobs.load(file)
+        registry.load(file)
 
 
 def test_ids_are_unique_and_fit_a_queue_name() -> None:
-    ids = {jobs.new_id("House prices, Köln!") for _ in range(100)}
+    ids = {new_id("House prices, Köln!") for _ in range(100)}
     assert len(ids) == 100
-    assert all(codec.JOB_ID.fullmatch(job) for job in ids)
-    assert codec.JOB_ID.fullmatch(jobs.new_id("日本"))
+    assert all(JOB_ID.fullmatch(job) for job in ids)
+    assert JOB_ID.fullmatch(new_id("日本"))
 
 
 AVERAGE = {
@@ -134,8 +136,8 @@ AVERAGE = {
 def test_a_network_that_nobody_has_room_for_is_refused_before_it_is_built() -> None:
     wide = [{"linear": 1_000_000}, {"linear": 1_000_000}, {"linear": 1}]
     with pytest.raises(ConfigError, match=r"model\.layers: the network has 1,000,004,000,001 parameters"):
-        jobs.parse({**AVERAGE, "model": {"layers": wide}}, "job.toml")
-    spec = jobs.parse({**AVERAGE, "model": {"layers": [{"linear": 200_000_000 // 1000}, {"linear": 1}]}})
+        registry.parse({**AVERAGE, "model": {"layers": wide}}, "job.toml")
+    spec = registry.parse({**AVERAGE, "model": {"layers": [{"linear": 200_000_000 // 1000}, {"linear": 1}]}})
     assert isinstance(spec, AverageJob)
     with pytest.raises(JobRefused, match=r"on 5000 features the network has 1,000,400,001 parameters"):
         network.build(spec.model, 5000, 1)
@@ -161,4 +163,4 @@ def test_what_goes_beyond_all_bounds_is_refused_by_name(section: str, key: str, 
     fields["privacy"] = {"noise_multiplier": 1.0, "epsilon": 1.0, "delta": 1e-5}
     fields[section] = {**fields.get(section, {}), key: value}
     with pytest.raises(ConfigError, match=rf"job\.toml: {section}\.{key}"):
-        jobs.parse(fields, "job.toml")
+        registry.parse(fields, "job.toml")

@@ -12,7 +12,7 @@ import pytest
 
 from fedbus.broker.base import Delivery
 from fedbus.errors import JobFailed, StoreError, StoreFull
-from fedbus.jobs import JobState
+from fedbus.job import JobState
 from fedbus.session.journal import Journal
 from fedbus.store.records import Checkpoint, StoredMessage
 from fedbus.store.sqlite import Store

@@ -10,14 +10,14 @@ import pytest
 
 from coordinator.fedavg import judgement
 from coordinator.fedavg.progress import Course
-from fedbus import jobs
+from fedbus.algorithms import registry
+from fedbus.algorithms.fedavg.spec import AverageJob, Data
 from fedbus.errors import JobFailed
-from fedbus.jobs import AverageJob
 
 
 def spec(**params: Any) -> AverageJob:
     parties = [{"party": name, "dataset": "rows", "test": "held"} for name in ("bob", "alice")]
-    made = jobs.parse(
+    made = registry.parse(
         {
             "name": "some", "algorithm": "fedavg", "label": "y", "parties": parties,
             "model": {"layers": [{"linear": 1}]}, "params": {"rounds": 9, **params},
@@ -81,7 +81,7 @@ def test_clipping() -> None:
     assert sentence.startswith("15.00% of the entries of the parties' updates were beyond params.clip_range (8)")
     assert "raise params.clip_range" in sentence
     assert "standardise" not in sentence
-    raw = msgspec.structs.replace(spec(), data=jobs.average.Data(standardize_label=False))
+    raw = msgspec.structs.replace(spec(), data=Data(standardize_label=False))
     assert "standardise the label (data.standardize_label)" in judgement.warnings(
         course(clipped=[0.2, 0.1]), raw, 100, best=True
     )[-1]  # fmt: skip

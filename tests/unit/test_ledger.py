@@ -11,8 +11,10 @@ import pytest
 
 from coordinator.ledger import Ledger, told_report
 from fedbus import codec
-from fedbus.jobs import JobState
-from fedbus.messages import Envelope, ListJobs, Progress
+from fedbus.job import JobState
+from fedbus.messages.control import Progress
+from fedbus.messages.envelope import Envelope
+from fedbus.messages.ledger import ListJobs
 from fedbus.store.sqlite import Store
 from federation import synthetic
 

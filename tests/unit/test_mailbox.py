@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from fedbus.algorithms.vertical.messages import BlindedIds
 from fedbus.errors import ProtocolError
-from fedbus.messages import BlindedIds, Envelope
+from fedbus.messages.envelope import Envelope
 from fedbus.session.mailbox import AHEAD, Mailbox
 
 POINTS = BlindedIds("ristretto255", b"points")

@@ -10,12 +10,11 @@ from typing import Any
 import numpy as np
 import pytest
 
+from fedbus.algorithms.fedavg.messages import Advertise, Assignment, PeerKeys, PeerShares, RevealRequest, Task
 from fedbus.crypto import secure_masks, shares
 from fedbus.crypto.masking import SecretStream
 from fedbus.errors import ProtocolError
 from fedbus.identity import Identity, Roster
-from fedbus.messages import Advertise, Assignment, PeerKeys, PeerShares, RevealRequest
-from fedbus.messages.fields import Task
 from parties.sums.masked import Masking
 from parties.sums.trust import Trust
 

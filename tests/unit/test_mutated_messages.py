@@ -10,10 +10,12 @@ import numpy as np
 import pytest
 from payloads import sound
 
-from fedbus import codec, jobs
+from fedbus import codec
+from fedbus.algorithms import registry
+from fedbus.algorithms.registry import KINDS
 from fedbus.crypto.tensor import CipherTensor
 from fedbus.errors import ConfigError, DecodeError
-from fedbus.messages import KINDS, Envelope
+from fedbus.messages.envelope import Envelope
 
 # A trial of 120,000 with another seed found nothing either.
 CHANGES = 40
@@ -94,6 +96,6 @@ def test_a_changed_message_is_read_or_refused(kind: str) -> None:
             try:
                 payload = codec.decode(change(message, generator)).payload
                 if kind in ("submit", "start"):
-                    jobs.parse(getattr(payload, "spec", {}))
+                    registry.parse(getattr(payload, "spec", {}))
             except (DecodeError, ConfigError) as error:
                 assert str(error)  # noqa: PT017

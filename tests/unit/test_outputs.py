@@ -13,10 +13,10 @@ import numpy as np
 import pytest
 from structlog.testing import capture_logs
 
-from fedbus import messages
 from fedbus.cautions import caution
 from fedbus.cli.checks import hold
 from fedbus.errors import ConfigError, NoPredictions
+from fedbus.messages.control import Finished
 from fedbus.settings import OutputSettings, PartySettings
 from federation import Federation, held_out, synthetic
 from parties import outputs
@@ -129,13 +129,13 @@ def test_what_cannot_be_written_at_the_end_is_told_without_its_path(
     # Where all are one operator's, everything is told.
     simulated = outputs.keep(party(tmp_path, simulation=True), "job-1", told())
     assert simulated["predictions"]["reason"] == f"{tmp_path / 'out/held/job-1.csv'}: {os.strerror(number)}"
-    messages.Finished({**FULL, **found}).check()
+    Finished({**FULL, **found}).check()
 
 
 @pytest.mark.parametrize("told", ["yes", {"written": 1}, {"reason": "x"}, {"written": False, "reason": 1}])
 def test_what_a_party_says_of_its_predictions_is_held_to_its_types(told: Any) -> None:
     with pytest.raises(ValueError, match=r"figures.predictions: "):
-        messages.Finished({**FULL, "predictions": told}).check()
+        Finished({**FULL, "predictions": told}).check()
 
 
 def test_a_job_says_where_predictions_are_and_warns_where_they_are_not(

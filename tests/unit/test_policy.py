@@ -7,15 +7,17 @@ from typing import Any
 import msgspec
 import pytest
 
-from fedbus import jobs
+from fedbus.algorithms import registry
+from fedbus.algorithms.fedavg.spec import AverageJob
+from fedbus.algorithms.linear.spec import LinearJob
 from fedbus.errors import JobRefused
-from fedbus.jobs import AverageJob, JobSpec
+from fedbus.job import JobSpec
 from parties.policy import Policy
 
 
 def job(algorithm: str, key_bits: int, insecure: bool) -> JobSpec:
     """A linear job; made without the checks that a job file passes, for a party must not rely on them."""
-    sound = jobs.parse(
+    sound = registry.parse(
         {
             "name": "job",
             "algorithm": "vertical-linear",
@@ -23,14 +25,14 @@ def job(algorithm: str, key_bits: int, insecure: bool) -> JobSpec:
             "hosts": [{"party": "bank", "dataset": "rows"}],
         }
     )
-    assert isinstance(sound, jobs.LinearJob)
+    assert isinstance(sound, LinearJob)
     params = msgspec.structs.replace(sound.params, key_bits=key_bits, insecure_for_tests=insecure)
     return msgspec.structs.replace(sound, algorithm=algorithm, params=params)
 
 
 def average(**params: Any) -> AverageJob:
     """A job of three parties."""
-    spec = jobs.parse(
+    spec = registry.parse(
         {
             "name": "job",
             "algorithm": "fedavg",

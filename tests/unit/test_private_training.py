@@ -12,10 +12,10 @@ import pytest
 import torch
 from torch import nn
 
+from fedbus.algorithms.fedavg.network import Layer, Model
+from fedbus.algorithms.fedavg.spec import AverageParams, Privacy
 from fedbus.crypto.masking import SecretStream
 from fedbus.errors import JobRefused, TrainingDiverged
-from fedbus.jobs.average import AverageParams, Privacy
-from fedbus.jobs.network import Layer, Model
 from parties.fedavg import private_training
 from parties.fedavg.network import build, weights
 from parties.fedavg.private_training import add_noise, clipped_sum, draw, normal, train_private

@@ -13,7 +13,7 @@ from coordinator.linear.conjugate import Conjugate
 from coordinator.linear.gram import _after
 from coordinator.linear.probe import Probe
 from fedbus import codec
-from fedbus.jobs import LinearParams
+from fedbus.algorithms.linear.spec import LinearParams
 
 FLAT = 1e-13
 

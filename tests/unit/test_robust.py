@@ -10,8 +10,8 @@ import pytest
 
 from coordinator.fedavg import robust
 from coordinator.fedavg.robust import choose, combine
+from fedbus.algorithms.fedavg.spec import Strategy
 from fedbus.errors import JobFailed
-from fedbus.jobs.average import Strategy
 
 UPDATES = np.random.default_rng(5).normal(size=(7, 41)).astype(np.float32)
 ROWS = [10, 20, 30, 40, 50, 60, 70]

@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fedbus import environment, jobs, settings
+from fedbus import environment, settings
+from fedbus.algorithms import registry
 from fedbus.errors import ConfigError
 from fedbus.identity import Roster
 from fedbus.schema import read_text, read_toml
@@ -73,7 +74,7 @@ def test_an_error_shows_nothing_of_a_file_with_a_password(tmp_path: Path) -> Non
 def test_any_bytes_give_settings_or_a_sentence(tmp_path_factory: pytest.TempPathFactory, data: bytes) -> None:
     file = tmp_path_factory.getbasetemp() / "any.toml"
     file.write_bytes(data)
-    for read in (read_text, read_toml, jobs.load, lambda path: settings.load_party(path, {}), Roster.load):
+    for read in (read_text, read_toml, registry.load, lambda path: settings.load_party(path, {}), Roster.load):
         with contextlib.suppress(ConfigError):
             read(file)
 

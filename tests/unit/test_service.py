@@ -13,23 +13,13 @@ from typing import Any
 import pytest
 from bench import WAIT, Bench, states, watching
 
-from fedbus import codec, jobs, topology
+from fedbus import codec, topology
+from fedbus.algorithms import registry
 from fedbus.broker.base import Outgoing
 from fedbus.errors import ConnectionLost, JobRefused, StoreError, StoreFull
-from fedbus.jobs import JobState
-from fedbus.messages import (
-    Cancel,
-    Departed,
-    Envelope,
-    Inquire,
-    Message,
-    Notice,
-    Outcome,
-    Query,
-    Start,
-    StateChanged,
-    Submit,
-)
+from fedbus.job import JobState
+from fedbus.messages.control import Cancel, Departed, Inquire, Notice, Outcome, Query, Start, StateChanged, Submit
+from fedbus.messages.envelope import Envelope, Message
 
 
 @pytest.fixture
@@ -135,7 +125,7 @@ def test_clients_find_their_jobs_again(bench: Bench) -> None:
         assert bert.jobs().jobs == []
         assert alice.jobs(unfinished=True).jobs == []
         shown = alice.show(job)
-        assert jobs.parse(shown.spec or {}) == bench.spec
+        assert registry.parse(shown.spec or {}) == bench.spec
         assert next(each.state for each in shown.states or ()) == "submitted"
         with pytest.raises(JobRefused, match="only alice"):
             bert.show(job)

@@ -11,20 +11,24 @@ from typing import Any
 import msgpack
 import pytest
 
-from fedbus import codec, jobs, topology
+from fedbus import codec, topology
+from fedbus.algorithms import registry
+from fedbus.algorithms.linear.messages import Verdict
+from fedbus.algorithms.vertical.messages import BlindedIds, CommonRows, JobKey
 from fedbus.broker.base import KEPT_BYTES, REASON_HEADER, Broker, Delivery, Outgoing
 from fedbus.broker.memory.broker import MemoryHub
 from fedbus.errors import DecodeError, PeerFailed, PeerSilent, ProtocolError, StoreError
-from fedbus.jobs import JobState
-from fedbus.messages import BlindedIds, CommonRows, Envelope, Failed, PublicKey, Verdict
+from fedbus.job import JobSpec, JobState
+from fedbus.messages.control import Failed
+from fedbus.messages.envelope import Envelope
 from fedbus.session.session import Session
 from fedbus.store.sqlite import Store
 
 JOB = "job-1"
 
 
-def specification(**limits: float) -> jobs.JobSpec:
-    return jobs.parse(
+def specification(**limits: float) -> JobSpec:
+    return registry.parse(
         {
             "name": "test",
             "algorithm": "vertical-linear",
@@ -87,8 +91,8 @@ def test_a_message_arrives_where_it_was_sent(bench: Bench) -> None:
     shop, bank = bench.session("shop"), bench.session("bank")
     shop.at(1)
     bank.at(1)
-    shop.send("bank", PublicKey(b"key", {}, 40))
-    assert bank.recv("shop", PublicKey) == PublicKey(b"key", {}, 40)
+    shop.send("bank", JobKey(b"key", {}, 40))
+    assert bank.recv("shop", JobKey) == JobKey(b"key", {}, 40)
 
 
 def test_messages_are_read_by_place_not_by_arrival(bench: Bench) -> None:
@@ -124,12 +128,12 @@ def test_a_stream_is_read_in_order_while_it_is_made(bench: Bench) -> None:
 def test_a_restarted_receiver_finds_what_it_had_acknowledged(bench: Bench) -> None:
     shop, bank = bench.session("shop"), bench.session("bank")
     shop.send("bank", points(1))
-    shop.send("bank", PublicKey(b"key", {}, 40))
-    assert bank.recv("shop", PublicKey) == PublicKey(b"key", {}, 40)
+    shop.send("bank", JobKey(b"key", {}, 40))
+    assert bank.recv("shop", JobKey) == JobKey(b"key", {}, 40)
     bank.close()
     again = bench.session("bank")
     assert again.recv("shop", BlindedIds) == points(1)
-    assert again.recv("shop", PublicKey) == PublicKey(b"key", {}, 40)
+    assert again.recv("shop", JobKey) == JobKey(b"key", {}, 40)
 
 
 def test_a_restarted_sender_sends_the_bytes_it_sent_before(bench: Bench) -> None:
@@ -329,7 +333,7 @@ def test_a_failure_that_was_lost_is_reported_again(bench: Bench) -> None:
     bench.brokers["bank"].declare([topology.job_queue("coordinator", JOB)])
     coordinator = bench.session("coordinator")
     with pytest.raises(PeerFailed, match="bank: the disk is full"):
-        coordinator.recv("bank", PublicKey)
+        coordinator.recv("bank", JobKey)
 
 
 def test_a_failure_is_reported_though_the_store_cannot_be_written(
@@ -343,4 +347,4 @@ def test_a_failure_is_reported_though_the_store_cannot_be_written(
     monkeypatch.setattr(bench.stores["bank"], "write", full)
     bank.report_failure(Failed("disk full"))
     with pytest.raises(PeerFailed, match="bank: disk full"):
-        coordinator.recv("bank", PublicKey)
+        coordinator.recv("bank", JobKey)

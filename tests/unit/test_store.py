@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from fedbus.errors import StoreInUse
-from fedbus.jobs import JobState
+from fedbus.job import JobState
 from fedbus.store.records import Checkpoint, StoredMessage
 from fedbus.store.sqlite import Store
 

@@ -17,7 +17,7 @@ import pytest
 
 from fedbus import codec
 from fedbus.errors import StoreError, StoreInUse, StoreLost
-from fedbus.jobs import JobState
+from fedbus.job import JobState
 from fedbus.store.records import Checkpoint, StoredMessage
 from fedbus.store.sqlite import Store
 

@@ -9,8 +9,8 @@ import pytest
 
 from coordinator.fedavg import strategy as module
 from coordinator.fedavg.strategy import Server
+from fedbus.algorithms.fedavg.spec import Strategy
 from fedbus.errors import StoreError
-from fedbus.jobs.average import Strategy
 
 SIZE = 23
 START = np.random.default_rng(1).normal(size=SIZE)

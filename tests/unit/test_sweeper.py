@@ -12,7 +12,7 @@ from coordinator.sweeper import Sweeper
 from fedbus import codec, topology
 from fedbus.broker.base import Broker, Outgoing
 from fedbus.broker.memory.broker import MemoryHub
-from fedbus.jobs import JobState
+from fedbus.job import JobState
 from fedbus.store.sqlite import Store
 from federation import synthetic
 

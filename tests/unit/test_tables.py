@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 from structlog.testing import capture_logs
 
+from fedbus.algorithms.registry import load
 from fedbus.errors import DataError, JobRefused
-from fedbus.jobs import load
 from fedbus.settings import load_party
 from federation import Federation, synthetic
 from parties.data import tables

@@ -10,9 +10,9 @@ import pytest
 import torch
 from torch import nn
 
+from fedbus.algorithms.fedavg.network import Layer, Model
+from fedbus.algorithms.fedavg.spec import AverageParams, Strategy
 from fedbus.errors import DataError, JobRefused, TrainingDiverged
-from fedbus.jobs.average import AverageParams, Strategy
-from fedbus.jobs.network import Layer, Model
 from parties.data.table import Table
 from parties.fedavg import training
 from parties.fedavg.network import build, weights

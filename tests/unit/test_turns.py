@@ -9,10 +9,9 @@ import numpy as np
 import pytest
 from layouts import gram_layout
 
+from fedbus.algorithms.linear.messages import CHECK, DIRECTION, PASS, PROBE, STOP, Turn
+from fedbus.algorithms.linear.spec import LinearParams
 from fedbus.errors import ProtocolError
-from fedbus.jobs import LinearParams
-from fedbus.messages import Turn
-from fedbus.messages.gram import CHECK, DIRECTION, PASS, PROBE, STOP
 from parties.linear.basis import Basis
 from parties.linear.descent import Work
 from parties.linear.turns import Descent, check_rounds

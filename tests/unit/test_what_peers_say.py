@@ -11,10 +11,12 @@ import structlog
 from payloads import HOSTILE, sound, types
 
 from fedbus import codec
+from fedbus.algorithms.fedavg.messages import Task
+from fedbus.algorithms.registry import KINDS
 from fedbus.cli.report import print_report
 from fedbus.errors import DecodeError, ProtocolError
-from fedbus.messages import KINDS, Envelope
-from fedbus.messages.fields import MAX_TEXT, Task, nulled, shortened
+from fedbus.messages.envelope import Envelope
+from fedbus.messages.fields import MAX_TEXT, nulled, shortened
 from fedbus.service import process
 
 # What a field of a type takes of HOSTILE; everything else is refused.

@@ -12,11 +12,13 @@ from queue import SimpleQueue
 import pytest
 
 from fedbus import codec, topology
+from fedbus.algorithms.registry import load
 from fedbus.broker.base import Broker, Delivery, Outgoing
 from fedbus.broker.memory.broker import MemoryHub
 from fedbus.crypto.engine import Engine
-from fedbus.jobs import JobState, load
-from fedbus.messages import Cancel, Envelope, Failed, Message, Outcome, Start, StateChanged
+from fedbus.job import JobState
+from fedbus.messages.control import Cancel, Failed, Outcome, Start, StateChanged
+from fedbus.messages.envelope import Envelope, Message
 from fedbus.settings import load_party
 from fedbus.store.records import JobRecord
 from fedbus.store.sqlite import Store

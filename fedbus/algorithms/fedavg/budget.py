@@ -18,8 +18,8 @@ from functools import lru_cache
 
 import numpy as np
 
+from fedbus.algorithms.fedavg.spec import MAX_TRAINING_ROUNDS, AverageJob, Privacy
 from fedbus.errors import JobRefused
-from fedbus.jobs.average import MAX_TRAINING_ROUNDS, AverageJob, Privacy
 
 # Of the "prv" accountant: how far its epsilon may be above the least one. A grid of MAX_POINTS takes seconds and half a
 # gigabyte; where it would take more (an epsilon in the hundreds, steps by the ten million), "rdp" is a bound as well.

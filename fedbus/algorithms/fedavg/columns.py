@@ -12,7 +12,7 @@ from difflib import get_close_matches
 from itertools import zip_longest
 
 from fedbus.errors import JobRefused
-from fedbus.schema import listed
+from fedbus.names import listed
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,12 +6,12 @@ from collections.abc import Mapping
 from typing import Any
 
 from fedbus.algorithms.fedavg.budget import Spending, spending
+from fedbus.algorithms.fedavg.messages import Task
+from fedbus.algorithms.fedavg.network import count_parameters, parameters_fault
+from fedbus.algorithms.fedavg.spec import AverageJob
 from fedbus.algorithms.fedavg.sums import packs, plan
 from fedbus.errors import ConfigError
-from fedbus.jobs.average import AverageJob
-from fedbus.jobs.network import count_parameters, parameters_fault
-from fedbus.messages.fields import Task
-from fedbus.schema import listed
+from fedbus.names import listed
 
 _OF_COORDINATOR = {
     "masked": "sums over the parties who answer, at least {least}: of updates, of losses, of means and variances of "

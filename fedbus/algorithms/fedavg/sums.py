@@ -9,11 +9,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from fedbus.algorithms.fedavg import limbs, moments
-from fedbus.codec import chunk_ranges
+from fedbus.algorithms.fedavg.messages import Task
+from fedbus.algorithms.fedavg.spec import AverageJob
+from fedbus.chunks import chunk_ranges
 from fedbus.crypto.packing import Slots
 from fedbus.crypto.residues import FixedRing
-from fedbus.jobs import AverageJob
-from fedbus.messages.fields import Task
 
 # Entries that are computed with at a time, in numbers of 64 bits that stay in the processor's cache.
 _BLOCK = 32_768

@@ -9,9 +9,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from fedbus.algorithms.linear import gram
+from fedbus.algorithms.linear.spec import LinearJob
 from fedbus.algorithms.vertical.batching import batches
-from fedbus.codec import CHUNK_BYTES
-from fedbus.jobs import LinearJob
+from fedbus.chunks import CHUNK_BYTES
 
 # Of the alignment: a point, a doubly blinded value, a position.
 POINT_BYTES, VALUE_BYTES, POSITION_BYTES = 32, 16, 4

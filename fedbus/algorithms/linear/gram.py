@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from itertools import combinations
 from math import ceil, log2
 
+from fedbus.algorithms.linear.spec import LinearJob
 from fedbus.crypto.fixedpoint import MAX_BITS
 from fedbus.crypto.packing import Slots
-from fedbus.jobs import LinearJob
 
 # Bits of a score below the label's unit.
 LABEL_BITS = 42

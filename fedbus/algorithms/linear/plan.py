@@ -7,10 +7,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from fedbus.algorithms.linear import costs, gram
+from fedbus.algorithms.linear.spec import LinearJob
 from fedbus.algorithms.linear.speed import Speed, measure
 from fedbus.algorithms.vertical import batching
 from fedbus.crypto import fixedpoint
-from fedbus.jobs import LinearJob
 
 # Epochs that conjugate gradients take on most data, and gradient descent at least.
 EPOCHS = {"gram": 12, "sgd": 50}

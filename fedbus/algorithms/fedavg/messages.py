@@ -5,10 +5,12 @@ The coordinator leads: what it sends are orders, one a session round, and partie
 
 from __future__ import annotations
 
+import enum
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 import numpy as np
+from msgspec import Meta
 
 from fedbus.messages.envelope import Message, TensorMessage
 from fedbus.messages.fields import (
@@ -21,10 +23,27 @@ from fedbus.messages.fields import (
     Parts,
     Round,
     Seconds,
-    TaskName,
     Text,
     check_finite,
 )
+
+
+class Task(enum.StrEnum):
+    """What is summed in federated averaging.
+
+    MEAN and VARIANCE are of columns and of the label, TRAIN is a training round, EVALUATE only measures a model;
+    INITIALISE and CONCLUDE sum nothing: one party makes the first weights, and all keep the last.
+    """
+
+    MEAN = "mean"
+    VARIANCE = "variance"
+    INITIALISE = "initialise"
+    TRAIN = "train"
+    EVALUATE = "evaluate"
+    CONCLUDE = "conclude"
+
+
+TaskName = Annotated[str, Meta(pattern=rf"\A({'|'.join(Task)})\Z")]
 
 
 @dataclass(frozen=True, slots=True)
@@ -217,6 +236,14 @@ class RevealedShares(Message):
     kind: ClassVar[str] = "revealed_shares"
     self_masks: Parts
     mask_keys: Parts
+
+
+@dataclass(frozen=True, slots=True)
+class SumKey(Message):
+    """Dealer of a window to coordinator: the public Paillier key under which updates are added."""
+
+    kind: ClassVar[str] = "sum_key"
+    key: bytes
 
 
 @dataclass(frozen=True, slots=True)

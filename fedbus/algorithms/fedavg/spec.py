@@ -8,20 +8,9 @@ from typing import Annotated, Any, ClassVar
 import msgspec
 from msgspec import Meta
 
+from fedbus.algorithms.fedavg.network import Fraction, Model, check_model
 from fedbus.errors import ConfigError
-from fedbus.jobs.network import Fraction, Model, check_model
-from fedbus.jobs.spec import (
-    MIN_KEY_BITS,
-    HowMany,
-    JobSpec,
-    KeyBits,
-    NonEmpty,
-    NotNegative,
-    Part,
-    Positive,
-    Wait,
-    check_known,
-)
+from fedbus.job import MIN_KEY_BITS, HowMany, JobSpec, KeyBits, NonEmpty, NotNegative, Part, Positive, Wait, check_known
 from fedbus.messages.fields import MAX_PARTIES
 
 AGGREGATIONS = ("masked", "paillier", "plain")

@@ -9,7 +9,7 @@ import msgspec
 from msgspec import Meta
 
 from fedbus.errors import ConfigError
-from fedbus.jobs.spec import NonEmpty, check_known
+from fedbus.job import NonEmpty, check_known
 from fedbus.messages.fields import Finite
 
 ACTIVATIONS = ("relu", "tanh", "sigmoid", "gelu", "leaky_relu")

@@ -8,14 +8,14 @@ from typing import Annotated, Any, ClassVar
 import msgspec
 from msgspec import Meta
 
+from fedbus.algorithms.vertical.job import Guest, Host
 from fedbus.errors import ConfigError
-from fedbus.jobs.spec import (
+from fedbus.job import (
     MAX_ROUNDS,
     MIN_KEY_BITS,
     HowMany,
     JobSpec,
     KeyBits,
-    NonEmpty,
     NotNegative,
     Part,
     Positive,
@@ -31,20 +31,6 @@ _COLUMN_BITS = 24
 _CHANGE = 1e-6
 # What means nothing to the other solver.
 _OF_SGD = ("learning_rate", "optimizer", "momentum", "batch_size", "patience")
-
-
-class Guest(Part, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
-    """The party that holds the label, which is a column of its data set.
-
-    Attributes:
-        label: The column to predict. It may have any unit; its values stay below 4e12 in magnitude.
-    """
-
-    label: NonEmpty
-
-
-class Host(Part, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
-    """A party that holds features only."""
 
 
 class LinearParams(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):

@@ -1,17 +1,58 @@
-"""What travels in vertical linear regression from encrypted cross products, parties/linear/gram.py."""
+"""What travels in vertical linear regression: first what solver `sgd` sends, then what solver `gram` does."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Annotated, ClassVar
+
+from msgspec import Meta
 
 from fedbus.messages.envelope import Message, TensorMessage
-from fedbus.messages.fields import Bits, Exponent, Finite, GramStep
+from fedbus.messages.fields import Bits, Exponent, Finite
 
 _MOST_EXPONENT = 1100
 # What the next round does: go on in a direction, compute the residual anew, look for columns of different parties that
 # depend on each other, pass over the rows again with more bits; or there is none.
 DIRECTION, CHECK, PROBE, PASS, STOP = "direction", "check", "probe", "pass", "stop"
+GramStep = Annotated[str, Meta(pattern=rf"\A({DIRECTION}|{CHECK}|{PROBE}|{PASS}|{STOP})\Z")]
+
+
+@dataclass(frozen=True, slots=True)
+class Residual(TensorMessage):
+    """Guest to host: [[d]] = [[sum of all shares - y]], obfuscated anew."""
+
+    kind: ClassVar[str] = "residual"
+
+
+@dataclass(frozen=True, slots=True)
+class LossShare(TensorMessage):
+    """Host to guest: its part of the loss, one ciphertext: [[sum u_A^2]], or [[sum u_A d]] with several hosts."""
+
+    kind: ClassVar[str] = "loss_share"
+
+
+@dataclass(frozen=True, slots=True)
+class MaskedGradient(TensorMessage):
+    """Party to coordinator: [[X^T d + mask]], the mask uniform over all plaintexts."""
+
+    kind: ClassVar[str] = "masked_gradient"
+
+
+@dataclass(frozen=True, slots=True)
+class EncryptedLoss(TensorMessage):
+    """Guest to coordinator: [[loss]], one ciphertext."""
+
+    kind: ClassVar[str] = "encrypted_loss"
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict(Message):
+    """Coordinator to parties: the loss of this round, and whether training ends with it."""
+
+    kind: ClassVar[str] = "verdict"
+    loss: Finite
+    stop: bool
+    converged: bool
 
 
 @dataclass(frozen=True, slots=True)

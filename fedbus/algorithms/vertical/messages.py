@@ -1,12 +1,12 @@
-"""What travels in the alignment, parties/vertical/align.py."""
+"""What travels in every vertical job: the alignment of rows, the key, scores, and what the coordinator opened."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import ClassVar
 
-from fedbus.messages.envelope import Message
-from fedbus.messages.fields import Columns, Count, Exponent, Word, Words
+from fedbus.messages.envelope import Message, TensorMessage
+from fedbus.messages.fields import Columns, ColumnsByParty, Count, Exponent, Width, Word, Words
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,3 +60,36 @@ class Aligned(Message):
     test_rows: Count
     columns: Columns
     score_bits: Exponent
+
+
+@dataclass(frozen=True, slots=True)
+class JobKey(Message):
+    """Coordinator to parties: the job's Paillier public key, and what they said in `aligned`, columns by party."""
+
+    kind: ClassVar[str] = "job_key"
+    key: bytes
+    columns: ColumnsByParty
+    score_bits: Exponent
+
+
+@dataclass(frozen=True, slots=True)
+class Forward(TensorMessage):
+    """Host to guest: [[u_A]], its share of each row's score."""
+
+    kind: ClassVar[str] = "forward"
+
+
+@dataclass(frozen=True, slots=True)
+class MaskedScores(TensorMessage):
+    """Guest to coordinator: [[score + mask]] of rows to predict, the mask uniform over all plaintexts."""
+
+    kind: ClassVar[str] = "masked_scores"
+
+
+@dataclass(frozen=True, slots=True)
+class Opened(Message):
+    """Coordinator to the party that masked them: decrypted residues modulo n, big-endian, `width` bytes each."""
+
+    kind: ClassVar[str] = "opened"
+    width: Width
+    residues: bytes

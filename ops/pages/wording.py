@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 from msgspec import inspect as types
 
-from fedbus.messages.fields import NAME_PATTERN
+from fedbus.names import NAME
 from text import code
 
 _NAME = "a name"
@@ -30,7 +30,7 @@ def described(kind: types.Type) -> str:
         return "one of " + ", ".join(code(json.dumps(value)) for value in kind.values)
     if isinstance(kind, types.EnumType):
         return "one of " + ", ".join(code(json.dumps(value)) for value in kind.cls)
-    if isinstance(kind, types.StrType) and NAME_PATTERN in (kind.pattern or ""):
+    if isinstance(kind, types.StrType) and NAME.pattern in (kind.pattern or ""):
         return _NAME
     if isinstance(kind, types.VarTupleType | types.ListType):
         return f"an array of {_several(kind.item_type)}{_lengths(kind)}"
@@ -45,14 +45,15 @@ def default(field: types.Field) -> str:
     """Whether a key is needed, and its default where there is one to show."""
     if field.required:
         return "required"
-    value = field.default
-    if value is msgspec.NODEFAULT or value in (None, "", ()):
+    made = field.default_factory
+    value = field.default if made is msgspec.NODEFAULT else made()
+    if value in (None, "", (), {}):
         return "optional"
     return f"default {code(_toml(value))}"
 
 
 def _several(kind: types.Type) -> str:
-    if isinstance(kind, types.StrType) and NAME_PATTERN in (kind.pattern or ""):
+    if isinstance(kind, types.StrType) and NAME.pattern in (kind.pattern or ""):
         return "names"
     if isinstance(kind, types.UnionType):
         return ", ".join(_WORDS[type(part)][1] for part in kind.types if type(part) in _WORDS)

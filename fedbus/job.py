@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import enum
+import re
+import secrets
 from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar
 
@@ -10,8 +12,7 @@ import msgspec
 from msgspec import Meta
 
 from fedbus.errors import ConfigError
-from fedbus.messages.fields import Name
-from fedbus.schema import unknown
+from fedbus.names import Name, unknown
 
 COORDINATOR = "coordinator"
 # What a coordinator says of a job that it does not have, in place of a state.
@@ -213,3 +214,9 @@ def check_known(key: str, value: str, known: tuple[str, ...], where: str) -> Non
     """Raises ConfigError with the nearest known value, and all of them, where this is none."""
     if value not in known:
         raise ConfigError(f"{where}: {key}: {unknown(value, known)}")
+
+
+def new_id(name: str) -> str:
+    """A job id that nobody else makes: the name's letters and 64 random bits."""
+    stem = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")[:60] or "job"
+    return f"{stem}-{secrets.token_hex(8)}"

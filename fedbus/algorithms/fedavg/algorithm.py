@@ -1,0 +1,14 @@
+"""Federated averaging as an entry of the registry."""
+
+from __future__ import annotations
+
+from fedbus.algorithms.base import Algorithm, kinds_of
+from fedbus.algorithms.fedavg import messages
+from fedbus.algorithms.fedavg.spec import AverageJob
+
+ALGORITHM = Algorithm(
+    job=AverageJob,
+    kinds=kinds_of(messages),
+    party="parties.fedavg.side",
+    coordinator="coordinator.fedavg.side",
+)

@@ -1,0 +1,15 @@
+"""Vertical linear regression as an entry of the registry."""
+
+from __future__ import annotations
+
+from fedbus.algorithms.base import Algorithm, kinds_of
+from fedbus.algorithms.linear import messages
+from fedbus.algorithms.linear.spec import LinearJob
+from fedbus.algorithms.vertical import messages as vertical
+
+ALGORITHM = Algorithm(
+    job=LinearJob,
+    kinds=kinds_of(vertical, messages),
+    party="parties.linear.side",
+    coordinator="coordinator.linear.side",
+)
