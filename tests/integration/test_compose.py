@@ -16,8 +16,8 @@ import pytest
 
 from fedbus import environment, settings
 from fedbus.algorithms import registry
+from places import ROOT
 
-ROOT = Path(__file__).resolve().parents[2]
 DOCKER = ROOT / "ops" / "docker"
 COMPOSE = Path(sys.executable).with_name("docker-compose")
 ROLES = ("coordinator", "shop", "bank")

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from fedbus.crypto import curve
+from places import ROOT
 
-ROOT = Path(__file__).resolve().parents[2]
 SOURCES = ROOT / "fedbus" / "crypto" / "x25519"
 
 pytestmark = pytest.mark.skipif(

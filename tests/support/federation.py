@@ -28,8 +28,8 @@ from parties.data.table import Scaling
 from parties.linear.optimizer import Optimizer
 from parties.side import compare
 from parties.worker import Worker
+from places import DATA
 
-DATA = Path(__file__).resolve().parents[2] / "ops" / "data"
 ROLES = simulation.Roles(coordinator=Service, party=Worker, compare=compare)
 
 MOTOR_HOST_COLUMNS = ["ambient", "coolant", "u_d", "u_q", "torque", "i_d", "i_q"]

@@ -13,10 +13,11 @@ from typing import Any
 
 import pytest
 
+from places import ROOT
+
 _NOBODY = 65534
 # What makes root read everything; without them it is bound by permissions as any other user is.
 _RIGHTS = "-dac_override,-dac_read_search"
-_ROOT = Path(__file__).resolve().parents[2]
 _RUN = """
 import contextlib, io, json, sys, traceback
 from fedbus.cli import app
@@ -60,7 +61,7 @@ def bound(program: str, given: Any) -> Any:
             pytest.skip("root is bound by no permissions, and there is no setpriv to change that")
         command = [setpriv, f"--inh-caps={_RIGHTS}", f"--bounding-set={_RIGHTS}", "--", *command]
     done = subprocess.run(
-        command, cwd=_ROOT, input=json.dumps(given),
+        command, cwd=ROOT, input=json.dumps(given),
         capture_output=True, text=True, check=True,
     )  # fmt: skip
     return json.loads(done.stdout)

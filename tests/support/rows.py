@@ -19,8 +19,8 @@ from fedbus.messages.control import Event, Notice
 from fedbus.settings import PartySettings, load_party
 from fedbus.store.sqlite import Store
 from federation import ROLES, toml_value
+from places import DATA
 
-DATA = Path(__file__).resolve().parents[2] / "ops" / "data"
 PARTIES = ("bob", "alice", "carol")
 LAYERS = '[{ linear = 8 }, { activation = "tanh" }, { linear = 1 }]'
 EVERYTHING = 'policy = { aggregations = ["masked", "paillier", "plain"] }\n'

@@ -15,8 +15,8 @@ from coordinator.side import CoordinatorSide
 from fedbus.algorithms import registry
 from fedbus.algorithms.base import Algorithm
 from parties.side import PartySide
+from places import ROOT
 
-ROOT = Path(__file__).resolve().parents[2]
 FILES = sorted(file for package in ("fedbus", "parties", "coordinator") for file in (ROOT / package).rglob("*.py"))
 COMPOSITION_ROOT = "fedbus/cli/"
 HOMES = {

@@ -125,7 +125,7 @@ class Assignment(Message):
     """Order: answer with a vector that is to be summed; followed by GlobalWeights where the task is on a model.
 
     Attributes:
-        task: of fedbus.averaging.Task.
+        task: a Task.
         number: of the training round, counted from 0.
         window, slot: which of the keys mask it; -1 and 0 where nothing is masked.
         members: who were asked.

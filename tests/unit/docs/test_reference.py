@@ -11,8 +11,8 @@ import pytest
 
 from fedbus.algorithms.base import Algorithm
 from fedbus.algorithms.registry import ALGORITHMS
+from places import ROOT
 
-ROOT = Path(__file__).resolve().parents[3]
 PAGES = ROOT / "ops" / "pages"
 
 # The modules of ops/pages are found from their own folder only, so that a process of its own runs them.

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 
@@ -11,9 +9,8 @@ from fedbus.algorithms.vertical.batching import batches, count
 from parties.data.table import Scaling
 from parties.linear.optimizer import Optimizer
 from parties.scores import gradient_descent, least_squares, regression_metrics
+from places import DATA
 from reader import load
-
-DATA = Path(__file__).resolve().parents[2] / "ops" / "data"
 
 
 @pytest.fixture

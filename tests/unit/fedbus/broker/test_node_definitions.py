@@ -14,6 +14,7 @@ from fedbus.broker.base import MAX_MESSAGE_BYTES
 from fedbus.broker.node.definitions import definitions, password_hash
 from fedbus.broker.node.server import cache_folder, find_server
 from fedbus.errors import ConfigError
+from places import ROOT
 
 USERS = {"coordinator": "coordinator", "bank": "party", "client": "client"}
 PASSWORDS = {"coordinator": "one", "bank": "two", "client": "three"}
@@ -94,7 +95,7 @@ def test_every_queue_is_bounded_by_bytes() -> None:
 
 
 def test_the_broker_of_compose_takes_no_longer_messages_than_fedbus_sends() -> None:
-    file = Path(__file__).parents[2] / "ops/rabbitmq/rabbitmq.conf"
+    file = ROOT / "ops/rabbitmq/rabbitmq.conf"
     assert f"max_message_size = {MAX_MESSAGE_BYTES}\n" in file.read_text("utf-8")
     assert MAX_MESSAGE_BYTES > codec.MAX_BODY_BYTES
 

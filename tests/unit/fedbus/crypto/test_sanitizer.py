@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from fedbus.crypto import tier as tiers
+from places import ROOT
 
-ROOT = Path(__file__).parents[3]
 INNER = """
 import importlib.util, sys
 import pytest

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import operator
 import pickle
 import random
 from collections.abc import Callable
 from functools import reduce
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -18,6 +16,7 @@ from hypothesis import strategies as st
 from fedbus.crypto import tier as tiers
 from fedbus.crypto.ring import LIMB_BITS, Ring
 from fedbus.errors import CryptoError
+from places import vectors
 
 # There is none in the portable tier.
 pytestmark = [
@@ -25,7 +24,7 @@ pytestmark = [
     pytest.mark.parametrize("tier", [tiers.NATIVE], indirect=True),
 ]
 
-VECTORS = json.loads((Path(__file__).parents[2] / "vectors" / "squares.json").read_text())
+VECTORS = vectors("squares.json")
 # Multiples of the limb, of the block and of neither; as long as the halves of 2048- and 3072-bit keys, and longer.
 SIZES = [128, 140, 140 + LIMB_BITS, 400, 408, 521, 1024, 1536, 2048, 2049, 3072, 8192]
 

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import operator
 import pickle
 from functools import reduce
 from math import gcd
-from pathlib import Path
 
 import gmpy2
 import numpy as np
@@ -21,10 +19,11 @@ from fedbus.crypto.keys import generate_keypair
 from fedbus.crypto.paillier import PrivateKey, PublicKey
 from fedbus.crypto.tensor import CipherTensor
 from fedbus.errors import CryptoError, FixedPointOverflow, InvalidCiphertext, WrongKey
+from places import vectors
 
 pytestmark = pytest.mark.usefixtures("tier")
 
-VECTORS = json.loads((Path(__file__).parents[2] / "vectors" / "paillier.json").read_text())
+VECTORS = vectors("paillier.json")
 INT64 = np.iinfo(np.int64)
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import json
 import os
 import stat
 from pathlib import Path
@@ -15,8 +14,9 @@ from hypothesis import strategies as st
 from fedbus.crypto import signing
 from fedbus.errors import ConfigError, ProtocolError
 from fedbus.identity import Identity, Roster
+from places import vectors
 
-VECTORS = json.loads((Path(__file__).parents[1] / "vectors" / "ed25519.json").read_text())
+VECTORS = vectors("ed25519.json")
 ALICE, BOB = Identity(bytes(range(32))), Identity(b"b" * 32)
 ROSTER = Roster.of({"alice": ALICE.public, "bob": BOB.public})
 

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import hmac
-import json
-from pathlib import Path
 
 import elligator
 import pytest
@@ -15,8 +13,9 @@ from hypothesis import strategies as st
 
 from fedbus.crypto.sealing import OVERHEAD_BYTES, agree, derive, key_pair, open_sealed, seal
 from fedbus.errors import CryptoError, InvalidPoint
+from places import vectors
 
-VECTORS = json.loads((Path(__file__).parents[2] / "vectors" / "x25519.json").read_text())
+VECTORS = vectors("x25519.json")
 KEY = bytes(range(32))
 LOW_ORDER = [
     0,

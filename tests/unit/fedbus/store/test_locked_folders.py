@@ -11,12 +11,9 @@ import pytest
 from fedbus.statuses import Status
 from federation import Federation, synthetic
 from locked import bound, commands, lock, unlock
+from places import ROOT
 
-SOURCES = sorted(
-    file
-    for package in ("fedbus", "parties", "coordinator")
-    for file in (Path(__file__).resolve().parents[2] / package).rglob("*.py")
-)
+SOURCES = sorted(file for package in ("fedbus", "parties", "coordinator") for file in (ROOT / package).rglob("*.py"))
 
 
 @pytest.fixture
@@ -127,7 +124,7 @@ json.dump([report["state"], report["reason"], logged.getvalue()], sys.stdout)
 
 
 def test_a_party_tells_its_kind_of_trouble_and_its_log_the_folder(tmp_path: Path, closed: Path) -> None:
-    support = Path(__file__).resolve().parents[1] / "support"
+    support = ROOT / "tests" / "support"
     (tmp_path / "job").mkdir()
     state, told, logged = bound(_JOB, [str(support), str(tmp_path / "job"), str(closed / "x.csv")])
     assert (state, told) == ("failed", "shop: its data do not fit the job; its log says more")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 import subprocess
 import sys
@@ -14,8 +13,9 @@ import rbcl
 
 from fedbus.crypto import curve
 from fedbus.errors import InvalidPoint
+from places import vectors
 
-VECTORS = json.loads((Path(__file__).parents[2] / "vectors" / "ristretto255.json").read_text())
+VECTORS = vectors("ristretto255.json")
 GENERATOR = bytes.fromhex(VECTORS["multiples"]["1"])
 
 

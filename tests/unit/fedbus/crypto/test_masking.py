@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import hmac
-import json
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,8 +13,9 @@ from hypothesis import strategies as st
 
 from fedbus.crypto.curve import ORDER
 from fedbus.crypto.masking import SecretStream, unmask
+from places import vectors
 
-VECTORS = json.loads((Path(__file__).parents[2] / "vectors" / "secret_stream.json").read_text())
+VECTORS = vectors("secret_stream.json")
 SECRET = bytes(range(32))
 
 

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 
 from parties.data.table import Scaling, Table
+from places import DATA
 from reader import load
 
-DATA = Path(__file__).resolve().parents[2] / "ops" / "data"
 SAMPLE = DATA / "sample"
 NAMES = ("products.csv", "users.csv", "products_test.csv", "users_test.csv")
 

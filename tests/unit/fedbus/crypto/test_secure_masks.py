@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from itertools import combinations, pairwise
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -25,10 +24,10 @@ from fedbus.crypto.secure_masks import (
 )
 from fedbus.crypto.shares import open_all, split
 from fedbus.errors import CryptoError, InvalidPoint
+from places import VECTORS
 
-FOLDER = Path(__file__).parents[2] / "vectors"
-CHACHA20 = json.loads((FOLDER / "chacha20.json").read_text())["keystream"]
-VECTOR = json.loads((FOLDER / "secure_sum.json").read_text())
+CHACHA20 = json.loads((VECTORS / "chacha20.json").read_text())["keystream"]
+VECTOR = json.loads((VECTORS / "secure_sum.json").read_text())
 DTYPES = ["<u2", "<u4", "<u8"]
 KEY = bytes(range(32))
 # The words after which a block of the arithmetic begins anew, and a stream's last byte.

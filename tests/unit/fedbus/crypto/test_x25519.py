@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import random
 import threading
-from pathlib import Path
 from typing import Any
 
 import elligator
@@ -19,8 +17,9 @@ from hypothesis import strategies as st
 from fedbus.crypto import curve, curve25519
 from fedbus.crypto.masking import SecretStream
 from fedbus.errors import CryptoError, InvalidPoint
+from places import vectors
 
-VECTORS = json.loads((Path(__file__).parents[2] / "vectors" / "x25519.json").read_text())
+VECTORS = vectors("x25519.json")
 # Points whose order divides 8 on the curve or 4 on its twist: RFC 7748 security considerations.
 LOW_ORDER = [
     1,
