@@ -31,7 +31,7 @@ def customers(folder: Path) -> None:
     cities = ("Bonn", "Trier", "Ulm", "")
     rows = [f"c{n},{'' if n % 7 == 0 else n},{cities[n % 4]},2024-02-{n % 28 + 1:02},text {n}" for n in range(40)]
     (folder / "customers.csv").write_text("\n".join(("customer,income,city,since,comment", *rows, "")))
-    job = pages.saved(ROOT / "docs/howto/vertical-data.md", "quick.toml")
+    job = pages.saved(ROOT / "README.md", "job.toml")
     (folder / "job.toml").write_text(job.replace('"users"', '"customers"'))
 
 
