@@ -1,4 +1,5 @@
-"""Ed25519 signatures of statements: a purpose and parts, which nobody can read as another purpose or other parts.
+"""Statements are signed by Ed25519. A statement has a purpose and parts, and nobody can read it as another purpose or
+other parts.
 
 Source: Josefsson, Liusvaara, RFC 8032, section 5.1 (Ed25519).
 """
@@ -22,12 +23,12 @@ _WEAK = frozenset((0, 1, _Y_OF_ORDER_8, _P - _Y_OF_ORDER_8, _P - 1, _P, _P + 1))
 
 
 def generate() -> bytes:
-    """A new private key, PRIVATE_BYTES, from the operating system's generator."""
+    """Make a new private key, PRIVATE_BYTES, with the operating system's generator."""
     return Ed25519PrivateKey.generate().private_bytes_raw()
 
 
 def public_key(private: bytes) -> bytes:
-    """The public key, PUBLIC_BYTES, of a private key.
+    """Return the public key, PUBLIC_BYTES, of a private key.
 
     Raises:
         ValueError: the private key is not PRIVATE_BYTES long.
@@ -36,7 +37,7 @@ def public_key(private: bytes) -> bytes:
 
 
 def sign(private: bytes, message: bytes) -> bytes:
-    """The signature of a message, SIGNATURE_BYTES; the same key and message always give the same.
+    """Sign a message, SIGNATURE_BYTES; the same key and message always give the same signature.
 
     Raises:
         ValueError: the private key is not PRIVATE_BYTES long.
@@ -45,7 +46,7 @@ def sign(private: bytes, message: bytes) -> bytes:
 
 
 def is_signed(public: bytes, signature: bytes, message: bytes) -> bool:
-    """Whether a signature of any length is that of the message by the holder of a public key.
+    """Return whether a signature of any length is that of the message by the holder of a public key.
 
     Raises:
         ValueError: the public key is not PUBLIC_BYTES long.
@@ -58,7 +59,8 @@ def is_signed(public: bytes, signature: bytes, message: bytes) -> bool:
 
 
 def is_weak(public: bytes) -> bool:
-    """Whether a public key is of small order, as one of zeros is: signatures by it can be made without a private key.
+    """Return whether a public key is of small order, as one of zeros is: signatures by it can be made without a private
+    key.
 
     Source: Chalkias, Garillot, Nikolaenko, "Taming the many EdDSAs", SSR 2020.
     """
@@ -67,7 +69,7 @@ def is_weak(public: bytes) -> bool:
 
 
 def statement(purpose: str, parts: Sequence[bytes]) -> bytes:
-    """The bytes to sign for a purpose and its parts; different for any other purpose or parts.
+    """Make the bytes to sign for a purpose and its parts; they are different for any other purpose or parts.
 
     Every field follows its length, so a byte cannot move from one field to the next without changing the statement.
     """

@@ -1,4 +1,4 @@
-"""One connection to RabbitMQ, made again for ever. All of it runs on the I/O thread."""
+"""A link is one connection to RabbitMQ, which is made again whenever it is lost. All of it runs on the I/O thread."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ _REMINDER_SECONDS = 60.0
 
 
 def parameters(url: str, heartbeat: int, name: str) -> Any:
-    """pika's parameters for one connection.
+    """Make pika's parameters for one connection.
 
     Raises:
         ConfigError: no AMQP URL; says so without any part of it, which may be of a password.
@@ -73,7 +73,7 @@ class Connection(SelectConnection):  # type: ignore[misc]
 
     @contextmanager
     def gather(self) -> Iterator[None]:
-        """Keep back what is sent within, and send it together."""
+        """Keep back what is sent within the `with` block, and send it together at its end."""
         gathered: list[bytes] = []
         self._gathered = gathered
         try:
@@ -94,7 +94,7 @@ class Connection(SelectConnection):  # type: ignore[misc]
 
 
 class Outage:
-    """Tells the operator of the time without a connection, however many connections are tried how often in it.
+    """It tells the operator of the time without a connection, however many connections are tried how often in it.
 
     One warning with the reason at its beginning, then one a minute, and one line when all connections are there.
 
@@ -111,7 +111,7 @@ class Outage:
         self._told: float | None = None
 
     def up(self) -> None:
-        """One of the connections was made."""
+        """Take note that one of the connections was made."""
         self._up += 1
         if self._up == self._links:
             self._made += 1
@@ -119,11 +119,11 @@ class Outage:
             self._log.info("connected to RabbitMQ", times=self._made)
 
     def down(self) -> None:
-        """One of them was lost."""
+        """Take note that one of the connections was lost."""
         self._up -= 1
 
     def tell(self, event: str, error: str, retry_in: float) -> None:
-        """Why there is no connection, where that was not said within the last minute."""
+        """Say why there is no connection, unless that was said within the last minute."""
         now = time.monotonic()
         if self._told is None or now - self._told >= _REMINDER_SECONDS:
             self._told = now
@@ -131,7 +131,7 @@ class Outage:
 
 
 class Link:
-    """Keeps one connection up.
+    """It keeps one connection up.
 
     Args:
         io: the thread that owns it.
@@ -191,7 +191,9 @@ class Link:
         # In the middle of the handshake pika cannot be told to stop: the end of the handshake is waited for.
 
     def abort(self) -> None:
-        """End it without the broker's consent: a broker that blocks a publisher does not read its farewell."""
+        """End the connection without the broker's consent, because a broker that blocks a publisher does not read its
+        farewell.
+        """
         if self._connection is not None:
             self._connection._terminate_stream(ConnectionLost("given up while closing"))
 
@@ -262,7 +264,7 @@ class Link:
 
 
 def root_cause(error: BaseException) -> BaseException:
-    """What lies under pika's wrappers of a failed attempt."""
+    """Find what lies under pika's wrappers of a failed attempt."""
     while True:
         inner = getattr(error, "exceptions", None) or [getattr(error, "exception", None), *error.args]
         found = [each for each in inner if isinstance(each, BaseException)]
@@ -272,7 +274,7 @@ def root_cause(error: BaseException) -> BaseException:
 
 
 def describe(error: BaseException) -> str:
-    """An error of pika or the network in words."""
+    """Put an error of pika or the network into words."""
     if isinstance(error, ConnectionClosed):
         return f"{error.reply_code} {error.reply_text}"
     return str(error) or type(error).__name__
