@@ -23,13 +23,13 @@ _ABOUT = (
 
 def render() -> str:
     """The page."""
-    blocks = [heading(1, "Commands"), paragraph(_ABOUT)]
+    blocks = [paragraph(_ABOUT)]
     group: Any = typer.main.get_command(app)
     for name, command in group.commands.items():
         blocks += _command(f"fedbus {name}", command)
     for name, daemon in DAEMONS.items():
         blocks += _command(name, typer.main.get_command(daemon()))
-    return page(*blocks)
+    return page("Commands", *blocks)
 
 
 def _command(name: str, command: Any) -> Iterator[str]:

@@ -23,7 +23,7 @@ _ABOUT = (
 def render() -> str:
     """The page."""
     return page(
-        heading(1, "Job file"),
+        "Job file",
         paragraph(_ABOUT),
         heading(2, "Every job"),
         *sections(JobSpec, level=3),

@@ -20,7 +20,7 @@ def render() -> str:
     """The page."""
     found = [each for each in vars(metrics).values() if isinstance(each, MetricWrapperBase)]
     return page(
-        heading(1, "Metrics"),
+        "Metrics",
         paragraph(_ABOUT),
         heading(2, "Names"),
         "\n".join(map(_metric, found)),

@@ -10,7 +10,7 @@ from fedbus import environment
 from fedbus.settings import CoordinatorSettings, PartySettings
 from parties.policy import Policy
 from structures import sections
-from text import code, heading, item, page, paragraph, sentence
+from text import code, item, page, paragraph, sentence
 
 _FORM = (
     "It is TOML, and is UTF-8, or UTF-16 with a byte order mark. Paths are relative to the file's own folder. Some of"
@@ -22,7 +22,7 @@ _VARIABLE = re.compile(r"^(FEDBUS_\w+) +(.*)$")
 def render_party() -> str:
     """The page of party files."""
     return page(
-        heading(1, "Party file"),
+        "Party file",
         paragraph(f"{about(PartySettings)} {_FORM}"),
         *sections(PartySettings, level=2, stands_for={"policy": Policy}),
     )
@@ -31,7 +31,7 @@ def render_party() -> str:
 def render_coordinator() -> str:
     """The page of coordinator files."""
     return page(
-        heading(1, "Coordinator file"),
+        "Coordinator file",
         paragraph(f"{about(CoordinatorSettings)} {_FORM}"),
         *sections(CoordinatorSettings, level=2),
     )
@@ -41,7 +41,7 @@ def render_environment() -> str:
     """The page of the environment's variables."""
     head, *_ = inspect.cleandoc(environment.__doc__ or "").split("\n\n")
     return page(
-        heading(1, "Environment variables"),
+        "Environment variables",
         paragraph(head.split(". ")[0] + "."),
         "\n".join(item(f"{code(name)}: {sentence(text)}") for name, text in _variables().items()),
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from docstrings import about
 from fedbus import errors
 from fedbus.statuses import Status
-from text import code, heading, item, page, paragraph, sentence
+from text import code, item, page, paragraph, sentence
 
 _ABOUT = (
     "Every command of fedbus ends with one of these statuses, so that a script can tell what was wrong from what was"
@@ -17,7 +17,7 @@ _ABOUT = (
 
 def render() -> str:
     """The page."""
-    return page(heading(1, "Exit statuses"), paragraph(_ABOUT), "\n".join(map(_status, Status)))
+    return page("Exit statuses", paragraph(_ABOUT), "\n".join(map(_status, Status)))
 
 
 def _status(status: Status) -> str:

@@ -6,6 +6,7 @@ import re
 import textwrap
 
 WIDTH = 120
+_NOTE = "<!-- ops/reference makes this page from the code: what is changed here is lost. -->"
 _CODE = re.compile(r"`[^`]*`")
 # No blank at which a line is broken.
 _GLUE = "\x00"
@@ -38,9 +39,9 @@ def sentence(text: str) -> str:
     return text[:1].upper() + text[1:] + ("" if text.endswith((".", "!", "?", ":")) else ".")
 
 
-def page(*blocks: str) -> str:
-    """A page of these blocks, the empty ones left out."""
-    return "\n\n".join(block for block in blocks if block) + "\n"
+def page(title: str, *blocks: str) -> str:
+    """A page of a title and these blocks, the empty ones left out."""
+    return "\n\n".join(block for block in (heading(1, title), _NOTE, *blocks) if block) + "\n"
 
 
 def _wrap(text: str, first: str, further: str) -> str:

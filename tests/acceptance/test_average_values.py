@@ -53,7 +53,7 @@ def kept(rows: Rows, job: str, party: str = "alice") -> dict[str, Any]:
 
 
 def predictions(model: dict[str, Any], features: np.ndarray, which: str = "last") -> np.ndarray:
-    """As the README shows."""
+    """As the page on models shows."""
     network = torch.nn.Sequential(torch.nn.Linear(features.shape[1], 1))
     network.load_state_dict(load(bytes(model[which])))
     with torch.no_grad():
