@@ -46,13 +46,15 @@ class DatasetSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             columns.
         dates: Columns of dates (ISO 8601 in CSV), which become numbers, counted from the beginning of 1970, UTC.
         date_unit: The unit in which dates are counted.
-        one_hot: Columns of text. The most frequent level is the reference; each other one becomes a column `NAME=LEVEL`
-            of ones and zeros. The codes 1 and 1.0 are one level.
-        max_levels: So many levels of such a column, the most frequent ones, have a column each; the others share one,
-            `NAME=other`.
-        levels: The levels of columns, the first being the reference, as `{ city = ["Bonn", "Trier", "other"] }`; as
-            found in the training rows where it is left out. Horizontal jobs need it, as all parties must have the same
-            columns.
+        one_hot: Columns of text. One level is the reference; each other one becomes a column `NAME=LEVEL` of ones and
+            zeros. The reference is the most frequent level, in a horizontal job the first of `levels`. The codes 1 and
+            1.0 are one level.
+        max_levels: So many levels of such a column are told apart, the most frequent ones; the others together have the
+            column `NAME=other`.
+        levels: The levels of columns, as `{ city = ["Bonn", "Trier", "other"] }`. Horizontal jobs need it, as all
+            parties must have the same columns; "other" then stands for whatever is not listed, and without it a cell
+            that is not listed is an error. In a vertical job all levels of the training rows count where it is left
+            out, and only the listed ones where it is given.
         given: The keys that the file gives, to tell them from defaults; no key itself.
     """
 

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
+from msgspec import inspect as types
 
 from fedbus.algorithms.base import Algorithm
 from fedbus.algorithms.registry import ALGORITHMS
@@ -44,15 +47,47 @@ def test_a_page_that_differs_is_named_with_the_command_that_mends_it(tmp_path: P
     assert not (tmp_path / "docs").exists()
 
 
+def _section(entry: Algorithm) -> str:
+    """What the page of job files says of an algorithm."""
+    page = (ROOT / "docs/reference/job-file.md").read_text("utf-8")
+    return page.split(f"\n## `{entry.job.ALGORITHM}`\n")[1].split("\n## ")[0]
+
+
 @pytest.mark.parametrize("entry", ALGORITHMS, ids=lambda entry: entry.job.ALGORITHM)
 def test_each_algorithm_has_a_section_with_its_own_keys(entry: Algorithm) -> None:
-    job = entry.job
-    section = (ROOT / "docs/reference/job-file.md").read_text("utf-8").split(f"\n## `{job.ALGORITHM}`\n")[1]
-    section = section.split("\n## ")[0]
+    job, section = entry.job, _section(entry)
     params = next(field.type for field in msgspec.structs.fields(job) if field.name == "params")
     assert f"### `[params]` of `{job.ALGORITHM}`" in section
     for field in msgspec.structs.fields(params):
         assert f"- **`{field.encode_name}`** (" in section
+
+
+def _structures(kind: Any) -> Iterator[type]:
+    """The structures of a type, and of the types within it."""
+    if isinstance(kind, types.StructType):
+        yield kind.cls
+        for field in kind.fields:
+            yield from _structures(field.type)
+    elif isinstance(kind, types.UnionType):
+        for part in kind.types:
+            yield from _structures(part)
+    elif isinstance(kind, types.VarTupleType):
+        yield from _structures(kind.item_type)
+
+
+@pytest.mark.parametrize("entry", ALGORITHMS, ids=lambda entry: entry.job.ALGORITHM)
+def test_each_word_that_an_algorithm_knows_is_on_the_page(entry: Algorithm) -> None:
+    section = _section(entry)
+    modules = {sys.modules[struct.__module__] for struct in _structures(types.type_info(entry.job))}
+    known = {
+        word
+        for module in modules - {sys.modules["fedbus.job"]}
+        for name, words in vars(module).items()
+        if name.isupper() and not name.startswith("_") and isinstance(words, tuple)
+        for word in words
+    }
+    assert known
+    assert {word for word in known if f'"{word}"' not in section} == set()
 
 
 def _rendered(doc: str) -> subprocess.CompletedProcess[str]:
