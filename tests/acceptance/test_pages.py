@@ -55,6 +55,7 @@ PAGES: dict[str, Callable[[Path], None]] = {
 OTHERS = {"docs/howto/use-a-model.md", "docs/howto/operate.md"}
 
 
+@pytest.mark.timeout(pages.SECONDS + 30)
 @pytest.mark.parametrize("page", PAGES)
 def test_a_page_does_what_it_says(page: str, tmp_path: Path) -> None:
     pages.prepare(tmp_path)
