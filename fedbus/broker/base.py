@@ -48,8 +48,8 @@ class Outgoing:
 
 
 def refusal(message: Outgoing) -> AccessRefused | None:
-    """Say why no broker takes a message, because its body or its headers are too long; return None where it is
-    taken.
+    """Say why no broker takes a message, because its body or its headers are too long;
+    return None where it is taken.
     """
     if len(message.body) > MAX_MESSAGE_BYTES:
         return AccessRefused(f"a message of {len(message.body)} bytes is too long: {MAX_MESSAGE_BYTES} are allowed")
@@ -108,13 +108,13 @@ class Subscription(Protocol):
 
     @property
     def error(self) -> BrokerError | None:
-        """The reason why nothing can be received at present (it is tried again all the while); None when all
-        is well.
+        """The reason why nothing can be received at present (it is tried again all the while);
+        None when all is well.
         """
 
     def cancel(self) -> None:
-        """Stop receiving. Deliveries that are not acknowledged go back to the queue. It does not wait for a handler
-        that runs.
+        """Stop receiving. Deliveries that are not acknowledged go back to the queue.
+        It does not wait for a handler that runs.
         """
 
 
@@ -160,8 +160,8 @@ class Broker(Protocol):
         """Publish several messages as `publish` does, and hand them to the connection together."""
 
     def consume(self, queue: str, handler: Handler, prefetch: int = 64, *, quick: bool = False) -> Subscription:
-        """Call the handler for each message; it must not block on this broker's futures, and publishes with
-        `wait=False`.
+        """Call the handler for each message;
+        it must not block on this broker's futures, and publishes with `wait=False`.
 
         Handlers are called one at a time, in the order of arrival. A quick one, which waits for nothing where the
         message is short, may be called on the thread that serves the connection.

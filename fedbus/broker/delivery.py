@@ -94,8 +94,8 @@ class DeliveryThread:
 
 
 def call(handler: Handler, delivery: Delivery) -> None:
-    """Call a handler, and log what it raises: that must not end the thread, which serves every other
-    subscription too.
+    """Call a handler, and log what it raises:
+    that must not end the thread, which serves every other subscription too.
     """
     try:
         handler(delivery)

@@ -1,5 +1,5 @@
-"""This is the rest of linear algebra on encrypted vectors: differences, multiples, and products with a matrix from the
-left.
+"""This is the rest of linear algebra on encrypted vectors:
+differences, multiples, and products with a matrix from the left.
 
 Nothing here obfuscates: do so before a result leaves the process.
 """

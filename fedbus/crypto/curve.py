@@ -1,5 +1,5 @@
-"""The alignment blinds ids by secret exponents in one of these groups: x25519, or ristretto255 where that cannot be
-used.
+"""The alignment blinds ids by secret exponents in one of these groups:
+x25519, or ristretto255 where that cannot be used.
 
 x25519: points of Curve25519 by their u-coordinates (Langley, Hamburg, Turner, RFC 7748), ids mapped to it by
 Elligator 2 (Bernstein, Hamburg, Krasnova, Lange, CCS 2013; RFC 9380); by the extension _x25519, eight at a time, or by

@@ -38,8 +38,8 @@ def supported() -> bool:
 
 
 def exchange(scalar: bytes, points: bytes) -> bytes:
-    """Apply X25519 (RFC 7748, section 5) to every point, in order; the result is all zero where a point is of low
-    order.
+    """Apply X25519 (RFC 7748, section 5) to every point, in order;
+    the result is all zero where a point is of low order.
     """
     key, results = X25519PrivateKey.from_private_bytes(scalar), []
     for start in range(0, len(points), _POINT_BYTES):

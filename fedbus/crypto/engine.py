@@ -1,5 +1,5 @@
-"""The engine does operations on whole vectors, spread over child processes, or over threads where the arithmetic is
-native.
+"""The engine does operations on whole vectors, spread over child processes,
+or over threads where the arithmetic is native.
 """
 
 from __future__ import annotations
@@ -65,8 +65,8 @@ class Engine:
         self._pool.warm_up()
 
     def prefill(self, key: PublicKey, count: int) -> None:
-        """Keep up to `count` obfuscators ready, which are made in idle time; 0 stops it. Without child processes it
-        does nothing.
+        """Keep up to `count` obfuscators ready, which are made in idle time; 0 stops it.
+        Without child processes it does nothing.
         """
         self._reserve.prefill(key, count)
 
@@ -75,8 +75,8 @@ class Engine:
         return self._reserve.ready(key)
 
     def close(self) -> None:
-        """End the child processes and threads at once. What they were doing raises CryptoError. A second call does
-        nothing.
+        """End the child processes and threads at once. What they were doing raises CryptoError.
+        A second call does nothing.
         """
         self._threads.close()
         self._pool.close()
@@ -96,8 +96,8 @@ class Engine:
         return self._obfuscating("obfuscate", key, tasks.obfuscate, len(tensor), lambda a, b: (tensor.part(a, b),))
 
     def add_plain_obfuscated(self, key: PublicKey, tensor: CipherTensor, ints: Ints) -> CipherTensor:
-        """Add plain integers, as `PublicKey.add_plain` does, and obfuscate the result, so that it may leave. Masks are
-        added in this way.
+        """Add plain integers, as `PublicKey.add_plain` does, and obfuscate the result, so that it may leave.
+        Masks are added in this way.
         """
         if len(ints) != len(tensor):
             raise ValueError(f"{len(ints)} integers cannot be added to {len(tensor)} ciphertexts")

@@ -68,8 +68,8 @@ def decode(ints: Sequence[int] | np.ndarray, fraction_bits: int) -> np.ndarray:
 
 
 def headroom_bits(rows: int, left_bits: int, right_bits: int, modulus: int) -> int:
-    """Return how many bits stay free above a sum of `rows` products of `left_bits` by `right_bits`; negative where it
-    overflows.
+    """Return how many bits stay free above a sum of `rows` products of `left_bits` by `right_bits`;
+    negative where it overflows.
 
     Signed plaintexts lie in (-modulus/2, modulus/2).
     """

@@ -42,8 +42,8 @@ def shift(number: mpz, m: int, n: mpz, nsquare: mpz) -> mpz:
 
 
 class FixedBase:
-    """It computes powers of one base by table look-up, a window of 8 bits at a time: one multiplication for each byte
-    of the exponent.
+    """It computes powers of one base by table look-up, a window of 8 bits at a time:
+    one multiplication for each byte of the exponent.
 
     Look-ups are not constant time: an attacker who shares the processor's cache may learn about exponents.
 
@@ -79,8 +79,8 @@ _lock = threading.Lock()
 
 
 def table(name: bytes, build: Callable[[], T]) -> T:
-    """Return the table of that name, which is built where this process has none. Beyond a few, the least recently used
-    one is dropped.
+    """Return the table of that name, which is built where this process has none.
+    Beyond a few, the least recently used one is dropped.
     """
     # Built under the lock: two threads that need the same table would otherwise both spend the time.
     with _lock:

@@ -49,8 +49,8 @@ def to_phe(key: PublicKey, tensor: CipherTensor) -> list[phe.EncryptedNumber]:
 
 
 def from_phe(key: PublicKey, numbers: Sequence[phe.EncryptedNumber]) -> CipherTensor:
-    """Turn phe's numbers, all of one exponent, into a vector. phe obfuscates those that were computed, and so does
-    this.
+    """Turn phe's numbers, all of one exponent, into a vector.
+    phe obfuscates those that were computed, and so does this.
 
     Raises:
         ValueError: no numbers, of another key, or of several exponents.

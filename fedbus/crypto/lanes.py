@@ -1,5 +1,5 @@
-"""The native extension computes with vectors of ciphertexts. The operations are those of `portable`, with the same
-results.
+"""The native extension computes with vectors of ciphertexts.
+The operations are those of `portable`, with the same results.
 """
 
 from __future__ import annotations
@@ -54,8 +54,8 @@ class Lanes:
         return self._dump(ring.products(numbers, np.array([0, count]), np.arange(count)))
 
     def load(self, blob: bytes) -> bytes:
-        """Convert the ciphertexts as `matvec` needs them; several calls with the same ciphertexts can share
-        the result.
+        """Convert the ciphertexts as `matvec` needs them;
+        several calls with the same ciphertexts can share the result.
         """
         return self._ring.load(blob, self._key.width)
 

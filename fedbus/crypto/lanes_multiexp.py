@@ -31,8 +31,8 @@ _MAX_TABLE_BYTES = 1 << 26
 def matvec(
     ring: Ring, matrix: np.ndarray, blob: bytes, nsquare: mpz, width: int, numbers: bytes | None = None
 ) -> bytes:
-    """Compute what `multiexp.matvec` does, of big-endian ciphertexts of `width` bytes in one blob; `numbers` are the
-    same, loaded.
+    """Compute what `multiexp.matvec` does, of big-endian ciphertexts of `width` bytes in one blob;
+    `numbers` are the same, loaded.
     """
     rows = len(blob) // width
     if matrix.ndim != 2 or matrix.dtype != np.int64 or len(matrix) != rows:

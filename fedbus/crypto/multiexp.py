@@ -131,8 +131,8 @@ def _edge(matrix: np.ndarray, side: str) -> np.ndarray:
 
 
 def planes(matrix: np.ndarray, places: Sequence[int], radix: int) -> Iterator[tuple[int, int, np.ndarray]]:
-    """Cut every column into digits, lowest place first, as (column, place, digits 0..radix-1 that stand for
-    -half..half).
+    """Cut every column into digits, lowest place first, as (column, place,
+    digits 0..radix-1 that stand for -half..half).
     """
     half = radix // 2
     for column, number in enumerate(places):

@@ -1,5 +1,5 @@
-"""Paillier's additively homomorphic encryption is applied to whole vectors, with Damgard, Jurik and Nielsen's fast
-obfuscation.
+"""Paillier's additively homomorphic encryption is applied to whole vectors, with Damgard,
+Jurik and Nielsen's fast obfuscation.
 
 A ciphertext of m is (1 + n*m) * r mod n^2 with an n-th residue r, the obfuscator. r = h**a for a random a of half the
 bits of n and h = (-y^2)**n; a table of powers of h makes it an eighth of the work of a random r**n. That a of half the
@@ -109,8 +109,8 @@ class PublicKey(Modulus):
     def matvec(
         self, matrix: np.ndarray, tensor: CipherTensor, matrix_scale: int, loaded: bytes | None = None
     ) -> CipherTensor:
-        """Multiply matrix^T by an encrypted vector. The result is NOT obfuscated: an all-zero column yields the
-        ciphertext 1.
+        """Multiply matrix^T by an encrypted vector.
+        The result is NOT obfuscated: an all-zero column yields the ciphertext 1.
 
         Args:
             matrix: (len(tensor), columns) int64 with `matrix_scale` fraction bits.
@@ -131,8 +131,8 @@ class PublicKey(Modulus):
         return self._tensor(self._arithmetic.obfuscate(self._blob(tensor), obfuscators), tensor.scale)
 
     def obfuscators(self, count: int) -> bytes:
-        """Make obfuscators in advance: `count` random n-th residues of `width` bytes each. They are secret, and each
-        may be used once.
+        """Make obfuscators in advance: `count` random n-th residues of `width` bytes each.
+        They are secret, and each may be used once.
         """
         return self._arithmetic.obfuscators(count)
 

@@ -1,5 +1,5 @@
-"""Child processes do arithmetic. They are started when first needed, replaced when one dies, and gone when their parent
-is.
+"""Child processes do arithmetic.
+They are started when first needed, replaced when one dies, and gone when their parent is.
 
 gmpy2 holds the interpreter's lock, so threads gain nothing, and a broker's I/O thread in the same process would starve.
 
@@ -122,8 +122,8 @@ class Child:
         raise CryptoError("child processes died twice in one operation: is memory short? See standard error too")
 
     def close(self) -> None:
-        """End the process at once, from any thread. Its own thread notices that and buries it. A second call does
-        nothing.
+        """End the process at once, from any thread. Its own thread notices that and buries it.
+        A second call does nothing.
         """
         with self._lock:
             self._closed = True

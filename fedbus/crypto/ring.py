@@ -46,8 +46,8 @@ class Ring:
         self._modulus = _modulus(m * m)
 
     def load(self, integers: bytes, width: int) -> bytes:
-        """Turn big-endian integers of `width` bytes, each at most as long as m^2 rounded up to 16 bits, into numbers of
-        the ring.
+        """Turn big-endian integers of `width` bytes, each at most as long as m^2 rounded up to 16 bits,
+        into numbers of the ring.
         """
         return self._call("load", integers, width)
 
@@ -87,8 +87,8 @@ class Ring:
         return self._call("powers", bases, steps)
 
     def weigh(self, table: bytes, indices: np.ndarray) -> bytes:
-        """Compute, for each row of `indices`, the product of those entries of the table to the powers of columns, ...,
-        2, 1.
+        """Compute, for each row of `indices`, the product of those entries of the table to the powers of columns,
+        ..., 2, 1.
 
         An index of -1 is the number 1.
         """

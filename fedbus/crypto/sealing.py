@@ -1,5 +1,5 @@
-"""One party sends another messages past the coordinator: they agree on keys by X25519, and seal messages by
-ChaCha20-Poly1305.
+"""One party sends another messages past the coordinator:
+they agree on keys by X25519, and seal messages by ChaCha20-Poly1305.
 
 Source: Langley, Hamburg, Turner, RFC 7748 (X25519); Krawczyk, Eronen, RFC 5869 (HKDF-SHA256); Nir, Langley, RFC 8439,
 section 2.8 (ChaCha20-Poly1305); Rogaway, Shrimpton, "Deterministic authenticated encryption", EUROCRYPT 2006 (a nonce

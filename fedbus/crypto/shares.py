@@ -1,5 +1,5 @@
-"""Seeds are shared by Shamir's secret sharing: any `threshold` holders of a share open the secret, and fewer know
-nothing of it.
+"""Seeds are shared by Shamir's secret sharing:
+any `threshold` holders of a share open the secret, and fewer know nothing of it.
 
 The library shamirs splits; it draws coefficients from the operating system's generator. Opening is done here: the
 Lagrange coefficients depend on the holders only, so many secrets that the same holders have shares of cost one inner

@@ -1,5 +1,4 @@
-"""Statements are signed by Ed25519. A statement has a purpose and parts, and nobody can read it as another purpose or
-other parts.
+"""Ed25519 signatures of statements: a purpose and parts, which nobody can read as another purpose or other parts.
 
 Source: Josefsson, Liusvaara, RFC 8032, section 5.1 (Ed25519).
 """
@@ -23,12 +22,12 @@ _WEAK = frozenset((0, 1, _Y_OF_ORDER_8, _P - _Y_OF_ORDER_8, _P - 1, _P, _P + 1))
 
 
 def generate() -> bytes:
-    """Make a new private key, PRIVATE_BYTES, with the operating system's generator."""
+    """A new private key, PRIVATE_BYTES, from the operating system's generator."""
     return Ed25519PrivateKey.generate().private_bytes_raw()
 
 
 def public_key(private: bytes) -> bytes:
-    """Return the public key, PUBLIC_BYTES, of a private key.
+    """The public key, PUBLIC_BYTES, of a private key.
 
     Raises:
         ValueError: the private key is not PRIVATE_BYTES long.
@@ -37,7 +36,7 @@ def public_key(private: bytes) -> bytes:
 
 
 def sign(private: bytes, message: bytes) -> bytes:
-    """Sign a message, SIGNATURE_BYTES; the same key and message always give the same signature.
+    """The signature of a message, SIGNATURE_BYTES; the same key and message always give the same.
 
     Raises:
         ValueError: the private key is not PRIVATE_BYTES long.
@@ -46,7 +45,7 @@ def sign(private: bytes, message: bytes) -> bytes:
 
 
 def is_signed(public: bytes, signature: bytes, message: bytes) -> bool:
-    """Return whether a signature of any length is that of the message by the holder of a public key.
+    """Whether a signature of any length is that of the message by the holder of a public key.
 
     Raises:
         ValueError: the public key is not PUBLIC_BYTES long.
@@ -59,8 +58,7 @@ def is_signed(public: bytes, signature: bytes, message: bytes) -> bool:
 
 
 def is_weak(public: bytes) -> bool:
-    """Return whether a public key is of small order, as one of zeros is: signatures by it can be made without a private
-    key.
+    """Whether a public key is of small order, as one of zeros is: signatures by it can be made without a private key.
 
     Source: Chalkias, Garillot, Nikolaenko, "Taming the many EdDSAs", SSR 2020.
     """
@@ -69,7 +67,7 @@ def is_weak(public: bytes) -> bool:
 
 
 def statement(purpose: str, parts: Sequence[bytes]) -> bytes:
-    """Make the bytes to sign for a purpose and its parts; they are different for any other purpose or parts.
+    """The bytes to sign for a purpose and its parts; different for any other purpose or parts.
 
     Every field follows its length, so a byte cannot move from one field to the next without changing the statement.
     """

@@ -1,5 +1,5 @@
-"""The engine's child processes run these functions: operations of keys and curve, in a form that other processes can
-name.
+"""The engine's child processes run these functions:
+operations of keys and curve, in a form that other processes can name.
 """
 
 from __future__ import annotations

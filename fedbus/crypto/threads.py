@@ -1,5 +1,5 @@
-"""Threads serve the native arithmetic, which holds no lock while it computes: they share the tables, and copy
-nothing.
+"""Threads serve the native arithmetic, which holds no lock while it computes:
+they share the tables, and copy nothing.
 """
 
 from __future__ import annotations

@@ -1,5 +1,5 @@
-"""This is the SQLite file under a store. It is opened and checked, has one writer at a time, and its errors are put
-into words.
+"""This is the SQLite file under a store.
+It is opened and checked, has one writer at a time, and its errors are put into words.
 """
 
 from __future__ import annotations

@@ -1,5 +1,5 @@
-"""A store consists of several files. This module says which file is a store, who may read it, who works on it, and how
-SQLite writes it.
+"""A store consists of several files.
+This module says which file is a store, who may read it, who works on it, and how SQLite writes it.
 
 Beside the store `bank.db` lie `bank.db-wal` and `bank.db-shm`, which are SQLite's log, and `bank.db.mark`, which says
 how many transactions the store has at least. A store that has fewer has lost its log, or is an older copy.
@@ -43,8 +43,8 @@ def beside(path: Path, suffix: str) -> Path:
 
 
 def configure(connection: Any, _: Any) -> None:
-    """Set up a new connection: what was acknowledged must survive a loss of power, and what is deleted is
-    overwritten.
+    """Set up a new connection: what was acknowledged must survive a loss of power,
+    and what is deleted is overwritten.
     """
     # FULL: what was acknowledged must survive a loss of power too; costs one fsync a transaction.
     # A small cache: what is long is written once and rarely read.
@@ -223,8 +223,8 @@ class Mark:
             os.pwrite(self._descriptor, _marked(entries), 0)
 
     def make_durable(self, entries: int) -> None:
-        """Enter a number of transactions and wait until it is on the disk. From now on a store that is found open has a
-        mark.
+        """Enter a number of transactions and wait until it is on the disk.
+        From now on a store that is found open has a mark.
         """
         self.write(entries)
         with contextlib.suppress(OSError):

@@ -1,5 +1,5 @@
-"""A store may have lost some of its entries, or give back others than it was given. This module ends the jobs that need
-them.
+"""A store may have lost some of its entries, or give back others than it was given.
+This module ends the jobs that need them.
 """
 
 from __future__ import annotations

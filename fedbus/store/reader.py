@@ -1,5 +1,5 @@
-"""A store is read here from beside the process that works on it. Only its models are read, so that nothing disturbs the
-jobs.
+"""A store is read here from beside the process that works on it.
+Only its models are read, so that nothing disturbs the jobs.
 """
 
 from __future__ import annotations

@@ -1,5 +1,5 @@
-"""Gaps are counted for the report: cells without a value, cells with a level that training did not know, and held-out
-rows that training had.
+"""Gaps are counted for the report:
+cells without a value, cells with a level that training did not know, and held-out rows that training had.
 
 They are counted for the rows to train on and for held-out rows apart: a model that looks worse on held-out rows than it
 is may owe it to cells that were filled there, or to levels that its training rows do not have.

@@ -1,5 +1,5 @@
-"""The ids of a table are read in the form in which they are compared with those of others, and examined for other ways
-of writing them.
+"""The ids of a table are read in the form in which they are compared with those of others,
+and examined for other ways of writing them.
 
 An id is compared as text, after Unicode's form NFC and without blanks around; whole numbers are decimal text. Nothing
 else is changed: `007` and `7`, or `A1` and `a1`, may well be two people. That such ids would match if more were changed
@@ -77,8 +77,8 @@ def read(file: Source, column: str, max_rows: int) -> tuple[Source, tuple[str, .
 
 
 def folded(text: str) -> str:
-    """Return an id without what most often differs between two spellings of one: case, blanks, leading zeros
-    and `.0`.
+    """Return an id without what most often differs between two spellings of one:
+    case, blanks, leading zeros and `.0`.
     """
     if text.isascii():
         bare = "".join(text.lower().split())

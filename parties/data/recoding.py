@@ -1,5 +1,5 @@
-"""The columns of a table become those of a model here: missing values are filled, and text becomes columns of ones and
-zeros.
+"""The columns of a table become those of a model here:
+missing values are filled, and text becomes columns of ones and zeros.
 
 Everything is fitted on training rows alone, of a vertical job on the rows in common, and kept with the model; held-out
 rows are recoded as the training rows were.
@@ -151,8 +151,8 @@ class Recoding:
         return recoding
 
     def apply(self, table: Table) -> Table:
-        """Return the table as the model sees it: its columns are those of the recoding, and all its cells are
-        numbers.
+        """Return the table as the model sees it:
+        its columns are those of the recoding, and all its cells are numbers.
         """
         if not table.levels and all(each.fill is None and not each.indicator for each in self.features):
             return table

@@ -54,14 +54,14 @@ class Table:
         return len(self.ids)
 
     def row(self, position: int) -> int:
-        """Return the number that a spreadsheet shows for data row `position` (from 0); without a file, as if there were
-        one.
+        """Return the number that a spreadsheet shows for data row `position` (from 0);
+        without a file, as if there were one.
         """
         return position + 2 if self.file is None else self.file.row(position)
 
     def take(self, positions: np.ndarray) -> Table:
-        """Return the rows at `positions` (integers, (k,)), in that order; alignment uses it to order both
-        sides alike.
+        """Return the rows at `positions` (integers, (k,)), in that order;
+        alignment uses it to order both sides alike.
         """
         return Table(
             name=self.name,

@@ -48,8 +48,8 @@ class Tables:
         return self.train.notes + (self.test.notes if self.test else ())
 
     def counts(self, gaps: Gaps) -> dict[str, int]:
-        """Return what the report tells of missing cells and unknown levels, which is numbers alone. The party's own log
-        names the columns.
+        """Return what the report tells of missing cells and unknown levels, which is numbers alone.
+        The party's own log names the columns.
         """
         gaps.tell(self.train.name, self.test.name if self.test else "")
         left_out = self.train.left_out + (self.test.left_out if self.test else 0)
@@ -57,8 +57,8 @@ class Tables:
         return {name: count for name, count in counts.items() if count}
 
     def fit(self, train: table.Table) -> Recoding:
-        """Find out what becomes of the columns, from the rows in common; return nothing new where that is
-        done already.
+        """Find out what becomes of the columns, from the rows in common;
+        return nothing new where that is done already.
         """
         return Recoding.fit(train, self.how if self.recoding is None else _AS_IT_IS)
 

@@ -1,5 +1,5 @@
-"""Columns of text that lie in no file are read as those of a CSV file are, so that there is one path from cells to
-columns.
+"""Columns of text that lie in no file are read as those of a CSV file are,
+so that there is one path from cells to columns.
 """
 
 from __future__ import annotations

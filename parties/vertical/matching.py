@@ -1,5 +1,5 @@
-"""The doubly blinded values that two parties have in common are found by sorting, without any work in Python for each
-of them.
+"""The doubly blinded values that two parties have in common are found by sorting,
+without any work in Python for each of them.
 """
 
 from __future__ import annotations

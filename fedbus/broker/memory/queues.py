@@ -124,8 +124,8 @@ class MemoryQueue:
         return None
 
     def dispatch(self) -> None:
-        """Hand waiting messages in turn to consumers that have room; where a single one is active, to the first one
-        only.
+        """Hand waiting messages in turn to consumers that have room;
+        where a single one is active, to the first one only.
         """
         while self._ready and (consumer := self._next()) is not None:
             self.taken += 1

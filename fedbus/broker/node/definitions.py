@@ -20,8 +20,8 @@ _SALT_BYTES = 4
 
 
 def definitions(users: Mapping[str, str], passwords: Mapping[str, str]) -> dict[str, Any]:
-    """Make RabbitMQ's definitions: exchanges, the queues that exist from the start, bindings, policies, users and
-    permissions.
+    """Make RabbitMQ's definitions:
+    exchanges, the queues that exist from the start, bindings, policies, users and permissions.
 
     Args:
         users: role (coordinator, party or client) by name. A party's control queue is part of the definitions, so that

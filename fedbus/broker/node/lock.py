@@ -1,5 +1,5 @@
-"""A lock says whose a node's folder is: two servers on one folder would take each other's ports and logs for
-their own.
+"""A lock says whose a node's folder is:
+two servers on one folder would take each other's ports and logs for their own.
 """
 
 from __future__ import annotations

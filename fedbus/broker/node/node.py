@@ -1,5 +1,5 @@
-"""A private RabbitMQ node, for tests, demo and simulation, has its own ports, users and folder, and ends with its
-owner.
+"""A private RabbitMQ node, for tests, demo and simulation, has its own ports, users and folder,
+and ends with its owner.
 
 It listens on 127.0.0.1 only, needs no right, and leaves nothing behind: a supervisor (supervisor.py) kills the
 server and its epmd when the process that started the node goes, also by kill -9.

@@ -1,5 +1,5 @@
-"""A node needs three things of its machine, which are found here: a RabbitMQ server, an environment for it,
-and ports.
+"""A node needs three things of its machine, which are found here:
+a RabbitMQ server, an environment for it, and ports.
 """
 
 from __future__ import annotations
@@ -46,8 +46,8 @@ def find_server(environment: Mapping[str, str] | None = None) -> Path | None:
 
 
 def cache_folder(environment: Mapping[str, str] | None = None) -> Path:
-    """Return the folder in which ops/install keeps what it unpacks: FEDBUS_CACHE, or `fedbus` in the user's cache
-    folder.
+    """Return the folder in which ops/install keeps what it unpacks:
+    FEDBUS_CACHE, or `fedbus` in the user's cache folder.
     """
     environment = os.environ if environment is None else environment
     if own := environment.get("FEDBUS_CACHE"):
@@ -58,8 +58,8 @@ def cache_folder(environment: Mapping[str, str] | None = None) -> Path:
 
 
 def tool_environment(server: Path) -> dict[str, str]:
-    """Make PATH and library path for the server and its tools. Nothing else of this process's environment
-    reaches them.
+    """Make PATH and library path for the server and its tools.
+    Nothing else of this process's environment reaches them.
     """
     path = os.environ.get("PATH", os.defpath)
     environment = {"PATH": path, "LC_ALL": "C.UTF-8"}

@@ -1,5 +1,5 @@
-"""This program runs one epmd and one RabbitMQ server, and ends both when the process that started it goes, however that
-goes.
+"""This program runs one epmd and one RabbitMQ server, and ends both when the process that started it goes,
+however that goes.
 
     python supervisor.py PARENT REMOVE EPMD SERVER
 

@@ -1,5 +1,5 @@
-"""RabbitMQ as a `Broker`: one I/O thread serves two connections and calls quick handlers, and another thread calls slow
-ones.
+"""RabbitMQ as a `Broker`: one I/O thread serves two connections and calls quick handlers,
+and another thread calls slow ones.
 
 The connections are apart because a memory alarm stops whatever comes over a connection that has published, and
 acknowledgements must flow on. The threads are apart because a handler may take long, and a connection whose heartbeats
@@ -35,8 +35,8 @@ _FAREWELL_SECONDS = 2.0
 
 
 class AmqpBroker:
-    """A user's connection to RabbitMQ; see `base.Broker`. The constructor returns at once, and the connection is made
-    in the background.
+    """A user's connection to RabbitMQ; see `base.Broker`.
+    The constructor returns at once, and the connection is made in the background.
 
     Args:
         url: amqp[s]://user:password@host[:port][/vhost]; with amqps the server's certificate is verified.
@@ -123,8 +123,8 @@ class AmqpBroker:
             self._declaring.discard(request)
 
     def delete(self, queue: str, *, filled: bool = False) -> Future[bool]:
-        """Forget a queue, and delete it if nobody uses it and, unless it may be filled, if it is empty; see
-        `base.Broker`.
+        """Forget a queue, and delete it if nobody uses it and, unless it may be filled, if it is empty;
+        see `base.Broker`.
         """
         gone: Future[bool] = Future()
         gone.set_running_or_notify_cancel()

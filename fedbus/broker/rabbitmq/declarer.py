@@ -1,5 +1,5 @@
-"""Exchanges and queues are declared here, and declared again after each reconnection. All of it runs on the
-I/O thread.
+"""Exchanges and queues are declared here, and declared again after each reconnection.
+All of it runs on the I/O thread.
 """
 
 from __future__ import annotations
@@ -80,8 +80,8 @@ class Declarer:
         self._exchanges_done = False
 
     def up(self, connection: Any, ready: Callable[[], None]) -> None:
-        """Take note that a connection was made: declare all again, and then call `ready`, also where some could not be
-        declared.
+        """Take note that a connection was made:
+        declare all again, and then call `ready`, also where some could not be declared.
         """
         self._connection = connection
         self._mender.up(connection)

@@ -34,8 +34,8 @@ class Origin(Protocol):
 
 
 class Acks:
-    """The deliveries of one channel are settled by this. Once the channel is closed it does nothing, for the broker
-    delivers them again.
+    """The deliveries of one channel are settled by this.
+    Once the channel is closed it does nothing, for the broker delivers them again.
 
     A delivery holds on to the Acks of the channel that it came over, so a late acknowledgement can never reach a
     later channel, where its tag would mean another message.
@@ -144,8 +144,8 @@ class AmqpDelivery:
         self._subscription.thread.hand_over(handler, self)
 
     def dead_letter(self, reason: str) -> None:
-        """Put a copy with the dead letters. Then acknowledge the message, or requeue it where the copy was not
-        taken.
+        """Put a copy with the dead letters.
+        Then acknowledge the message, or requeue it where the copy was not taken.
         """
         if self._end():
             return

@@ -90,8 +90,8 @@ class Detours:
         self._detours: dict[Lane, _Detour] = {}
 
     def look(self, connection: Any, since: float) -> None:
-        """Look for a message that has waited since before this time (monotonic), and begin a trial where there
-        is one.
+        """Look for a message that has waited since before this time (monotonic),
+        and begin a trial where there is one.
         """
         oldest = self._window.oldest
         if oldest is None or oldest.sent > since or (self._trials and self._trials[0].oldest is not oldest):
@@ -136,8 +136,8 @@ class Detours:
                 self._end_unused(lane)
 
     def down(self) -> None:
-        """Take note that the connection was lost, or is about to end: all lanes are as others again, and no answers are
-        heard.
+        """Take note that the connection was lost, or is about to end:
+        all lanes are as others again, and no answers are heard.
 
         What was on its way is to be published first.
         """

@@ -1,5 +1,5 @@
-"""Content headers and bodies are read here as the broker sends them, so that nothing their publisher wrote ends a
-connection.
+"""Content headers and bodies are read here as the broker sends them,
+so that nothing their publisher wrote ends a connection.
 
 A publisher chooses every property of a message, and the broker hands them on as they are. Only those that fedbus uses
 are read here. A table is passed over by its length, however deep others are nested in it.
@@ -108,8 +108,8 @@ class Properties:
 
     @cached_property
     def headers(self) -> dict[str, str]:
-        """Those headers whose value is text. Others are passed over, and what follows one that cannot be read is left
-        out.
+        """Those headers whose value is text.
+        Others are passed over, and what follows one that cannot be read is left out.
         """
         found: dict[str, str] = {}
         fields = _Fields(self.table)
@@ -126,8 +126,8 @@ class Properties:
 
 
 def text(value: str | bytes) -> str:
-    """Decode a short text of the wire, which pika leaves as bytes where it is not UTF-8. The result can always be sent
-    again.
+    """Decode a short text of the wire, which pika leaves as bytes where it is not UTF-8.
+    The result can always be sent again.
     """
     if isinstance(value, bytes):
         value = value.decode("utf-8", "backslashreplace")

@@ -141,8 +141,8 @@ class Intake:
         self._move(lane, self._aside.discard)
 
     def refused(self, lane: Lane) -> None:
-        """Take note that the broker does not take a message of this lane. The lane counts with others like it until it
-        holds none.
+        """Take note that the broker does not take a message of this lane.
+        The lane counts with others like it until it holds none.
         """
         self._move(lane, self._refused.add)
 

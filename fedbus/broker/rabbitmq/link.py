@@ -1,4 +1,4 @@
-"""A link is one connection to RabbitMQ, which is made again whenever it is lost. All of it runs on the I/O thread."""
+"""One connection to RabbitMQ, made again for ever. All of it runs on the I/O thread."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ _REMINDER_SECONDS = 60.0
 
 
 def parameters(url: str, heartbeat: int, name: str) -> Any:
-    """Make pika's parameters for one connection.
+    """pika's parameters for one connection.
 
     Raises:
         ConfigError: no AMQP URL; says so without any part of it, which may be of a password.
@@ -73,7 +73,7 @@ class Connection(SelectConnection):  # type: ignore[misc]
 
     @contextmanager
     def gather(self) -> Iterator[None]:
-        """Keep back what is sent within the `with` block, and send it together at its end."""
+        """Keep back what is sent within, and send it together."""
         gathered: list[bytes] = []
         self._gathered = gathered
         try:
@@ -94,7 +94,7 @@ class Connection(SelectConnection):  # type: ignore[misc]
 
 
 class Outage:
-    """It tells the operator of the time without a connection, however many connections are tried how often in it.
+    """Tells the operator of the time without a connection, however many connections are tried how often in it.
 
     One warning with the reason at its beginning, then one a minute, and one line when all connections are there.
 
@@ -111,7 +111,7 @@ class Outage:
         self._told: float | None = None
 
     def up(self) -> None:
-        """Take note that one of the connections was made."""
+        """One of the connections was made."""
         self._up += 1
         if self._up == self._links:
             self._made += 1
@@ -119,11 +119,11 @@ class Outage:
             self._log.info("connected to RabbitMQ", times=self._made)
 
     def down(self) -> None:
-        """Take note that one of the connections was lost."""
+        """One of them was lost."""
         self._up -= 1
 
     def tell(self, event: str, error: str, retry_in: float) -> None:
-        """Say why there is no connection, unless that was said within the last minute."""
+        """Why there is no connection, where that was not said within the last minute."""
         now = time.monotonic()
         if self._told is None or now - self._told >= _REMINDER_SECONDS:
             self._told = now
@@ -131,7 +131,7 @@ class Outage:
 
 
 class Link:
-    """It keeps one connection up.
+    """Keeps one connection up.
 
     Args:
         io: the thread that owns it.
@@ -191,9 +191,7 @@ class Link:
         # In the middle of the handshake pika cannot be told to stop: the end of the handshake is waited for.
 
     def abort(self) -> None:
-        """End the connection without the broker's consent, because a broker that blocks a publisher does not read its
-        farewell.
-        """
+        """End it without the broker's consent: a broker that blocks a publisher does not read its farewell."""
         if self._connection is not None:
             self._connection._terminate_stream(ConnectionLost("given up while closing"))
 
@@ -264,7 +262,7 @@ class Link:
 
 
 def root_cause(error: BaseException) -> BaseException:
-    """Find what lies under pika's wrappers of a failed attempt."""
+    """What lies under pika's wrappers of a failed attempt."""
     while True:
         inner = getattr(error, "exceptions", None) or [getattr(error, "exception", None), *error.args]
         found = [each for each in inner if isinstance(each, BaseException)]
@@ -274,7 +272,7 @@ def root_cause(error: BaseException) -> BaseException:
 
 
 def describe(error: BaseException) -> str:
-    """Put an error of pika or the network into words."""
+    """An error of pika or the network in words."""
     if isinstance(error, ConnectionClosed):
         return f"{error.reply_code} {error.reply_text}"
     return str(error) or type(error).__name__

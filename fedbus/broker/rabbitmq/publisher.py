@@ -1,5 +1,5 @@
-"""Messages are published with confirms. A window bounds the unconfirmed ones, and what is nacked or lost is published
-again.
+"""Messages are published with confirms.
+A window bounds the unconfirmed ones, and what is nacked or lost is published again.
 """
 
 from __future__ import annotations
@@ -58,8 +58,8 @@ class Publisher:
         return self._put(messages, wait=wait, bounded=not wait or not self._io.is_current)
 
     def accept(self, message: Outgoing) -> Future[None]:
-        """Publish without waiting and whatever the room, for what is bounded otherwise, as dead letters are by
-        prefetch.
+        """Publish without waiting and whatever the room, for what is bounded otherwise,
+        as dead letters are by prefetch.
         """
         return self._put([message], wait=False, bounded=False)[0]
 

@@ -91,8 +91,8 @@ class Way:
         return tag
 
     def leave(self) -> None:
-        """Hear nothing of the channel any more, and close it. The broker may do that later, and what is on it may still
-        arrive.
+        """Hear nothing of the channel any more, and close it.
+        The broker may do that later, and what is on it may still arrive.
         """
         self._left = True
         if self._channel.is_open:

@@ -1,5 +1,5 @@
-"""The window keeps, in order, what is to be published and what is published but not confirmed. All of it runs on the
-I/O thread.
+"""The window keeps, in order, what is to be published and what is published but not confirmed.
+All of it runs on the I/O thread.
 """
 
 from __future__ import annotations
@@ -91,8 +91,8 @@ class Window:
         return next((each for each in waiting if each.lane not in lanes and each.lane not in self.parked), None)
 
     def take_out(self, pending: Pending) -> bool:
-        """Take out a message that was published otherwise and answered for. Return False where it is not here
-        any more.
+        """Take out a message that was published otherwise and answered for.
+        Return False where it is not here any more.
         """
         self._suspects.discard(pending)
         for tag, each in self._sent.items():
