@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -20,21 +21,42 @@ _LOADED = re.compile(
 )
 
 
-def test_it_builds_strictly_and_loads_nothing_from_other_hosts(tmp_path: Path) -> None:
-    site = tmp_path / "site"
-    done = subprocess.run(
-        [sys.executable, "-m", "mkdocs", "build", "--quiet", "--strict", "--site-dir", site],
-        cwd=ROOT,
+def build(project: Path, site: Path) -> subprocess.CompletedProcess[str]:
+    # With --quiet it would not count its warnings, and --strict find none.
+    return subprocess.run(
+        [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", site],
+        cwd=project,
         env={**os.environ, "NO_MKDOCS_2_WARNING": "1"},
         capture_output=True,
         text=True,
         timeout=150,
     )
+
+
+def test_it_builds_strictly_and_loads_nothing_from_other_hosts(tmp_path: Path) -> None:
+    site = tmp_path / "site"
+    done = build(ROOT, site)
     assert done.returncode == 0, done.stderr
     pages = sorted(site.rglob("*.html"))
     # Each page, and the one for those that are not found.
     assert len(pages) == len([*(ROOT / "docs").rglob("*.md")]) + 1
     for page in pages:
-        assert _LOADED.findall(page.read_text("utf-8")) == [], page
+        text = page.read_text("utf-8")
+        assert _LOADED.findall(text) == [], page
+        # A list needs an empty line before it; without one it is a paragraph with hyphens.
+        assert re.findall(r"<p>[^<]*\n- .*", text) == [], page
     for sheet in site.rglob("*.css"):
         assert not re.search(r"(?:url\(|@import)\s*['\"]?(?:https?:)?//", sheet.read_text("utf-8")), sheet
+
+
+def test_a_link_that_leads_nowhere_and_a_page_that_nothing_leads_to_end_the_build(tmp_path: Path) -> None:
+    project = tmp_path / "project"
+    shutil.copytree(ROOT / "docs", project / "docs")
+    shutil.copy(ROOT / "mkdocs.yml", project)
+    with (project / "docs/index.md").open("a") as file:
+        file.write("\n[nowhere](glossary.md#nowhere)\n")
+    (project / "docs/lonely.md").write_text("# Lonely\n")
+    done = build(project, tmp_path / "site")
+    assert done.returncode == 1
+    assert "does not contain an anchor '#nowhere'" in done.stderr
+    assert "lonely.md" in done.stderr
