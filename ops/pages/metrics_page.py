@@ -13,6 +13,7 @@ _ABOUT = (
     f" that is free. It serves {metrics.MAX_CONNECTIONS} connections at a time, each for"
     f" {metrics.REQUEST_SECONDS:g} seconds at most. The line that a process prints when it serves has the address, and"
     " so has the report of each job, as it was at the job's end."
+    " What to watch of them is in [operate a federation](../howto/operate.md#watch)."
 )
 
 

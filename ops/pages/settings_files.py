@@ -16,6 +16,7 @@ _FORM = (
     "It is TOML, and is UTF-8, or UTF-16 with a byte order mark. Paths are relative to the file's own folder. Some of"
     " the keys can be given by [the environment](environment.md) instead, which wins."
 )
+_TABLES = "[tables](../howto/tables.md)"
 _VARIABLE = re.compile(r"^(FEDBUS_\w+) +(.*)$")
 
 
@@ -23,7 +24,7 @@ def render_party() -> str:
     """The page of party files."""
     return page(
         "Party file",
-        paragraph(f"{about(PartySettings)} {_FORM}"),
+        paragraph(f"{about(PartySettings)} {_FORM} What it can do to the columns of a table is on the page {_TABLES}."),
         *sections(PartySettings, level=2, stands_for={"policy": Policy}),
     )
 

@@ -55,7 +55,7 @@ def test_a_link_that_leads_nowhere_and_a_page_that_nothing_leads_to_end_the_buil
     shutil.copy(ROOT / "mkdocs.yml", project)
     with (project / "docs/index.md").open("a") as file:
         file.write("\n[nowhere](glossary.md#nowhere)\n")
-    (project / "docs/lonely.md").write_text("# Lonely\n")
+    (project / "docs" / "lonely.md").write_text("# Lonely\n")
     done = build(project, tmp_path / "site")
     assert done.returncode == 1
     assert "does not contain an anchor '#nowhere'" in done.stderr
