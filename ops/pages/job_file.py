@@ -16,8 +16,8 @@ _ABOUT = (
     "A job file says what is to be trained, on whose data. It is TOML, and is UTF-8, or UTF-16 with a byte order mark."
     " Its keys are those of every job, below, and those of its algorithm. A key that is not known, a value out of its"
     " bounds, and a key that has no effect are errors, which name the file, the key and the nearest one that is known."
-    " `fedbus check JOB_FILE` tells them without running anything. The [quickstart](../quickstart.md) has a job file for"
-    " each kind of data."
+    " `fedbus check JOB_FILE` tells them without running anything. The [quickstart](../quickstart.md) has a job file"
+    " for each kind of data."
 )
 
 
