@@ -10,8 +10,9 @@ import msgspec
 import numpy as np
 import pytest
 
-from fedbus.algorithms.fedavg.messages import Assignment, MaskedUpdate
-from fedbus.algorithms.fedavg.sums import channel_label
+from fedbus.algorithms.fedavg.messages import Assignment
+from fedbus.algorithms.sums.messages import MaskedUpdate
+from fedbus.algorithms.sums.rules import channel_label
 from fedbus.cli.local import check
 from fedbus.errors import ConfigError, DataError, JobRefused, TrainingDiverged
 from fedbus.identity import Identity

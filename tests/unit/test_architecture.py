@@ -138,7 +138,7 @@ def test_a_module_imports_what_it_may(file: Path) -> None:
 def test_what_trains_no_network_starts_without_its_libraries() -> None:
     code = (
         "import sys, coordinator.service, coordinator.fedavg.robust, coordinator.fedavg.strategy, fedbus.cli.app, "
-        "fedbus.algorithms.fedavg.budget, fedbus.algorithms.fedavg.limbs, fedbus.algorithms.fedavg.weights, "
+        "fedbus.algorithms.fedavg.budget, fedbus.algorithms.sums.limbs, fedbus.algorithms.fedavg.weights, "
         "parties.worker; "
         "print(sorted({name.split('.')[0] for name in sys.modules} & {'torch', 'scipy', 'sklearn', 'opacus'}))"
     )
