@@ -2,71 +2,35 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
+from summing import NAMES, RULES, FakeSession, Order, peer_keys, trusts
 
 from fedbus.algorithms.sums.messages import Advertise, PeerKeys, PeerShares, RevealRequest
-from fedbus.algorithms.sums.rules import SumRules
 from fedbus.crypto import secure_masks, shares
-from fedbus.crypto.masking import SecretStream
 from fedbus.errors import ProtocolError
-from fedbus.identity import Identity, Roster
 from parties.sums.masked import Masking
 from parties.sums.trust import Trust
-
-NAMES = ("bob", "alice", "carol")
-RULES = SumRules.of("masked", NAMES)
-
-
-@dataclass
-class FakeSession:
-    """What Masking asks of a session."""
-
-    party: str
-    job: str = "job-1"
-    round: int = 5
-    coordinator: str = "coordinator"
-    spec: Any = field(default_factory=lambda: SimpleNamespace(parties=NAMES))
-
-    def secret(self, label: str) -> SecretStream:
-        return SecretStream(self.party.encode() * 16, label)
 
 
 @pytest.fixture
 def parties(tmp_path: Path) -> dict[str, Masking]:
     """Three parties with an open window of four sums."""
-    identities = {name: Identity.create(tmp_path / f"{name}.key") for name in NAMES}
-    roster = Roster.of({name: identity.public for name, identity in identities.items()})
-    made = {name: masking(FakeSession(name), Trust(name, identities[name], roster), {}) for name in NAMES}
+    made = {name: masking(FakeSession(name), trust, {}) for name, trust in trusts(tmp_path).items()}
     open_window(made, 0)
     return made
 
 
 def open_window(parties: dict[str, Masking], number: int) -> None:
     given = {name: party.advertise(Advertise(number, 4)) for name, party in parties.items()}
-    keys = PeerKeys(
-        NAMES,
-        tuple(given[name].channel for name in NAMES),
-        tuple(given[name].keys for name in NAMES),
-        tuple(given[name].signature for name in NAMES),
-    )
+    keys = peer_keys(given)
     dealt = {name: party.deal(keys)[0].sealed for name, party in parties.items()}
     for place, name in enumerate(NAMES):
         parties[name].keep(PeerShares(NAMES, tuple(dealt[other][place] for other in NAMES)))
-
-
-@dataclass(frozen=True)
-class Order:
-    """What any algorithm's order says of a sum."""
-
-    window: int
-    slot: int
-    members: tuple[str, ...]
 
 
 def order(slot: int, window: int = 0, members: tuple[str, ...] = NAMES) -> Order:
@@ -178,12 +142,7 @@ def test_keys_that_are_not_a_partys_own(parties: dict[str, Masking]) -> None:
 
 def test_dealt_shares_stay_the_same_when_they_are_asked_for_again(parties: dict[str, Masking]) -> None:
     given = {name: party.advertise(Advertise(1, 4)) for name, party in parties.items()}
-    keys = PeerKeys(
-        NAMES,
-        tuple(given[name].channel for name in NAMES),
-        tuple(given[name].keys for name in NAMES),
-        tuple(given[name].signature for name in NAMES),
-    )
+    keys = peer_keys(given)
     bob = parties["bob"]
     first = bob.deal(keys)
     restarted = masking(bob._session, bob._channels._trust, bob.state)
