@@ -14,9 +14,9 @@ import numpy as np
 import structlog
 
 from fedbus import codec
-from fedbus.algorithms.fedavg import sums
 from fedbus.algorithms.fedavg.moments import IMMENSE
 from fedbus.algorithms.fedavg.spec import AverageJob, Strategy
+from fedbus.algorithms.fedavg.tasks import standardised
 from fedbus.algorithms.fedavg.weights import Weights
 from fedbus.errors import TrainingDiverged
 from fedbus.settings import PartySettings
@@ -92,7 +92,7 @@ def _unless_it_diverges(what: str) -> Iterator[None]:
 
 def standardisation(train: Sequence[Table], spec: AverageJob) -> Scale:
     """Mean and deviation of columns and label of all rows together, as the job has them."""
-    chosen = sums.standardised(spec, train[0].columns)
+    chosen = standardised(spec, train[0].columns)
     values = [np.column_stack([table.features, label_of(table)]) for table in train]
     mean, scale = moments.fit(np.concatenate(values))
     mean, scale = np.where(chosen, mean, 0.0), np.where(chosen, scale, 1.0)

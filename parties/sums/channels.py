@@ -18,8 +18,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from fedbus.algorithms.fedavg.messages import MaskKeys, PeerKeys, PeerShares
-from fedbus.algorithms.fedavg.sums import channel_label
+from fedbus.algorithms.sums.messages import MaskKeys, PeerKeys, PeerShares
+from fedbus.algorithms.sums.rules import channel_label
 from fedbus.crypto import sealing
 from fedbus.errors import CryptoError, ProtocolError
 from fedbus.session.session import Session

@@ -9,11 +9,11 @@ import msgspec
 from msgspec import Meta
 
 from fedbus.algorithms.fedavg.network import Fraction, Model, check_model
+from fedbus.algorithms.sums.rules import SumRules, check_aggregation, check_key_settings
 from fedbus.errors import ConfigError
 from fedbus.job import MIN_KEY_BITS, HowMany, JobSpec, KeyBits, NonEmpty, NotNegative, Part, Positive, Wait, check_known
 from fedbus.messages.fields import MAX_PARTIES
 
-AGGREGATIONS = ("masked", "paillier", "plain")
 OPTIMIZERS = ("sgd", "adam")
 LOSSES = ("mse", "cross_entropy", "bce")
 STRATEGIES = ("fedavg", "fedprox", "fedavgm", "fedadam", "fedyogi", "median", "trimmed_mean", "krum")
@@ -31,9 +31,6 @@ _OF_STRATEGY = {
     "trim": ("trimmed_mean",),
     "byzantine": ("krum",),
 }
-# Nothing else has a key.
-_OF_PAILLIER = ("key_bits", "insecure_for_tests")
-_LEAST_SUM = 2
 MAX_TRAINING_ROUNDS = 10_000
 
 
@@ -218,7 +215,7 @@ class AverageJob(JobSpec, frozen=True, kw_only=True, forbid_unknown_fields=True,
 
     @property
     def needs_identities(self) -> bool:
-        return self.params.aggregation != "plain"
+        return self.sums.hides
 
     @property
     def model_facts(self) -> dict[str, Any]:
@@ -229,48 +226,61 @@ class AverageJob(JobSpec, frozen=True, kw_only=True, forbid_unknown_fields=True,
         return {"clipped": {party: figures.get("clipped", 0) for party, figures in results.items()}}
 
     @property
-    def threshold(self) -> int:
-        """Parties without which nothing can be unmasked: a majority unless the job says otherwise."""
-        return self.params.threshold or len(self.members) // 2 + 1
+    def sums(self) -> SumRules:
+        """How the parties' vectors are summed."""
+        params = self.params
+        return SumRules.of(
+            params.aggregation,
+            self.parties,
+            threshold=params.threshold,
+            min_clients=params.min_clients,
+            client_fraction=params.client_fraction,
+            deadline=params.deadline,
+            key_bits=params.key_bits,
+        )
 
     @property
     def scales_label(self) -> bool:
         """Whether the label is standardised: where it is a number."""
         return self.data.standardize_label and self.params.loss == "mse"
 
-    @property
-    def min_clients(self) -> int:
-        """Parties without whose update no round ends."""
-        least = {"masked": self.threshold, "paillier": _LEAST_SUM, "plain": 1}[self.params.aggregation]
-        return self.params.min_clients or least
-
     def label_of(self, party: str) -> str | None:  # noqa: ARG002  # the same at all
         return self.label
 
     def check(self, fields: dict[str, Any], where: str) -> None:
         """See JobSpec; settings that contradict each other are refused too."""
-        params, strategy, parties = self.params, self.strategy, len(self.members)
-        check_known("params.aggregation", params.aggregation, AGGREGATIONS, where)
-        check_known("params.optimizer", params.optimizer, OPTIMIZERS, where)
-        check_known("params.loss", params.loss, LOSSES, where)
-        check_known("strategy.name", strategy.name, STRATEGIES, where)
-        check_model(self.model, params.loss, where)
-        if params.loss != "mse" and fields.get("data", {}).get("standardize_label"):
+        self._check_names(where)
+        check_model(self.model, self.params.loss, where)
+        self._check_label(fields.get("data", {}), where)
+        check_key_settings(self.params.aggregation, fields.get("params", {}), where)
+        self._check_strategy(fields.get("strategy", {}), where)
+        self.sums.check(where)
+        self._check_privacy(where)
+        super().check(fields, where)
+
+    def _check_names(self, where: str) -> None:
+        """Refuse an aggregation, an optimiser, a loss or a strategy that there is not."""
+        check_aggregation(self.params.aggregation, where)
+        check_known("params.optimizer", self.params.optimizer, OPTIMIZERS, where)
+        check_known("params.loss", self.params.loss, LOSSES, where)
+        check_known("strategy.name", self.strategy.name, STRATEGIES, where)
+
+    def _check_label(self, given: Mapping[str, Any], where: str) -> None:
+        """Refuse to standardise labels that are classes, where [data] asks for it."""
+        if self.params.loss != "mse" and given.get("standardize_label"):
             raise ConfigError(
-                f"{where}: data.standardize_label: belongs to loss 'mse', with {params.loss!r} labels are classes; "
-                "leave it out"
+                f"{where}: data.standardize_label: belongs to loss 'mse', with {self.params.loss!r} labels are "
+                "classes; leave it out"
             )
-        foreign = [key for key in fields.get("params", {}) if key in _OF_PAILLIER]
-        if params.aggregation != "paillier" and foreign:
-            raise ConfigError(
-                f"{where}: params.{foreign[0]}: belongs to aggregation 'paillier', this is {params.aggregation!r}; "
-                "leave it out"
-            )
-        for key in fields.get("strategy", {}):
+
+    def _check_strategy(self, given: Mapping[str, Any], where: str) -> None:
+        """Refuse settings of another strategy, and a strategy that the aggregation or the parties do not allow."""
+        strategy, parties = self.strategy, len(self.members)
+        for key in given:
             of = _OF_STRATEGY.get(key)
             if of is not None and strategy.name not in of:
                 raise ConfigError(f"{where}: strategy.{key}: belongs to {' and '.join(of)}, this is {strategy.name!r}")
-        if strategy.name in ROBUST and params.aggregation != "plain":
+        if strategy.name in ROBUST and self.sums.hides:
             raise ConfigError(
                 f"{where}: strategy.name: {strategy.name!r} compares single updates, which a coordinator sees only "
                 'with params.aggregation = "plain"; set it, if it may see them, or choose another strategy'
@@ -280,25 +290,14 @@ class AverageJob(JobSpec, frozen=True, kw_only=True, forbid_unknown_fields=True,
                 f"{where}: strategy.byzantine: krum with {strategy.byzantine} takes at least "
                 f"{2 * strategy.byzantine + 3} parties, this job has {parties}"
             )
-        for key, value in (("threshold", self.threshold), ("min_clients", self.min_clients)):
-            if value > parties:
-                raise ConfigError(f"{where}: params.{key}: {value} parties are asked for and the job has {parties}")
-        if params.aggregation == "masked" and 2 * self.threshold <= parties:
-            raise ConfigError(
-                f"{where}: params.threshold: {self.threshold} of {parties} parties are no majority; two halves could "
-                f"unmask different things of one party: at least {parties // 2 + 1} are needed"
-            )
-        if params.aggregation == "masked" and self.min_clients < self.threshold:
-            raise ConfigError(
-                f"{where}: params.min_clients: below {self.threshold} parties (params.threshold) nothing is unmasked"
-            )
-        if params.aggregation == "paillier" and self.min_clients < _LEAST_SUM:
-            raise ConfigError(f"{where}: params.min_clients: a sum over one party is that party's update")
-        if self.privacy is not None and params.patience is not None and not all(part.test for part in self.parts):
+
+    def _check_privacy(self, where: str) -> None:
+        """Refuse a privacy that nothing can account for, or patience without anything to watch."""
+        if self.privacy is None:
+            return
+        if self.params.patience is not None and not all(part.test for part in self.parts):
             raise ConfigError(
                 f"{where}: params.patience: [privacy] keeps the loss of training back, so that patience needs held-out "
                 "rows (`test`) at every party"
             )
-        if self.privacy is not None:
-            check_known("privacy.accountant", self.privacy.accountant, ACCOUNTANTS, where)
-        super().check(fields, where)
+        check_known("privacy.accountant", self.privacy.accountant, ACCOUNTANTS, where)
