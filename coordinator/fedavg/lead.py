@@ -23,7 +23,7 @@ from fedbus import metrics
 from fedbus.algorithms.fedavg import moments
 from fedbus.algorithms.fedavg.budget import Budget
 from fedbus.algorithms.fedavg.messages import Assignment, BestWeights, Described, GlobalWeights, Task
-from fedbus.algorithms.fedavg.spec import ROBUST
+from fedbus.algorithms.fedavg.spec import ROBUST, AverageJob
 from fedbus.algorithms.fedavg.tasks import CLIPPED, sum_layout
 from fedbus.algorithms.fedavg.weights import Weights
 from fedbus.chunks import CHUNK_BYTES, chunk_ranges
@@ -38,7 +38,7 @@ log = structlog.get_logger()
 _MOST_BYTES = 1024**3
 
 
-def coordinate(session: Session, engine: Engine, figures: dict[str, Any]) -> None:
+def coordinate(session: Session[AverageJob], engine: Engine, figures: dict[str, Any]) -> None:
     """The coordinator's part.
 
     Args:
@@ -65,9 +65,9 @@ def coordinate(session: Session, engine: Engine, figures: dict[str, Any]) -> Non
 class Lead:
     """A job under way."""
 
-    def __init__(self, session: Session, engine: Engine) -> None:
+    def __init__(self, session: Session[AverageJob], engine: Engine) -> None:
         self.session = session
-        self.spec = session.average
+        self.spec = session.spec
         state = session.restore()
         if state is None:
             described = {party: session.recv(party, Described) for party in self.spec.parties}
@@ -287,7 +287,7 @@ class Lead:
 
 
 def send_weights(
-    session: Session, to: Sequence[str], kind: type[GlobalWeights] | type[BestWeights], weights: Weights
+    session: Session[AverageJob], to: Sequence[str], kind: type[GlobalWeights] | type[BestWeights], weights: Weights
 ) -> None:
     """Send a model in pieces."""
     ranges = chunk_ranges(len(weights.blob), 1)

@@ -13,6 +13,7 @@ from fedbus.algorithms.sums import limbs
 from fedbus.algorithms.sums.layout import SumLayout, block_ranges
 from fedbus.algorithms.sums.messages import MaskedUpdate, PlainUpdate
 from fedbus.errors import ProtocolError
+from fedbus.job import JobSpec
 from fedbus.session.session import Session
 
 
@@ -82,7 +83,7 @@ class Sums(Protocol):
 
 
 def read(
-    session: Session,
+    session: Session[JobSpec],
     sender: str,
     kind: type[MaskedUpdate] | type[PlainUpdate],
     layout: SumLayout,

@@ -11,11 +11,12 @@ from coordinator.sums.homomorphic import EncryptedSums
 from coordinator.sums.masked import MaskedSums
 from coordinator.sums.plain import PlainSums
 from fedbus.crypto.engine import Engine
+from fedbus.job import JobSpec
 from fedbus.session.session import Session
 
 
 def sums_of(
-    session: Session,
+    session: Session[JobSpec],
     cohort: Cohort,
     engine: Engine,
     state: dict[str, Any],

@@ -13,6 +13,7 @@ from coordinator.sums.gathering import Gathering
 from fedbus.algorithms.sums.messages import Abstained, EncryptedSum, RevealRequest
 from fedbus.algorithms.sums.rules import SumRules
 from fedbus.errors import JobFailed
+from fedbus.job import JobSpec
 from fedbus.messages.control import Notice
 from fedbus.messages.envelope import Message
 from fedbus.messages.fields import shortened
@@ -32,7 +33,9 @@ class Cohort:
         reasons: why a party was last left out of a sum, for the report.
     """
 
-    def __init__(self, session: Session, rules: SumRules, absent: Sequence[str], reasons: dict[str, str]) -> None:
+    def __init__(
+        self, session: Session[JobSpec], rules: SumRules, absent: Sequence[str], reasons: dict[str, str]
+    ) -> None:
         self.session = session
         self.rules = rules
         self.reasons = dict(reasons)

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Sequence
 
 from fedbus.algorithms.sums.messages import Abstained
+from fedbus.job import JobSpec
 from fedbus.messages.envelope import Message
 from fedbus.session.session import Session
 
@@ -24,7 +25,7 @@ class Gathering:
 
     def __init__(
         self,
-        session: Session,
+        session: Session[JobSpec],
         kind: type[Message],
         asked: Sequence[str],
         least: int,

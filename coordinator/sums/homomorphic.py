@@ -30,6 +30,7 @@ from fedbus.crypto.engine import Engine
 from fedbus.crypto.paillier import PublicKey
 from fedbus.crypto.tensor import CipherTensor
 from fedbus.errors import JobFailed, ProtocolError
+from fedbus.job import JobSpec
 from fedbus.session.session import Session
 
 
@@ -40,7 +41,7 @@ class EncryptedSums:
         state: of a checkpoint, {} before the first.
     """
 
-    def __init__(self, session: Session, cohort: Cohort, engine: Engine, state: dict[str, Any]) -> None:
+    def __init__(self, session: Session[JobSpec], cohort: Cohort, engine: Engine, state: dict[str, Any]) -> None:
         self._session = session
         self._cohort = cohort
         self._engine = engine

@@ -28,6 +28,7 @@ from fedbus.algorithms.sums.messages import (
 from fedbus.algorithms.sums.rules import WINDOW_SUMS, mask_label
 from fedbus.crypto import secure_masks, shares
 from fedbus.errors import CryptoError, ProtocolError
+from fedbus.job import JobSpec
 from fedbus.messages.envelope import Message
 from fedbus.session.session import Session
 
@@ -42,7 +43,9 @@ class MaskedSums:
         sums_left: how many sums the job may still need at most.
     """
 
-    def __init__(self, session: Session, cohort: Cohort, state: dict[str, Any], sums_left: Callable[[], int]) -> None:
+    def __init__(
+        self, session: Session[JobSpec], cohort: Cohort, state: dict[str, Any], sums_left: Callable[[], int]
+    ) -> None:
         self._session = session
         self._cohort = cohort
         self._sums_left = sums_left

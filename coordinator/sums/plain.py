@@ -11,6 +11,7 @@ from coordinator.sums.base import Sum, read
 from coordinator.sums.cohort import Cohort
 from fedbus.algorithms.sums.layout import SumLayout
 from fedbus.algorithms.sums.messages import PlainUpdate
+from fedbus.job import JobSpec
 from fedbus.session.session import Session
 
 
@@ -21,7 +22,7 @@ class PlainSums:
         keep: hold on to each vector, for strategies that compare them.
     """
 
-    def __init__(self, session: Session, cohort: Cohort, *, keep: bool) -> None:
+    def __init__(self, session: Session[JobSpec], cohort: Cohort, *, keep: bool) -> None:
         self._session = session
         self._cohort = cohort
         self._keep = keep

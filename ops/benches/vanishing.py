@@ -33,7 +33,7 @@ from fedbus.messages.control import StateChanged
 from fedbus.messages.envelope import Message
 from fedbus.session.post import Post
 from fedbus.settings import CoordinatorSettings, PartySettings
-from fedbus.store.sqlite import Store
+from fedbus.store.sqlite import SqliteStore
 from parties.sums import masked as parties_masked
 from parties.worker import Worker
 
@@ -77,7 +77,7 @@ class Vanishing:
         self._hub = MemoryHub()
         self._workers: dict[str, Worker] = {}
         self._parties: dict[str, PartySettings] = {}
-        self._stores: dict[str, Store] = {}
+        self._stores: dict[str, SqliteStore] = {}
         self._brokers: dict[str, Any] = {}
         self._plan: dict[tuple[int, str], str] = {}
         self._planned: set[int] = set()
@@ -95,7 +95,7 @@ class Vanishing:
         with ExitStack() as stack, self._watched():
             hub = self._hub
             config = CoordinatorSettings(name=self.spec.coordinator, parties=self.spec.parties)
-            store = stack.enter_context(Store(folder / "coordinator.db"))
+            store = stack.enter_context(SqliteStore(folder / "coordinator.db"))
             broker = hub.connect(config.name)
             service = Service(config, broker, store, engine, "")
             for close in (service.join, broker.close, service.stop):
@@ -103,7 +103,7 @@ class Vanishing:
             service.start()
             for party in parties:
                 self._parties[party.name] = msgspec.structs.replace(party, processes=0)
-                self._stores[party.name] = stack.enter_context(Store(folder / f"{party.name}.db"))
+                self._stores[party.name] = stack.enter_context(SqliteStore(folder / f"{party.name}.db"))
                 self._start(party.name, engine)
             stack.callback(self._end)
             client = stack.enter_context(Client(hub.connect("client"), self.spec.coordinator))

@@ -24,6 +24,7 @@ from typing import Any
 import structlog
 
 from fedbus.algorithms.fedavg.messages import Assignment, BestWeights, GlobalWeights, Task
+from fedbus.algorithms.fedavg.spec import AverageJob
 from fedbus.algorithms.fedavg.tasks import SUMMED
 from fedbus.algorithms.fedavg.weights import Weights
 from fedbus.algorithms.sums.layout import SumLayout
@@ -51,7 +52,9 @@ _HEADER_BYTES = 1024**2
 _ORDERS: tuple[type[Message], ...] = (Assignment, *ORDERS)
 
 
-def take_part(session: Session, engine: Engine, tables: Tables, policy: Policy, settings: PartySettings) -> Result:
+def take_part(
+    session: Session[AverageJob], engine: Engine, tables: Tables, policy: Policy, settings: PartySettings
+) -> Result:
     """A party's part; see the module.
 
     Raises:
@@ -60,7 +63,7 @@ def take_part(session: Session, engine: Engine, tables: Tables, policy: Policy, 
         DataError: a label that does not fit the loss.
         ProtocolError: the coordinator or a party sent what the protocol does not allow.
     """
-    spec = session.average
+    spec = session.spec
     consent.check_job(policy, spec)
     consent.check_rows(policy, len(tables.train))
     member = Member(session, engine, tables, settings)
@@ -78,9 +81,9 @@ def take_part(session: Session, engine: Engine, tables: Tables, policy: Policy, 
 class Member:
     """A party in a job under way."""
 
-    def __init__(self, session: Session, engine: Engine, tables: Tables, settings: PartySettings) -> None:
+    def __init__(self, session: Session[AverageJob], engine: Engine, tables: Tables, settings: PartySettings) -> None:
         self.session = session
-        self.spec = session.average
+        self.spec = session.spec
         state = session.restore() or {}
         self.local = Local(self.spec, tables, session.party, settings.processes, state.get("trained", 0))
         self.local.clipped = state.get("clipped", 0)

@@ -20,7 +20,7 @@ from fedbus.algorithms.fedavg.tasks import standardised
 from fedbus.algorithms.fedavg.weights import Weights
 from fedbus.errors import TrainingDiverged
 from fedbus.settings import PartySettings
-from fedbus.store.sqlite import Store
+from fedbus.store.sqlite import SqliteStore
 from parties.data import tables
 from parties.data.table import Table
 from parties.fedavg import moments, network, training
@@ -128,7 +128,7 @@ def _pooled(spec: AverageJob, train: Sequence[tuple[np.ndarray, np.ndarray]], ro
 def _model(job: str, parties: Sequence[PartySettings]) -> dict[str, Any]:
     """What a party has kept of a job, the first that has."""
     for party in parties:
-        with Store(party.path(party.state)) as store:
+        with SqliteStore(party.path(party.state)) as store:
             kept = store.model(job)
         if kept is not None:
             found: dict[str, Any] = codec.unpack(kept)

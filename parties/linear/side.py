@@ -27,9 +27,15 @@ __all__ = ["check", "check_together", "compare", "in_common", "notes", "shortfal
 _SOLVERS = {"gram": gram, "sgd": sgd}
 
 
-def take_part(session: Session, engine: Engine, tables: Tables, policy: Policy, settings: PartySettings) -> Result:  # noqa: ARG001  # see PartySide
+def take_part(
+    session: Session[LinearJob],
+    engine: Engine,
+    tables: Tables,
+    policy: Policy,
+    settings: PartySettings,  # noqa: ARG001  # see PartySide
+) -> Result:
     """See PartySide."""
-    solver = _SOLVERS[session.linear.params.solver]
+    solver = _SOLVERS[session.spec.params.solver]
     role = solver.guest if session.role == "guest" else solver.host
     result: Result = role(session, engine, tables, policy)
     return result
@@ -37,12 +43,12 @@ def take_part(session: Session, engine: Engine, tables: Tables, policy: Policy, 
 
 def check(spec: LinearJob, brought: Brought, rows: int) -> None:
     """See PartySide."""
-    own, policy, params = brought.tables, Policy.of(brought.party), spec.params
+    own, policy = brought.tables, Policy.of(brought.party)
     # What is constant in the whole table is so in any part of it.
     Scaling.fit(own.fit(own.train).apply(own.train))
     consent.check_alignment(policy, rows)
     trained = spec.trained({brought.party.name: brought.columns})
-    consent.check_batches(policy, rows // batching.count(rows, params.batch_size), trained, params.solver)
+    consent.check_batches(policy, rows // batching.count(rows, spec.batch_size), trained, centred=spec.centred)
 
 
 def check_together(job_file: Path, spec: LinearJob, brought: Sequence[Brought]) -> None:  # noqa: ARG001  # see PartySide

@@ -6,6 +6,7 @@ from typing import Any
 
 from fedbus.algorithms.sums.rules import SumRules
 from fedbus.crypto.engine import Engine
+from fedbus.job import JobSpec
 from fedbus.session.session import Session
 from fedbus.settings import PartySettings
 from parties.sums.hiding import Contributor, Hiding
@@ -17,7 +18,7 @@ from parties.sums.trust import Trust
 
 def hiding_of(
     rules: SumRules,
-    session: Session,
+    session: Session[JobSpec],
     contributor: Contributor,
     engine: Engine,
     settings: PartySettings,

@@ -11,6 +11,7 @@ from fedbus.algorithms.sums.layout import SumLayout
 from fedbus.algorithms.sums.messages import Advertise, MaskKeys, PeerKeys, PeerShares, SumOrder
 from fedbus.algorithms.sums.rules import SumRules
 from fedbus.errors import PeerSilent, ProtocolError
+from fedbus.job import JobSpec
 from fedbus.messages.envelope import Message
 from fedbus.session.session import Session
 from parties.sums.channels import Channels, Window
@@ -28,7 +29,7 @@ class KeyedHiding(ABC):
     """
 
     def __init__(
-        self, session: Session, rules: SumRules, contributor: Contributor, trust: Trust, state: dict[str, Any]
+        self, session: Session[JobSpec], rules: SumRules, contributor: Contributor, trust: Trust, state: dict[str, Any]
     ) -> None:
         self._session = session
         self._rules = rules

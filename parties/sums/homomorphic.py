@@ -36,6 +36,7 @@ from fedbus.crypto.engine import Engine
 from fedbus.crypto.paillier import PrivateKey
 from fedbus.crypto.tensor import CipherTensor
 from fedbus.errors import CryptoError, ProtocolError
+from fedbus.job import JobSpec
 from fedbus.messages.envelope import Message
 from fedbus.session.session import Session
 from parties.sums.channels import Window
@@ -53,7 +54,7 @@ class Encryption(KeyedHiding):
 
     def __init__(
         self,
-        session: Session,
+        session: Session[JobSpec],
         rules: SumRules,
         contributor: Contributor,
         trust: Trust,

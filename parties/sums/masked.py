@@ -34,6 +34,7 @@ from fedbus.algorithms.sums.messages import (
 from fedbus.algorithms.sums.rules import WINDOW_SUMS, SumRules, mask_label
 from fedbus.crypto import secure_masks, shares
 from fedbus.errors import ProtocolError
+from fedbus.job import JobSpec
 from fedbus.messages.envelope import Message
 from fedbus.session.session import Session
 from parties.sums.channels import Window
@@ -53,7 +54,7 @@ class Masking(KeyedHiding):
     """
 
     def __init__(
-        self, session: Session, rules: SumRules, contributor: Contributor, trust: Trust, state: dict[str, Any]
+        self, session: Session[JobSpec], rules: SumRules, contributor: Contributor, trust: Trust, state: dict[str, Any]
     ) -> None:
         super().__init__(session, rules, contributor, trust, state)
         # Of the window: the last sum whose masks are used up, in which session round, and the last of which shares were

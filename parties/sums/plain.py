@@ -7,6 +7,7 @@ from typing import Any
 from fedbus.algorithms.sums.layout import SumLayout
 from fedbus.algorithms.sums.messages import PlainUpdate, SumOrder
 from fedbus.errors import ProtocolError
+from fedbus.job import JobSpec
 from fedbus.messages.envelope import Message
 from fedbus.session.session import Session
 from parties.sums.hiding import Contributor, Pieces
@@ -15,7 +16,7 @@ from parties.sums.hiding import Contributor, Pieces
 class Plain:
     """No keys are exchanged and nothing has to be uncovered."""
 
-    def __init__(self, session: Session, contributor: Contributor) -> None:
+    def __init__(self, session: Session[JobSpec], contributor: Contributor) -> None:
         self._session = session
         self._contributor = contributor
         self.state: dict[str, Any] = {}

@@ -22,16 +22,17 @@ def check_alignment(policy: Policy, rows: int, kind: str = "rows") -> None:
         )
 
 
-def check_batches(policy: Policy, smallest: int, columns: Mapping[str, int], solver: str) -> None:
+def check_batches(policy: Policy, smallest: int, columns: Mapping[str, int], *, centred: bool) -> None:
     """Hold the smallest batch against `min_batch_rows`, and against what one round tells each party.
 
     A party with p columns gets p sums over the rows of a batch, X^T d, and all get sum d^2. Over no more than
     p + 1 rows these are as many equations as unknowns, and the first round, where d = -y, gives the labels away;
-    no setting allows that. With solver `gram` the label's mean is known to be zero, which is one equation more.
+    no setting allows that. Of a label around its mean the sum is known to be zero, which is one equation more.
 
     Args:
         smallest: rows of the smallest batch.
         columns: of every party, for each one's columns endanger what the others hold.
+        centred: the label is trained around its mean.
 
     Raises:
         JobRefused: with the numbers, the setting and the remedy.
@@ -42,7 +43,7 @@ def check_batches(policy: Policy, smallest: int, columns: Mapping[str, int], sol
             " (`min_batch_rows`); raise the job's `batch_size` or leave it out, or ask the operator to lower it"
         )
     party = max(columns, key=columns.__getitem__)
-    least = columns[party] + (3 if solver == "gram" else 2)
+    least = columns[party] + (3 if centred else 2)
     if smallest < least:
         raise JobRefused(
             f"a batch has {smallest} rows, and {party} trains {columns[party]} columns (the intercept is one at the"

@@ -21,7 +21,7 @@ from fedbus.crypto.engine import Engine
 from fedbus.messages.control import Event, StateChanged
 from fedbus.session.session import Session
 from fedbus.settings import PartySettings
-from fedbus.store.sqlite import Store
+from fedbus.store.sqlite import SqliteStore
 from federation import ROLES
 from parties.fedavg.member import Member
 from parties.sums.homomorphic import Encryption
@@ -69,13 +69,13 @@ def test_a_sum_that_overtakes_the_last_message_of_the_keys_leaves_nobody_out(
     rows = synthetic(tmp_path, aggregation=aggregation, **key)
     overtaken, held, at = [], dict[str, Callable[[], None]](), Session.at
 
-    def past(session: Session, round_: int, batch: int = 0) -> None:
-        at(session, round_, batch)
+    def past(session: Session[Any], round_: int) -> None:
+        at(session, round_)
         if session.party in held:
             overtaken.append(session.party)
             held.pop(session.party)()
 
-    def party(config: PartySettings, broker: Broker, store: Store, engine: Engine, url: str) -> Worker:
+    def party(config: PartySettings, broker: Broker, store: SqliteStore, engine: Engine, url: str) -> Worker:
         """A party to which each last message of an exchange of keys comes once it follows a later order."""
         consume = broker.consume
 

@@ -148,6 +148,18 @@ def test_shared_folders_are_no_algorithms() -> None:
     assert not {name for name in MODULES if ".sums." in name} & STILL_NAMING
 
 
+@pytest.mark.parametrize("name", [name for name in MODULES if ".vertical" in name or name.startswith("fedbus.session")])
+def test_what_algorithms_share_imports_none_of_them(name: str) -> None:
+    others = {part for other in imports(MODULES[name]) & set(MODULES) for part in other.split(".")[:-1]}
+    assert not others & set(ALGORITHMS)
+
+
+def test_only_who_opens_a_store_knows_which_one_it_is() -> None:
+    users = {name for name, file in MODULES.items() if "fedbus.store.sqlite" in imports(file)}
+    opens = {"fedbus.service.process", "fedbus.cli.simulation", "fedbus.cli.workplace"}
+    assert users == opens | {f"parties.{name}.pooled" for name in ALGORITHMS}
+
+
 @pytest.mark.parametrize("file", FILES, ids=lambda file: str(file.relative_to(ROOT)))
 def test_a_module_imports_what_it_may(file: Path) -> None:
     name = str(file.relative_to(ROOT))

@@ -8,16 +8,14 @@ from typing import Annotated, Any, ClassVar
 import msgspec
 from msgspec import Meta
 
-from fedbus.algorithms.vertical.job import Guest, Host
+from fedbus.algorithms.vertical.job import VerticalJob
 from fedbus.errors import ConfigError
 from fedbus.job import (
     MAX_ROUNDS,
     MIN_KEY_BITS,
     HowMany,
-    JobSpec,
     KeyBits,
     NotNegative,
-    Part,
     Positive,
     check_known,
 )
@@ -91,7 +89,7 @@ class LinearParams(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit
         return _COLUMN_BITS if self.feature_bits is None else self.feature_bits
 
 
-class LinearJob(JobSpec, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
+class LinearJob(VerticalJob, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
     """A job of vertical linear regression: parties hold different columns about the same rows.
 
     The parties find the rows that they have in common by their ids, and train a linear regression on the columns of all
@@ -101,18 +99,7 @@ class LinearJob(JobSpec, frozen=True, kw_only=True, forbid_unknown_fields=True, 
 
     ALGORITHM: ClassVar[str] = "vertical-linear"
 
-    guest: Guest
-    hosts: Annotated[tuple[Host, ...], Meta(min_length=1, max_length=64)]
     params: LinearParams = LinearParams()
-
-    @property
-    def parts(self) -> tuple[Part, ...]:
-        """Guest first."""
-        return (self.guest, *self.hosts)
-
-    @property
-    def places(self) -> tuple[str, ...]:
-        return ("guest", *(f"hosts[{number}]" for number in range(len(self.hosts))))
 
     @property
     def length(self) -> tuple[int, str]:
@@ -121,6 +108,23 @@ class LinearJob(JobSpec, frozen=True, kw_only=True, forbid_unknown_fields=True, 
     @property
     def key_bits(self) -> int:
         return self.params.key_bits
+
+    @property
+    def batch_size(self) -> int | None:
+        return self.params.batch_size
+
+    @property
+    def centred(self) -> bool:
+        """Solver "gram" looks for the weights of the label around its mean."""
+        return self.params.solver == "gram"
+
+    @property
+    def column_bits(self) -> int:
+        return self.params.column_bits
+
+    @property
+    def against_divergence(self) -> str:
+        return f"lower params.learning_rate (now {self.params.learning_rate:g})"
 
     @property
     def insecure(self) -> bool:
@@ -137,16 +141,6 @@ class LinearJob(JobSpec, frozen=True, kw_only=True, forbid_unknown_fields=True, 
             **{key: guest[key] for key in ("train", "test") if key in guest},
             **{name: _counts(results, name) for name in ("dependent", "alike")},
         }
-
-    def role(self, party: str) -> str:
-        """guest, host or coordinator."""
-        if party == self.coordinator:
-            return "coordinator"
-        return "guest" if party == self.guest.party else "host"
-
-    def label_of(self, party: str) -> str | None:
-        """The guest's label."""
-        return self.guest.label if party == self.guest.party else None
 
     def trained(self, columns: Mapping[str, int]) -> dict[str, int]:
         """How many weights each of these parties trains: one a feature, and the guest's intercept."""

@@ -20,9 +20,9 @@ def test_too_few_aligned_rows() -> None:
 
 def test_too_few_rows_in_a_batch() -> None:
     with pytest.raises(JobRefused, match=r"9 rows.* 10 \(`min_batch_rows`\).*`batch_size`"):
-        check_batches(Policy(), 9, {"shop": 1, "bank": 1}, "sgd")
-    check_batches(Policy(), 10, {"shop": 1, "bank": 1}, "sgd")
-    check_batches(Policy(min_batch_rows=4), 4, {"shop": 1, "bank": 1}, "sgd")
+        check_batches(Policy(), 9, {"shop": 1, "bank": 1}, centred=False)
+    check_batches(Policy(), 10, {"shop": 1, "bank": 1}, centred=False)
+    check_batches(Policy(min_batch_rows=4), 4, {"shop": 1, "bank": 1}, centred=False)
 
 
 def test_a_batch_has_more_rows_than_a_round_has_equations_whatever_the_policy() -> None:
@@ -30,9 +30,9 @@ def test_a_batch_has_more_rows_than_a_round_has_equations_whatever_the_policy() 
     policy, columns = Policy(min_batch_rows=1), {"shop": 3, "bank": 11, "credit": 2}
     for rows in (1, 11, 12):
         with pytest.raises(JobRefused, match=rf"{rows} rows, and bank trains 11 columns.*at least 13.*`batch_size`"):
-            check_batches(policy, rows, columns, "sgd")
-    check_batches(policy, 13, columns, "sgd")
+            check_batches(policy, rows, columns, centred=False)
+    check_batches(policy, 13, columns, centred=False)
     # With `gram` the label has a mean that is known: one equation more.
-    check_batches(policy, 14, columns, "gram")
+    check_batches(policy, 14, columns, centred=True)
     with pytest.raises(JobRefused, match="at least 14 rows"):
-        check_batches(policy, 13, columns, "gram")
+        check_batches(policy, 13, columns, centred=True)
