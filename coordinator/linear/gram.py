@@ -34,8 +34,8 @@ from fedbus.algorithms.linear.messages import (
     Turn,
     Verdict,
 )
+from fedbus.algorithms.linear.report import many_weights
 from fedbus.algorithms.linear.spec import MOST_FEATURE_BITS
-from fedbus.cautions import many_weights
 from fedbus.crypto import fixedpoint
 from fedbus.crypto.engine import Engine
 from fedbus.crypto.tensor import CipherTensor

@@ -13,9 +13,9 @@ import numpy as np
 
 from coordinator.vertical.course import ALIGNMENT_ROUND, Course, Work, begin
 from fedbus.algorithms.linear.messages import EncryptedLoss, MaskedGradient, Verdict
+from fedbus.algorithms.linear.report import many_weights
 from fedbus.algorithms.linear.spec import LinearParams
 from fedbus.algorithms.vertical.batching import batches
-from fedbus.cautions import many_weights
 from fedbus.crypto.engine import Engine
 from fedbus.errors import JobFailed
 from fedbus.session.session import Session

@@ -4,11 +4,16 @@ from __future__ import annotations
 
 from fedbus.algorithms.base import Algorithm, kinds_of
 from fedbus.algorithms.fedavg import messages
+from fedbus.algorithms.fedavg.report import AverageReport
 from fedbus.algorithms.fedavg.spec import AverageJob
 
 ALGORITHM = Algorithm(
     job=AverageJob,
     kinds=kinds_of(messages),
+    report=AverageReport,
     party="parties.fedavg.side",
     coordinator="coordinator.fedavg.side",
+    plan="fedbus.algorithms.fedavg.plan",
+    facts="fedbus.algorithms.fedavg.facts",
+    page="docs/protocols/average.md",
 )
