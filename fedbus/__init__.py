@@ -5,6 +5,8 @@ is light.
 
     report = fedbus.simulate("job.toml", ["shop.toml", "bank.toml"])
     report.to_frame().plot(x="round", y="loss")
+
+docs/howto/python.md says more.
 """
 
 from __future__ import annotations
@@ -18,12 +20,14 @@ if TYPE_CHECKING:
     from fedbus.algorithms.registry import load as load_job
     from fedbus.cli.notebook import simulate
     from fedbus.client import Client
+    from fedbus.messages.control import Progress
     from fedbus.report import Report
 
-__all__ = ["Client", "Report", "__version__", "load_job", "simulate"]
+__all__ = ["Client", "Progress", "Report", "__version__", "load_job", "simulate"]
 
 _HOMES = {
     "Client": ("fedbus.client", "Client"),
+    "Progress": ("fedbus.messages.control", "Progress"),
     "Report": ("fedbus.report", "Report"),
     "load_job": ("fedbus.algorithms.registry", "load"),
     "simulate": ("fedbus.cli.notebook", "simulate"),

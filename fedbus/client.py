@@ -95,7 +95,7 @@ class Client:
         url = url or environment.broker_url()
         if not url:
             raise ConfigError("FEDBUS_AMQP_URL: not set; it is the broker's URL, amqp://user:password@host:5672/")
-        broker = AmqpBroker(url)
+        broker = AmqpBroker(environment.check_url(url, "the URL of the broker"))
         try:
             broker.connect()
             client = cls(broker, coordinator, verify_sender=environment.verify_sender())

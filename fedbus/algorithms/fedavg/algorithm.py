@@ -15,5 +15,5 @@ ALGORITHM = Algorithm(
     coordinator="coordinator.fedavg.side",
     plan="fedbus.algorithms.fedavg.plan",
     facts="fedbus.algorithms.fedavg.facts",
-    page="docs/protocols/average.md",
+    page="docs/explanation/average.md",
 )

@@ -16,5 +16,5 @@ ALGORITHM = Algorithm(
     coordinator="coordinator.linear.side",
     plan="fedbus.algorithms.linear.plan",
     facts="fedbus.algorithms.linear.facts",
-    page="docs/protocols/gram.md",
+    page="docs/explanation/gram.md",
 )
