@@ -62,17 +62,13 @@ def simulate(
         StoreError: what a party calls its store is none.
         JobFailed: the job failed.
     """
-    from coordinator.service import Service
-    from parties.side import compare
-    from parties.worker import Worker
-
     spec = registry.job_from(job)
     where = Path(job) if isinstance(job, Path | str) else Path("job")
     given = [_party(party, number) for number, party in enumerate(parties)]
     loaded = [party for _, party in given]
     simulation.check_complete(where, spec, loaded, "in `parties`")
     hold_parties(where, spec, given)
-    roles = simulation.Roles(coordinator=Service, party=Worker, compare=compare)
+    roles = simulation.usual_roles()
     watch = progress or (lambda _: None)
     with _quiet():
         report = simulation.run_in_memory(

@@ -48,11 +48,20 @@ Watch = Callable[[Event], object]
 
 @dataclass(frozen=True, slots=True)
 class Roles:
-    """What this package may not import: how to make each role, and how to compare with the pooled data."""
+    """How to make each role, and how to compare with the pooled data."""
 
     coordinator: Factory[CoordinatorSettings]
     party: Factory[PartySettings]
     compare: Callable[[JobSpec, Report, Sequence[PartySettings]], dict[str, Any]]
+
+
+def usual_roles() -> Roles:
+    """The roles as they are; loads them."""
+    from coordinator.service import Service
+    from parties.side import compare
+    from parties.worker import Worker
+
+    return Roles(coordinator=Service, party=Worker, compare=compare)
 
 
 def run(
