@@ -77,7 +77,7 @@ def configure_logging(default: str = "info") -> None:
 @contextlib.contextmanager
 def kept_log(path: Path) -> Iterator[None]:
     """Write log lines to a file too, from "info" on; standard error has those that it has anyway."""
-    before = structlog.get_config()
+    before, was_configured = structlog.get_config(), structlog.is_configured()
     level = getattr(logging, environment.log_format(default="warning")[0].upper())
     with path.open("a", encoding="utf-8", errors="backslashreplace") as file:
         structlog.configure(
@@ -87,7 +87,11 @@ def kept_log(path: Path) -> Iterator[None]:
         try:
             yield
         finally:
-            structlog.configure(**before)
+            if was_configured:
+                structlog.configure(**before)
+            else:
+                # To configure it as it was would leave it configured, which others in this process heed.
+                structlog.reset_defaults()
 
 
 class _TwoLogs:
