@@ -10,6 +10,7 @@ import msgspec
 
 from fedbus.errors import ConfigError
 from fedbus.identity import Identity, Role, Roster
+from fedbus.job import JobSpec
 from fedbus.members.entries import Member
 from fedbus.settings import PartySettings
 
@@ -35,20 +36,28 @@ class Introduced:
     client: KeyFiles
 
 
-def introduce(
-    parties: Sequence[PartySettings], folder: Path, coordinator: str, client: str, *, own: bool = False
-) -> Introduced:
+def client_of(spec: JobSpec) -> str:
+    """The name of a simulation's client, which no participant has."""
+    name = "client"
+    while name in spec.participants:
+        name += "-"
+    return name
+
+
+def introduce(spec: JobSpec, parties: Sequence[PartySettings], folder: Path) -> Introduced:
     """Make identities for a simulation's coordinator and client, and for its parties.
+
+    Where a job needs identities, and all parties have their own, they keep these and their rosters. The coordinator's
+    and the client's identities of the simulation are added to copies of the rosters. A party whose files are missing or
+    wrong stays as it is: it says so itself when the job begins.
 
     Args:
         folder: gets the files.
-        own: parties keep their own identities and rosters, if all have them. The coordinator's and the client's
-            identities of the simulation are added to copies of their rosters. A party whose files are missing or
-            wrong stays as it is: it says so itself when the job begins.
     """
+    coordinator, client = spec.coordinator, client_of(spec)
     made = [_make(folder, coordinator, Role.COORDINATOR), _make(folder, client, Role.CLIENT)]
     roster = folder / "roster.toml"
-    if own and all(party.identity and party.roster for party in parties):
+    if spec.needs_identities and all(party.identity and party.roster for party in parties):
         members, introduced = [], []
         for party in parties:
             try:

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from fedbus.algorithms.base import Sizes
+from fedbus.algorithms.linear.report import many_weights
 from fedbus.algorithms.linear.spec import LinearJob
 from fedbus.algorithms.vertical import batching
-from fedbus.cautions import alike, many_weights, seen_in_training
+from fedbus.cautions import alike, seen_in_training
 from fedbus.crypto.engine import Engine
 from fedbus.errors import JobRefused
 from fedbus.names import listed
@@ -20,15 +22,22 @@ from parties.linear import gram, sgd
 from parties.linear.pooled import compare
 from parties.policy import Policy
 from parties.side import Brought, Result
+from parties.vertical import consent
 
-__all__ = ["check", "check_together", "compare", "in_common", "notes", "shortfalls", "take_part"]
+__all__ = ["check", "check_sizes", "check_together", "compare", "in_common", "notes", "shortfalls", "take_part"]
 
 _SOLVERS = {"gram": gram, "sgd": sgd}
 
 
-def take_part(session: Session, engine: Engine, tables: Tables, policy: Policy, settings: PartySettings) -> Result:  # noqa: ARG001  # see PartySide
+def take_part(
+    session: Session[LinearJob],
+    engine: Engine,
+    tables: Tables,
+    policy: Policy,
+    settings: PartySettings,  # noqa: ARG001  # see PartySide
+) -> Result:
     """See PartySide."""
-    solver = _SOLVERS[session.linear.params.solver]
+    solver = _SOLVERS[session.spec.params.solver]
     role = solver.guest if session.role == "guest" else solver.host
     result: Result = role(session, engine, tables, policy)
     return result
@@ -36,12 +45,21 @@ def take_part(session: Session, engine: Engine, tables: Tables, policy: Policy, 
 
 def check(spec: LinearJob, brought: Brought, rows: int) -> None:
     """See PartySide."""
-    own, policy, params = brought.tables, Policy.of(brought.party), spec.params
+    own, policy = brought.tables, Policy.of(brought.party)
     # What is constant in the whole table is so in any part of it.
     Scaling.fit(own.fit(own.train).apply(own.train))
-    policy.check_alignment(rows)
+    consent.check_alignment(policy, rows)
     trained = spec.trained({brought.party.name: brought.columns})
-    policy.check_batches(rows // batching.count(rows, params.batch_size), trained, params.solver)
+    consent.check_batches(policy, rows // batching.count(rows, spec.batch_size), trained, centred=spec.centred)
+
+
+def check_sizes(spec: LinearJob, sizes: Sizes) -> None:
+    """See PartySide: rows that one round would give away."""
+    if sizes.common is None or any(party not in sizes.columns for party in spec.parties):
+        return
+    trained = spec.trained({party: sizes.columns[party] for party in spec.parties})
+    smallest = sizes.common // batching.count(sizes.common, spec.batch_size)
+    consent.check_batches(Policy(min_batch_rows=1), smallest, trained, centred=spec.centred)
 
 
 def check_together(job_file: Path, spec: LinearJob, brought: Sequence[Brought]) -> None:  # noqa: ARG001  # see PartySide
@@ -95,7 +113,7 @@ def _check_in_common(spec: LinearJob, brought: Sequence[Brought], *, held_out: b
         raise JobRefused(f"{names} have no id in common{hint or '; do their id columns mean the same?'}")
     for each in brought:
         try:
-            Policy.of(each.party).check_alignment(rows, kind)
+            consent.check_alignment(Policy.of(each.party), rows, kind)
             if not held_out:
                 check(spec, each, rows)
         except JobRefused as error:

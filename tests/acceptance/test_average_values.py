@@ -11,9 +11,10 @@ import torch
 from safetensors.torch import load
 
 from fedbus import codec
+from fedbus.algorithms import registry
 from fedbus.algorithms.fedavg.moments import IMMENSE
 from fedbus.messages.control import Progress
-from fedbus.store.sqlite import Store
+from fedbus.store.sqlite import SqliteStore
 from rows import Rows, write_party, write_table
 
 COLUMNS = ["milli", "bit", "minute", "constant", "at_one", "plain"]
@@ -47,13 +48,13 @@ def read(folder: Path, parties: list[str], kind: str) -> tuple[np.ndarray, np.nd
 
 def kept(rows: Rows, job: str, party: str = "alice") -> dict[str, Any]:
     settings = next(each for each in rows.settings() if each.name == party)
-    with Store(settings.path(settings.state)) as store:
+    with SqliteStore(settings.path(settings.state)) as store:
         model: dict[str, Any] = codec.unpack(store.model(job) or b"")
     return model
 
 
 def predictions(model: dict[str, Any], features: np.ndarray, which: str = "last") -> np.ndarray:
-    """As the README shows."""
+    """As the page on models shows."""
     network = torch.nn.Sequential(torch.nn.Linear(features.shape[1], 1))
     network.load_state_dict(load(bytes(model[which])))
     with torch.no_grad():
@@ -126,7 +127,7 @@ def test_a_model_worse_than_the_mean_says_so_first(tmp_path: Path, capsys: pytes
     assert "The last model is worse than always predicting the mean of the label" in report["warnings"][0]
     assert "after round 0, has" in report["warnings"][0]
     capsys.readouterr()
-    print_report(report)
+    print_report(registry.read_report(report))
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].startswith("warning: The last model is worse")
     names = [line.split("  ")[0] for line in lines]

@@ -21,7 +21,7 @@ from fedbus.job import JobSpec
 from fedbus.messages.control import Event
 from fedbus.settings import PartySettings, load_party
 from fedbus.store.records import Checkpoint
-from fedbus.store.sqlite import Store
+from fedbus.store.sqlite import SqliteStore
 from parties import scores
 from parties.data import tables
 from parties.data.table import Scaling
@@ -78,17 +78,18 @@ class Federation:
         return self.job_file
 
     def run(self, broker: str = "memory", roles: simulation.Roles = ROLES) -> dict[str, Any]:
-        """The job's report."""
+        """The job's report, as `--json` writes it."""
         self.write_job()
         # Another federation may have run in the same folder.
         self.runs = next(number for number in count(1) if not (self.folder / f"run{number}").exists())
-        return simulation.run(self.job_file, self.files, broker, roles, self.events.append, keep=self.place)
+        report = simulation.run(self.job_file, self.files, broker, roles, self.events.append, keep=self.place)
+        return report.to_map()
 
     def run_recording_order(self) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
         """The report, and each party's positions of the aligned rows, which no party publishes."""
         positions: dict[str, np.ndarray] = {}
 
-        def party(config: PartySettings, broker: Broker, store: Store, engine: Engine, url: str) -> Worker:
+        def party(config: PartySettings, broker: Broker, store: SqliteStore, engine: Engine, url: str) -> Worker:
             write = store.write
 
             def written(job: str, *, checkpoint: Checkpoint | None = None, **named: Any) -> list[bool]:
@@ -112,7 +113,7 @@ class Federation:
         """The trained weights of all parties, guest first, and the intercept; from their stores."""
         shares = []
         for party in self.settings():
-            with Store(party.path(party.state)) as store:
+            with SqliteStore(party.path(party.state)) as store:
                 shares.append(codec.unpack(store.model(job) or b""))
         return np.concatenate([share["weights"] for share in shares]), shares[0]["intercept"]
 
