@@ -13,8 +13,9 @@ from typing import Annotated, Any
 import msgspec
 from msgspec import Meta
 
+from fedbus.certificates.files import NamedFile, TlsFiles
 from fedbus.datasets import DatasetSettings
-from fedbus.environment import broker_url, check_url, verify_sender
+from fedbus.environment import TLS_KEYS, broker_url, check_url, tls_file, verify_sender
 from fedbus.errors import ConfigError
 from fedbus.files import real
 from fedbus.names import Name
@@ -30,11 +31,26 @@ class BrokerSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     Attributes:
         heartbeat: seconds; a connection without a sign of life for two of them is made anew.
         verify_sender: refuse a message whose publisher, as the broker knows it, is not the sender that it names.
+        ca: for amqps, the file of certificates that the broker's is of; those of the system where it is empty.
+        certificate, key: files of this participant's certificate, by which it logs in where the URL has no password.
+        named: the settings that named these three, for errors; not a key of the file.
     """
 
     url: str = ""
+    ca: str = ""
+    certificate: str = ""
+    key: str = ""
     heartbeat: Annotated[int, Meta(ge=1, le=3600)] = 30
     verify_sender: bool = True
+    named: dict[str, str] = msgspec.field(default={}, name="(named)")
+
+    @property
+    def tls(self) -> TlsFiles:
+        """The three files with the settings that named them."""
+        files = {key: getattr(self, key) for key in TLS_KEYS}
+        return TlsFiles(
+            **{key: NamedFile(Path(file), self.named.get(key, f"broker.{key}")) for key, file in files.items() if file}
+        )
 
 
 class MetricsSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -168,6 +184,7 @@ def _merged(path: Path | None, environment: Mapping[str, str]) -> dict[str, Any]
         broker["url"] = url
     elif isinstance(broker.get("url"), str) and broker["url"]:
         check_url(broker["url"], f"{path}: broker.url")
+    broker["(named)"] = _name_tls_files(broker, fields["(folder)"], str(path), environment)
     if state := environment.get("FEDBUS_STATE"):
         fields["state"] = str(real(Path(state)))
     if address := environment.get("FEDBUS_METRICS_ADDRESS"):
@@ -179,6 +196,17 @@ def _merged(path: Path | None, environment: Mapping[str, str]) -> dict[str, Any]
             raise ConfigError("FEDBUS_PROCESSES: expected a whole number")
         fields["processes"] = int(processes)
     return fields
+
+
+def _name_tls_files(broker: dict[str, Any], folder: str, where: str, environment: Mapping[str, str]) -> dict[str, str]:
+    """Which settings name the files for TLS; their paths in `broker` become absolute."""
+    named = {}
+    for key in TLS_KEYS:
+        if given := tls_file(key, environment):
+            broker[key], named[key] = str(given.path), given.setting
+        elif isinstance(broker.get(key), str) and broker[key]:
+            broker[key], named[key] = str(Path(folder) / broker[key]), f"{where}: broker.{key}"
+    return named
 
 
 def _table(fields: dict[str, Any], key: str, where: str) -> dict[str, Any]:

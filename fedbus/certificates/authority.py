@@ -36,14 +36,13 @@ def new_key() -> Key:
     return ec.generate_private_key(ec.SECP256R1())
 
 
-def new_authority(name: str, days: int, now: datetime.datetime) -> Pair:
+def new_authority(name: str, key: Key, days: int, now: datetime.datetime) -> Pair:
     """An authority, which signs what it issues and nothing that issues itself.
 
     Args:
         name: its common name.
         days: for how long it is valid.
     """
-    key = new_key()
     builder = _builder(name, _name(name), key, now, now + datetime.timedelta(days=days))
     builder = builder.add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
     builder = builder.add_extension(_usage(signs_certificates=True), critical=True)

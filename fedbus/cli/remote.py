@@ -133,7 +133,7 @@ def connected_client(name: str = COORDINATOR) -> Iterator[Client]:
     url = environment.broker_url()
     if not url:
         raise ConfigError("FEDBUS_AMQP_URL: not set; it is the broker's URL, amqp://user:password@host:5672/")
-    with contextlib.closing(AmqpBroker(url)) as broker:
+    with contextlib.closing(AmqpBroker(url, tls=environment.broker_tls())) as broker:
         broker.connect()
         with Client(broker, name, verify_sender=environment.verify_sender()) as client:
             yield client
