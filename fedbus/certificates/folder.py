@@ -85,10 +85,10 @@ def provide(
     now = datetime.datetime.now(datetime.UTC).replace(microsecond=0) if now is None else now
     soon = now + datetime.timedelta(days=renew_days)
     try:
+        all_hosts = _hosts(folder / BROKER, hosts)
         authority, became = _authority(folder, now)
         known = list((folder / MEMBERS).iterdir()) if is_folder(folder / MEMBERS) else []
         names = sorted({*members, *(each.name for each in known if is_folder(each) and NAME.fullmatch(each.name))})
-        all_hosts = _hosts(folder / BROKER, hosts)
         broker = _provide_one(
             folder / BROKER,
             authority,
