@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import PurePath
 
 CA, CERTIFICATE, KEY = "ca.pem", "certificate.pem", "key.pem"
+# By the keys of [broker] that name them.
+FILES = {"ca": CA, "certificate": CERTIFICATE, "key": KEY}
 
 # What makes RabbitMQ take a certificate for a login.
 PLUGIN = "rabbitmq_auth_mechanism_ssl"

@@ -20,14 +20,13 @@ from fedbus.broker.node.node import Node
 from fedbus.broker.rabbitmq.broker import AmqpBroker
 from fedbus.certificates.files import TlsFiles
 from fedbus.certificates.folder import provide
-from fedbus.certificates.listener import CA, CERTIFICATE, KEY
+from fedbus.certificates.listener import CA, CERTIFICATE, FILES, KEY
 from fedbus.errors import AccessRefused, BrokerError, ConnectionLost, Untrusted
 from fedbus.service.process import script
 from fedbus.statuses import Status
 from processes import WAIT, Processes, small
 
 USERS = {"coordinator": "coordinator", "shop": "party", "bank": "party", "client": "client"}
-NAMED = {"ca": CA, "certificate": CERTIFICATE, "key": KEY}
 # Longer than a test may take: what waits for it to pass fails the test.
 FOR_EVER = 10_000.0
 
@@ -235,7 +234,7 @@ def test_a_job_runs_over_tls_with_logins_by_certificates_alone(folder: Path, tls
     url = f"{tls_node.address}/"
     for name in ("coordinator", "shop", "bank"):
         shutil.copytree(member(folder, name), tmp_path / f"tls-{name}")
-        lines = ["[broker]", *(f'{key} = "tls-{name}/{file}"' for key, file in NAMED.items())]
+        lines = ["[broker]", *(f'{key} = "tls-{name}/{file}"' for key, file in FILES.items())]
         with (tmp_path / f"{name}.toml").open("a") as file:
             file.write("\n".join(lines) + "\n")
     report = tmp_path / "report.json"
