@@ -1,4 +1,4 @@
-"""Deletes the queues of jobs that have ended, now or when those who still use them are done."""
+"""The queues of jobs that have ended are deleted here, now or when those who still use them are done."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class _Left:
 
 
 class Sweeper:
-    """Looks at the queues of ended jobs until they are gone, or have expired.
+    """It looks at the queues of ended jobs until they are gone, or have expired.
 
     Args:
         name: the coordinator's.
@@ -75,7 +75,7 @@ class Sweeper:
             self._changed.notify_all()
 
     def add(self, job: str, participants: Sequence[str], ended_at: float | None = None) -> None:
-        """A job has ended: its queues can go when nobody uses them."""
+        """Take note that a job has ended: its queues can go when nobody uses them."""
         now = time.time()
         kept = (now if ended_at is None else ended_at) + _KEPT_SECONDS
         with self._changed:
@@ -86,7 +86,7 @@ class Sweeper:
             self._changed.notify_all()
 
     def left(self, job: str, party: str) -> None:
-        """A party has seen the job's end, and needs its queue no more."""
+        """Take note that a party has seen the job's end, and needs its queue no more."""
         with self._changed:
             self._queues[topology.job_queue(party, job).name] = _Left(time.time(), 0.0)
             self._changed.notify_all()

@@ -1,4 +1,4 @@
-"""How a long payload is cut into messages."""
+"""A long payload is cut into several messages."""
 
 from __future__ import annotations
 
@@ -7,6 +7,6 @@ CHUNK_BYTES = 1024 * 1024
 
 
 def chunk_ranges(count: int, width: int) -> list[tuple[int, int]]:
-    """The chunks of `count` values of so many bytes as (start, stop), about CHUNK_BYTES each."""
+    """Return the chunks of `count` values of so many bytes as (start, stop), about CHUNK_BYTES each."""
     step = max(1, CHUNK_BYTES // width)
     return [(start, min(start + step, count)) for start in range(0, count, step)]

@@ -1,4 +1,4 @@
-"""What lies at a path, told without a traceback, and files that are written whole or not at all.
+"""This module says what lies at a path, without a traceback, and writes files that are written whole or not at all.
 
 Path.exists, is_file and is_dir raise where this user may not enter a folder on the way; nothing but this module asks
 them.
@@ -18,7 +18,7 @@ _NOTHING = (errno.ENOENT, errno.ENOTDIR, errno.EBADF, errno.ELOOP)
 
 
 def found(path: Path) -> os.stat_result | None:
-    """What lies at a path; None where nothing does.
+    """Return what lies at a path; None where nothing does.
 
     Raises:
         OSError: that cannot be said; its `strerror` is `reason`.
@@ -34,27 +34,31 @@ def found(path: Path) -> os.stat_result | None:
 
 
 def exists(path: Path) -> bool:
-    """Whether anything lies at a path; raises as `found`."""
+    """Return whether anything lies at a path; raises as `found`."""
     return found(path) is not None
 
 
 def is_file(path: Path) -> bool:
-    """Whether a regular file lies at a path; raises as `found`."""
+    """Return whether a regular file lies at a path; raises as `found`."""
     return (at := found(path)) is not None and stat.S_ISREG(at.st_mode)
 
 
 def is_folder(path: Path) -> bool:
-    """Whether a folder lies at a path; raises as `found`."""
+    """Return whether a folder lies at a path; raises as `found`."""
     return (at := found(path)) is not None and stat.S_ISDIR(at.st_mode)
 
 
 def real(path: Path) -> Path:
-    """The absolute path without links, as far as this user can follow it; unlike Path.resolve it refuses no circle."""
+    """Return the absolute path without links, as far as this user can follow it;
+    unlike Path.resolve it refuses no circle.
+    """
     return Path(os.path.realpath(path))
 
 
 def reason(error: OSError, path: Path) -> str:
-    """Why a path cannot be used: the folder that this user may not enter, with the remedy, or the system's words."""
+    """Say why a path cannot be used:
+    the folder that this user may not enter, with the remedy, or the system's words.
+    """
     if isinstance(error, PermissionError):
         for folder in reversed(real(path).parents):
             if not os.access(folder, os.X_OK):

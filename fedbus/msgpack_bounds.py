@@ -1,4 +1,4 @@
-"""How many values a msgpack body holds, and how deep: counted before any of them is made.
+"""It is counted how many values a msgpack body holds, and how deep they are, before any of them is made.
 
 A library that decodes a body makes each list as long as its first bytes say, and 4 MiB of empty lists take seconds and
 hundreds of megabytes. One pass over the lengths tells beforehand; long texts and blobs are passed over in one step.

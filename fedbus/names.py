@@ -1,4 +1,4 @@
-"""What participants and jobs may be called, and how names are shown where one of them is wrong."""
+"""This module says what participants and jobs may be called, and how names are shown where one of them is wrong."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Name = Annotated[str, Meta(pattern=rf"\A{_NAME}\Z")]
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
-    """A hint for an unknown name: the nearest known one, or all that are known."""
+    """Make a hint for an unknown name: the nearest known one, or all that are known."""
     known = sorted(known)
     match = difflib.get_close_matches(name, known, n=1)
     if match:
@@ -27,7 +27,7 @@ def nearest(name: str, known: Iterable[str]) -> str:
 
 
 def unknown(value: str, known: Iterable[str]) -> str:
-    """What is wrong with a value that is none of a few: the nearest of them, and all that there are."""
+    """Say what is wrong with a value that is none of a few: the nearest of them, and all that there are."""
     known = list(known)
     match = difflib.get_close_matches(value, known, n=1)
     near = f"did you mean {match[0]!r}? " if match else ""
@@ -35,6 +35,6 @@ def unknown(value: str, known: Iterable[str]) -> str:
 
 
 def listed(names: Sequence[str]) -> str:
-    """Names as a sentence has them: "a", "a and b", "a, b and c"."""
+    """Write names as a sentence has them: "a", "a and b", "a, b and c"."""
     *others, last = names
     return f"{', '.join(others)} and {last}" if others else last

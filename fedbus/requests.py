@@ -1,4 +1,4 @@
-"""What a client sends to the coordinator's queue, which is missing for a moment while it is declared again."""
+"""A client sends its requests to the coordinator's queue, which is missing for a moment while it is declared again."""
 
 from __future__ import annotations
 

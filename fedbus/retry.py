@@ -1,4 +1,4 @@
-"""How long to wait before trying again what may pass: exponential back-off with jitter."""
+"""What may pass is tried again after a pause: exponential back-off with jitter."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _wait = wait_exponential_jitter(multiplier=FIRST_DELAY, max=LONGEST_DELAY, jitte
 
 
 def delay(attempt: int) -> float:
-    """Seconds to wait after failed attempt number `attempt` (from 1), with jitter; at most LONGEST_DELAY."""
+    """Return the seconds to wait after failed attempt number `attempt` (from 1), with jitter; at most LONGEST_DELAY."""
     state = RetryCallState(None, None, (), {})  # type: ignore[arg-type]
     state.attempt_number = min(attempt, 64)
     return float(_wait(state))

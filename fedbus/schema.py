@@ -1,4 +1,4 @@
-"""TOML and maps to frozen structures, with errors that name the file, the key and the nearest known key."""
+"""TOML and maps become frozen structures here, with errors that name the file, the key and the nearest known key."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class _Nothing(msgspec.Struct):
 
 
 def read_toml(path: Path) -> dict[str, Any]:
-    """The map in a TOML file.
+    """Return the map in a TOML file.
 
     Raises:
         ConfigError: no such file, or not TOML; names the file and the line.
@@ -54,7 +54,7 @@ def read_toml(path: Path) -> dict[str, Any]:
 
 
 def read_text(path: Path) -> str:
-    """The text of a file of settings: UTF-8, or what an editor on Windows marked with a byte order mark.
+    """Return the text of a file of settings: UTF-8, or what an editor on Windows marked with a byte order mark.
 
     Raises:
         ConfigError: no such file, no text, or too large; names the file, and the remedy where it is the encoding.
@@ -80,7 +80,7 @@ def read_text(path: Path) -> str:
 
 
 def convert(fields: Any, struct: type[S], where: str, prefix: str = "") -> S:
-    """A structure from a map.
+    """Make a structure of a map.
 
     Args:
         where: the file, for errors.
@@ -104,7 +104,7 @@ def convert(fields: Any, struct: type[S], where: str, prefix: str = "") -> S:
 
 
 def check_table(value: Any, where: str, key: str) -> dict[str, Any]:
-    """A value if it is a table.
+    """Return a value if it is a table.
 
     Raises:
         ConfigError: names the file, the key and what it is.

@@ -1,4 +1,4 @@
-"""What a client submitted and no coordinator has spoken of: it may have been lost after the broker had confirmed it.
+"""A submission of which no coordinator has spoken may have been lost after the broker had confirmed it.
 
 The coordinator's queue of requests can lose its leader, with what was in it, in a kill of RabbitMQ soon after its
 declaration. A client that waits for its job hears then that the coordinator does not know it, and submits it again
@@ -28,25 +28,27 @@ class _Submission:
 
 
 class Submissions:
-    """The submissions of one client; for any thread."""
+    """The submissions of one client. Any thread may call it."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._open: dict[str, _Submission] = {}
 
     def add(self, envelope: Envelope) -> None:
-        """A job is submitted."""
+        """Take note that a job is submitted."""
         with self._lock:
             self._open[envelope.job] = _Submission(envelope)
 
     def heard(self, job: str, event: Message) -> None:
-        """The coordinator says something of a job."""
+        """Take note that the coordinator says something of a job."""
         if isinstance(event, StateChanged) and event.state != UNKNOWN:
             with self._lock:
                 self._open.pop(job, None)
 
     def again(self, job: str) -> Envelope | None:
-        """What is to be submitted again, now that the coordinator does not know the job; None where nothing is."""
+        """Return what is to be submitted again, now that the coordinator does not know the job;
+        None where nothing is.
+        """
         with self._lock:
             submission, now = self._open.get(job), time.monotonic()
             if submission is None or submission.times == MOST_TIMES or now < submission.again_at:
@@ -56,7 +58,7 @@ class Submissions:
             return submission.envelope
 
     def may_come(self, job: str, event: Message) -> bool:
-        """Whether a job that the coordinator does not know may reach it yet."""
+        """Return whether a job that the coordinator does not know may reach it yet."""
         if not isinstance(event, StateChanged) or event.state != UNKNOWN:
             return False
         with self._lock:

@@ -1,4 +1,4 @@
-"""Standard output and standard error, whatever they are: a terminal of any encoding and width, a pipe, a full disk.
+"""Standard output and standard error may be anything: a terminal of any encoding and width, a pipe, a full disk.
 
 Standard output has what was asked for, as plain text that a script may read: it is never wrapped, cropped or coloured.
 Standard error has the rest, coloured on a terminal; what cannot be written there is no error.
@@ -73,12 +73,12 @@ def tell(line: str, style: str = "") -> None:
 
 
 def note(sentence: str) -> None:
-    """Write what is good to know to standard error; without the full stop."""
+    """Write what is good to know to standard error. The text comes without the full stop."""
     tell(f"note: {sentence}.", "yellow")
 
 
 class LogStream:
-    """Standard error for log lines: a disk that is full, or a terminal that was closed, costs the line and no job."""
+    """Standard error for log lines. A disk that is full, or a terminal that was closed, costs the line and no job."""
 
     def write(self, text: str) -> None:
         with contextlib.suppress(OSError):
@@ -90,18 +90,20 @@ class LogStream:
 
 
 def printable(text: str) -> str:
-    """Text with all that a terminal would obey written as escapes, so that it stays one line and shows what it is."""
+    """Return text with all that a terminal would obey written as escapes,
+    so that it stays one line and shows what it is.
+    """
     return _OBEYED.sub(lambda found: found[0].encode("unicode_escape").decode("ascii"), text)
 
 
 def bars(stream: TextIO | None = None) -> str:
-    """Eight characters of rising height that a stream can show; standard output's where none is given."""
+    """Return eight characters of rising height that a stream can show, which is standard output where none is given."""
     stream = stream or sys.stdout
     return _BARS if shows(_BARS, stream) else _PLAIN_BARS
 
 
 def shows(text: str, stream: TextIO | None) -> bool:
-    """Whether a stream's encoding has all characters of a text."""
+    """Return whether a stream's encoding has all characters of a text."""
     try:
         text.encode(getattr(stream, "encoding", None) or "utf-8")
     except (UnicodeEncodeError, LookupError):
@@ -110,7 +112,7 @@ def shows(text: str, stream: TextIO | None) -> bool:
 
 
 def table(rows: Sequence[Sequence[Any]], numbers: int = 0) -> list[str]:
-    """The lines of a table, with two blanks between columns.
+    """Return the lines of a table, with two blanks between columns.
 
     Args:
         numbers: how many of the last columns are aligned to the right.

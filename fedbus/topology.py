@@ -1,4 +1,4 @@
-"""Every exchange, queue and routing key, and who may use them: the one place where names are made.
+"""Every exchange, queue and routing key is named here, and who may use it: this is the one place where names are made.
 
 The administrator (or the coordinator, where it has the right) declares the topology. A party declares nothing: it
 reads its own queues and writes under its own name only.
@@ -57,7 +57,7 @@ class Queue:
 
     @property
     def is_quorum(self) -> bool:
-        """Whether it is replicated and survives a restart of the broker, as all but watchers' queues are."""
+        """Whether the queue is replicated and survives a restart of the broker, as all but watchers' queues are."""
         return self.arguments.get("x-queue-type") == "quorum"
 
 
@@ -70,13 +70,13 @@ def _quorum(**arguments: Any) -> dict[str, Any]:
 
 
 def jobs_queue() -> Queue:
-    """Where clients' submissions, queries and cancellations wait for the coordinator."""
+    """Return the queue in which clients' submissions, queries and cancellations wait for the coordinator."""
     arguments = _quorum(dead_letter_exchange=DEAD, max_length_bytes=JOBS_QUEUE_MAX_BYTES, overflow="reject-publish")
     return Queue(JOBS_QUEUE, tuple((JOBS, key) for key in (SUBMIT, QUERY, CANCEL)), arguments)
 
 
 def dead_queue() -> Queue:
-    """What could not be processed, with the reason in its header `x-fedbus-reason`."""
+    """Return the queue for what could not be processed, with the reason in the header `x-fedbus-reason`."""
     arguments = {
         "x-queue-type": "quorum",
         "x-max-length": DEAD_MAX_LENGTH,
@@ -87,7 +87,7 @@ def dead_queue() -> Queue:
 
 
 def control_queue(party: str) -> Queue:
-    """What the coordinator asks of a party: start, cancel."""
+    """Return the queue in which the coordinator asks a party to start or to cancel."""
     arguments = _quorum(
         single_active_consumer=True, max_length_bytes=CONTROL_QUEUE_MAX_BYTES, overflow="reject-publish"
     )
@@ -95,32 +95,34 @@ def control_queue(party: str) -> Queue:
 
 
 def questions_queue(coordinator: str) -> Queue:
-    """What parties ask the coordinator's process about jobs of which they hear nothing."""
+    """Return the queue in which parties ask the coordinator's process about jobs of which they hear nothing."""
     arguments = _quorum(max_length_bytes=QUESTIONS_QUEUE_MAX_BYTES, overflow="reject-publish")
     return Queue(f"fedbus.party.{coordinator}.questions", ((DATA, f"*.{coordinator}"),), arguments)
 
 
 def job_queue(party: str, job: str) -> Queue:
-    """All that a participant receives in one job."""
+    """Return the queue for all that a participant receives in one job."""
     arguments = _quorum(expires=JOB_QUEUE_EXPIRES_MS, max_length_bytes=JOB_QUEUE_MAX_BYTES, overflow="reject-publish")
     return Queue(f"fedbus.party.{party}.job.{job}", ((DATA, f"*.{party}.{job}"),), arguments)
 
 
 def trial_queue(user: str, token: str) -> Queue:
-    """Shows whether the broker takes messages for a new queue at all; nobody reads it."""
+    """Return a queue that shows whether the broker takes messages for a new queue at all; nobody reads it."""
     arguments = _quorum(expires=TRIAL_QUEUE_EXPIRES_MS)
     return Queue(f"fedbus.party.{user}.trial.{token}", ((DATA, f"*.{user}.trial-{token}"),), arguments)
 
 
 def watch_queue(user: str, token: str, job: str = "*") -> Queue:
-    """A watcher's own view of events, and what it alone is told; it goes when the watcher's connection goes."""
+    """Return a watcher's own queue for events and for what it alone is told;
+    it goes when the watcher's connection goes.
+    """
     arguments = {"x-max-length": WATCH_MAX_LENGTH, "x-overflow": "drop-head"}
     bindings = ((EVENTS, f"*.{job}.*"), (REPLIES, f"{user}.*.*"))
     return Queue(f"fedbus.watch.{user}.{token}", bindings, arguments, exclusive=True)
 
 
 def policies() -> list[dict[str, Any]]:
-    """RabbitMQ policies, which an administrator sets.
+    """Return RabbitMQ policies, which an administrator sets.
 
     What a party's queue gives up goes to the dead letters. Not an argument of the queue: RabbitMQ asks of whoever
     declares a queue with a dead-letter exchange that he may read the queue, and the coordinator may not read a party's.
@@ -142,32 +144,32 @@ def policies() -> list[dict[str, Any]]:
 
 
 def control_key(party: str, job: str, kind: str) -> str:
-    """Routing key on CONTROL."""
+    """Return a routing key on CONTROL."""
     return f"{party}.{job}.{kind}"
 
 
 def data_key(sender: str, recipient: str, job: str) -> str:
-    """Routing key on DATA."""
+    """Return a routing key on DATA."""
     return f"{sender}.{recipient}.{job}"
 
 
 def question_key(sender: str, coordinator: str) -> str:
-    """Routing key on DATA of what concerns the coordinator's process and not one job's queue."""
+    """Return a routing key on DATA for what concerns the coordinator's process and not one job's queue."""
     return f"{sender}.{coordinator}"
 
 
 def event_key(sender: str, job: str, kind: str) -> str:
-    """Routing key on EVENTS."""
+    """Return a routing key on EVENTS."""
     return f"{sender}.{job}.{kind}"
 
 
 def reply_key(user: str, job: str, kind: str) -> str:
-    """Routing key on REPLIES."""
+    """Return a routing key on REPLIES."""
     return f"{user}.{job}.{kind}"
 
 
 def permissions(user: str, role: str) -> dict[str, str]:
-    """RabbitMQ permissions (configure, write, read) of a user whose role is coordinator, party or client.
+    """Return RabbitMQ permissions (configure, write, read) of a user whose role is coordinator, party or client.
 
     A permission names exchanges and queues alike. To bind a queue takes writing it and reading the exchange.
     """
@@ -193,7 +195,7 @@ def permissions(user: str, role: str) -> dict[str, str]:
 
 
 def topic_permissions(user: str, role: str) -> list[dict[str, str]]:
-    """RabbitMQ topic permissions.
+    """Return RabbitMQ topic permissions.
 
     A party writes to DATA and EVENTS only under its own name; a client binds its queue to its own replies only.
     """

@@ -1,1 +1,1 @@
-"""The parties' side of each protocol: guest (holds the label) and host (holds features only)."""
+"""This is the parties' side of each protocol. A guest holds the label, and a host holds features only."""

@@ -1,4 +1,4 @@
-"""Predictions of a party's held-out rows, as a file of its own: they never leave it.
+"""A party writes predictions of its held-out rows into a file of its own: they never leave it.
 
 The party that holds the label writes them: of a vertical job the guest, of a horizontal one each party.
 """
@@ -30,7 +30,7 @@ _FULL = (errno.ENOSPC, errno.EDQUOT)
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Predictions:
-    """What a model says of held-out rows.
+    """The predictions of a model for held-out rows.
 
     Attributes:
         ids: of the rows.
@@ -45,7 +45,7 @@ class Predictions:
     probabilities: np.ndarray | None = None
 
     def to_csv(self) -> str:
-        """id, label, score, and a column for each class's probability."""
+        """Return CSV of id, label, score, and a column for each class's probability."""
         text = io.StringIO()
         writer = csv.writer(text, lineterminator="\n")
         classes = 0 if self.probabilities is None else self.probabilities.shape[1]
@@ -59,7 +59,7 @@ class Predictions:
 
 
 def file_of(settings: PartySettings, job: str) -> Path | None:
-    """Where the predictions of a job belong; None where the party file names no folder for them."""
+    """Return where the predictions of a job belong; None where the party file names no folder for them."""
     return settings.path(settings.outputs.folder) / f"{job}.csv" if settings.outputs.folder else None
 
 

@@ -1,4 +1,4 @@
-"""The same models on pooled plaintext: what a federated result is compared with.
+"""A federated result is compared with these: the same models on pooled plaintext, and figures of their quality.
 
 Only simulations, demonstrations and tests have pooled data; no role of a protocol calls the solvers here.
 """
@@ -13,14 +13,14 @@ import numpy as np
 
 
 class Stepper(Protocol):
-    """An optimiser of one vector of weights; it may remember earlier gradients."""
+    """An optimiser of one vector of weights, which may remember earlier gradients."""
 
     def step(self, weights: np.ndarray, gradient: np.ndarray) -> np.ndarray:
-        """New weights, of the shape of both arguments."""
+        """Compute new weights, of the shape of both arguments."""
 
 
 class Metrics(TypedDict):
-    """Quality of a regression.
+    """The quality of a regression.
 
     mse is in squared units of the label and rmse in its unit; r2 is 1 - mse / variance of the label, and None where the
     label does not vary, for then nothing is there to be explained.
@@ -54,14 +54,14 @@ def regression_metrics(label: np.ndarray, prediction: np.ndarray) -> Metrics:
 
 
 def error_metrics(label: np.ndarray, mse: float) -> Metrics:
-    """What a mean squared error amounts to for labels, (rows,)."""
+    """Compute what a mean squared error amounts to for labels, (rows,)."""
     # Compared as they are: the variance of a constant that is no exact binary fraction is not quite zero.
     variance = float(np.var(label)) if (label != label[0]).any() else 0.0
     return Metrics(mse=mse, rmse=mse**0.5, r2=1.0 - mse / variance if variance else None)
 
 
 def least_squares(features: np.ndarray, label: np.ndarray, l2: float = 0.0) -> tuple[np.ndarray, float]:
-    """The exact minimiser of |X w + b - y|^2 / (2 rows) + (l2 / 2) |w|^2; the intercept b is not penalised.
+    """Find the exact minimiser of |X w + b - y|^2 / (2 rows) + (l2 / 2) |w|^2; the intercept b is not penalised.
 
     At the minimum the residuals sum to zero, so that b follows from the means and w is the solution for centred
     columns. The ridge is appended as rows sqrt(rows * l2) I: unlike the normal equations this does not square the
@@ -99,7 +99,7 @@ def gradient_descent(
     epochs: int,
     l2: float = 0.0,
 ) -> Descent:
-    """The federated solver's steps on pooled data, from weights of zero; one round for each batch of each epoch.
+    """Take the federated solver's steps on pooled data, from weights of zero; one round for each batch of each epoch.
 
     With d = X w + b - y on the batch's n rows, an owner's gradient is X_own^T d / n + l2 w_own, the intercept's is
     sum(d) / n, and the round's loss is sum(d^2) / (2 n) + (l2 / 2) |w|^2 at the weights before the step.

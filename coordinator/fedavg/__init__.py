@@ -1,1 +1,1 @@
-"""The coordinator's side of federated averaging."""
+"""This is the coordinator's side of federated averaging."""

@@ -1,4 +1,6 @@
-"""What should keep anybody from taking a job of federated averaging for a success, in sentences for its report."""
+"""These sentences, for a job's report,
+keep readers from taking a job of federated averaging for a success that it is not.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +22,9 @@ _JUDGED_AFTER = 3
 
 
 def check_clipped(course: Course, spec: AverageJob) -> None:
-    """JobFailed where most entries of the updates so far were cut: what is added up is not what parties learnt."""
+    """Raise JobFailed where most entries of the updates so far were cut:
+    what is added up is then not what parties learnt.
+    """
     if len(course.clipped) < min(_JUDGED_AFTER, spec.params.rounds):
         return
     part = sum(course.clipped) / len(course.clipped)
@@ -33,7 +37,9 @@ def check_clipped(course: Course, spec: AverageJob) -> None:
 
 
 def clipped_now(course: Course, spec: AverageJob) -> str:
-    """What whoever watches should know of the last round's updates: once, when many of their entries are first cut."""
+    """Return what whoever watches should know of the last round's updates:
+    once, when many of their entries are first cut.
+    """
     *before, part = course.clipped
     if part < _MANY or any(each >= _MANY for each in before):
         return ""
@@ -44,7 +50,7 @@ def clipped_now(course: Course, spec: AverageJob) -> str:
 
 
 def warnings(course: Course, spec: AverageJob, parameters: int, *, best: bool) -> list[str]:
-    """The worst first; [] where there is nothing to say.
+    """Return the warnings, the worst first; [] where there is nothing to say.
 
     Args:
         parameters: of the network.

@@ -1,4 +1,4 @@
-"""Averages that a few wrong updates cannot pull away: of updates that the coordinator sees one by one.
+"""A few wrong updates cannot pull these averages away. They are of updates that the coordinator sees one by one.
 
     median        of each coordinate              Yin, Chen, Ramchandran, Bartlett, "Byzantine-robust distributed
     trimmed_mean  of each coordinate, without     learning: towards optimal statistical rates", ICML 2018
@@ -23,7 +23,7 @@ BLOCK_BYTES = 8 << 20
 
 
 def combine(updates: np.ndarray, weights: Sequence[float], strategy: Strategy) -> np.ndarray:
-    """One update of many, as the strategy says; the mean weighted with `weights` where it is none of the above.
+    """Make one update of many, as the strategy says; the mean weighted with `weights` where it is none of the above.
 
     Args:
         updates: (members, size) float32, finite.
@@ -54,7 +54,8 @@ def combine(updates: np.ndarray, weights: Sequence[float], strategy: Strategy) -
 
 
 def choose(updates: np.ndarray, byzantine: int) -> int:
-    """Krum: the member whose update has the least sum of squared distances to its members - byzantine - 2 nearest.
+    """Choose by Krum the member whose update has the least sum of squared
+    distances to its members - byzantine - 2 nearest.
 
     Raises:
         JobFailed: there are fewer than 2 * byzantine + 3 updates, below which the paper promises nothing.

@@ -1,4 +1,4 @@
-"""Federated averaging at the coordinator."""
+"""This is federated averaging at the coordinator, as the registry finds it."""
 
 from coordinator.fedavg.lead import coordinate
 

@@ -1,4 +1,4 @@
-"""How the average of the parties' updates becomes the next model: the server's optimiser of federated averaging.
+"""The server's optimiser makes the next model of the average of the parties' updates.
 
     fedavg, fedprox   w += u                  McMahan et al., AISTATS 2017; Li et al., MLSys 2020
     fedavgm           v = beta v + u          Hsu, Qi, Brown, "Measuring the effects of non-identical data distribution
@@ -27,7 +27,7 @@ _STATE = {"fedavgm": ("velocity",), "fedadam": ("first", "second"), "fedyogi": (
 
 
 class Server:
-    """The server's optimiser and its state, float32 and as large as the model for each array; none for plain averages.
+    """The server's optimiser and its state: arrays in float32, each as large as the model; none for plain averages.
 
     Attributes:
         rate: the server's learning rate eta.
@@ -42,7 +42,7 @@ class Server:
 
     @classmethod
     def create(cls, strategy: Strategy, size: int) -> Server:
-        """The optimiser before its first step, for a model of `size` parameters.
+        """Make the optimiser before its first step, for a model of `size` parameters.
 
         The second moment begins at tau^2, the least with which algorithm 2 may begin.
         """
@@ -77,11 +77,11 @@ class Server:
             raise ValueError(f"the parts of the update have {done} entries and the model {self._size}")
 
     def arrays(self) -> dict[str, np.ndarray]:
-        """The state for a checkpoint, (size,) float32 each; not copies."""
+        """Return the state for a checkpoint, (size,) float32 each; these are not copies."""
         return self._arrays
 
     def restore(self, arrays: Mapping[str, np.ndarray]) -> None:
-        """Take up a state made by `arrays`; copies.
+        """Take up a state made by `arrays`, which is copied.
 
         Raises:
             StoreError: it is the state of another strategy or of a model of another size.

@@ -1,1 +1,1 @@
-"""The coordinator's side of vertical linear regression."""
+"""This is the coordinator's side of vertical linear regression."""

@@ -1,4 +1,4 @@
-"""Whether columns of different parties depend on each other, found from sums over all parties.
+"""A probe finds out from sums over all parties whether columns of different parties depend on each other.
 
 The label's right-hand side has next to nothing in a direction in which columns hardly differ, so that the method that
 solves for it never meets that direction. A right-hand side of random numbers, each party's own and secret, has about
@@ -48,16 +48,16 @@ class Probe:
 
     @classmethod
     def begin(cls, flat: float, weights: int, gain: float) -> Probe:
-        """With the random right-hand side's gain."""
+        """Begin with the gain of the random right-hand side."""
         return cls(flat, weights, gain, gain, gain, done=gain <= 0)
 
     def to_map(self) -> dict[str, Any]:
-        """For a checkpoint."""
+        """Return the state as a map, for a checkpoint."""
         return {name: getattr(self, name) for name in self.__slots__}
 
     @property
     def exponent(self) -> int:
-        """Of the unit of what the next round multiplies."""
+        """The exponent of the unit of what the next round multiplies."""
         return exponent(self.norm)
 
     @property
@@ -76,14 +76,14 @@ class Probe:
         return eigenvalues(self.steps)[1] if self.steps else 0.0
 
     def step(self, curvature: float) -> tuple[float, bool]:
-        """How far to go in the direction, and whether it is the flattest so far, and flat."""
+        """Return how far to go in the direction, and whether it is the flattest so far, and flat."""
         part = max(curvature, 0.0) / self.norm
         before, self.flattest = self.flattest, min(self.flattest, part)
         self.done = part <= LEAST_CURVATURE or (before <= self.flat and part > _FALL * before)
         return 0.0 if self.done else self.gain / curvature, part < before and part <= self.flat
 
     def turn(self, length: float, gain: float, *, last: bool) -> float:
-        """After a step: what part of the old direction the new one keeps.
+        """Return, after a step, what part of the old direction the new one keeps.
 
         Args:
             last: no more rounds are allowed.

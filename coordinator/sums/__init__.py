@@ -1,1 +1,1 @@
-"""The coordinator's side of sums that show no summand."""
+"""This is the coordinator's side of sums that show no summand."""

@@ -1,1 +1,1 @@
-"""The coordinator's side of what vertical algorithms share."""
+"""This is the coordinator's side of what vertical algorithms share."""

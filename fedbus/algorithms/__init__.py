@@ -1,1 +1,1 @@
-"""What all sides of an algorithm agree on, a folder for each."""
+"""All sides of an algorithm agree on what is here; each algorithm has a folder."""

@@ -1,1 +1,1 @@
-"""Message brokers: the interface in `base`, RabbitMQ in `amqp`, in-process in `memory`, a private node in `node`."""
+"""Message brokers: `base` has the interface, `rabbitmq` and `memory` implement it, and `node` runs a private server."""

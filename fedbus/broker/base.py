@@ -1,4 +1,4 @@
-"""What fedbus asks of a message broker; `amqp` and `memory` implement it with the same semantics.
+"""This is what fedbus asks of a message broker. `rabbitmq` and `memory` implement it with the same semantics.
 
 Queues are durable, bodies are bytes that the broker does not read.
 
@@ -32,7 +32,7 @@ MAX_HEADERS_BYTES = 2048
 
 @dataclass(frozen=True, slots=True)
 class Outgoing:
-    """A message to publish.
+    """A message that is to be published.
 
     Attributes:
         message_id: identifies it across re-publications.
@@ -48,7 +48,9 @@ class Outgoing:
 
 
 def refusal(message: Outgoing) -> AccessRefused | None:
-    """Why no broker takes a message: its body or its headers are too long. None where they are not."""
+    """Say why no broker takes a message, because its body or its headers are too long;
+    return None where it is taken.
+    """
     if len(message.body) > MAX_MESSAGE_BYTES:
         return AccessRefused(f"a message of {len(message.body)} bytes is too long: {MAX_MESSAGE_BYTES} are allowed")
     size = sum(len(text.encode("utf-8", "replace")) for pair in message.headers.items() for text in pair)
@@ -58,7 +60,7 @@ def refusal(message: Outgoing) -> AccessRefused | None:
 
 
 class Delivery(Protocol):
-    """A message received; exactly one of ack, dead_letter and requeue is called, from any thread.
+    """A message that was received. Its handler calls exactly one of ack, dead_letter and requeue, from any thread.
 
     All three are safe after the connection was lost: the broker then delivers the message again anyway.
 
@@ -78,10 +80,10 @@ class Delivery(Protocol):
 
     @property
     def headers(self) -> Mapping[str, str]:
-        """Those that are text."""
+        """The message's headers, without those whose value is not text."""
 
     def ack(self) -> None:
-        """The effect is durable, or the message not needed; the broker may forget it."""
+        """Tell the broker that it may forget the message: its effect is durable, or it is not needed."""
 
     def dead_letter(self, reason: str) -> None:
         """Publish a copy to the dead-letter exchange with the reason in REASON_HEADER, then acknowledge.
@@ -92,24 +94,28 @@ class Delivery(Protocol):
         """
 
     def requeue(self) -> None:
-        """Give it back; it will be delivered again, up to the queue's delivery limit."""
+        """Give the message back. The broker delivers it again, up to the queue's delivery limit."""
 
     def hand_over(self, handler: Handler) -> None:
-        """Have a handler that takes long called with it, on the thread for these."""
+        """Have a handler that takes long called with this delivery, on the thread that is meant for such handlers."""
 
 
 Handler = Callable[[Delivery], None]
 
 
 class Subscription(Protocol):
-    """A running consumer."""
+    """The consumption of one queue by one handler."""
 
     @property
     def error(self) -> BrokerError | None:
-        """Why nothing can be received at present (it is tried again all the while); None when all is well."""
+        """The reason why nothing can be received at present (it is tried again all the while);
+        None when all is well.
+        """
 
     def cancel(self) -> None:
-        """Stop receiving; deliveries not acknowledged go back to the queue. A handler that runs is not waited for."""
+        """Stop receiving. Deliveries that are not acknowledged go back to the queue.
+        It does not wait for a handler that runs.
+        """
 
 
 class Broker(Protocol):
@@ -138,7 +144,7 @@ class Broker(Protocol):
         """
 
     def publish(self, message: Outgoing, *, wait: bool = True) -> Future[None]:
-        """Publish; the future is done when the broker confirms it.
+        """Publish a message. The future is done when the broker has confirmed it.
 
         While the connection is away the message waits and is published after the reconnection. The future fails with
         Unroutable, Nacked (after retries, or where connections end over it) or AccessRefused (also for a body over
@@ -151,11 +157,11 @@ class Broker(Protocol):
         """
 
     def publish_all(self, messages: Sequence[Outgoing], *, wait: bool = True) -> list[Future[None]]:
-        """Publish several as `publish` does, handed over to the connection together."""
+        """Publish several messages as `publish` does, and hand them to the connection together."""
 
     def consume(self, queue: str, handler: Handler, prefetch: int = 64, *, quick: bool = False) -> Subscription:
-        """Call the handler for each message; it must not block on this broker's futures, and publishes with
-        `wait=False`.
+        """Call the handler for each message;
+        it must not block on this broker's futures, and publishes with `wait=False`.
 
         Handlers are called one at a time, in the order of arrival. A quick one, which waits for nothing where the
         message is short, may be called on the thread that serves the connection.
@@ -169,7 +175,7 @@ class Broker(Protocol):
 
     @property
     def epoch(self) -> int:
-        """How many times a connection was made; grows by one at each reconnection."""
+        """The number of times that a connection was made; it grows by one at each reconnection."""
 
     def close(self, timeout: float = 10.0) -> None:
-        """Flush what was published, stop consuming, and end the connection. Idempotent."""
+        """Publish what waits, stop consuming, and end the connection. A second call does nothing."""

@@ -1,4 +1,4 @@
-"""What both brokers do with a delivery: the thread that calls handlers, and the copy for the dead-letter exchange."""
+"""Both brokers do this with a delivery: a thread calls its handler, and a copy goes to the dead-letter exchange."""
 
 from __future__ import annotations
 
@@ -31,7 +31,9 @@ class Received(Delivery, Protocol):
 
     @property
     def current(self) -> bool:
-        """False once its connection was lost or its subscription cancelled: the broker delivers it again."""
+        """Whether the delivery can still be settled. Once its connection is lost or its subscription cancelled, it
+        cannot: the broker delivers the message again.
+        """
 
 
 class DeliveryThread:
@@ -51,7 +53,7 @@ class DeliveryThread:
         self._thread.start()
 
     def put(self, handler: Handler, delivery: Received, *, quick: bool = False) -> None:
-        """Have the handler called with the delivery, in order of arrival.
+        """Have the handler called with the delivery, in the order of arrival.
 
         Args:
             quick: on the calling thread, where none is left that came before it.
@@ -73,7 +75,7 @@ class DeliveryThread:
         self._waiting.put((handler, delivery))
 
     def stop(self, timeout: float) -> bool:
-        """Call no more handlers; whether the one that runs has ended within the timeout (seconds)."""
+        """Call no more handlers. Return whether the one that runs has ended within the timeout (seconds)."""
         self._stopping = True
         self._waiting.put(None)
         if self._thread is threading.current_thread():
@@ -92,7 +94,9 @@ class DeliveryThread:
 
 
 def call(handler: Handler, delivery: Delivery) -> None:
-    """Call a handler; what it raises must not end the thread that serves every other subscription too."""
+    """Call a handler, and log what it raises:
+    that must not end the thread, which serves every other subscription too.
+    """
     try:
         handler(delivery)
     except Exception:
@@ -105,7 +109,7 @@ def call(handler: Handler, delivery: Delivery) -> None:
 
 
 def dead_copy(delivery: Delivery, reason: str) -> Outgoing:
-    """The copy of a delivery that goes to the dead-letter exchange; counted, and told to the operator."""
+    """Make the copy of a delivery that goes to the dead-letter exchange, count it, and tell the operator."""
     metrics.dead_letters.inc()
     reason = _cut(reason)
     log.warning(

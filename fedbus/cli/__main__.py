@@ -1,4 +1,4 @@
-"""`python -m fedbus.cli`."""
+"""This makes `python -m fedbus.cli` run the commands."""
 
 from fedbus.cli import main
 

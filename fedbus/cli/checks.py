@@ -1,4 +1,4 @@
-"""Party files held against a job, before it runs: the policy and the data of each, and all of them together."""
+"""Party files are held against a job before it runs: the policy and the data of each, and all of them together."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ def _check_names(job_file: Path, spec: JobSpec, parties: Sequence[tuple[Path, Pa
 
 
 def notes(spec: JobSpec, brought: Sequence[Brought]) -> list[str]:
-    """What an operator should know of the tables and of a model of them, and what a simulation makes up for."""
+    """Return what an operator should know of the tables and of a model of them, and what a simulation makes up for."""
     from parties.side import side_of
 
     told = [f"{each.file}: {note}" for each in brought for note in each.tables.notes]

@@ -1,4 +1,4 @@
-"""The folder in which a simulation works: stores of its own, keys, logs.
+"""A simulation works in a folder with stores of its own, keys and logs.
 
 So nothing of a simulation that was killed disturbs a later one, two at a time do not disturb each other, and what a
 party file calls its store gets the model of a job that succeeded and nothing else.
@@ -31,7 +31,7 @@ _BUSY_SECONDS, _POLL_SECONDS = 5.0, 0.05
 
 
 class Workplace:
-    """A simulation's folder.
+    """The folder in which one simulation works.
 
     Attributes:
         folder: where it is; only its owner may look into it.
@@ -43,11 +43,11 @@ class Workplace:
         self.kept = kept
 
     def store(self, name: str) -> Path:
-        """The store of a participant."""
+        """Return the path of a participant's store."""
         return self.folder / f"{name}.db"
 
     def settle(self, parties: Sequence[PartySettings]) -> list[PartySettings]:
-        """The parties with stores in this folder.
+        """Return the parties' settings with stores in this folder.
 
         Raises:
             StoreError: what a party file calls its store is none, or this user may not look at it, so that it could
@@ -65,7 +65,9 @@ class Workplace:
         return [msgspec.structs.replace(party, state=str(self.store(party.name).absolute())) for party in parties]
 
     def hand_out(self, job: str, parties: Sequence[PartySettings]) -> list[str]:
-        """Put each party's model into the store that its file names; says which could not be, and where they are."""
+        """Put each party's model into the store that its file names.
+        Say which could not be put there, and where they are.
+        """
         troubles = {}
         for party in parties:
             with Store(self.store(party.name)) as own:
@@ -87,7 +89,7 @@ class Workplace:
 
 @contextlib.contextmanager
 def open_workplace(keep: Path | None) -> Iterator[Workplace]:
-    """A folder for one simulation: this one, to stay, or a temporary one.
+    """Open a folder for one simulation: this one, to stay, or a temporary one.
 
     Raises:
         ConfigError: it cannot be made, or has something in it.

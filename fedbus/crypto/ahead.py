@@ -1,4 +1,4 @@
-"""Computing one piece of a stream while another is being sent."""
+"""One piece of a stream is computed while another one is being sent."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ B = TypeVar("B")
 
 
 def ahead(function: Callable[[A], B], items: Iterable[A]) -> Iterator[B]:
-    """What a function makes of each item, in order; it works on the next one while the caller handles a result.
+    """Return what a function makes of each item, in order. It works on the next item while the caller handles a result.
 
     Items are taken in the caller's thread, as soon as they come: they may be messages that are received. At most two
     of them, and two results, are held at a time.

@@ -1,4 +1,5 @@
-"""The rest of linear algebra on encrypted vectors: differences, multiples, and products with a matrix from the left.
+"""This is the rest of linear algebra on encrypted vectors:
+differences, multiples, and products with a matrix from the left.
 
 Nothing here obfuscates: do so before a result leaves the process.
 """
@@ -17,7 +18,7 @@ from fedbus.crypto.tensor import CipherTensor
 
 
 def scale(key: PublicKey, tensor: CipherTensor, ints: Ints, ints_scale: int = 0) -> CipherTensor:
-    """Multiples, element by element.
+    """Multiply each element by an integer.
 
     Args:
         ints: (len(tensor),) signed integers of `ints_scale` fraction bits.
@@ -35,14 +36,14 @@ def scale(key: PublicKey, tensor: CipherTensor, ints: Ints, ints_scale: int = 0)
 
 
 def subtract(key: PublicKey, a: CipherTensor, b: CipherTensor) -> CipherTensor:
-    """a - b, element by element; raises as `PublicKey.add`."""
+    """Compute a - b, element by element; raises as `PublicKey.add`."""
     return key.add(a, scale(key, b, [-1] * len(b)))
 
 
 def forward(
     engine: Engine, key: PublicKey, matrix: np.ndarray, tensor: CipherTensor, matrix_scale: int
 ) -> CipherTensor:
-    """matrix times an encrypted vector, as X[[w]]; see `PublicKey.matvec`, which has the transpose.
+    """Multiply a matrix by an encrypted vector, as X[[w]]; for the transpose see `PublicKey.matvec`.
 
     Args:
         matrix: (rows, len(tensor)) int64 with `matrix_scale` fraction bits.

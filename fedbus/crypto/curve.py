@@ -1,4 +1,5 @@
-"""The alignment's groups, in which ids are blinded by secret exponents: x25519, and ristretto255 where that cannot be.
+"""The alignment blinds ids by secret exponents in one of these groups:
+x25519, or ristretto255 where that cannot be used.
 
 x25519: points of Curve25519 by their u-coordinates (Langley, Hamburg, Turner, RFC 7748), ids mapped to it by
 Elligator 2 (Bernstein, Hamburg, Krasnova, Lange, CCS 2013; RFC 9380); by the extension _x25519, eight at a time, or by
@@ -7,7 +8,7 @@ curve25519.py.
 ristretto255: a group of prime order in which every valid encoding is one element (de Valence, Grigg, Hamburg,
 Lovecruft, Tankersley, Valsorda, "The ristretto255 and decaf448 groups", RFC 9496), by libsodium.
 
-Why u-coordinates are as good here, and what is checked of them: docs/protocols/alignment.md.
+Why u-coordinates are as good here, and what is checked of them: docs/explanation/alignment.md.
 """
 
 from __future__ import annotations
@@ -46,22 +47,22 @@ _PORTABLE = "portable"
 
 
 def native() -> bool:
-    """Whether x25519 is computed by the extension, which releases the interpreter's lock."""
+    """Return whether x25519 is computed by the extension, which releases the interpreter's lock."""
     return _native is not None and bool(_native.supported) and environment.tier() != _PORTABLE
 
 
 def groups() -> tuple[str, ...]:
-    """The groups that this process computes in, the fastest first."""
+    """Return the groups in which this process computes, the fastest first."""
     return GROUPS if native() or curve25519.supported() else (RISTRETTO255,)
 
 
 def agree(one: Collection[str], other: Collection[str]) -> str | None:
-    """The group of two who compute in these: the fastest that both have, whoever asks; None where there is none."""
+    """Return the fastest group that both have, of two who compute in these, whoever asks; None where there is none."""
     return next((group for group in GROUPS if group in one and group in other), None)
 
 
 def hash_to_group(ids: Sequence[str], domain: bytes, group: str = RISTRETTO255) -> bytes:
-    """Elements of a group that stand for ids; nobody knows the discrete logarithm between two of them.
+    """Turn ids into elements of a group. Nobody knows the discrete logarithm between two of them.
 
     Elements of x25519 are ones of Curve25519 whose cofactor is not cleared yet: the next `blind` does.
 
@@ -89,7 +90,7 @@ def hash_to_group(ids: Sequence[str], domain: bytes, group: str = RISTRETTO255) 
 
 
 def blind(points: bytes, scalar: bytes, first: int = 0, group: str = RISTRETTO255) -> bytes:
-    """Raise elements to a secret exponent; every element is validated.
+    """Raise elements to a secret exponent, after checking each of them.
 
     Args:
         points: a whole number of encodings of POINT_BYTES.

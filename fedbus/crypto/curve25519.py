@@ -1,4 +1,4 @@
-"""X25519 without the extension: OpenSSL raises points to exponents, gmpy2 maps ids to the curve.
+"""X25519 is computed here without the extension: OpenSSL raises points to exponents, and gmpy2 maps ids to the curve.
 
 The functions are those of `_x25519` and give the same bytes. Exponents are in OpenSSL's hands only, which takes the
 same time for all of them. Mapping an id takes a time that depends on it, as gmpy2's Legendre symbol does: who can
@@ -29,7 +29,7 @@ _ALL_ONES = 2**64 - 1
 
 @cache
 def supported() -> bool:
-    """Whether OpenSSL has X25519; where it keeps to FIPS it may not."""
+    """Return whether OpenSSL has X25519; where it keeps to FIPS it may not."""
     try:
         X25519PrivateKey.from_private_bytes(bytes(_POINT_BYTES))
     except UnsupportedAlgorithm:
@@ -38,7 +38,9 @@ def supported() -> bool:
 
 
 def exchange(scalar: bytes, points: bytes) -> bytes:
-    """X25519 (RFC 7748, section 5) of every point, in order; all zero where a point is of low order."""
+    """Apply X25519 (RFC 7748, section 5) to every point, in order;
+    the result is all zero where a point is of low order.
+    """
     key, results = X25519PrivateKey.from_private_bytes(scalar), []
     for start in range(0, len(points), _POINT_BYTES):
         point = X25519PublicKey.from_public_bytes(points[start : start + _POINT_BYTES])
@@ -50,7 +52,7 @@ def exchange(scalar: bytes, points: bytes) -> bytes:
 
 
 def encode(ids: Sequence[str], tag: bytes) -> bytes:
-    """The u-coordinate for each id of curve25519_XMD:SHA-512_ELL2_NU_ before clear_cofactor.
+    """Map each id to the u-coordinate of curve25519_XMD:SHA-512_ELL2_NU_, before clear_cofactor.
 
     Source: RFC 9380, sections 5.3.1 (expand_message_xmd), 5.2 (hash_to_field), 6.7.1 (map_to_curve_elligator2). With
     t = 2 u^2 the point is -J / (1 + t) where that is on the curve, else -J t / (1 + t).
@@ -85,7 +87,7 @@ def encode(ids: Sequence[str], tag: bytes) -> bytes:
 
 
 def first_invalid(points: bytes) -> int:
-    """The index of the first point that is zero or not below the prime, -1 where none is."""
+    """Return the index of the first point that is zero or not below the prime, and -1 where there is none."""
     words = np.frombuffer(points, dtype=_WORD).reshape(-1, _POINT_BYTES // _WORD.itemsize)
     top = words[:, 3]
     middle = (words[:, 1] == _ALL_ONES) & (words[:, 2] == _ALL_ONES)

@@ -1,4 +1,6 @@
-"""Operations on whole vectors, spread over child processes, or over threads where the arithmetic is native."""
+"""The engine does operations on whole vectors, spread over child processes,
+or over threads where the arithmetic is native.
+"""
 
 from __future__ import annotations
 
@@ -63,34 +65,40 @@ class Engine:
         self._pool.warm_up()
 
     def prefill(self, key: PublicKey, count: int) -> None:
-        """Keep up to `count` obfuscators ready, made in idle time; 0 stops it. Without child processes it is void."""
+        """Keep up to `count` obfuscators ready, which are made in idle time; 0 stops it.
+        Without child processes it does nothing.
+        """
         self._reserve.prefill(key, count)
 
     def prefilled(self, key: PublicKey) -> int:
-        """How many obfuscators are ready."""
+        """Return how many obfuscators are ready."""
         return self._reserve.ready(key)
 
     def close(self) -> None:
-        """End the child processes and threads at once; what they were doing raises CryptoError. Idempotent."""
+        """End the child processes and threads at once. What they were doing raises CryptoError.
+        A second call does nothing.
+        """
         self._threads.close()
         self._pool.close()
 
     def generate_keypair(self, bits: int = 2048) -> PrivateKey:
-        """As `keys.generate_keypair`."""
+        """Make a key pair, as `keys.generate_keypair` does."""
         (private,) = self._run("generate", 1, tasks.generate_keypair, [(bits,)], self._pool)
         assert isinstance(private, PrivateKey)  # noqa: S101  # for the type checker
         return private
 
     def encrypt(self, key: PublicKey, ints: Ints, scale: int) -> CipherTensor:
-        """As `PublicKey.encrypt`."""
+        """Encrypt integers, as `PublicKey.encrypt` does."""
         return self._obfuscating("encrypt", key, tasks.encrypt, len(ints), lambda a, b: (ints[a:b], scale))
 
     def obfuscate(self, key: PublicKey, tensor: CipherTensor) -> CipherTensor:
-        """As `PublicKey.obfuscate`."""
+        """Make ciphertexts unrecognisable, as `PublicKey.obfuscate` does."""
         return self._obfuscating("obfuscate", key, tasks.obfuscate, len(tensor), lambda a, b: (tensor.part(a, b),))
 
     def add_plain_obfuscated(self, key: PublicKey, tensor: CipherTensor, ints: Ints) -> CipherTensor:
-        """As `PublicKey.add_plain`, then obfuscated, so that the result may leave; masks are added in this way."""
+        """Add plain integers, as `PublicKey.add_plain` does, and obfuscate the result, so that it may leave.
+        Masks are added in this way.
+        """
         if len(ints) != len(tensor):
             raise ValueError(f"{len(ints)} integers cannot be added to {len(tensor)} ciphertexts")
 
@@ -100,7 +108,7 @@ class Engine:
         return self._obfuscating("obfuscate", key, tasks.add_plain_obfuscated, len(tensor), part)
 
     def matvec(self, key: PublicKey, matrix: np.ndarray, tensor: CipherTensor, matrix_scale: int) -> CipherTensor:
-        """As `PublicKey.matvec`: NOT obfuscated."""
+        """Multiply a matrix by an encrypted vector, as `PublicKey.matvec` does. The result is NOT obfuscated."""
         if matrix.ndim != 2 or len(matrix) != len(tensor):
             raise ValueError(f"a matrix {matrix.shape} does not fit {len(tensor)} ciphertexts")
         rows, columns = matrix.shape
@@ -128,27 +136,27 @@ class Engine:
         return b"".join(self._run("multiply", 0, tasks.load, pieces))
 
     def check(self, key: PublicKey, tensor: CipherTensor) -> None:
-        """As `PublicKey.check`."""
+        """Check a vector that arrived, as `PublicKey.check` does."""
         pieces = [
             (key, tensor.part(start, stop), start) for start, stop in self._spans(len(tensor), self._least.checks)
         ]
         self._run("check", len(tensor), tasks.check, pieces)
 
     def decrypt(self, private: PrivateKey, tensor: CipherTensor) -> list[int]:
-        """As `PrivateKey.decrypt`."""
+        """Decrypt a vector, as `PrivateKey.decrypt` does."""
         return self._decrypt(private, tensor, tasks.decrypt)
 
     def decrypt_residues(self, private: PrivateKey, tensor: CipherTensor) -> list[int]:
-        """As `PrivateKey.decrypt_residues`."""
+        """Decrypt a vector to residues, as `PrivateKey.decrypt_residues` does."""
         return self._decrypt(private, tensor, tasks.decrypt_residues)
 
     def hash_to_group(self, ids: Sequence[str], domain: bytes, group: str = RISTRETTO255) -> bytes:
-        """As `curve.hash_to_group`."""
+        """Turn ids into elements of a group, as `curve.hash_to_group` does."""
         pieces = [(ids[start:stop], domain, group) for start, stop in self._spans(len(ids), _MIN_HASHES)]
         return b"".join(self._run("hash", len(ids), tasks.hash_to_group, pieces, self._for(group)))
 
     def blind(self, points: bytes, scalar: bytes, group: str = RISTRETTO255, first: int = 0) -> bytes:
-        """As `curve.blind`."""
+        """Raise elements to a secret exponent, as `curve.blind` does."""
         count = len(points) // POINT_BYTES
         edges = [(start * POINT_BYTES, stop * POINT_BYTES) for start, stop in self._spans(count, _MIN_POINTS)]
         # The last piece takes what is left, so that a broken length is refused where all are.
@@ -157,7 +165,7 @@ class Engine:
         return b"".join(self._run("blind", count, tasks.blind, pieces, self._for(group)))
 
     def blind_each(self, chunks: Iterable[bytes], scalar: bytes, group: str = RISTRETTO255) -> Iterator[bytes]:
-        """As `blind`, of one chunk after the other; the next one is computed while the caller handles the last."""
+        """Blind one chunk after the other. The next one is computed while the caller handles the last."""
 
         def numbered() -> Iterator[tuple[bytes, int]]:
             first = 0

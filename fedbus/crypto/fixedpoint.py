@@ -1,4 +1,4 @@
-"""Real numbers as integers with a public number of fraction bits.
+"""Real numbers are written as integers with a public number of fraction bits.
 
 A value v is the integer round(v * 2**fraction_bits). The number of fraction bits is one for a whole vector and public,
 so it tells nothing about any value. A product of two encoded values has the sum of their fraction bits.
@@ -18,7 +18,7 @@ MAX_BITS = 62
 
 
 def encode(values: npt.ArrayLike, fraction_bits: int) -> np.ndarray:
-    """Real values as int64, rounded to nearest, half to even.
+    """Turn real values into int64, rounded to nearest, half to even.
 
     Args:
         values: any shape, finite.
@@ -46,7 +46,7 @@ def encode(values: npt.ArrayLike, fraction_bits: int) -> np.ndarray:
 
 
 def decode(ints: Sequence[int] | np.ndarray, fraction_bits: int) -> np.ndarray:
-    """The real values of integers of any size and either sign, each correctly rounded.
+    """Return the real values of integers of any size and either sign, each correctly rounded.
 
     Args:
         ints: (count,) integers; they may exceed both int64 and the range of float64 as long as the value does not.
@@ -68,7 +68,8 @@ def decode(ints: Sequence[int] | np.ndarray, fraction_bits: int) -> np.ndarray:
 
 
 def headroom_bits(rows: int, left_bits: int, right_bits: int, modulus: int) -> int:
-    """Bits that stay free above a sum of `rows` products of `left_bits` by `right_bits`; negative where it overflows.
+    """Return how many bits stay free above a sum of `rows` products of `left_bits` by `right_bits`;
+    negative where it overflows.
 
     Signed plaintexts lie in (-modulus/2, modulus/2).
     """

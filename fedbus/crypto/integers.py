@@ -1,4 +1,4 @@
-"""Big integers as fixed-width bytes, and powers of a fixed base."""
+"""Big integers are turned into bytes of a fixed width here, and powers of a fixed base are computed."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ _TABLES = 4
 
 
 def pack(numbers: Iterable[mpz], width: int) -> bytes:
-    """Non-negative integers as big-endian bytes, `width` each."""
+    """Write non-negative integers as big-endian bytes, `width` each."""
     return b"".join([number.to_bytes(width, "big") for number in numbers])
 
 
 def unpack(blob: bytes, width: int) -> list[mpz]:
-    """The integers of `pack`."""
+    """Read the integers that `pack` wrote."""
     read = mpz.from_bytes
     return [read(blob[start : start + width], "big") for start in range(0, len(blob), width)]
 
 
 def product(numbers: Iterable[mpz], modulus: mpz) -> mpz:
-    """The product of all numbers modulo `modulus`; 1 of none."""
+    """Return the product of all numbers modulo `modulus`; 1 where there are none."""
     result = mpz(1)
     for number in numbers:
         result = result * number % modulus
@@ -36,13 +36,14 @@ def product(numbers: Iterable[mpz], modulus: mpz) -> mpz:
 
 
 def shift(number: mpz, m: int, n: mpz, nsquare: mpz) -> mpz:
-    """number * (1 + n*m) mod n^2, by a product modulo n instead of one modulo n^2."""
+    """Compute number * (1 + n*m) mod n^2, by a product modulo n instead of one modulo n^2."""
     shifted = number + n * (m * number % n)
     return shifted if shifted < nsquare else shifted - nsquare
 
 
 class FixedBase:
-    """Powers of one base by table look-up, a window of 8 bits at a time: one multiplication a byte of the exponent.
+    """It computes powers of one base by table look-up, a window of 8 bits at a time:
+    one multiplication for each byte of the exponent.
 
     Look-ups are not constant time: an attacker who shares the processor's cache may learn about exponents.
 
@@ -64,7 +65,7 @@ class FixedBase:
             step = row[-1] * step % modulus
 
     def power(self, exponent: bytes) -> mpz:
-        """The base raised to a little-endian exponent."""
+        """Raise the base to a little-endian exponent."""
         if len(exponent) != len(self._rows):
             raise ValueError(f"the table is for exponents of {len(self._rows)} bytes, not {len(exponent)}")
         modulus, result = self._modulus, mpz(1)
@@ -78,7 +79,9 @@ _lock = threading.Lock()
 
 
 def table(name: bytes, build: Callable[[], T]) -> T:
-    """The table of that name, built where this process has none; the least recently used is dropped beyond a few."""
+    """Return the table of that name, which is built where this process has none.
+    Beyond a few, the least recently used one is dropped.
+    """
     # Built under the lock: two threads that need the same table would otherwise both spend the time.
     with _lock:
         found: T = _tables.pop(name, None) or build()

@@ -1,4 +1,4 @@
-"""Keys and ciphertexts to and from python-paillier (`phe`), the reference implementation."""
+"""Keys and ciphertexts are exchanged with python-paillier (`phe`), the reference implementation."""
 
 from __future__ import annotations
 
@@ -14,27 +14,27 @@ _EXPONENT_BITS = 4
 
 
 def public_to_phe(key: PublicKey) -> phe.PaillierPublicKey:
-    """phe's form of a public key."""
+    """Turn a public key into phe's form."""
     return phe.PaillierPublicKey(key.n)
 
 
 def public_from_phe(key: phe.PaillierPublicKey) -> PublicKey:
-    """A public key of phe, with full-length exponents: nothing is known of its primes."""
+    """Take over a public key of phe, with full-length exponents, because nothing is known of its primes."""
     return PublicKey(int(key.n), short_exponents=False)
 
 
 def private_to_phe(key: PrivateKey) -> phe.PaillierPrivateKey:
-    """phe's form of a secret key."""
+    """Turn a secret key into phe's form."""
     return phe.PaillierPrivateKey(public_to_phe(key.public), key.p, key.q)
 
 
 def private_from_phe(key: phe.PaillierPrivateKey) -> PrivateKey:
-    """A secret key of phe, with full-length exponents: phe's primes need not be 3 mod 4."""
+    """Take over a secret key of phe, with full-length exponents, because phe's primes need not be 3 mod 4."""
     return PrivateKey.from_primes(int(key.p), int(key.q), short_exponents=False)
 
 
 def to_phe(key: PublicKey, tensor: CipherTensor) -> list[phe.EncryptedNumber]:
-    """The ciphertexts as phe's numbers, which decrypt to the real values.
+    """Turn ciphertexts into phe's numbers, which decrypt to the real values.
 
     Raises:
         WrongKey, InvalidCiphertext: the vector is not of this key.
@@ -49,7 +49,8 @@ def to_phe(key: PublicKey, tensor: CipherTensor) -> list[phe.EncryptedNumber]:
 
 
 def from_phe(key: PublicKey, numbers: Sequence[phe.EncryptedNumber]) -> CipherTensor:
-    """phe's numbers, all of one exponent, as a vector. phe obfuscates those that were computed; so does this.
+    """Turn phe's numbers, all of one exponent, into a vector.
+    phe obfuscates those that were computed, and so does this.
 
     Raises:
         ValueError: no numbers, of another key, or of several exponents.

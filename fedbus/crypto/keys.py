@@ -1,4 +1,4 @@
-"""The making of Paillier keys."""
+"""Paillier keys are made here."""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Vectors of ciphertexts by the native extension: the operations of `portable`, with the same results."""
+"""The native extension computes with vectors of ciphertexts.
+The operations are those of `portable`, with the same results.
+"""
 
 from __future__ import annotations
 
@@ -52,7 +54,9 @@ class Lanes:
         return self._dump(ring.products(numbers, np.array([0, count]), np.arange(count)))
 
     def load(self, blob: bytes) -> bytes:
-        """What `matvec` begins with; several calls with the same ciphertexts can share it."""
+        """Convert the ciphertexts as `matvec` needs them;
+        several calls with the same ciphertexts can share the result.
+        """
         return self._ring.load(blob, self._key.width)
 
     def matvec(self, matrix: np.ndarray, blob: bytes, loaded: bytes | None = None) -> bytes:

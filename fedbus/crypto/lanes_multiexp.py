@@ -1,4 +1,4 @@
-"""Many products of powers of the same ciphertexts, eight at a time, by buckets or by tables of powers.
+"""Many products of powers of the same ciphertexts are computed eight at a time, by buckets or by tables of powers.
 
 The buckets are those of `multiexp`, which explains them. Each bucket is the product of the ciphertexts whose digits are
 its own, so the rows are sorted by bucket and every lane works through one bucket after the other: no lane waits for
@@ -31,7 +31,9 @@ _MAX_TABLE_BYTES = 1 << 26
 def matvec(
     ring: Ring, matrix: np.ndarray, blob: bytes, nsquare: mpz, width: int, numbers: bytes | None = None
 ) -> bytes:
-    """As `multiexp.matvec`, of big-endian ciphertexts of `width` bytes in one blob; `numbers` are the same, loaded."""
+    """Compute what `multiexp.matvec` does, of big-endian ciphertexts of `width` bytes in one blob;
+    `numbers` are the same, loaded.
+    """
     rows = len(blob) // width
     if matrix.ndim != 2 or matrix.dtype != np.int64 or len(matrix) != rows:
         raise ValueError(f"a matrix {matrix.shape} of {matrix.dtype} does not fit {rows} ciphertexts")

@@ -1,4 +1,4 @@
-"""Secret randomness that a restarted process draws again: masks, shuffles and exponents from one secret."""
+"""Masks, shuffles and exponents are drawn from one secret, so that a restarted process draws the same again."""
 
 from __future__ import annotations
 
@@ -42,11 +42,11 @@ class SecretStream:
         self._stream = Cipher(ChaCha20(key, bytes(16)), mode=None).encryptor()
 
     def read(self, count: int) -> bytes:
-        """The next `count` bytes."""
+        """Return the next `count` bytes."""
         return self._stream.update(bytes(count))
 
     def residues(self, modulus: int, count: int) -> list[int]:
-        """Integers uniform over [0, modulus), by rejection: no bias towards small ones.
+        """Draw integers that are uniform over [0, modulus), by rejection, so without a bias towards small ones.
 
         Raises:
             ValueError: the modulus is not positive.
@@ -63,7 +63,7 @@ class SecretStream:
         return found
 
     def permutation(self, count: int) -> np.ndarray:
-        """A uniformly random order of 0..count-1, shape (count,), by sorting random keys of 128 bits.
+        """Draw a uniformly random order of 0..count-1, shape (count,), by sorting random keys of 128 bits.
 
         Two equal keys, which would favour an order, have probability below count**2 / 2**129.
         """
@@ -71,7 +71,7 @@ class SecretStream:
         return np.lexsort((keys[:, 1], keys[:, 0]))
 
     def scalar(self, group: str = RISTRETTO255) -> bytes:
-        """A secret exponent of an alignment group, little-endian, SCALAR_BYTES; uniform over those that there are.
+        """Draw a secret exponent of an alignment group, little-endian, SCALAR_BYTES, uniform over all that there are.
 
         Those of ristretto255 are 1..ORDER-1, those of x25519 any bytes: RFC 7748, section 5, says how they are clamped.
         """

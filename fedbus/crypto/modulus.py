@@ -1,4 +1,4 @@
-"""The numbers of a Paillier key, which arithmetic works with: the modulus and what follows from it, and the primes.
+"""The arithmetic of Paillier works with these numbers of a key: the modulus and what follows from it, and the primes.
 
 Source: Damgard, Jurik, Nielsen, "A generalization of Paillier's public-key system with applications to electronic
 voting", Int. J. Inf. Secur. 9 (2010), section 4.2.
@@ -26,7 +26,7 @@ _BASE_DOMAIN = b"fedbus paillier base"
 
 @dataclass(frozen=True)
 class Modulus:
-    """The modulus of a key.
+    """The modulus of a key, and what follows from it.
 
     Attributes:
         n: odd, MIN_BITS to MAX_BITS long.
@@ -48,22 +48,22 @@ class Modulus:
 
     @property
     def bits(self) -> int:
-        """Length of the modulus in bits."""
+        """The length of the modulus in bits."""
         return self.n.bit_length()
 
     @property
     def width(self) -> int:
-        """Bytes of one ciphertext."""
+        """The number of bytes of one ciphertext."""
         return 2 * len(self._modulus)
 
     @property
     def exponent_bytes(self) -> int:
-        """Bytes of the random exponent of an obfuscator, half as many as n has."""
+        """The number of bytes of an obfuscator's random exponent, which has half as many as n."""
         return (self.bits + 15) // 16
 
     @cached_property
     def fingerprint(self) -> bytes:
-        """FINGERPRINT_BYTES that name the key; h follows from n, so n is all there is to hash."""
+        """The FINGERPRINT_BYTES that name the key. h follows from n, so n is all that has to be hashed."""
         return hashlib.blake2b(self._modulus, digest_size=FINGERPRINT_BYTES, person=b"fedbus paillier").digest()
 
     @cached_property
@@ -83,7 +83,7 @@ class Modulus:
 
     @cached_property
     def nsquare(self) -> mpz:
-        """n^2, the modulus of ciphertexts."""
+        """The modulus of ciphertexts, n^2."""
         return mpz(self.n) ** 2
 
     @cached_property
@@ -93,19 +93,19 @@ class Modulus:
 
 @dataclass(frozen=True, repr=False)
 class Factors:
-    """The primes of a modulus, and what decryption makes of them; never shown."""
+    """The primes of a modulus, and what decryption makes of them. They are never shown."""
 
     p: int
     q: int
 
     @cached_property
     def constants(self) -> tuple[mpz, mpz, mpz, mpz, mpz]:
-        """p^2, q^2, what undoes the exponents modulo p and q, and the inverse of q modulo p."""
+        """The numbers p^2 and q^2, those that undo the exponents modulo p and q, and the inverse of q modulo p."""
         p, q = mpz(self.p), mpz(self.q)
         # (1 + n)**(p - 1) = 1 + (p - 1)*n mod p^2, so what undoes the exponent is the inverse of -q modulo p.
         return p * p, q * q, gmpy2.invert(-q, p), gmpy2.invert(-p, q), gmpy2.invert(q, p)
 
     @cached_property
     def rings(self) -> tuple[Ring, Ring]:
-        """The integers modulo p^2 and modulo q^2, of the native tier."""
+        """The integers modulo p^2 and modulo q^2, for the native tier."""
         return Ring(self.p), Ring(self.q)

@@ -1,4 +1,4 @@
-"""Many products of powers of the same ciphertexts, by buckets.
+"""Many products of powers of the same ciphertexts are computed here by buckets.
 
 Wanted is, for every column j of an integer matrix, prod_i c_i**matrix[i, j]. Every cell is written in balanced digits
 -h..h of an odd radix r = 2h + 1. The digits at one place of one column are a plane. A pass takes `axes` planes
@@ -30,14 +30,14 @@ _MAX_BUCKETS = 1 << 16
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """How cells are cut into digits: balanced digits of an odd radix, `axes` planes a pass."""
+    """It says how cells are cut into digits: balanced digits of an odd radix, `axes` planes a pass."""
 
     radix: int
     axes: int
 
 
 def matvec(matrix: np.ndarray, ciphertexts: Sequence[mpz], nsquare: mpz) -> list[mpz]:
-    """Encrypted products of a plain matrix's columns with an encrypted vector.
+    """Multiply each column of a plain matrix by an encrypted vector.
 
     Args:
         matrix: (rows, columns) int64, its whole range.
@@ -72,17 +72,17 @@ def matvec(matrix: np.ndarray, ciphertexts: Sequence[mpz], nsquare: mpz) -> list
 
 
 def bounds(matrix: np.ndarray) -> list[int]:
-    """The largest magnitude of each column."""
+    """Return the largest magnitude of each column."""
     return [max(int(high), -int(low)) for high, low in zip(_edge(matrix, "max"), _edge(matrix, "min"), strict=True)]
 
 
 def plan_for(rows: int, magnitudes: Sequence[int]) -> Plan:
-    """The cheapest plan; see `cheapest`."""
+    """Find the cheapest plan for a matrix; see `cheapest`."""
     return cheapest(rows, magnitudes)[0]
 
 
 def cheapest(rows: int, magnitudes: Sequence[int]) -> tuple[Plan, float]:
-    """The cheapest plan, and how many modular multiplications it takes.
+    """Find the cheapest plan, and how many modular multiplications it takes.
 
     Args:
         magnitudes: the largest magnitude of each column.
@@ -118,7 +118,7 @@ def _radix(largest: int, places: int) -> int:
 
 
 def digits_needed(bound: int, radix: int) -> int:
-    """Balanced digits that hold -bound..bound."""
+    """Return how many balanced digits hold -bound..bound."""
     digits, span = 0, 1
     while span < 2 * bound + 1:
         digits, span = digits + 1, span * radix
@@ -131,7 +131,9 @@ def _edge(matrix: np.ndarray, side: str) -> np.ndarray:
 
 
 def planes(matrix: np.ndarray, places: Sequence[int], radix: int) -> Iterator[tuple[int, int, np.ndarray]]:
-    """Every column's digits, lowest place first, as (column, place, digits 0..radix-1 that stand for -half..half)."""
+    """Cut every column into digits, lowest place first, as (column, place,
+    digits 0..radix-1 that stand for -half..half).
+    """
     half = radix // 2
     for column, number in enumerate(places):
         rest = np.ascontiguousarray(matrix[:, column])

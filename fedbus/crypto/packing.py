@@ -1,4 +1,4 @@
-"""Several numbers in one plaintext: slots of equal width, side by side.
+"""Several numbers are packed into one plaintext, in slots of equal width, side by side.
 
 A packed plaintext is the sum of v_j * 2**(width * j). Sums of packed plaintexts, and products with one integer, are
 those of every slot, as long as each slot's result stays within its width. Slots are signed: a negative one borrows
@@ -17,7 +17,7 @@ from fedbus.errors import CryptoError
 
 @dataclass(frozen=True, slots=True)
 class Slots:
-    """How numbers lie in plaintexts.
+    """It says how numbers lie in plaintexts.
 
     Attributes:
         width: bits of a slot; what it holds is of a magnitude below 2**(width - 1).
@@ -29,7 +29,7 @@ class Slots:
 
     @classmethod
     def fit(cls, width: int, key_bits: int) -> Slots:
-        """As many slots of this width as fit the plaintexts of a key, sign and all.
+        """Take as many slots of this width as fit the plaintexts of a key, with room for the sign.
 
         Raises:
             CryptoError: not one fits.
@@ -40,11 +40,11 @@ class Slots:
         return cls(width, count)
 
     def packs(self, numbers: int) -> int:
-        """How many plaintexts hold so many numbers."""
+        """Return how many plaintexts hold so many numbers."""
         return -(-numbers // self.count)
 
     def pack(self, matrix: Sequence[Sequence[int]] | np.ndarray) -> list[list[int]]:
-        """The rows of a matrix, packed.
+        """Pack the rows of a matrix.
 
         Args:
             matrix: (rows, columns) signed integers that fit their slots.
@@ -64,7 +64,7 @@ class Slots:
         return packed
 
     def unpack(self, packed: Sequence[int], numbers: int) -> list[int]:
-        """The first `numbers` numbers of plaintexts, signed.
+        """Return the first `numbers` numbers that plaintexts hold, with their signs.
 
         Raises:
             CryptoError: a plaintext holds more than its slots: something overflowed.

@@ -1,4 +1,5 @@
-"""Paillier's additively homomorphic encryption of whole vectors, with Damgard, Jurik and Nielsen's fast obfuscation.
+"""Paillier's additively homomorphic encryption is applied to whole vectors, with Damgard,
+Jurik and Nielsen's fast obfuscation.
 
 A ciphertext of m is (1 + n*m) * r mod n^2 with an n-th residue r, the obfuscator. r = h**a for a random a of half the
 bits of n and h = (-y^2)**n; a table of powers of h makes it an eighth of the work of a random r**n. That a of half the
@@ -35,10 +36,10 @@ Ints = Sequence[int] | np.ndarray
 
 @dataclass(frozen=True)
 class PublicKey(Modulus):
-    """A public key; vectors in and out are `CipherTensor`."""
+    """A public key. Vectors that go in and come out are `CipherTensor`."""
 
     def to_bytes(self) -> bytes:
-        """The key as bytes: one for the kind of obfuscators, then n, big-endian."""
+        """Write the key as bytes: one for the kind of obfuscators, then n, big-endian."""
         return bytes([self.short_exponents]) + self._modulus
 
     @classmethod
@@ -53,7 +54,7 @@ class PublicKey(Modulus):
         return cls(int.from_bytes(data[1:], "big"), bool(data[0]))
 
     def encrypt(self, values: Ints, scale: int, obfuscators: bytes = b"") -> CipherTensor:
-        """Encrypt integers, each obfuscated.
+        """Encrypt integers, and obfuscate each ciphertext.
 
         Args:
             values: (count,) signed in (-n/2, n/2), or residues in [0, n).
@@ -66,7 +67,7 @@ class PublicKey(Modulus):
         return self._tensor(self._arithmetic.encrypt(self._ints(values), obfuscators), scale)
 
     def add(self, a: CipherTensor, b: CipherTensor) -> CipherTensor:
-        """Sums, element by element; obfuscated where one of the two is.
+        """Add two vectors element by element. The result is obfuscated where one of the two is.
 
         Raises:
             WrongKey, InvalidCiphertext: a vector is not of this key.
@@ -77,7 +78,7 @@ class PublicKey(Modulus):
         return self._tensor(self._arithmetic.multiply(self._blob(a), self._blob(b)), a.scale)
 
     def add_plain(self, tensor: CipherTensor, ints: Ints) -> CipherTensor:
-        """Add plain integers. NOT obfuscated: obfuscate the result before it leaves.
+        """Add plain integers. The result is NOT obfuscated: obfuscate it before it leaves.
 
         Whoever knows the ciphertexts that went in reads the integers off those that come out: c'/c = 1 + n*m.
 
@@ -94,11 +95,11 @@ class PublicKey(Modulus):
         return self._tensor(self._arithmetic.add_plain(self._blob(tensor), self._ints(ints)), tensor.scale)
 
     def total(self, tensor: CipherTensor) -> CipherTensor:
-        """The sum of all values, as one ciphertext; of none, an unobfuscated 0."""
+        """Add up all values to one ciphertext; without values it is an unobfuscated 0."""
         return self._tensor(self._arithmetic.product(self._blob(tensor)), tensor.scale)
 
     def load(self, tensor: CipherTensor) -> bytes:
-        """What `matvec` begins with, for several calls with the same vector to share.
+        """Convert a vector as `matvec` needs it, so that several calls with the same vector share the work.
 
         Raises:
             WrongKey, InvalidCiphertext: the vector is not of this key.
@@ -108,7 +109,8 @@ class PublicKey(Modulus):
     def matvec(
         self, matrix: np.ndarray, tensor: CipherTensor, matrix_scale: int, loaded: bytes | None = None
     ) -> CipherTensor:
-        """matrix^T times an encrypted vector. NOT obfuscated: an all-zero column yields the ciphertext 1.
+        """Multiply matrix^T by an encrypted vector.
+        The result is NOT obfuscated: an all-zero column yields the ciphertext 1.
 
         Args:
             matrix: (len(tensor), columns) int64 with `matrix_scale` fraction bits.
@@ -125,15 +127,17 @@ class PublicKey(Modulus):
         return self._tensor(self._arithmetic.matvec(matrix, blob, loaded), tensor.scale + matrix_scale)
 
     def obfuscate(self, tensor: CipherTensor, obfuscators: bytes = b"") -> CipherTensor:
-        """The same values in ciphertexts that cannot be linked to those given; `obfuscators` as in `encrypt`."""
+        """Return the same values in ciphertexts that cannot be linked to those given; `obfuscators` as in `encrypt`."""
         return self._tensor(self._arithmetic.obfuscate(self._blob(tensor), obfuscators), tensor.scale)
 
     def obfuscators(self, count: int) -> bytes:
-        """Make obfuscators in advance: `count` random n-th residues, `width` bytes each; secret, for one use each."""
+        """Make obfuscators in advance: `count` random n-th residues of `width` bytes each.
+        They are secret, and each may be used once.
+        """
         return self._arithmetic.obfuscators(count)
 
     def check(self, tensor: CipherTensor, first: int = 0) -> None:
-        """Make sure that a vector, whose indices begin at `first`, is of ciphertexts of this key: all that arrives.
+        """Check that a vector which arrived, and whose indices begin at `first`, consists of ciphertexts of this key.
 
         Raises:
             WrongKey: it is of another key.
@@ -181,7 +185,7 @@ class PublicKey(Modulus):
 
 @dataclass(frozen=True, repr=False)
 class PrivateKey(Factors):
-    """A secret key: the primes p and q of a public key, which are never shown.
+    """A secret key, that is, the primes p and q of a public key, which are never shown.
 
     Make it by `from_primes` or `keys.generate_keypair`, which check the primes.
     """
@@ -190,7 +194,7 @@ class PrivateKey(Factors):
 
     @classmethod
     def from_primes(cls, p: int, q: int, *, short_exponents: bool = True) -> PrivateKey:
-        """The key of two primes.
+        """Make the key of two primes.
 
         Raises:
             CryptoError: they are not two different primes of about equal size, or, for short exponents, not 3 mod 4
@@ -203,7 +207,7 @@ class PrivateKey(Factors):
         return cls(p, q, PublicKey(p * q, short_exponents))
 
     def decrypt(self, tensor: CipherTensor) -> list[int]:
-        """Signed plaintext integers in (-n/2, n/2), in order.
+        """Decrypt to signed integers in (-n/2, n/2), in order.
 
         Raises:
             WrongKey, InvalidCiphertext: the vector is not of this key.
@@ -212,7 +216,7 @@ class PrivateKey(Factors):
         return [residue - n if residue > half else residue for residue in self.decrypt_residues(tensor)]
 
     def decrypt_residues(self, tensor: CipherTensor) -> list[int]:
-        """Plaintexts in [0, n), in order.
+        """Decrypt to residues in [0, n), in order.
 
         Raises:
             WrongKey, InvalidCiphertext: the vector is not of this key.

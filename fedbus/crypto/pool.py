@@ -1,4 +1,5 @@
-"""Child processes for arithmetic: started when first needed, replaced when one dies, gone when their parent is.
+"""Child processes do arithmetic.
+They are started when first needed, replaced when one dies, and gone when their parent is.
 
 gmpy2 holds the interpreter's lock, so threads gain nothing, and a broker's I/O thread in the same process would starve.
 
@@ -37,7 +38,7 @@ _context = multiprocessing.get_context("spawn")
 
 
 class Pool(Threads):
-    """Runs functions in child processes; thread safe. A task whose child dies twice ends in CryptoError.
+    """It runs functions in child processes, and is thread safe. A task whose child dies twice ends in CryptoError.
 
     Args:
         processes: how many children at most; 0 runs everything in the calling thread.
@@ -57,7 +58,7 @@ class Pool(Threads):
         self.run(tasks.nothing, [()] * self.processes)
 
     def close(self) -> None:
-        """End the children at once, whatever they do. Idempotent."""
+        """End the children at once, whatever they do. A second call does nothing."""
         super().close()
         atexit.unregister(self.close)
         with self._lock:
@@ -90,7 +91,7 @@ class Child:
         self._closed = False
 
     def timed(self, task: Task, *arguments: Any) -> tuple[Any, float]:
-        """See `tasks.timed`.
+        """Do a task and measure its processor time; see `tasks.timed`.
 
         Raises:
             CryptoError: closed, or the process died at the second attempt too.
@@ -121,7 +122,9 @@ class Child:
         raise CryptoError("child processes died twice in one operation: is memory short? See standard error too")
 
     def close(self) -> None:
-        """End the process at once, from any thread; its own notices, and buries it. Idempotent."""
+        """End the process at once, from any thread. Its own thread notices that and buries it.
+        A second call does nothing.
+        """
         with self._lock:
             self._closed = True
             if self.process is not None:

@@ -1,4 +1,4 @@
-"""Vectors of ciphertexts by gmpy2: the arithmetic that runs anywhere.
+"""gmpy2 computes with vectors of ciphertexts here. This is the arithmetic that runs on every machine.
 
 A vector is a blob of big-endian numbers as in `CipherTensor`; whoever calls has checked key, width and ranges.
 """
@@ -18,49 +18,49 @@ from fedbus.crypto.modulus import Factors, Modulus
 
 
 class Portable:
-    """The operations of one public key."""
+    """It has the operations of one public key."""
 
     def __init__(self, key: Modulus) -> None:
         self._key = key
 
     def encrypt(self, ints: Sequence[int], obfuscators: bytes) -> bytes:
-        """(1 + n*m) * r mod n^2 for each m, those given as `obfuscators` being the first r."""
+        """Compute (1 + n*m) * r mod n^2 for each m; those given as `obfuscators` are the first r."""
         return self._shifted(self._obfuscators(len(ints), obfuscators), ints)
 
     def add_plain(self, blob: bytes, ints: Sequence[int]) -> bytes:
-        """c * (1 + n*m) mod n^2, element by element."""
+        """Compute c * (1 + n*m) mod n^2, element by element."""
         return self._shifted(self._unpack(blob), ints)
 
     def multiply(self, left: bytes, right: bytes) -> bytes:
-        """Products mod n^2, element by element."""
+        """Compute products mod n^2, element by element."""
         nsquare = self._key.nsquare
         pairs = zip(self._unpack(left), self._unpack(right), strict=True)
         return self._pack(x * y % nsquare for x, y in pairs)
 
     def product(self, blob: bytes) -> bytes:
-        """The product of all mod n^2; 1 of none."""
+        """Compute the product of all numbers mod n^2, which is 1 where there are none."""
         return self._pack([product(self._unpack(blob), self._key.nsquare)])
 
     def load(self, _: bytes) -> bytes:
-        """Nothing: `matvec` has nothing to begin with that several calls could share."""
+        """Return nothing: `matvec` has no first part that several calls could share."""
         return b""
 
     def matvec(self, matrix: np.ndarray, blob: bytes, _: bytes | None = None) -> bytes:
-        """As `multiexp.matvec`."""
+        """Multiply as `multiexp.matvec` does."""
         return self._pack(multiexp.matvec(matrix, self._unpack(blob), self._key.nsquare))
 
     def obfuscate(self, blob: bytes, obfuscators: bytes) -> bytes:
-        """c * r mod n^2, element by element; r as in `encrypt`."""
+        """Compute c * r mod n^2, element by element, with r as in `encrypt`."""
         nsquare, numbers = self._key.nsquare, self._unpack(blob)
         pairs = zip(numbers, self._obfuscators(len(numbers), obfuscators), strict=True)
         return self._pack(number * mask % nsquare for number, mask in pairs)
 
     def obfuscators(self, count: int) -> bytes:
-        """Random n-th residues."""
+        """Make random n-th residues."""
         return self._pack(self._obfuscators(count))
 
     def are_units(self, blob: bytes) -> bool:
-        """Whether all are units modulo n."""
+        """Return whether all numbers are units modulo n."""
         n = mpz(self._key.n)
         # One gcd for all: a product is a unit where all its factors are.
         return bool(gmpy2.gcd(product(self._unpack(blob), n), n) == 1)
@@ -90,7 +90,7 @@ class Portable:
 
 
 def decrypt(factors: Factors, width: int, blob: bytes) -> list[int]:
-    """Plaintexts in [0, n) of units modulo n^2.
+    """Decrypt units modulo n^2 to plaintexts in [0, n).
 
     Source: Paillier 1999, section 7 (decryption modulo p^2 and q^2, joined by the Chinese remainder theorem).
     """

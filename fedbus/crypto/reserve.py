@@ -1,4 +1,4 @@
-"""Obfuscators made in idle time: with one at hand an encryption takes microseconds."""
+"""Obfuscators are made in idle time: with one at hand an encryption takes microseconds."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class _Stock:
 
 
 class Reserve:
-    """A stock of obfuscators for each of the last few keys; each is handed out once.
+    """It keeps a stock of obfuscators for each of the last few keys, and hands out each of them once.
 
     It is filled by small batches, at most one for each child process, and only while nothing else is computed, so
     that other work waits for one batch at the most.
@@ -49,7 +49,7 @@ class Reserve:
         self._batches = 0
 
     def prefill(self, key: PublicKey, count: int) -> None:
-        """Keep up to `count` in stock from now on; 0 drops the key's stock."""
+        """Keep up to `count` obfuscators in stock from now on; 0 drops the key's stock."""
         with self._lock:
             stock = self._stocks.pop(key.fingerprint, None) or _Stock(key)
             if count:
@@ -60,13 +60,13 @@ class Reserve:
         self._fill()
 
     def ready(self, key: PublicKey) -> int:
-        """How many are in stock."""
+        """Return how many obfuscators are in stock."""
         with self._lock:
             stock = self._stocks.get(key.fingerprint)
             return len(stock.ready) // key.width if stock else 0
 
     def take(self, key: PublicKey, count: int) -> bytes:
-        """Up to `count` obfuscators, which are then gone from the stock."""
+        """Take up to `count` obfuscators out of the stock."""
         with self._lock:
             stock = self._stocks.get(key.fingerprint)
             if stock is None:
@@ -78,7 +78,7 @@ class Reserve:
 
     @contextmanager
     def paused(self) -> Iterator[None]:
-        """Start no batch inside."""
+        """Start no batch within the `with` block."""
         with self._lock:
             self._busy += 1
         try:

@@ -1,4 +1,4 @@
-"""Real vectors as fixed point in Z_2^k, where sums wrap around and a uniform mask hides a value completely.
+"""Real vectors are written as fixed point in Z_2^k, where sums wrap around and a uniform mask hides a value completely.
 
 Encoding only; fedbus/crypto/secure_masks.py has the masks. Vectors are worked on in blocks, so that a large one needs
 no more memory than itself and its result.
@@ -55,7 +55,7 @@ class FixedRing:
 
     @classmethod
     def plan(cls, limit: float, fraction_bits: int, parties: int, weighted: bool = True) -> FixedRing:
-        """The smallest ring in which the sum of the parties' values cannot wrap around.
+        """Find the smallest ring in which the sum of the parties' values cannot wrap around.
 
         The sum of the residues, read as signed, is right if its magnitude S is below 2**(k-1). A value v of weight w is
         encoded as the integer nearest to v * w * 2**f, at most 1/2 from it. So
@@ -89,11 +89,11 @@ class FixedRing:
 
     @property
     def dtype(self) -> np.dtype[Any]:
-        """Of residues: unsigned, little-endian, `bits` wide."""
+        """The type of residues: unsigned, little-endian, `bits` wide."""
         return _UNSIGNED[self.bits]
 
     def clip(self, values: np.ndarray) -> tuple[np.ndarray, int]:
-        """Values of larger magnitude than the limit brought to it, and how many they were.
+        """Bring values of larger magnitude than the limit down to it, and count them.
 
         What is not finite stays as it is, and `encode` refuses it: it is a fault, not a large value.
 
@@ -119,7 +119,7 @@ class FixedRing:
         return clipped, int(np.count_nonzero(outside))
 
     def encode(self, values: np.ndarray, weight: float = 1.0) -> np.ndarray:
-        """Residues of weighted values, rounded to nearest, half to even.
+        """Turn weighted values into residues, rounded to nearest, half to even.
 
         Args:
             values: float32 or float64, any shape; finite, of magnitude `limit` at most.
@@ -155,7 +155,7 @@ class FixedRing:
         return residues
 
     def decode(self, residues: np.ndarray) -> np.ndarray:
-        """The real values of residues, or of their sum, each correctly rounded.
+        """Return the real values of residues, or of their sum, each correctly rounded.
 
         Args:
             residues: `dtype`, any shape.

@@ -1,4 +1,4 @@
-"""Integers modulo the square of an odd number, eight at a time: what the native tier computes with.
+"""The native tier computes with integers modulo the square of an odd number, eight at a time.
 
 A vector of numbers is an opaque `bytes`: it may be cut at multiples of `Ring.size`, joined and kept, but means nothing
 outside its ring. The operations hold no lock while they compute, so threads use all processors.
@@ -23,7 +23,7 @@ _SLACK_BITS = 16
 
 
 class Ring:
-    """The integers modulo m^2.
+    """The integers modulo m^2, and the operations with them.
 
     Args:
         modulus: m, odd, 128 to 8192 bits long.
@@ -46,11 +46,13 @@ class Ring:
         self._modulus = _modulus(m * m)
 
     def load(self, integers: bytes, width: int) -> bytes:
-        """The numbers of big-endian integers of `width` bytes, each at most as long as m^2 rounded up to 16 bits."""
+        """Turn big-endian integers of `width` bytes, each at most as long as m^2 rounded up to 16 bits,
+        into numbers of the ring.
+        """
         return self._call("load", integers, width)
 
     def dump(self, numbers: bytes, width: int, shifts: bytes = b"") -> bytes:
-        """The integers in [0, m^2) of numbers, as `width` bytes each.
+        """Turn numbers into integers in [0, m^2), as `width` bytes each.
 
         Args:
             shifts: for each number s below m in width / 2 bytes; the number is multiplied by 1 - m * s.
@@ -58,18 +60,18 @@ class Ring:
         return self._call("dump", numbers, width, shifts)
 
     def multiply(self, left: bytes, right: bytes, width: int) -> bytes:
-        """Products in [0, m^2), element by element, of integers as `load` takes them."""
+        """Compute products in [0, m^2), element by element, of integers as `load` takes them."""
         if width * 8 <= LIMB_BITS * int.from_bytes(self._modulus[:_WORD_BYTES], "little"):
             return self._call("multiply", left, right, width, modulus=True)
         return self.dump(self.times(self.load(left, width), self.load(right, width)), width)
 
     def times(self, left: bytes, right: bytes) -> bytes:
-        """Products of numbers, element by element."""
+        """Compute products of numbers, element by element."""
         count = len(left) // self.size
         return self.products(left + right, np.arange(count + 1) * 2, np.arange(2 * count).reshape(2, count).T)
 
     def products(self, table: bytes, starts: np.ndarray, indices: np.ndarray) -> bytes:
-        """Products of a table's entries.
+        """Compute products of a table's entries.
 
         Args:
             starts: (count + 1,) where each product's entries begin in `indices`, ascending.
@@ -81,18 +83,19 @@ class Ring:
         return self._call("products", table, _array(starts, np.int64), _array(indices, np.int32))
 
     def powers(self, bases: bytes, steps: int) -> bytes:
-        """base**0 to base**(steps - 1) of each base, base by base."""
+        """Compute base**0 to base**(steps - 1) of each base, base by base."""
         return self._call("powers", bases, steps)
 
     def weigh(self, table: bytes, indices: np.ndarray) -> bytes:
-        """For each row of `indices`, the product of those entries of the table to the powers of columns, ..., 2, 1.
+        """Compute, for each row of `indices`, the product of those entries of the table to the powers of columns,
+        ..., 2, 1.
 
         An index of -1 is the number 1.
         """
         return self._call("weigh", table, _array(indices, np.int32), indices.shape[1])
 
     def raise_(self, numbers: bytes, exponent: int) -> bytes:
-        """All numbers raised to one exponent, in a time that depends on the exponent's bytes only."""
+        """Raise all numbers to one exponent, in a time that depends on the number of the exponent's bytes only."""
         length = max(1, (exponent.bit_length() + 7) // 8)
         return self._call("raise_", numbers, exponent.to_bytes(length, "big"))
 

@@ -1,4 +1,5 @@
-"""What one party sends another past the coordinator: keys agreed by X25519, messages sealed by ChaCha20-Poly1305.
+"""One party sends another messages past the coordinator:
+they agree on keys by X25519, and seal messages by ChaCha20-Poly1305.
 
 Source: Langley, Hamburg, Turner, RFC 7748 (X25519); Krawczyk, Eronen, RFC 5869 (HKDF-SHA256); Nir, Langley, RFC 8439,
 section 2.8 (ChaCha20-Poly1305); Rogaway, Shrimpton, "Deterministic authenticated encryption", EUROCRYPT 2006 (a nonce
@@ -26,12 +27,12 @@ OVERHEAD_BYTES = _NONCE_BYTES + _TAG_BYTES
 
 
 def derive(secret: bytes, purpose: str, info: bytes, size: int = KEY_BYTES) -> bytes:
-    """`size` bytes from a secret by HKDF-SHA256, unrelated to those of any other purpose (the salt) or info."""
+    """Derive `size` bytes from a secret by HKDF-SHA256, unrelated to those of any other purpose (the salt) or info."""
     return HKDF(SHA256(), size, f"fedbus {purpose}".encode(), info).derive(secret)
 
 
 def key_pair(seed: bytes, label: str = "sealing") -> tuple[bytes, bytes]:
-    """The X25519 key pair of a seed, so that who holds shares of the seed can make the pair again.
+    """Make the X25519 key pair of a seed, so that whoever holds shares of the seed can make the pair again.
 
     Args:
         seed: SEED_BYTES, uniformly random.
@@ -50,7 +51,7 @@ def key_pair(seed: bytes, label: str = "sealing") -> tuple[bytes, bytes]:
 
 
 def agree(private: bytes, public: bytes) -> bytes:
-    """The secret, KEY_BYTES, that two holders of key pairs have in common.
+    """Compute the secret, KEY_BYTES, that two holders of key pairs have in common.
 
     Raises:
         InvalidPoint: the public key is not KEY_BYTES long, or of low order, which would make the secret known to all.
@@ -90,7 +91,7 @@ def seal(key: bytes, plaintext: bytes, associated: bytes) -> bytes:
 
 
 def open_sealed(key: bytes, sealed: bytes, associated: bytes) -> bytes:
-    """The plaintext of what `seal` made with the same key and associated data.
+    """Return the plaintext of what `seal` made with the same key and associated data.
 
     Raises:
         CryptoError: it was changed, comes from another place of the protocol, or was made for somebody else; these

@@ -1,4 +1,4 @@
-"""The masks of one party in one round of secure aggregation: they hide its vector and vanish from the sum.
+"""These are the masks of one party in one round of secure aggregation: they hide its vector and vanish from the sum.
 
 Party u adds to its vector x_u a mask of its own and one for every peer v, all modulo 2^k:
 
@@ -33,7 +33,7 @@ _ZEROS = memoryview(bytes(_BLOCK_WORDS * 8))
 
 
 def mask_key(seed: bytes) -> tuple[bytes, bytes]:
-    """The X25519 pair, private and public, that a party agrees on pair masks with.
+    """Make the X25519 pair, private and public, with which a party agrees on pair masks.
 
     Args:
         seed: 16 bytes; who holds shares of it can open the party's pair masks if it drops out.
@@ -45,7 +45,7 @@ def mask_key(seed: bytes) -> tuple[bytes, bytes]:
 
 
 def pair_secret(private: bytes, public: bytes, label: str) -> bytes:
-    """The key, 32 bytes, of the mask that two parties have in common; the same for both of them.
+    """Compute the key, 32 bytes, of the mask that two parties have in common; it is the same for both of them.
 
     Args:
         private: one's own key.
@@ -59,7 +59,7 @@ def pair_secret(private: bytes, public: bytes, label: str) -> bytes:
 
 
 def self_secret(seed: bytes, label: str) -> bytes:
-    """The key, 32 bytes, of the mask that is a party's own.
+    """Compute the key, 32 bytes, of the mask that is a party's own.
 
     Args:
         seed: b_u, 16 bytes, drawn for this round only.
@@ -90,7 +90,7 @@ class MaskStream:
         self._key = key
 
     def words(self, start: int, count: int, dtype: Any) -> np.ndarray:
-        """Words `start` to `start + count` of the stream.
+        """Return words `start` to `start + count` of the stream.
 
         Args:
             dtype: little-endian unsigned of 2, 4 or 8 bytes; the stream's bytes are the same for all.
@@ -106,7 +106,7 @@ class MaskStream:
         return np.frombuffer(self.at(start, count, dtype).update(bytes(count * dtype.itemsize)), dtype)
 
     def at(self, start: int, count: int, dtype: np.dtype[Any]) -> CipherContext:
-        """The cipher from word `start` on, of which `count` words are wanted; raises as `words`."""
+        """Return the cipher from word `start` on, of which `count` words are wanted; raises as `words`."""
         if start < 0 or count < 0:
             raise ValueError(f"words {start} to {start + count} are in no stream")
         if (start + count) * dtype.itemsize > _MAX_STREAM_BYTES:

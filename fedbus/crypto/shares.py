@@ -1,4 +1,5 @@
-"""Shamir's secret sharing of seeds: any `threshold` holders of a share open the secret, fewer know nothing of it.
+"""Seeds are shared by Shamir's secret sharing:
+any `threshold` holders of a share open the secret, and fewer know nothing of it.
 
 The library shamirs splits; it draws coefficients from the operating system's generator. Opening is done here: the
 Lagrange coefficients depend on the holders only, so many secrets that the same holders have shares of cost one inner
@@ -25,7 +26,7 @@ MIN_THRESHOLD = 2
 
 
 def split(secret: bytes, count: int, threshold: int) -> list[bytes]:
-    """Shares of a secret, random anew at each call; shares of two calls do not go together.
+    """Divide a secret into shares, at random at each call; shares of two calls do not go together.
 
     Args:
         secret: SECRET_BYTES.
@@ -47,7 +48,7 @@ def split(secret: bytes, count: int, threshold: int) -> list[bytes]:
 
 
 def open_all(shares: Mapping[int, Sequence[bytes]], threshold: int) -> list[bytes]:
-    """The secrets that the same holders have shares of.
+    """Open the secrets of which the same holders have shares.
 
     The holders of lowest index open them; the shares of all others are compared with what they should be.
 

@@ -1,4 +1,6 @@
-"""What the engine's child processes run: operations of keys and curve, as functions that other processes can name."""
+"""The engine's child processes run these functions:
+operations of keys and curve, in a form that other processes can name.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +19,7 @@ Task = Callable[..., Any]
 
 
 def timed(task: Task, *arguments: Any) -> tuple[Any, float]:
-    """A task's result and the processor time of this thread that it took, in seconds."""
+    """Return a task's result, and the processor time of this thread that it took, in seconds."""
     start = time.thread_time()
     result = task(*arguments)
     return result, time.thread_time() - start
@@ -30,7 +32,7 @@ def _kept(key: PublicKey) -> PublicKey:
 
 
 def nothing() -> None:
-    """Start the process."""
+    """Do nothing, which starts the process."""
 
 
 def generate_keypair(bits: int) -> PrivateKey:

@@ -1,4 +1,4 @@
-"""A vector of ciphertexts as it is stored and sent: one blob, one public scale, one key."""
+"""A vector of ciphertexts is stored and sent in this form: one blob, one public scale, one key."""
 
 from __future__ import annotations
 
@@ -39,18 +39,18 @@ class CipherTensor:
         return len(self.blob) // self.width
 
     def part(self, start: int, stop: int) -> CipherTensor:
-        """The ciphertexts from start to stop, excluding stop."""
+        """Return the ciphertexts from start to stop, excluding stop."""
         blob = self.blob[start * self.width : stop * self.width]
         return CipherTensor(self.fingerprint, self.scale, self.width, blob)
 
     def every(self, step: int, first: int) -> CipherTensor:
-        """The ciphertexts first, first + step, first + 2 * step and so on."""
+        """Return the ciphertexts first, first + step, first + 2 * step and so on."""
         rows = np.frombuffer(self.blob, dtype=np.uint8).reshape(len(self), self.width)
         return CipherTensor(self.fingerprint, self.scale, self.width, rows[first::step].tobytes())
 
     @staticmethod
     def join(parts: Iterable[CipherTensor]) -> CipherTensor:
-        """One vector of all parts in order.
+        """Join all parts, in order, to one vector.
 
         Raises:
             ValueError: there are none, or they differ in key, scale or width.

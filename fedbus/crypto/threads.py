@@ -1,4 +1,6 @@
-"""Threads for the native arithmetic, which holds no lock while it computes: they share the tables, and copy nothing."""
+"""Threads serve the native arithmetic, which holds no lock while it computes:
+they share the tables, and copy nothing.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +21,7 @@ Timed = Callable[..., tuple[Any, float]]
 
 
 class Threads:
-    """Runs functions in threads, as `pool.Pool` does in child processes; thread safe.
+    """It runs functions in threads, as `pool.Pool` does in child processes, and is thread safe.
 
     Args:
         processes: how many threads at most; 0 runs everything in the calling thread.
@@ -84,10 +86,12 @@ class Threads:
             self._threads.append(thread)
 
     def warm_up(self) -> None:
-        """Nothing: a thread starts in no time."""
+        """Do nothing, because a thread starts in no time."""
 
     def close(self) -> None:
-        """Whoever waits gets CryptoError at once; what is being computed is thrown away when it is done. Idempotent."""
+        """End the threads. Whoever waits gets CryptoError at once; what is being computed is thrown away when it is
+        done. A second call does nothing.
+        """
         with self._lock:
             if self._closed:
                 return

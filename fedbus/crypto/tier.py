@@ -1,4 +1,4 @@
-"""Which arithmetic this process uses: the native extension, or gmpy2 alone."""
+"""This module says which arithmetic the process uses: the native extension, or gmpy2 alone."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ except ImportError:
 
 
 def native() -> ModuleType | None:
-    """The extension, or None where gmpy2 serves."""
+    """Return the extension, or None where gmpy2 serves."""
     return extension if current()[0] == NATIVE else None
 
 
 @cache
 def current() -> tuple[str, str]:
-    """The tier in use, NATIVE or PORTABLE, and why.
+    """Return the tier in use, NATIVE or PORTABLE, and why it is that one.
 
     Raises:
         ConfigError: FEDBUS_TIER asks for what there is not.

@@ -1,4 +1,4 @@
-"""The envelope of every message, and the bases of its payloads."""
+"""Every message has an envelope, and its payload is derived from one of the bases here."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ MAX_SCALE = 4096
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """Base of all kinds."""
+    """The base of all kinds of messages."""
 
     kind: ClassVar[str]
 
@@ -59,7 +59,9 @@ class Envelope:
 
     @property
     def id(self) -> str:
-        """The same for the same message sent again: 32 hexadecimal digits of its address and place."""
+        """The message's id, which is the same for the same message sent again:
+        32 hexadecimal digits of its address and place.
+        """
         place = (self.job, self.round, self.batch, self.sender, self.recipient, self.kind, self.chunk)
         digest = hashlib.blake2b(digest_size=16)
         for part in place:
@@ -70,7 +72,7 @@ class Envelope:
 
 @dataclass(frozen=True, slots=True)
 class TensorMessage(Message):
-    """Base of the kinds that carry one encrypted vector."""
+    """The base of the kinds that carry one encrypted vector."""
 
     tensor: CipherTensor
 

@@ -1,4 +1,4 @@
-"""What the fields of messages may hold: types, ranges and lengths, to which each message is held once, on arrival.
+"""The fields of messages may hold these types, ranges and lengths, to which each message is held once, on arrival.
 
 Whoever computes with a message, shows it or stores it relies on them and checks nothing of the kind again.
 """
@@ -115,7 +115,7 @@ def check_map(value: Any, field: str, *, of: type | tuple[type, ...], needed: tu
 
 
 def nulled(value: Any) -> Any:
-    """A value of a report with None for each number that is not finite, which no report can hold."""
+    """Return a value of a report with None for each number that is not finite, which no report can hold."""
     if isinstance(value, dict):
         return {key: nulled(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
@@ -124,5 +124,5 @@ def nulled(value: Any) -> Any:
 
 
 def shortened(text: str, most: int = 4000) -> str:
-    """A text that a message can hold; what is cut off is marked."""
+    """Cut a text to what a message can hold; what is cut off is marked."""
     return text if len(text) <= most else text[: most - 2] + " …"

@@ -1,4 +1,4 @@
-"""What a client asks of the coordinator's ledger, and what it alone is told."""
+"""With these messages a client asks about the coordinator's ledger, and is told what nobody else is."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""What a long-running coordinator and party have in common: a process that starts, hears signals and stops."""
+"""A long-running coordinator and party have this in common: a process that starts, hears signals and stops."""

@@ -1,1 +1,1 @@
-"""A job at one participant, durable: its messages, checkpoints, and who is there."""
+"""A session is one job at one participant. It is durable: it keeps messages and checkpoints, and knows who is there."""

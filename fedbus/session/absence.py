@@ -1,4 +1,4 @@
-"""Who is silent while a role waits: those who are waited for are called, and who does not answer is named."""
+"""While a role waits, those for whom it waits are called, and whoever does not answer is named."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _ANSWER_SECONDS = 5.0
 
 
 class Absence:
-    """Calls those who were not heard lately, and tells of each once that it is silent, and once that it is back.
+    """It calls those who were not heard lately, and tells of each once that it is silent, and once that it is back.
 
     Args:
         call: asks a participant for a sign of life; the number tells repetitions apart.
@@ -38,7 +38,7 @@ class Absence:
         self._silent: set[str] = set()
 
     def welcome(self) -> None:
-        """Tell of those who were silent and were heard again; to be called whenever something has come."""
+        """Tell of those who were silent and were heard again. It is to be called whenever something has arrived."""
         back = [party for party in self._silent if self._mailbox.heard_since(party, self._called[party])]
         for party in back:
             self._silent.remove(party)
@@ -48,7 +48,7 @@ class Absence:
             self._tell(f"{listed(back)} {'is' if len(back) == 1 else 'are'} there again; the job goes on")
 
     def look(self, parties: Collection[str]) -> None:
-        """See who of these is there; to be called at least every CALL_SECONDS while they are waited for."""
+        """Find out who of these is there. It is to be called at least every CALL_SECONDS while they are waited for."""
         self.welcome()
         now, fallen = time.monotonic(), list[str]()
         if now - self._looked < CALL_SECONDS / 2:

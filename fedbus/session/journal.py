@@ -1,4 +1,5 @@
-"""What a participant keeps in its store of one job's messages, with as few writes as are safe: each takes a while.
+"""The journal keeps one job's messages in a participant's store, with as few writes as are safe,
+for each takes a while.
 
 What is sent is durable before it leaves. A message received is read at once and acknowledged later: once a checkpoint
 covers it, or once it was written down because none came soon. Until then the broker has it, and so has its sender, who
@@ -42,7 +43,7 @@ class _Received:
 
 
 class Journal:
-    """One participant's inbox, outbox and checkpoint in one job. For any thread.
+    """One participant's inbox, outbox and checkpoint in one job. Any thread may call it.
 
     Args:
         failed: told where the store cannot be written and no caller hears of it.
@@ -90,7 +91,7 @@ class Journal:
         self._clock: threading.Thread | None = None
 
     def open(self) -> Iterator[StoredMessage]:
-        """Begin; gives what was received before a restart and no checkpoint covers."""
+        """Begin. Return what was received before a restart and no checkpoint covers."""
         last = self._store.last_checkpoint(self._job)
         self.checkpointed = last[0] if last else -1
         for message in self._store.inbox(self._job, self.checkpointed):
@@ -111,7 +112,7 @@ class Journal:
             self._catch_up()
 
     def receive(self, message: StoredMessage, delivery: Delivery, checkpointed: int = -1) -> bool:
-        """Take a message and see to its acknowledgement; False where it was received before.
+        """Take a message and see to its acknowledgement. Return False where it was received before.
 
         Args:
             checkpointed: up to which round its sender has; what it was sent until then is kept no longer.
@@ -143,7 +144,8 @@ class Journal:
         return new
 
     def post(self, messages: Sequence[StoredMessage], checkpoint: Checkpoint | None = None) -> list[bool]:
-        """Make messages to send durable, and a checkpoint with them; False of each that is in the outbox already.
+        """Make messages to send durable, and a checkpoint with them.
+        Return False for each that is in the outbox already.
 
         Args:
             checkpoint: that must not be durable without the messages, nor they without it. Where there is none, one
@@ -171,7 +173,7 @@ class Journal:
             when_there_is_room(self._write, self._wait, self._tell)
 
     def received(self, message_id: str) -> bytes | None:
-        """The body of a message received."""
+        """Return the body of a message that was received."""
         with self._changed:
             waiting = self._received.get(message_id)
         return self._store.received(self._job, message_id) if waiting is None else waiting.message.body

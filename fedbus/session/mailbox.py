@@ -1,4 +1,4 @@
-"""What one participant has received in one job and not yet read, by place and not by arrival."""
+"""The mailbox holds what one participant has received in one job and not yet read, by place and not by arrival."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class _Held:
 
 
 class Mailbox:
-    """Messages by (sender, kind, round, batch) and chunk; one thread reads, others put.
+    """It holds messages by (sender, kind, round, batch) and chunk. One thread reads, and others put.
 
     Args:
         load: gives a journalled message by its id, for those that are not held in memory.
@@ -66,7 +66,9 @@ class Mailbox:
         self._tolerant = tolerant
 
     def put(self, envelope: Envelope, size: int = 0) -> None:
-        """Add a message of so many bytes; one further ahead than the protocol can be fails the mailbox instead."""
+        """Add a message of so many bytes.
+        One that is further ahead than the protocol can be fails the mailbox instead.
+        """
         place = (envelope.sender, envelope.kind, envelope.round, envelope.batch)
         with self._changed:
             if self._too_far(envelope):
@@ -92,35 +94,35 @@ class Mailbox:
         return max(rounds) > (min(rounds) if self._round is None else self._round) + self._ahead
 
     def heard(self, sender: str) -> None:
-        """The sender lives, whatever it said."""
+        """Take note that the sender lives, whatever it said."""
         with self._changed:
             self._heard[sender] = time.monotonic()
             self._changed.notify_all()
 
     def returned(self, sender: str) -> None:
-        """The sender lives, and if it had failed it was started again."""
+        """Take note that the sender lives, and that it was started again if it had failed."""
         with self._changed:
             self._failures.pop(sender, None)
             self.heard(sender)
 
     def heard_since(self, sender: str, since: float) -> bool:
-        """Whether the sender gave a sign of life after this time (monotonic)."""
+        """Return whether the sender gave a sign of life after this time (monotonic)."""
         with self._changed:
             return self._heard.get(sender, -1.0) > since
 
     def silence(self, sender: str, since: float) -> float:
-        """Seconds since the sender was last heard, or since `since` (monotonic) if that is later."""
+        """Return the seconds since the sender was last heard, or since `since` (monotonic) if that is later."""
         with self._changed:
             return time.monotonic() - max(self._heard.get(sender, since), since)
 
     def fail(self, error: Exception) -> None:
-        """Make the reader raise this error; the first one counts."""
+        """Make the reader raise this error. The first one counts."""
         with self._changed:
             self._error = self._error or error
             self._changed.notify_all()
 
     def peer_failed(self, sender: str, reason: str) -> None:
-        """A participant said that it cannot go on."""
+        """Take note that a participant said that it cannot go on."""
         if not self._tolerant:
             self.fail(PeerFailed(f"{sender}: {reason}"))
             return
@@ -129,7 +131,7 @@ class Mailbox:
             self._changed.notify_all()
 
     def peer_erred(self, sender: str, reason: str) -> None:
-        """A participant sent what is no message; who can do without it counts it as failed."""
+        """Take note that a participant sent what is no message. Whoever can do without it counts it as failed."""
         if self._tolerant and sender:
             self.peer_failed(sender, reason)
         else:
@@ -137,7 +139,7 @@ class Mailbox:
 
     @property
     def failures(self) -> dict[str, str]:
-        """Participants that cannot go on, and why; only of a tolerant mailbox."""
+        """Return the participants that cannot go on, and why; only a tolerant mailbox has any."""
         with self._changed:
             return dict(self._failures)
 
@@ -177,13 +179,15 @@ class Mailbox:
         return self._load(held.id)
 
     def complete(self, place: Place) -> bool:
-        """Whether all chunks of a message have come, and none was taken."""
+        """Return whether all chunks of a message have arrived, and none was taken."""
         with self._changed:
             came = self._messages.get(place, {})
             return bool(came) and len(came) == next(iter(came.values())).chunks
 
     def wait(self, done: Callable[[], bool], timeout: float) -> bool:
-        """Wait for a condition of this mailbox; whether it holds. Raises the error that it was failed with."""
+        """Wait for a condition of this mailbox, and return whether it holds.
+        Raise the error that it was failed with.
+        """
         with self._changed:
             self._changed.wait_for(lambda: self._error is not None or done(), timeout)
             if self._error is not None:
@@ -191,17 +195,19 @@ class Mailbox:
             return done()
 
     def rounds(self, sender: str, kinds: Collection[str], after: int) -> list[int]:
-        """The rounds after this one in which the sender has sent one of these kinds, in order."""
+        """Return the rounds after this one in which the sender has sent one of these kinds, in order."""
         with self._changed:
             return sorted({p[2] for p in self._messages if p[0] == sender and p[1] in kinds and p[2] > after})
 
     def kinds(self, sender: str, round_: int) -> set[str]:
-        """What the sender has sent in a round."""
+        """Return the kinds of messages that the sender has sent in a round."""
         with self._changed:
             return {place[1] for place in self._messages if place[0] == sender and place[2] == round_}
 
     def missing(self, place: Place, first: int) -> list[int]:
-        """The first chunks from `first` on that have not come; [] where none has: their number is not known then."""
+        """Return the first chunks from `first` on that have not arrived;
+        [] where none has, for their number is not known then.
+        """
         with self._changed:
             came = self._messages.get(place, {})
             if not came:

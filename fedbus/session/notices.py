@@ -1,4 +1,4 @@
-"""What participants have to say to whoever watches a job, passed on by the coordinator, each only so often."""
+"""Participants have something to say to whoever watches a job. The coordinator passes it on, for each only so often."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class _Said:
 
 
 class Notices:
-    """Bounds what watchers are told, however often a participant says something else. For any thread.
+    """It bounds what watchers are told, however often a participant says something else. Any thread may call it.
 
     Args:
         tell: is called with the sender and the text.
@@ -42,7 +42,7 @@ class Notices:
         self._closed = False
 
     def put(self, sender: str, text: str) -> None:
-        """A participant says something."""
+        """Take what a participant says, and pass it on now or later."""
         with self._lock:
             said, now = self._said.setdefault(sender, _Said()), time.monotonic()
             if said.waiting is not None or now - said.at < PAUSE_SECONDS:

@@ -1,4 +1,6 @@
-"""What to do while the disk of a store is full: wait, say so, go on when there is room. Nothing is given up for it."""
+"""While the disk of a store is full, a process waits, says so, and goes on when there is room.
+Nothing is given up for it.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +26,7 @@ ROOM_AGAIN = "its disk has room again; it goes on"
 def when_there_is_room(
     work: Callable[[], T], wait: Callable[[float], object], tell: Callable[[StoreFull | None], object]
 ) -> T:
-    """Do what writes to a store, as often as it takes.
+    """Do work that writes to a store, and repeat it until there is room for what it writes.
 
     Args:
         wait: called with seconds between two attempts; what it raises ends the waiting.
@@ -45,7 +47,7 @@ def when_there_is_room(
 
 
 class Holding:
-    """Deliveries that could not be entered in the store: kept in order, unacknowledged, and tried again.
+    """Deliveries that could not be entered in the store are kept here in order, unacknowledged, and tried again.
 
     Not given back to the broker, which would count each time and in the end put them with the dead letters. No more
     wait than the broker delivers ahead of acknowledgements.
@@ -74,7 +76,7 @@ class Holding:
                 self._tell(delivery)
 
     def close(self) -> None:
-        """Try no more; what waits goes back with the subscription."""
+        """Try no more. What waits goes back with the subscription."""
         with self._lock:
             self._closed = True
             if self._timer is not None:

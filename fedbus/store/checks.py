@@ -1,4 +1,4 @@
-"""What tells a damaged record from a sound one: a digest over all of it, its table and its key among it.
+"""A digest tells a damaged record from a sound one. It covers the whole record, with its table and its key.
 
 A disk that gives back other bytes than it was given is found out when the record is read, and a record that is sound in
 itself but in another's place as well.
@@ -23,7 +23,7 @@ REMEDY = (
 
 
 def digest(table: str, values: Sequence[Any]) -> bytes:
-    """The digest of a record; any other type or length of a value gives another."""
+    """Compute the digest of a record; any other type or length of a value gives another one."""
     made = hashlib.blake2b(table.encode(), digest_size=DIGEST_BYTES)
     for value in values:
         if isinstance(value, str):
@@ -44,12 +44,12 @@ def digest(table: str, values: Sequence[Any]) -> bytes:
 
 
 def sealed(table: str, values: Sequence[Any]) -> tuple[Any, ...]:
-    """A record as it is written: its values, then their digest."""
+    """Return a record as it is written: its values, and then their digest."""
     return (*values, digest(table, values))
 
 
 def opened(path: Path, table: str, row: Sequence[Any], job: str) -> tuple[Any, ...]:
-    """The values of a record that was read, without the digest.
+    """Return the values of a record that was read, without the digest.
 
     Raises:
         StoreDamaged: they are not those that were written; names the file and the job.

@@ -1,4 +1,6 @@
-"""The SQLite file under a store: opened and checked, one writer at a time, its log emptied, its errors in words."""
+"""This is the SQLite file under a store.
+It is opened and checked, has one writer at a time, and its errors are put into words.
+"""
 
 from __future__ import annotations
 
@@ -70,7 +72,7 @@ class Database:
             raise
 
     def close(self) -> None:
-        """Give the store free for another process. Idempotent."""
+        """Give the store free for another process. A second call does nothing."""
         with self._write:
             if self._writer is not None:
                 # A store that cannot be written now is found to be left open, which loses nothing.
@@ -93,7 +95,7 @@ class Database:
 
     @contextlib.contextmanager
     def writing(self, *, is_open: bool = True) -> Iterator[sqlite3.Cursor]:
-        """One transaction, durable when it is left.
+        """Open one transaction, which is durable when the `with` block is left.
 
         Args:
             is_open: whether the process goes on to work on the store.
@@ -121,12 +123,12 @@ class Database:
 
     @contextlib.contextmanager
     def reading(self) -> Iterator[sa.Connection]:
-        """A connection to read with; what SQLite refuses is a StoreError."""
+        """Open a connection to read with. What SQLite refuses becomes a StoreError."""
         with self._in_words("read"), self._engine.connect() as connection:
             yield connection
 
     def rows(self, table: sa.Table, statement: str, *values: Any, job: str) -> Iterator[tuple[Any, ...]]:
-        """The records of a statement without their digests, a few in memory at a time.
+        """Return the records that a statement finds, without their digests; a few of them are in memory at a time.
 
         Raises:
             StoreError: one is damaged; names the job.
@@ -135,23 +137,24 @@ class Database:
             yield opened(self.path, table.name, row, job)
 
     def stream(self, statement: str, *values: Any) -> Iterator[Any]:
-        """What a statement finds as it is, a few rows in memory at a time."""
+        """Return what a statement finds as it is; a few rows are in memory at a time."""
         with self.reading() as connection:
             yield from connection.execution_options(yield_per=_FEW).exec_driver_sql(statement, values)
 
     def row(self, table: sa.Table, statement: str, *values: Any, job: str) -> tuple[Any, ...] | None:
-        """The first record of a statement; raises as `rows`."""
+        """Return the first record that a statement finds; raises as `rows`."""
         with self.reading() as connection:
             found = connection.exec_driver_sql(statement, values).first()
         return None if found is None else opened(self.path, table.name, found, job)
 
     def values(self, statement: str, *values: Any) -> list[Any]:
-        """What a statement finds that is no record."""
+        """Return what a statement finds, where that is no record."""
         with self.reading() as connection:
             return list(connection.exec_driver_sql(statement, values))
 
     def empty_log(self) -> None:
-        """Have the write-ahead log in the file: it keeps what pages held before, and is of no bytes then.
+        """Have the contents of the write-ahead log moved into the file, because the log keeps what pages held before.
+        It then has no bytes.
 
         Where another program reads the store just then, SQLite says that it is busy, and a later time does it.
         """

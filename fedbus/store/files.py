@@ -1,4 +1,5 @@
-"""The files of a store: which file is one, who may read it, who works on it, how SQLite writes it.
+"""A store consists of several files.
+This module says which file is a store, who may read it, who works on it, and how SQLite writes it.
 
 Beside the store `bank.db` lie `bank.db-wal` and `bank.db-shm`, which are SQLite's log, and `bank.db.mark`, which says
 how many transactions the store has at least. A store that has fewer has lost its log, or is an older copy.
@@ -37,12 +38,14 @@ _VERSION_AT, _APPLICATION_AT = 60, 68
 
 
 def beside(path: Path, suffix: str) -> Path:
-    """A file of the store that lies beside it."""
+    """Return the path of one of the store's files that lie beside it."""
     return path.with_name(path.name + suffix)
 
 
 def configure(connection: Any, _: Any) -> None:
-    """A new connection: what was acknowledged must survive a loss of power, and what is deleted is overwritten."""
+    """Set up a new connection: what was acknowledged must survive a loss of power,
+    and what is deleted is overwritten.
+    """
     # FULL: what was acknowledged must survive a loss of power too; costs one fsync a transaction.
     # A small cache: what is long is written once and rarely read.
     for pragma in ("journal_mode=WAL", "synchronous=FULL", "secure_delete=ON", "cache_size=-256"):
@@ -50,7 +53,7 @@ def configure(connection: Any, _: Any) -> None:
 
 
 def hold(path: Path) -> int:
-    """Open a store's file, made where there is none, and lock it for this process; its descriptor.
+    """Open a store's file, which is made where there is none, and lock it for this process. Return its descriptor.
 
     The lock is on the file itself: whatever name another process knows it by, it cannot work on it meanwhile. A file
     that is no store is left as it is, and nothing is made beside it.
@@ -86,7 +89,7 @@ def _check_held(path: Path, descriptor: int) -> None:
 
 
 def is_held(path: Path, descriptor: int) -> bool:
-    """Whether the name still leads to the file that is held."""
+    """Return whether the name still leads to the file that is held."""
     try:
         named, held = path.stat(), os.fstat(descriptor)
     except OSError:
@@ -95,7 +98,7 @@ def is_held(path: Path, descriptor: int) -> bool:
 
 
 def check_header(path: Path, header: bytes) -> None:
-    """StoreError where a file that begins so is no store of this version."""
+    """Raise StoreError where a file that begins with these bytes is no store of this version."""
     if not header:
         raise StoreError(f"{path}: is empty, and no store of fedbus; remove it to have one made, or name another file")
     if len(header) < HEADER_BYTES or not header.startswith(_MAGIC):
@@ -198,7 +201,7 @@ def _make_private(path: Path) -> None:
 
 
 class Mark:
-    """How many transactions the store has at least, in a file that is written after each of them.
+    """It says how many transactions the store has at least, in a file that is written after each of them.
 
     It is not waited for until it is on the disk: after a loss of power it says too little, never too much.
     """
@@ -208,7 +211,7 @@ class Mark:
         self._descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
 
     def read(self) -> int | None:
-        """What it says; None where it says nothing that can be read."""
+        """Return what the file says; None where it says nothing that can be read."""
         text = os.pread(self._descriptor, 64, 0)
         number = text[:20]
         return int(number) if number.isdigit() and text == _marked(int(number)) else None
@@ -220,7 +223,9 @@ class Mark:
             os.pwrite(self._descriptor, _marked(entries), 0)
 
     def make_durable(self, entries: int) -> None:
-        """Enter a number of transactions and wait: from now on a store that is found open has a mark."""
+        """Enter a number of transactions and wait until it is on the disk.
+        From now on a store that is found open has a mark.
+        """
         self.write(entries)
         with contextlib.suppress(OSError):
             os.fsync(self._descriptor)

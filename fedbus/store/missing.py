@@ -1,4 +1,6 @@
-"""What becomes of the jobs of a store that has lost some of its entries, or gives back others than it was given."""
+"""A store may have lost some of its entries, or give back others than it was given.
+This module ends the jobs that need them.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +14,7 @@ log = structlog.get_logger()
 
 
 def end_what_is_missing(store: Store, party: str) -> list[JobRecord]:
-    """Enter the failure of jobs that cannot go on because the store is damaged or behind; which they are."""
+    """Enter the failure of jobs that cannot go on because the store is damaged or behind, and return these jobs."""
     ended = []
     for job, error in store.damaged().items():
         log.error("a job ends because its record is damaged", job=job, error=str(error))

@@ -1,4 +1,6 @@
-"""A store read from beside the process that works on it: its models, and nothing that could disturb the jobs."""
+"""A store is read here from beside the process that works on it.
+Only its models are read, so that nothing disturbs the jobs.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +22,7 @@ _BUSY_SECONDS = 5.0
 
 
 class Reader:
-    """A store's models, opened for reading only; takes no lock.
+    """It opens a store for reading its models only, and takes no lock.
 
     Raises:
         StoreError: there is no such file, or it is no store of this version.
@@ -50,13 +52,13 @@ class Reader:
         self._connection.close()
 
     def models(self) -> list[str]:
-        """The jobs that it has a model of, oldest first."""
+        """Return the jobs of which the store has a model, oldest first."""
         with self._reading():
             found = self._connection.execute(t.MODEL_IDS).fetchall()
         return [job for (job,) in found]
 
     def model(self, job: str) -> tuple[bytes, float] | None:
-        """The model of a job, and when it was kept (seconds since 1970)."""
+        """Return the model of a job, and when it was kept (seconds since 1970)."""
         with self._reading():
             found = self._connection.execute(t.MODEL, (job,)).fetchone()
         if found is None:

@@ -1,4 +1,4 @@
-"""The records of a store, as those see them who use it."""
+"""These are the records of a store, in the form in which those who use the store see them."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class JobRecord:
     started_at: float | None = None
 
     def may_become(self, state: JobState) -> bool:
-        """Whether a job may move to a state from the one that it has."""
+        """Return whether a job may move to a state from the one that it has."""
         if self.state.final:
             return state.final and self.report == PROVISIONAL
         return self.state is not JobState.CANCELLING or state.final
@@ -45,7 +45,7 @@ class JobRecord:
 
 @dataclass(frozen=True, slots=True)
 class StateRecord:
-    """A state that a job came to; `at` is in seconds since 1970."""
+    """A state to which a job came; `at` is in seconds since 1970."""
 
     state: JobState
     reason: str
@@ -68,7 +68,7 @@ class StoredMessage:
 
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
-    """The end of a round.
+    """The state of a job's computation at the end of a round.
 
     Attributes:
         state: packed by the codec.
@@ -81,18 +81,18 @@ class Checkpoint:
 
 
 def to_row(message: StoredMessage) -> tuple[Any, ...]:
-    """A message as the values of a record of the inbox or the outbox."""
+    """Return a message as the values of a record of the inbox or the outbox."""
     place = (message.round, message.batch, message.chunk)
     return (message.id, message.job, message.peer, message.kind, *place, message.body)
 
 
 def to_record(row: Sequence[Any]) -> JobRecord:
-    """The values of a record of the ledger."""
+    """Make a job's record of the values that the ledger has of it."""
     job, spec, state, reason, report, secret, owner, *times = row
     return JobRecord(job, spec, JobState(state), reason, report, secret, owner, *times)
 
 
 def to_entry(record: JobRecord) -> tuple[Any, ...]:
-    """A job as the values of a record of the ledger."""
+    """Return a job as the values of a record of the ledger."""
     told = (record.job, record.spec, record.state.value, record.reason, record.report, record.secret, record.owner)
     return (*told, record.created_at, record.updated_at, record.started_at)

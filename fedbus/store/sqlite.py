@@ -1,4 +1,4 @@
-"""A process's durable memory: jobs, inbox, outbox, checkpoints and model shares, in one SQLite file.
+"""The store is a process's durable memory: jobs, inbox, outbox, checkpoints and models, in one SQLite file.
 
 A message is in the outbox before it is published, and in the inbox before it is acknowledged unless a checkpoint covers
 it. So a process that dies at any instant goes on from its last checkpoint with nothing lost and nothing done twice.
@@ -78,7 +78,7 @@ class Store:
     # The ledger of jobs.
 
     def add_job(self, job: str, spec: bytes, state: JobState, reason: str = "", owner: str = "") -> bool:
-        """Enter a job with a new secret; False where it is in the ledger already."""
+        """Enter a job with a new secret. Return False where it is in the ledger already."""
         now = time.time()
         record = JobRecord(job, spec, state, reason, None, secrets.token_bytes(SECRET_BYTES), owner, now, now)
         with self._database.writing() as cursor:
@@ -88,7 +88,7 @@ class Store:
         return entered
 
     def set_state(self, job: str, state: JobState, reason: str = "", report: bytes | None = None) -> bool:
-        """Move a job to a state; False where it has ended, or is to be cancelled and this is no end.
+        """Move a job to a state. Return False where it has ended, or is to be cancelled and this is no end.
 
         An end with the report PROVISIONAL may be replaced by another end.
         """
@@ -104,7 +104,7 @@ class Store:
         return True
 
     def begin(self, job: str) -> float:
-        """Enter that a job's work begins, unless it has; when it began, in seconds since 1970."""
+        """Enter that a job's work begins, unless it has begun. Return when it began, in seconds since 1970."""
         with self._database.writing() as cursor:
             record = self.job(job)
             if record is None:
@@ -116,7 +116,7 @@ class Store:
         return now
 
     def purge(self, *jobs: str) -> None:
-        """Overwrite all that jobs needed only to go on: messages, checkpoints, secrets. Their ends are seen through."""
+        """Overwrite what jobs needed only to go on: messages, checkpoints, secrets. Nothing is left to do for them."""
         with self._database.writing() as cursor:
             for job in jobs:
                 for statement in t.DROP_ALL_OF_JOB:
@@ -127,18 +127,18 @@ class Store:
         self._database.empty_log()
 
     def job(self, job: str) -> JobRecord | None:
-        """A job of the ledger; raises StoreError where its record is damaged."""
+        """Return a job of the ledger; raise StoreError where its record is damaged."""
         row = self._database.row(t.jobs, t.JOB, job, job=job)
         return to_record(row) if row else None
 
     def jobs(self) -> list[JobRecord]:
-        """All jobs whose records are sound, oldest first."""
+        """Return all jobs whose records are sound, oldest first."""
         return [record for record in self._ledger() if isinstance(record, JobRecord)]
 
     def newest(
         self, *, owner: str | None = None, unfinished: bool = False, before: tuple[float, str] | None = None
     ) -> Iterator[JobRecord]:
-        """The newest jobs first, whose records are sound; a few are in memory.
+        """Return the jobs whose records are sound, the newest first; a few are in memory.
 
         Args:
             owner: of this one only.
@@ -150,16 +150,16 @@ class Store:
         return (record for record in self._ledger(t.NEWEST, *chosen) if isinstance(record, JobRecord))
 
     def history(self, job: str) -> list[StateRecord]:
-        """The states that a job came to, in order; a state that was entered again is there again."""
+        """Return the states to which a job came, in order; a state that was entered again is there again."""
         rows = self._database.rows(t.history, t.HISTORY, job, job=job)
         return [StateRecord(JobState(state), reason, at) for _, state, reason, at in rows]
 
     def unfinished(self) -> list[JobRecord]:
-        """The jobs that were not purged, oldest first: interrupted, or ended without all that the end entails."""
+        """Return the jobs that were not purged, oldest first: interrupted, or ended with something left to do."""
         return [record for record in self.jobs() if record.secret]
 
     def damaged(self) -> dict[str, StoreError]:
-        """The jobs whose records in the ledger are damaged, and what a reader of each is told."""
+        """Return the jobs whose records in the ledger are damaged, with what a reader of each is told."""
         return {str(found[0]): found[1] for found in self._ledger() if isinstance(found, tuple)}
 
     def _ledger(self, statement: str = t.JOBS, *values: Any) -> Iterator[JobRecord | tuple[str, StoreError]]:
@@ -170,7 +170,7 @@ class Store:
                 yield row[0], error
 
     def give_up(self, job: str, reason: str) -> JobRecord:
-        """Enter the failure of a job whose record is damaged, keeping of it what can be read."""
+        """Enter the failure of a job whose record is damaged, and keep of the record what can be read."""
         (row,) = self._database.values(t.JOB, job)
         _, spec, *_, owner, created_at, _, _, _ = row
         now, readable = time.time(), False
@@ -188,7 +188,7 @@ class Store:
         return record
 
     def count_jobs(self) -> dict[JobState, int]:
-        """How many jobs there are in each state."""
+        """Return how many jobs there are in each state."""
         counts = dict.fromkeys(JobState, 0)
         for state, count in self._database.values(t.STATES):
             if state in counts:
@@ -205,7 +205,7 @@ class Store:
         posted: Sequence[StoredMessage] = (),
         checkpoint: Checkpoint | None = None,
     ) -> list[bool]:
-        """Journal what happened in a job, in one transaction.
+        """Enter in the journal what happened in a job, in one transaction.
 
         Args:
             received: for the inbox.
@@ -247,37 +247,37 @@ class Store:
                 cursor.execute(t.TRIM_OUTBOX, (job, recipient, until))
 
     def posted(self, job: str, message_id: str) -> bytes | None:
-        """The body of a message in the outbox."""
+        """Return the body of a message in the outbox."""
         row = self._database.row(t.outbox, t.POSTED, message_id, job=job)
         return None if row is None else StoredMessage(*row).body
 
     def inbox(self, job: str, after: int = -1) -> Iterator[StoredMessage]:
-        """The messages of a job of rounds after this one; a few at a time are in memory."""
+        """Return the messages of a job from rounds after this one; a few at a time are in memory."""
         for row in self._database.rows(t.inbox, t.INBOX, job, after, job=job):
             yield StoredMessage(*row)
 
     def received(self, job: str, message_id: str) -> bytes | None:
-        """The body of a message in the inbox."""
+        """Return the body of a message in the inbox."""
         row = self._database.row(t.inbox, t.RECEIVED, message_id, job=job)
         return None if row is None else StoredMessage(*row).body
 
     def sent_after(self, job: str, recipient: str, round_: int) -> Iterator[StoredMessage]:
-        """What a recipient was sent after a round and has not checkpointed, in order; a few are in memory."""
+        """Return what a recipient was sent after a round and has not checkpointed, in order; a few are in memory."""
         for row in self._database.rows(t.outbox, t.SENT_AFTER, job, recipient, round_, job=job):
             yield StoredMessage(*row)
 
     def last_posted(self, job: str) -> int:
-        """The last round of a job in which something was sent that is in the outbox; -1 where there is nothing."""
+        """Return the last round of a job of which the outbox has a message; -1 where it has none."""
         ((found,),) = self._database.values(t.LAST_POSTED, job)
         return -1 if found is None else int(found)
 
     def decided(self, job: str, kind: str, round_: int) -> bytes | None:
-        """The body of a message of this kind and round that was sent, to whomever."""
+        """Return the body of a message of this kind and round that was sent, to whomever."""
         row = self._database.row(t.outbox, t.DECIDED, job, kind, round_, job=job)
         return None if row is None else StoredMessage(*row).body
 
     def outbox(self, job: str, place: tuple[str, str, int, int] | None = None) -> Iterator[StoredMessage]:
-        """The messages of a job that were sent and that not all have checkpointed, in order; a few are in memory.
+        """Return the messages of a job that were sent and not checkpointed by all, in order; a few are in memory.
 
         Args:
             place: only the chunks of this (recipient, kind, round, batch).
@@ -289,24 +289,24 @@ class Store:
     # Checkpoints and models.
 
     def last_checkpoint(self, job: str) -> tuple[int, bytes] | None:
-        """Round and state of a job's checkpoint."""
+        """Return round and state of a job's checkpoint."""
         row = self._database.row(t.checkpoints, t.LAST_CHECKPOINT, job, job=job)
         return (row[1], row[2]) if row else None
 
     def blob(self, job: str, name: str) -> bytearray | None:
-        """A blob of a job's checkpoint."""
+        """Return a blob of a job's checkpoint."""
         found = bytearray()
         for _, _, _, data in self._database.rows(t.arrays, t.BLOB, job, name, job=job):
             found += data
         return found or None
 
     def save_model(self, job: str, share: bytes) -> None:
-        """Keep this party's share of a model."""
+        """Keep this party's model, or its share of one."""
         with self._database.writing() as cursor:
             cursor.execute(t.PUT_MODEL, sealed(t.models.name, (job, share, time.time())))
 
     def model(self, job: str) -> bytes | None:
-        """This party's share of the model that a job trained."""
+        """Return this party's model, or its share of the model, that a job trained."""
         row = self._database.row(t.models, t.MODEL, job, job=job)
         return row[1] if row else None
 

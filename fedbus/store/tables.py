@@ -1,6 +1,6 @@
-"""The tables of a store, and its statements, made once: making one takes longer than running it.
+"""The tables of a store and its statements are made once, because to make one takes longer than to run it.
 
-Each record ends with the digest of fedbus.store_checks. Statements are text with values in the order of the columns:
+Each record ends with the digest of `checks.py`. Statements are text with values in the order of the columns:
 SQLAlchemy converts what is read by the column's type, which a damaged record need not have.
 """
 
@@ -197,12 +197,12 @@ SCHEMA = "SELECT name, sql FROM sqlite_schema WHERE sql IS NOT NULL ORDER BY nam
 
 
 def progress_record(entries: int, *, is_open: bool) -> tuple[Any, ...]:
-    """The one record of how far the store has come."""
+    """Make the one record that says how far the store has come."""
     return sealed(progress.name, (1, entries, int(is_open)))
 
 
 def creation() -> list[str]:
-    """The statements that make a store's tables."""
+    """Return the statements that make a store's tables."""
     made = []
     for table in tables.sorted_tables:
         made.append(_text(CreateTable(table)))
@@ -212,7 +212,7 @@ def creation() -> list[str]:
 
 @functools.cache
 def schema() -> tuple[tuple[str, str], ...]:
-    """The tables of a store as SQLite describes them."""
+    """Return the tables of a store as SQLite describes them."""
     connection = sqlite3.connect(":memory:")
     try:
         for statement in creation():

@@ -1,1 +1,1 @@
-"""Tables: read, checked, and made into numbers."""
+"""Tables are read from files here, checked, and made into numbers."""

@@ -1,4 +1,4 @@
-"""What the cells of a file mean: numbers, dates, levels of a text column, and what is missing.
+"""This module says what the cells of a file mean: numbers, dates, levels of a text column, and missing values.
 
 This is the home of the words that stand for a missing value. They hold for ids, which must have none, as well.
 """
@@ -50,7 +50,7 @@ _WRONG, _IS_MISSING, _FALSE, _TRUE = range(4)
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Column:
-    """The cells of a column.
+    """The cells of a column of a file.
 
     Attributes:
         name: of the column.
@@ -66,37 +66,38 @@ class Column:
 
     @property
     def wrong(self) -> np.ndarray:
-        """(rows,) bool, where a cell is neither a value nor missing."""
+        """Which cells are neither a value nor missing: (rows,) bool."""
         return np.asarray(~self.missing & ~np.isfinite(self.values))
 
 
 def is_exact(kind: str) -> bool:
-    """Whether a type of DuckDB's holds text or whole numbers and nothing else."""
+    """Return whether a type of DuckDB's holds text or whole numbers and nothing else."""
     return kind in _INTEGERS | _TEXT
 
 
 def is_float(kind: str) -> bool:
-    """Whether a type of DuckDB's is a binary floating point number."""
+    """Return whether a type of DuckDB's is a binary floating point number."""
     return kind in _FLOATS
 
 
 def may_be_whole(kind: str) -> bool:
-    """Whether a type of DuckDB's has fractions, but its values may be whole numbers."""
+    """Return whether a type of DuckDB's has fractions, but its values may be whole numbers."""
     return is_float(kind) or kind.startswith("DECIMAL")
 
 
 def is_missing(text: str | None) -> bool:
-    """Whether a cell of text stands for a missing value."""
+    """Return whether a cell of text stands for a missing value."""
     return text is None or text.strip().casefold() in MISSING
 
 
 def normal(text: str) -> str:
-    """Text as it is compared everywhere: in Unicode's form NFC, without blanks around."""
+    """Bring text into the form in which it is compared everywhere: Unicode's form NFC, without blanks around."""
     return unicodedata.normalize("NFC", text).strip()
 
 
 def level_of(text: str) -> str:
-    """A level as it is compared: as all text is, and a whole number without the point that a gap in a column adds.
+    """Bring a level into the form in which it is compared: that of all text, and whole numbers without the point that a
+    gap in a column adds.
 
     A column of codes with an empty cell is written as 1.0, 2.0 by what knows missing values among floats only; the
     same codes are 1, 2 in a file without a gap.
@@ -106,7 +107,7 @@ def level_of(text: str) -> str:
 
 
 def read(file: Source | Texts, columns: Sequence[tuple[str, Kind]], unit: DateUnit, limit: int) -> list[Column]:
-    """Columns of at most `limit` rows of a file, or of rows that come from none.
+    """Read columns of at most `limit` rows of a file, or of rows that come from none.
 
     Args:
         columns: names and what they are.
@@ -139,7 +140,7 @@ def read(file: Source | Texts, columns: Sequence[tuple[str, Kind]], unit: DateUn
 
 
 def fault(file: Source, name: str, position: int, kind: Kind, *, label: bool = False) -> str:
-    """What is wrong with a cell that is no finite number, and the remedy; without its value.
+    """Say what is wrong with a cell that is no finite number, and the remedy, without the cell's value.
 
     Args:
         label: it is of the column to predict, which cannot be left out.

@@ -1,4 +1,4 @@
-"""Rows to predict, as a stored model sees them: what became of the columns of its training rows becomes of theirs."""
+"""Rows that are to be predicted are brought into the form in which a stored model saw its training rows."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _NUMBERS = (bool, int, float, Decimal, np.number, np.bool_)
 
 
 def encode(recoding: Sequence[Mapping[str, Any]], rows: Sequence[Mapping[str, Any]]) -> np.ndarray:
-    """The columns of a stored model, (rows, columns) float64, in its order; not standardised yet.
+    """Return the columns of a stored model, (rows, columns) float64, in its order; they are not standardised yet.
 
     Text is read as the party reads a CSV file. A column of dates takes dates alone, as the party's file does: the unit
     of a number would be a guess.

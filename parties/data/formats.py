@@ -1,4 +1,4 @@
-"""What a file of rows is: by its first bytes. Its name only tells commas from tabs, for names are often wrong."""
+"""A file of rows is recognised by its first bytes. Its name only tells commas from tabs, for names are often wrong."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ _NO_TABLES_OF_TEXT = (
 
 @dataclass(frozen=True, slots=True)
 class Form:
-    """How a file is to be read.
+    """It says how a file is to be read.
 
     Attributes:
         delimiter: of a text file; None for Parquet.
@@ -60,7 +60,7 @@ class Form:
 
 
 def recognise(path: Path) -> Form:
-    """See what a file is.
+    """Find out what a file is.
 
     Raises:
         DataError: it cannot be read, is empty, or is something else than CSV and Parquet; says what and the remedy.

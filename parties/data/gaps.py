@@ -1,5 +1,8 @@
-"""Cells that had no value, or none that training knew, in the rows that a job took, and held-out rows that training
-had: counted for the report.
+"""Gaps are counted for the report:
+cells without a value, cells with a level that training did not know, and held-out rows that training had.
+
+They are counted for the rows to train on and for held-out rows apart: a model that looks worse on held-out rows than it
+is may owe it to cells that were filled there, or to levels that its training rows do not have.
 
 Of the rows to train on and of held-out rows apart: a model that looks worse on held-out rows than it is may owe it to
 cells that were filled there, or to levels that its training rows do not have.
@@ -40,7 +43,7 @@ class Gaps:
 
     @classmethod
     def of(cls, train: Table, test: Table | None, recoding: Recoding) -> Gaps:
-        """Those of tables that are not recoded yet.
+        """Count the gaps of tables that are not recoded yet.
 
         Args:
             recoding: what becomes of their columns; levels that it lists are known, whether or not a row has them.
@@ -51,7 +54,7 @@ class Gaps:
         return cls(filled(train), filled(test), _unknown(train, test, recoding), seen, len(test))
 
     def counts(self) -> dict[str, int]:
-        """What the report tells of them: numbers alone."""
+        """Return what the report tells of the gaps, which is numbers alone."""
         return {
             "missing_cells": sum(self.train.values()),
             "test_missing_cells": sum(self.test.values()),
@@ -81,7 +84,7 @@ class Gaps:
 
 
 def filled(table: Table) -> dict[str, int]:
-    """How many cells of each column are missing, of those columns that have such cells."""
+    """Return how many cells of each column are missing, for those columns that have such cells."""
     counts = np.isnan(table.features).sum(axis=0)
     return {name: int(count) for name, count in zip(table.columns, counts, strict=True) if count}
 

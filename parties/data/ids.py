@@ -1,4 +1,5 @@
-"""The ids of a table, as they are compared with those of others, and the forms in which the same id is written.
+"""The ids of a table are read in the form in which they are compared with those of others,
+and examined for other ways of writing them.
 
 An id is compared as text, after Unicode's form NFC and without blanks around; whole numbers are decimal text. Nothing
 else is changed: `007` and `7`, or `A1` and `a1`, may well be two people. That such ids would match if more were changed
@@ -37,7 +38,7 @@ _FORMS = (
 
 
 def read(file: Source, column: str, max_rows: int) -> tuple[Source, tuple[str, ...], int]:
-    """The file with only those rows that have cells, its ids, and how many rows have none.
+    """Return the file with only those rows that have cells, its ids, and how many rows have none.
 
     Raises:
         DataError: there are no rows, or too many; an id is missing, not exact, or there twice; the column's type has
@@ -76,7 +77,9 @@ def read(file: Source, column: str, max_rows: int) -> tuple[Source, tuple[str, .
 
 
 def folded(text: str) -> str:
-    """An id without what most often differs between two spellings of one: case, blanks, leading zeros and `.0`."""
+    """Return an id without what most often differs between two spellings of one:
+    case, blanks, leading zeros and `.0`.
+    """
     if text.isascii():
         bare = "".join(text.lower().split())
     else:
@@ -88,7 +91,7 @@ def folded(text: str) -> str:
 
 
 def in_common(tables: Sequence[Sequence[str]]) -> tuple[int, int]:
-    """How many ids all tables have, and how many they would have if ids were `folded`.
+    """Return how many ids all tables have, and how many they would have if ids were `folded`.
 
     A folded id that a table has more than once counts for nothing: it does not say who is meant.
     """
@@ -101,17 +104,17 @@ def in_common(tables: Sequence[Sequence[str]]) -> tuple[int, int]:
 
 
 def seen(train: Sequence[Sequence[str]], test: Sequence[Sequence[str]]) -> int:
-    """How many ids that all held-out tables have are ids that all training tables have."""
+    """Return how many ids that all held-out tables have are ids that all training tables have."""
     return len(set.intersection(*map(set, train), *map(set, test)))
 
 
 def rounded(ids: Sequence[str]) -> int:
-    """How many ids are numbers that a spreadsheet has rounded."""
+    """Return how many ids are numbers that a spreadsheet has rounded."""
     return sum(_ROUNDED.fullmatch(value) is not None for value in ids)
 
 
 def forms(ids: Sequence[str]) -> str:
-    """In what forms a table's ids are written, as a clause; it shows none of them."""
+    """Say in what forms a table's ids are written, as a clause; it shows none of them."""
     found = []
     for words, pattern in _FORMS:
         if count := sum(pattern.fullmatch(value) is not None for value in ids):

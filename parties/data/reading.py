@@ -1,4 +1,4 @@
-"""Reading a table from a file: which columns, which rows, and what is wrong with a cell."""
+"""A table is read from a file here: which columns, which rows, and what is wrong with a cell."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""How the columns of a table become those of a model: missing values filled, text as columns of ones and zeros.
+"""The columns of a table become those of a model here:
+missing values are filled, and text becomes columns of ones and zeros.
 
 Everything is fitted on training rows alone, of a vertical job on the rows in common, and kept with the model; held-out
 rows are recoded as the training rows were.
@@ -22,7 +23,7 @@ OTHER = "other"
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Feature:
-    """One column of a table and what becomes of it.
+    """One column of a table, and what becomes of it.
 
     Attributes:
         name: of the column.
@@ -55,7 +56,7 @@ class Feature:
         return (*(f"{self.name}={level}" for level in names), *indicator)
 
     def apply(self, values: np.ndarray, levels: Sequence[str] | None) -> np.ndarray:
-        """The columns, (rows, columns) float64.
+        """Compute the columns that it becomes, (rows, columns) float64.
 
         Args:
             values: (rows,) of the table; of text, positions in `levels`.
@@ -83,7 +84,7 @@ class Feature:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Recoding:
-    """What becomes of each column of a table, in its order."""
+    """It says what becomes of each column of a table, in the table's order."""
 
     features: tuple[Feature, ...]
 
@@ -94,12 +95,12 @@ class Recoding:
 
     @property
     def date_units(self) -> tuple[str, ...]:
-        """Of each of these columns, what its dates are counted in; "" for what is no date."""
+        """For each of these columns, the unit in which its dates are counted; "" for what is no date."""
         return tuple(each.date_unit if name == each.name else "" for each in self.features for name in each.columns)
 
     @property
     def references(self) -> tuple[str, ...]:
-        """Of each of these columns that a level became, the level that has none; "" for others."""
+        """For each of these columns that a level became, the level that has no column; "" for others."""
         return tuple(
             each.reference if each.levels is not None and number < len(each.levels) + each.other else ""
             for each in self.features
@@ -108,7 +109,7 @@ class Recoding:
 
     @classmethod
     def fit(cls, table: Table, how: DatasetSettings, *, agreed: bool = False) -> Recoding:
-        """What `how` asks for, from the rows of `table`, which are to be those that the model is trained on.
+        """Find out what `how` asks for, from the rows of `table`, which are to be those that the model is trained on.
 
         Args:
             agreed: all parties must come to the same columns, so that these cannot follow from a party's own rows.
@@ -150,7 +151,9 @@ class Recoding:
         return recoding
 
     def apply(self, table: Table) -> Table:
-        """The table as the model sees it: its columns are those of the recoding, and all its cells are numbers."""
+        """Return the table as the model sees it:
+        its columns are those of the recoding, and all its cells are numbers.
+        """
         if not table.levels and all(each.fill is None and not each.indicator for each in self.features):
             return table
         parts = [
@@ -160,12 +163,12 @@ class Recoding:
         return table.with_features(self.columns, np.column_stack(parts))
 
     def to_map(self) -> list[dict[str, Any]]:
-        """For the store, with the model."""
+        """Return the recoding as a map, for the store, with the model."""
         return [{name: getattr(each, name) for name in each.__slots__} for each in self.features]
 
     @classmethod
     def of(cls, kept: Sequence[Mapping[str, Any]]) -> Recoding:
-        """That of a stored model, its `recoding`."""
+        """Make the recoding of a stored model from the model's `recoding`."""
         features = []
         for each in kept:
             fields = dict(each)

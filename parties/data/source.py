@@ -1,4 +1,4 @@
-"""A CSV or Parquet file read through DuckDB, some columns at a time, with its cells located for error messages.
+"""A CSV or Parquet file is read through DuckDB, some columns at a time, and its cells are located for error messages.
 
 DuckDB runs in memory, without extensions, without the network, and may open this one file only. CSV cells are read as
 text, so that an id keeps its leading zeros and a bad number can be traced to its row.
@@ -60,19 +60,19 @@ class Source:
     kept: np.ndarray | None = None
 
     def keep(self, positions: np.ndarray) -> Source:
-        """The same file, of whose rows only those at `positions` count."""
+        """Return the same file, of whose rows only those at `positions` count."""
         return replace(self, kept=positions if self.kept is None else self.kept[positions])
 
     def type(self, column: str) -> str:
-        """DuckDB's type of a column."""
+        """Return DuckDB's type of a column."""
         return self.types[self.names.index(column)]
 
     def name(self, column: str) -> str:
-        """A column in SQL."""
+        """Return a column's name in SQL."""
         return self.sql[self.names.index(column)]
 
     def read(self, expressions: Sequence[str], limit: int) -> list[np.ndarray]:
-        """An array of each expression's values in at most `limit` rows of the file, of which those that count.
+        """Return an array of each expression's values, in at most `limit` rows of the file, for those rows that count.
 
         Args:
             expressions: SQL of columns by their `name`; without anything that DuckDB makes a join or an aggregate of,
@@ -82,11 +82,11 @@ class Source:
         return cells if self.kept is None else [column[self.kept] for column in cells]
 
     def texts(self, expression: str, limit: int) -> list[str | None]:
-        """The texts of an expression in at most `limit` rows, all of the file; None where it is empty."""
+        """Return the texts of an expression in at most `limit` rows of the whole file; None where a text is empty."""
         return [row[0] for row in self._select([expression], "LIMIT ?", limit).fetchall()]
 
     def cell(self, column: str, position: int) -> str | None:
-        """One cell as text, of a row that counts."""
+        """Return one cell as text, of a row that counts."""
         at = position if self.kept is None else int(self.kept[position])
         rows = self._select([f"CAST({self.name(column)} AS VARCHAR)"], "LIMIT 1 OFFSET ?", at).fetchall()
         if not rows:
@@ -95,12 +95,12 @@ class Source:
         return None if cell is None else str(cell)
 
     def joined(self, where: str, limit: int) -> list[str]:
-        """All cells of a row as one text, for each row of the file for which `where` holds."""
+        """Return all cells of a row as one text, for each row of the file for which `where` holds."""
         joined = f"concat_ws('', {', '.join(self.sql)})"
         return [row[0] for row in self._select([joined], f"WHERE {where} LIMIT ?", limit).fetchall()]
 
     def row(self, position: int) -> int:
-        """The row of data row `position` (from 0) as a spreadsheet shows it: from 1, the header being row 1.
+        """Return the number that a spreadsheet shows for data row `position` (from 0): from 1, the header being row 1.
 
         Blank lines of a CSV file count here, although they are no data.
         """
@@ -115,7 +115,7 @@ class Source:
         raise DataError(f"{self.path.name}: changed while it was read; start again when it is complete")
 
     def nearest(self, column: str) -> str | None:
-        """The nearest name to that of a column which the file does not have, for a message.
+        """Find the nearest name to that of a column which the file does not have, for a message.
 
         In a simulation it travels to all who take part or watch: what else the file has is for the log alone.
         """
@@ -125,7 +125,7 @@ class Source:
         return lowered[near[0]] if near else None
 
     def missing(self, column: str) -> str:
-        """The message for a column that the file does not have, with the nearest name."""
+        """Make the message for a column that the file does not have, with the nearest name."""
         near = self.nearest(column)
         hint = f"; did you mean {near!r}?" if near else "; this party's log names the columns that it has"
         if self.form.delimiter == "," and len(self.names) == 1 and any(mark in self.names[0] for mark in ";\t|"):
@@ -149,7 +149,7 @@ class Source:
         return self.run(f"SELECT {listed} FROM {self._scan()} {rest}", argument)  # noqa: S608
 
     def run(self, query: str, *arguments: int) -> duckdb.DuckDBPyConnection:
-        """Run a query whose first parameter is the path; DuckDB's errors become DataError."""
+        """Run a query whose first parameter is the path. DuckDB's errors become DataError."""
         try:
             return connect(self.path).execute(query, [str(self.path), *arguments])
         except duckdb.Error as error:
@@ -179,7 +179,7 @@ class Source:
 
 
 def connect(path: Path) -> duckdb.DuckDBPyConnection:
-    """An in-memory DuckDB that may read the file at `path` and nothing else: no extension, no network."""
+    """Open an in-memory DuckDB that may read the file at `path` and nothing else: no extension, no network."""
     connection = duckdb.connect(
         ":memory:",
         config={

@@ -1,4 +1,4 @@
-"""A party's table: ids, features and, for the guest, the label; and the scaling of its columns."""
+"""A party's table holds ids, features and, at the guest, the label. Its columns are scaled here as well."""
 
 from __future__ import annotations
 
@@ -54,11 +54,15 @@ class Table:
         return len(self.ids)
 
     def row(self, position: int) -> int:
-        """The row of data row `position` (from 0) as a spreadsheet shows the file; without one, as if it had one."""
+        """Return the number that a spreadsheet shows for data row `position` (from 0);
+        without a file, as if there were one.
+        """
         return position + 2 if self.file is None else self.file.row(position)
 
     def take(self, positions: np.ndarray) -> Table:
-        """The rows at `positions` (integers, (k,)), in that order; alignment uses it to order both sides alike."""
+        """Return the rows at `positions` (integers, (k,)), in that order;
+        alignment uses it to order both sides alike.
+        """
         return Table(
             name=self.name,
             ids=tuple(self.ids[int(position)] for position in positions),
@@ -69,13 +73,13 @@ class Table:
         )
 
     def with_features(self, columns: tuple[str, ...], features: np.ndarray) -> Table:
-        """The same rows with other columns, all of numbers."""
+        """Return the same rows with other columns, all of numbers."""
         return replace(self, columns=columns, features=features, levels={})
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Scaling:
-    """Standardisation of each column: (x - mean) / scale.
+    """The standardisation of each column: (x - mean) / scale.
 
     Attributes:
         mean: (columns,) float64.
@@ -87,7 +91,7 @@ class Scaling:
 
     @classmethod
     def fit(cls, table: Table) -> Scaling:
-        """Mean and standard deviation of the rows of `table`, which is to be aligned already.
+        """Compute mean and standard deviation of the rows of `table`, which is to be aligned already.
 
         Raises:
             DataError: the table has no rows, or a column is constant or too large to be squared.
@@ -110,5 +114,5 @@ class Scaling:
         return cls(mean=mean, scale=scale)
 
     def apply(self, features: np.ndarray) -> np.ndarray:
-        """Standardised copy of `features`, (rows, columns) float64, the columns being those of `fit`."""
+        """Return a standardised copy of `features`, (rows, columns) float64, the columns being those of `fit`."""
         return np.asarray((features - self.mean) / self.scale, dtype=np.float64)

@@ -1,4 +1,4 @@
-"""The tables that a party brings to a job, by the names in its own file."""
+"""These are the tables that a party brings to a job, by the names in its own file."""
 
 from __future__ import annotations
 
@@ -48,19 +48,23 @@ class Tables:
         return self.train.notes + (self.test.notes if self.test else ())
 
     def counts(self, gaps: Gaps) -> dict[str, int]:
-        """What the report tells of missing cells and unknown levels: numbers alone. The party's own log has columns."""
+        """Return what the report tells of missing cells and unknown levels, which is numbers alone.
+        The party's own log names the columns.
+        """
         gaps.tell(self.train.name, self.test.name if self.test else "")
         left_out = self.train.left_out + (self.test.left_out if self.test else 0)
         counts = {**gaps.counts(), "left_out_rows": left_out}
         return {name: count for name, count in counts.items() if count}
 
     def fit(self, train: table.Table) -> Recoding:
-        """What becomes of the columns, from the rows in common; nothing more where that is done already."""
+        """Find out what becomes of the columns, from the rows in common;
+        return nothing new where that is done already.
+        """
         return Recoding.fit(train, self.how if self.recoding is None else _AS_IT_IS)
 
 
 def load(settings: PartySettings, spec: JobSpec) -> Tables:
-    """The tables of this party's part in a job; the held-out rows have the columns of the others.
+    """Read the tables of this party's part in a job. The held-out rows have the columns of the others.
 
     Of a job whose parties have the same columns they are as the network sees them. Of a vertical job columns are
     recoded after alignment, from the rows in common.

@@ -1,4 +1,6 @@
-"""Columns of text that lie in no file, read as those of a CSV file are: one path from cells to columns."""
+"""Columns of text that lie in no file are read as those of a CSV file are,
+so that there is one path from cells to columns.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +15,7 @@ from parties.data.source import connect
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Texts:
-    """What parties.data.cells reads in place of a file.
+    """It is read by parties.data.cells in place of a file.
 
     Attributes:
         columns: the cells of each, None where there is none; all of one length.
@@ -24,15 +26,15 @@ class Texts:
     path: Path = Path("rows")
 
     def type(self, column: str) -> str:  # noqa: ARG002  # as of a file
-        """DuckDB's type of a column."""
+        """Return DuckDB's type of a column."""
         return "VARCHAR"
 
     def name(self, column: str) -> str:
-        """A column in SQL."""
+        """Return a column's name in SQL."""
         return f"c{list(self.columns).index(column)}"
 
     def read(self, expressions: Sequence[str], limit: int) -> list[np.ndarray]:
-        """An array of each expression's values in at most `limit` rows; see Source.read."""
+        """Return an array of each expression's values in at most `limit` rows; see Source.read."""
         listed = ", ".join(f"{expression} AS e{number}" for number, expression in enumerate(expressions))
         cells = ", ".join(f"unnest(CAST(? AS VARCHAR[])) AS c{number}" for number in range(len(self.columns)))
         query = f"SELECT {listed} FROM (SELECT {cells}) LIMIT ?"  # noqa: S608  # expressions are this program's own

@@ -1,1 +1,1 @@
-"""A party's side of federated averaging."""
+"""This is a party's side of federated averaging."""

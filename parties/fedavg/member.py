@@ -13,7 +13,7 @@ goes on with the next. With w the global model and n_u the rows of party u of n 
     6. coordinator -> all     the last model, and the best one
 
 Source: McMahan et al., "Communication-efficient learning of deep networks from decentralized data", AISTATS 2017,
-algorithm 1. What each role learns: docs/protocols/average.md.
+algorithm 1. What each role learns: docs/explanation/average.md.
 """
 
 from __future__ import annotations

@@ -1,4 +1,6 @@
-"""The network of a job of federated averaging: built from its description, its weights taken out and put in."""
+"""The network of a job of federated averaging is built from its description,
+and its weights are taken out and put in.
+"""
 
 from __future__ import annotations
 
@@ -29,7 +31,7 @@ _ACTIVATIONS: dict[str, type[nn.Module]] = {
 
 
 def build(model: Model, inputs: int, seed: int) -> nn.Module:
-    """The network with initial weights that depend on `seed` alone; torch's own stream of random numbers stays.
+    """Build the network with initial weights that depend on `seed` alone; torch's own stream of random numbers stays.
 
     Args:
         inputs: features of a row.
@@ -48,7 +50,7 @@ def build(model: Model, inputs: int, seed: int) -> nn.Module:
 
 @contextmanager
 def seeded(seed: int) -> Iterator[None]:
-    """Random numbers of torch that depend on the seed alone; its own stream stays.
+    """Have torch's random numbers depend on the seed alone within the `with` block; its own stream stays.
 
     One thread of a process at a time: torch has one stream for all of them.
     """
@@ -58,7 +60,7 @@ def seeded(seed: int) -> Iterator[None]:
 
 
 def check_outputs(module: nn.Module, inputs: int, loss: str) -> int:
-    """The outputs of the network for a row, found by trying it on rows of zeros.
+    """Find the outputs of the network for a row by trying it on rows of zeros.
 
     Raises:
         JobRefused: it does not take rows of `inputs` features, or its outputs do not fit the loss; says what would.
@@ -85,12 +87,12 @@ def check_outputs(module: nn.Module, inputs: int, loss: str) -> int:
 
 
 def weights(module: nn.Module) -> Weights:
-    """All floating point entries of the state (parameters and buffers) as float32, each shared one once."""
+    """Return all floating point entries of the state (parameters and buffers) as float32, each shared one once."""
     return Weights.of({name: tensor.float().numpy() for name, tensor in _entries(module)})
 
 
 def layout(module: nn.Module) -> Layout:
-    """What `weights` gives, without the numbers."""
+    """Return the layout of what `weights` gives, without the numbers."""
     return Layout.of({name: tuple(tensor.shape) for name, tensor in _entries(module)})
 
 
@@ -103,7 +105,7 @@ class Flat:
         self._starts = [0, *itertools.accumulate(len(tensor) for tensor in self._tensors)]
 
     def read(self, start: int, stop: int) -> np.ndarray:
-        """Entries `start` to `stop`, float32."""
+        """Return the entries `start` to `stop`, float32."""
         found = np.empty(stop - start, np.float32)
         for number in range(bisect.bisect_right(self._starts, start) - 1, len(self._tensors)):
             first = self._starts[number]

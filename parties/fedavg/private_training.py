@@ -1,4 +1,4 @@
-"""Local training that hides each row: DP-SGD.
+"""Local training by DP-SGD hides each row.
 
 Abadi, Chu, Goodfellow, McMahan, Mironov, Talwar, Zhang, "Deep learning with differential privacy", CCS 2016,
 algorithm 1. What it costs in epsilon is counted by fedbus/algorithms/fedavg/budget.py.
@@ -85,7 +85,7 @@ def train_private(
 
 
 def check_rows_apart(module: nn.Module) -> None:
-    """JobRefused where a layer of the network normalises over a batch."""
+    """Raise JobRefused where a layer of the network normalises over a batch."""
     for name, part in module.named_modules():
         if isinstance(part, nn.modules.batchnorm._BatchNorm):
             raise JobRefused(
@@ -95,12 +95,13 @@ def check_rows_apart(module: nn.Module) -> None:
 
 
 def draw(rows: int, rate: float, random: Random) -> np.ndarray:
-    """The rows of a step, ascending: each with probability `rate`, whatever the others do (Poisson sampling)."""
+    """Draw the rows of a step, ascending: each with probability `rate`, whatever the others do (Poisson sampling)."""
     return np.flatnonzero(_uniform(rows, random) < rate)
 
 
 def clipped_sum(module: nn.Module, inputs: Tensor, targets: Tensor, loss: str, bound: float) -> list[Tensor]:
-    """The sum over rows of the gradient of each, clipped to a norm of `bound` over all trained parameters together.
+    """Compute the sum over rows of the gradient of each,
+    clipped to a norm of `bound` over all trained parameters together.
 
     One row more or less changes it by at most `bound`. A gradient that is not finite counts as nothing, for one row
     must not decide whether training ends.
@@ -162,7 +163,7 @@ def add_noise(values: Tensor, deviation: float, random: Random) -> None:
 
 
 def normal(count: int, random: Random) -> np.ndarray:
-    """(count,) float64, standard normal and independent.
+    """Draw (count,) float64, standard normal and independent.
 
     Source: Box and Muller, "A note on the generation of random normal deviates", 1958.
     """

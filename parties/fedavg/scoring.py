@@ -1,4 +1,4 @@
-"""Scores of a network that was kept, on rows as their files have them: what every report has is measured here."""
+"""A network that was kept is scored on rows as their files have them: what every report has is measured here."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from parties.side import Result
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Scale:
-    """How rows are standardised, as a model is kept with it: (x - mean) / scale of columns and label."""
+    """It says how rows are standardised, as a model is kept with it: (x - mean) / scale of columns and label."""
 
     mean: np.ndarray
     scale: np.ndarray
@@ -29,22 +29,24 @@ class Scale:
 
     @classmethod
     def of(cls, model: Mapping[str, Any]) -> Scale:
-        """That of a model as a party keeps it."""
+        """Return the scale of a model as a party keeps it."""
         return cls(model["mean"], model["scale"], model["label"]["mean"], model["label"]["scale"])
 
     def rows(self, table: Table) -> tuple[np.ndarray, np.ndarray]:
-        """Columns and label as the network is trained on them."""
+        """Return columns and label as the network is trained on them."""
         return (table.features - self.mean) / self.scale, (label_of(table) - self.label_mean) / self.label_scale
 
 
 def measure(spec: AverageJob, weights: Weights, scale: Scale, tables: Sequence[Table]) -> dict[str, Any]:
-    """How good a network is on the rows of these tables together, in the label's unit; see `scores`."""
+    """Measure how good a network is on the rows of these tables together, in the label's unit; see `scores`."""
     outputs = _outputs(spec, weights, scale, tables)
     return scores(outputs, np.concatenate([label_of(table) for table in tables]), spec.params.loss)
 
 
 def predictions(spec: AverageJob, weights: Weights, scale: Scale, table: Table) -> Predictions:
-    """What a network says of the rows of a table: numbers in the label's unit, or classes and their probabilities."""
+    """Return what a network says of the rows of a table:
+    numbers in the label's unit, or classes and their probabilities.
+    """
     outputs, label = _outputs(spec, weights, scale, [table]), label_of(table)
     if spec.params.loss == "mse":
         return Predictions(table.ids, label, outputs[:, 0])
@@ -57,7 +59,8 @@ def predictions(spec: AverageJob, weights: Weights, scale: Scale, table: Table) 
 
 
 def with_own(result: Result, spec: AverageJob, tables: Tables) -> Result:
-    """A result with what follows from this party's tables: how they were recoded, and predictions of held-out rows.
+    """Return a result with what follows from this party's tables:
+    how they were recoded, and predictions of held-out rows.
 
     These are of the best model where one was kept.
     """
@@ -78,7 +81,7 @@ def _outputs(spec: AverageJob, weights: Weights, scale: Scale, tables: Sequence[
 
 
 def scores(outputs: np.ndarray, label: np.ndarray, loss: str) -> dict[str, Any]:
-    """How good predictions are: outputs (rows, outputs) of a network against labels (rows,).
+    """Measure how good predictions are: outputs (rows, outputs) of a network against labels (rows,).
 
     Returns:
         With "mse" mse, rmse, r2; otherwise accuracy, and of two classes auc. What is not defined is None, and
@@ -105,6 +108,6 @@ def _auc(label: np.ndarray, outputs: np.ndarray) -> float:
 
 
 def label_of(table: Table) -> np.ndarray:
-    """The label, which every party of such a job has."""
+    """Return the label, which every party of such a job has."""
     assert table.label is not None  # noqa: S101  # every party of such a job has it
     return table.label

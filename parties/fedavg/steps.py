@@ -1,4 +1,4 @@
-"""The steps of a party's optimiser on its network: torch's own SGD and Adam, without the frame around them.
+"""A party's optimiser takes steps on its network: torch's own SGD and Adam, without the frame around them.
 
 The classes of torch.optim bring the compiler along (a second and 80 MB to import) and half a millisecond of bookkeeping
 a step; the functions beneath them, called here, do the arithmetic alone, fused: in place and without temporaries.
@@ -49,7 +49,9 @@ class Stepper:
 
     @torch.no_grad()
     def step(self, gradients: Sequence[Tensor | None]) -> None:
-        """One step; the gradients may be changed. None is that of a parameter on which the loss does not depend."""
+        """Take one step; the gradients may be changed.
+        None is that of a parameter on which the loss does not depend.
+        """
         used = [number for number, gradient in enumerate(gradients) if gradient is not None]
         values = [self.parameters[number] for number in used]
         slopes = [gradient.contiguous() for gradient in gradients if gradient is not None]

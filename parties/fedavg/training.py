@@ -1,4 +1,4 @@
-"""A party's own part of federated averaging: train the network on its rows, and measure it.
+"""A party's own part of federated averaging is to train the network on its rows, and to measure it.
 
 McMahan, Moore, Ramage, Hampson, Agüera y Arcas, "Communication-efficient learning of deep networks from decentralized
 data", AISTATS 2017, algorithm 1 (ClientUpdate); the proximal term is of Li et al., "Federated optimization in
@@ -48,7 +48,7 @@ _DRAWING_NOTHING = (nn.Sequential, nn.Linear, nn.LayerNorm, nn.ReLU, nn.Tanh, nn
 
 @dataclass(frozen=True, slots=True)
 class Trained:
-    """What a party tells of its training.
+    """It holds what a party tells of its training.
 
     Attributes:
         loss: mean over the rows of the last local epoch, each before the step that it is part of; without the proximal
@@ -74,12 +74,12 @@ class Evaluation:
 
 
 def configure(threads: int) -> None:
-    """How many threads torch computes with in this process; to be called once, before anything is computed."""
+    """Say how many threads torch computes with in this process; to be called once, before anything is computed."""
     torch.set_num_threads(threads)
 
 
 def stream_of(party: str, round_: int) -> int:
-    """The number of a party's order of rows in a round, 64 bits; the same wherever it is asked for."""
+    """Return the number of a party's order of rows in a round, 64 bits; it is the same wherever it is asked for."""
     return _digest(f"fedbus rows {round_} {party}")
 
 
@@ -155,7 +155,7 @@ def evaluate(module: nn.Module, features: np.ndarray, label: np.ndarray, loss: s
 
 @torch.no_grad()
 def predict(module: nn.Module, features: np.ndarray) -> np.ndarray:
-    """Raw outputs (rows, outputs) float32 for features (rows, columns): logits where the loss is of classes."""
+    """Compute raw outputs (rows, outputs) float32 for features (rows, columns): logits where the loss is of classes."""
     return np.concatenate([outputs.float().numpy() for outputs, _ in _outputs(module, features)])
 
 
@@ -183,20 +183,20 @@ def check_label(table: Table, loss: str, outputs: int) -> None:
 
 
 def as_inputs(features: np.ndarray) -> Tensor:
-    """Features (rows, columns) as a network takes them, float32; a copy. Too large ones become infinite."""
+    """Return features (rows, columns) as a network takes them, float32; a copy. Too large ones become infinite."""
     with np.errstate(over="ignore"):
         return torch.from_numpy(features.astype(np.float32))
 
 
 def as_target(label: np.ndarray, loss: str) -> Tensor:
-    """A label (rows,) as the loss takes it: (rows,) int64 for cross_entropy, otherwise (rows, 1) float32."""
+    """Return a label (rows,) as the loss takes it: (rows,) int64 for cross_entropy, otherwise (rows, 1) float32."""
     if loss == "cross_entropy":
         return torch.from_numpy(label.astype(np.int64))
     return as_inputs(label).unsqueeze(1)
 
 
 def check_finite(module: nn.Module, loss: float) -> None:
-    """TrainingDiverged where the loss or an entry of the network's state is not finite."""
+    """Raise TrainingDiverged where the loss or an entry of the network's state is not finite."""
     if not math.isfinite(loss):
         raise _diverged("loss")
     for name, tensor in module.state_dict().items():

@@ -1,1 +1,1 @@
-"""A party's side of vertical linear regression."""
+"""This is a party's side of vertical linear regression."""

@@ -1,4 +1,4 @@
-"""The columns that a party has multiplied in their place: orthogonal ones, which span the same.
+"""A party does not have its own columns multiplied, but orthogonal ones that span the same space.
 
 Two columns of one party may differ by a millionth of themselves, and the label may depend on just that. In fixed point
 the difference is lost; in a party's own float64 it is not. So a party multiplies an orthogonal basis of its columns,
@@ -21,7 +21,7 @@ _MOST_NAMED = 20
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Basis:
-    """See the module.
+    """The orthogonal columns that take the place of a party's own, and what is known of these.
 
     Attributes:
         transform: (columns, columns) T: columns X are multiplied as X T, and weights v of them are T v of X. A
@@ -38,7 +38,7 @@ class Basis:
 
     @classmethod
     def of(cls, features: np.ndarray, names: Sequence[str], *, l2: float, least_norm: bool) -> Basis:
-        """The basis of a party's columns.
+        """Compute the basis of a party's columns.
 
         Args:
             features: (rows, columns), standardised; at the guest with a last column of ones, which has no name.

@@ -1,4 +1,4 @@
-"""Products of integer matrices without any rounding, by floating-point arithmetic on digits.
+"""Integer matrices are multiplied without any rounding here, by floating-point arithmetic on digits.
 
 Where the columns of two parties nearly depend on each other, what tells them apart is a difference of sums that agree
 to 15 digits and more: there the rounding of a float64 sum decides.
@@ -29,7 +29,9 @@ class Products:
 
     @classmethod
     def of(cls, matrix: np.ndarray) -> Products:
-        """Of a matrix (rows, columns) of int64 below 2**62 in magnitude, with fewer than 2**26 rows."""
+        """Compute the products for a matrix (rows, columns) of int64 below 2**62 in magnitude,
+        with fewer than 2**26 rows.
+        """
         columns = matrix.shape[1]
         sums: list[np.ndarray] = []
         for start in range(0, len(matrix), _BATCH_ROWS):
@@ -43,15 +45,15 @@ class Products:
         return cls(tuple(_carried(sums)))
 
     def part(self, columns: int) -> Products:
-        """The products of the first `columns` columns."""
+        """Return the products of the first `columns` columns."""
         return Products(tuple(digit[:columns, :columns] for digit in self.digits))
 
     def row(self, number: int) -> list[int]:
-        """The products of one column with each."""
+        """Return the products of one column with each."""
         return _joined([digit[number] for digit in self.digits])
 
     def times(self, vector: np.ndarray) -> list[int]:
-        """X^T X v for v of (columns,) int64 below 2**62 in magnitude."""
+        """Compute X^T X v for v of (columns,) int64 below 2**62 in magnitude."""
         if len(vector) > _MOST_TERMS:
             raise ValueError(f"more than {_MOST_TERMS} columns")
         parts = _digits(vector)

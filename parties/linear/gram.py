@@ -29,7 +29,7 @@ do, or the bits fell short otherwise, the pass is done again with more, and roun
 are. At the end the error of the weights that are kept is measured on the rows (parties/linear/measure.py).
 
 Sources: conjugate gradients, Hestenes, Stiefel, J. Res. NBS 49 (1952), section 3; residuals computed anew, van der
-Vorst, Ye, SIAM J. Sci. Comput. 22 (2000). What each role learns: docs/protocols/gram.md.
+Vorst, Ye, SIAM J. Sci. Comput. 22 (2000). What each role learns: docs/explanation/gram.md.
 """
 
 from __future__ import annotations

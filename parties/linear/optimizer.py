@@ -1,4 +1,5 @@
-"""Optimisers that each party runs on its own weights: both work element by element, so no party needs another's.
+"""Each party runs an optimiser on its own weights.
+Both optimisers work element by element, so no party needs another's weights.
 
 Heavy-ball momentum: Polyak, "Some methods of speeding up the convergence of iteration methods", 1964.
 Adam: Kingma and Ba, "Adam: a method for stochastic optimization", ICLR 2015, algorithm 1.
@@ -28,7 +29,7 @@ def _nothing() -> np.ndarray:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Memory:
-    """What an optimiser remembers; replaced as a whole at each step, never changed.
+    """It holds what an optimiser remembers, and is replaced as a whole at each step, never changed.
 
     Attributes:
         steps: done so far.
@@ -42,7 +43,7 @@ class Memory:
 
 
 class Optimizer(ABC):
-    """Takes steps from gradients; its state goes into checkpoints, so that a restart takes the same steps."""
+    """It takes steps from gradients. Its state goes into checkpoints, so that a restart takes the same steps."""
 
     def __init__(self, learning_rate: float) -> None:
         self.learning_rate = learning_rate
@@ -50,7 +51,9 @@ class Optimizer(ABC):
 
     @staticmethod
     def create(name: str, learning_rate: float, momentum: float = 0.9) -> Optimizer:
-        """The optimiser called "momentum" or "adam"; `momentum` is for the first only. ConfigError for other names."""
+        """Make the optimiser called "momentum" or "adam"; `momentum` is for the first only.
+        Other names raise ConfigError.
+        """
         if name == "momentum":
             return Momentum(learning_rate, momentum)
         if name == "adam":
@@ -58,7 +61,7 @@ class Optimizer(ABC):
         raise ConfigError(f"optimizer '{name}' is not known; choose 'momentum' or 'adam'")
 
     def step(self, weights: np.ndarray, gradient: np.ndarray) -> np.ndarray:
-        """New weights (n,) from weights (n,) and their gradient (n,); neither is changed.
+        """Compute new weights (n,) from weights (n,) and their gradient (n,); neither is changed.
 
         Raises:
             StoreError: a restored state is of another number of weights.
@@ -77,7 +80,7 @@ class Optimizer(ABC):
         return weights - self.learning_rate * change
 
     def state(self) -> State:
-        """For a checkpoint; floats survive it exactly."""
+        """Return the state for a checkpoint; floats survive it exactly."""
         memory = self._memory
         return {"steps": memory.steps, "first": memory.first.tolist(), "second": memory.second.tolist()}
 
@@ -102,7 +105,7 @@ class Optimizer(ABC):
 
 
 class Momentum(Optimizer):
-    """Heavy ball: velocity = momentum * velocity + gradient; weights -= learning_rate * velocity."""
+    """The heavy ball: velocity = momentum * velocity + gradient; weights -= learning_rate * velocity."""
 
     def __init__(self, learning_rate: float, momentum: float) -> None:
         super().__init__(learning_rate)

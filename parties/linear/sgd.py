@@ -14,7 +14,7 @@ Then each party takes off its mask and steps. With several hosts the products be
 host then sends [[sum u_A d]] after 3, and the loss is [[sum over hosts of sum u_A d]] + [[sum (u_B - y) d]].
 
 Source: Yang, Liu, Chen, Tong, "Federated machine learning: concept and applications", ACM TIST 10(2), 2019,
-section 2.4.2 and tables 1 and 2. What each role learns: docs/protocols/linear.md.
+section 2.4.2 and tables 1 and 2. What each role learns: docs/explanation/sgd.md.
 """
 
 from __future__ import annotations

@@ -1,1 +1,1 @@
-"""A party's side of sums that show no summand."""
+"""This is a party's side of sums that show no summand."""

@@ -6,7 +6,7 @@
     4. that one -> coord.    the sum
 
 Any party that got hold of another's [[x]] could decrypt it: these go to the coordinator only. What each role learns:
-docs/protocols/average.md.
+docs/explanation/average.md.
 """
 
 from __future__ import annotations

@@ -11,7 +11,7 @@ The coordinator opens the seeds from the shares of a majority and takes off the 
 it gets shares of the seed or of the key, never of both: a party answers step 3 once for each sum.
 
 Source: Bonawitz et al., "Practical secure aggregation for privacy-preserving machine learning", CCS 2017, figure 4,
-without the consistency check against a coordinator that lies. What each role learns: docs/protocols/average.md.
+without the consistency check against a coordinator that lies. What each role learns: docs/explanation/average.md.
 """
 
 from __future__ import annotations

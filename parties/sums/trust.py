@@ -1,4 +1,4 @@
-"""Whom a party believes: its own identity, and the roster of the others."""
+"""A party believes only those whose keys it knows: this is its own identity, and the roster of the others."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Trust:
 
     @classmethod
     def of(cls, settings: PartySettings, parties: Sequence[str]) -> Trust:
-        """From the files that a party's settings name.
+        """Read them from the files that a party's settings name.
 
         Raises:
             ConfigError: they are missing or wrong, or a party of the job is not on the roster, or the party is on it
@@ -47,11 +47,11 @@ class Trust:
         return cls(settings.name, identity, roster)
 
     def sign(self, job: str, window: int, channel: bytes, keys: bytes) -> bytes:
-        """This party's word that these keys are its own in this window of this job."""
+        """Sign this party's word that these keys are its own in this window of this job."""
         return self.identity.sign(_MASK_KEYS, job.encode(), str(window).encode(), self.name.encode(), channel, keys)
 
     def verify(self, party: str, signature: bytes, job: str, window: int, channel: bytes, keys: bytes) -> None:
-        """Raises ProtocolError where these keys are not the party's own, or it is not on the roster."""
+        """Raise ProtocolError where these keys are not the party's own, or it is not on the roster."""
         parts = (job.encode(), str(window).encode(), party.encode(), channel, keys)
         try:
             self.roster.verify(party, signature, _MASK_KEYS, *parts)

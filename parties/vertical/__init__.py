@@ -1,1 +1,1 @@
-"""A party's side of what vertical algorithms share: alignment, and its share of a model."""
+"""This is a party's side of what vertical algorithms share: the alignment, and its share of a model."""

@@ -13,7 +13,7 @@ Rows are ordered by the doubly blinded value of the first host, which tells nobo
 exponent for each host, so that hosts who pool what they saw cannot link the ids that are not common.
 
 Source: Huberman, Franklin, Hogg, "Enhancing privacy and trust in electronic communities", EC 1999, section 4;
-Meadows, IEEE S&P 1986. What each role learns: docs/protocols/alignment.md.
+Meadows, IEEE S&P 1986. What each role learns: docs/explanation/alignment.md.
 """
 
 from __future__ import annotations

@@ -1,4 +1,6 @@
-"""Which doubly blinded values two parties have in common, by sorting; no work in Python for each of them."""
+"""The doubly blinded values that two parties have in common are found by sorting,
+without any work in Python for each of them.
+"""
 
 from __future__ import annotations
 
@@ -15,14 +17,14 @@ _HALF = np.dtype("<u8")
 
 
 def cut(points: bytes) -> bytes:
-    """MATCH_BYTES of every point: enough to compare them, too few to go on computing with them."""
+    """Cut every point to MATCH_BYTES: enough to compare them, and too few to go on computing with them."""
     rows = np.frombuffer(points, dtype=np.uint8).reshape(-1, POINT_BYTES)
     part: bytes = rows[:, _MATCH_FROM : _MATCH_FROM + MATCH_BYTES].tobytes()
     return part
 
 
 def match(mine: bytes, theirs: bytes, sender: str) -> tuple[np.ndarray, np.ndarray]:
-    """Where the same value is in both, in an order that depends on the values only.
+    """Find where the same value is in both, in an order that depends on the values only.
 
     Args:
         mine, theirs: values of MATCH_BYTES; those of one side differ from each other.

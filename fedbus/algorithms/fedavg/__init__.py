@@ -1,1 +1,1 @@
-"""Federated averaging of a network."""
+"""All sides of federated averaging agree on what is in this package."""

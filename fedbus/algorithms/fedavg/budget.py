@@ -1,4 +1,4 @@
-"""How much privacy the rows of a job have lost: the epsilon of DP-SGD after so many rounds.
+"""The privacy budget says how much privacy the rows of a job have lost: the epsilon of DP-SGD after so many rounds.
 
 Abadi et al., "Deep learning with differential privacy", CCS 2016, composed as Mironov, Talwar and Zhang, "Rényi
 differential privacy of the sampled Gaussian mechanism", 2019, and Balle et al., "Hypothesis testing interpretations and
@@ -54,7 +54,8 @@ class Budget:
         self._last: int | None = None
 
     def epsilon_after(self, rounds: int) -> float:
-        """The largest epsilon over the parties after `rounds` in which they all trained; infinite where there is none.
+        """Return the largest epsilon over the parties after `rounds` in which they all trained;
+        infinite where there is none.
 
         An upper bound: the true one is not above it.
         """
@@ -63,13 +64,13 @@ class Budget:
         return self._epsilons[rounds]
 
     def allows(self, round_number: int) -> bool:
-        """Whether the round of this number, counted from 1, keeps within the job's epsilon."""
+        """Return whether the round of this number, counted from 1, keeps within the job's epsilon."""
         if self._last is None:
             self._last = self._find_last()
         return round_number <= self._last
 
     def affordable(self, most: int) -> int:
-        """How many rounds, up to `most`, keep within the job's epsilon."""
+        """Return how many rounds, up to `most`, keep within the job's epsilon."""
         if self.epsilon_after(most) <= self._privacy.epsilon:
             return most
         return min(most, self._find_last())
@@ -100,7 +101,7 @@ class Budget:
 
 @dataclass(frozen=True, slots=True)
 class Spending:
-    """What the rounds of a job cost of its privacy budget.
+    """It says what the rounds of a job cost of its privacy budget.
 
     Attributes:
         rounds: that keep within the budget, up to those of the job.
@@ -114,7 +115,7 @@ class Spending:
 
 
 def spending(spec: AverageJob, rows: Mapping[str, int]) -> Spending:
-    """What a job with [privacy] costs parties that train on so many rows, all of them in each round.
+    """Work out what a job with [privacy] costs parties that train on so many rows, all of them in each round.
 
     Raises:
         JobRefused: not one round keeps within the budget, or delta is no guarantee; names the party.

@@ -1,4 +1,4 @@
-"""Whether the columns of several parties are the same, as federated averaging needs them.
+"""Federated averaging needs the same columns at all parties, which is checked here.
 
 The coordinator holds them against each other when a job begins; `fedbus check` and `fedbus plan` do before it is
 submitted, for the party files that they are given.

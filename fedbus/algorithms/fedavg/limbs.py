@@ -1,4 +1,4 @@
-"""Metrics that parties add up without showing them: real numbers as integers inside a vector summed modulo 2**k.
+"""Parties add up metrics without showing them: real numbers are written as integers inside a vector summed modulo 2**k.
 
 A loss needs more bits than an entry of an update. It is cut into limbs of LIMB_BITS bits, each an entry of its own: the
 sum of a limb over MAX_SUMMANDS parties is below 2**31, and the sums of the limbs give the sum of the numbers exactly.
@@ -23,7 +23,7 @@ _LARGEST_LIMB = (1 << LIMB_BITS) - 1
 
 
 def encode(values: Sequence[float]) -> np.ndarray:
-    """Limbs of round(value * 2**FRACTION_BITS), half to even.
+    """Cut round(value * 2**FRACTION_BITS), half to even, into limbs.
 
     Args:
         values: (count,), each from 0 to below 2**RANGE_BITS.
@@ -51,7 +51,7 @@ def encode(values: Sequence[float]) -> np.ndarray:
 
 
 def decode(sums: np.ndarray) -> list[float]:
-    """The sums of values from the sums of their limbs over up to MAX_SUMMANDS parties, each correctly rounded.
+    """Return the sums of values from the sums of their limbs over up to MAX_SUMMANDS parties, each correctly rounded.
 
     Args:
         sums: (LIMBS * count,) int64.

@@ -1,4 +1,5 @@
-"""Means and variances that parties add up without showing them: signed numbers, exact far below a double's precision.
+"""Parties add up means and variances without showing them,
+as signed numbers that are exact far below a double's precision.
 
 A column may have a deviation that is a minute part of its values, such as times in milliseconds, and a variance that is
 the square of that. One entry of a vector has no room for both ends, so a number is cut into limbs of LIMB_BITS bits, an
@@ -32,7 +33,7 @@ _TOP = LIMBS - 1
 
 
 def encode(values: Sequence[Fraction]) -> np.ndarray:
-    """Limbs of round(value * 2**FRACTION_BITS), the least first, the last one signed, as integers modulo 2**64.
+    """Cut round(value * 2**FRACTION_BITS) into limbs, the least first, the last one signed, as integers modulo 2**64.
 
     Args:
         values: (count,), of magnitude LARGEST at most.
@@ -54,7 +55,7 @@ def encode(values: Sequence[Fraction]) -> np.ndarray:
 
 
 def decode(sums: np.ndarray) -> list[Fraction]:
-    """The sums of numbers from the sums of their limbs, (LIMBS * count,) <u8; exact."""
+    """Return the sums of numbers from the sums of their limbs, (LIMBS * count,) <u8; they are exact."""
     groups = sums.astype(np.int64).reshape(-1, LIMBS).tolist()
     return [
         Fraction(sum(limb << (LIMB_BITS * place) for place, limb in enumerate(group)), 1 << FRACTION_BITS)

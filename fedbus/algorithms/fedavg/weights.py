@@ -1,4 +1,5 @@
-"""A model's parameters on the wire and on disk: one safetensors blob, and the same memory as one flat vector.
+"""A model's parameters have one form on the wire and on disk:
+one safetensors blob, and the same memory as one flat vector.
 
 The format is that of https://huggingface.co/docs/safetensors: the length of the header (8 bytes, little-endian), the
 header (JSON: name, type, shape and place of every tensor), the tensors one after the other without gaps. It carries
@@ -29,7 +30,7 @@ Shapes = dict[str, tuple[int, ...]]
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """What a model's blobs have in common, without the numbers.
+    """It holds what a model's blobs have in common, without the numbers.
 
     Attributes:
         header: see Weights.
@@ -41,7 +42,7 @@ class Layout:
 
     @classmethod
     def of(cls, shapes: Shapes) -> Layout:
-        """The layout of tensors of these shapes; they lie in the order of their names."""
+        """Make the layout of tensors of these shapes; they lie in the order of their names."""
         ordered = {name: shapes[name] for name in sorted(shapes)}
         return cls(_write_header(ordered), ordered)
 
@@ -51,7 +52,7 @@ class Layout:
 
     @property
     def size(self) -> int:
-        """Bytes of a blob."""
+        """The number of bytes of a blob."""
         return len(self.header) + FLOAT32.itemsize * self.parameters
 
 
@@ -84,7 +85,7 @@ class Weights:
 
     @classmethod
     def parse(cls, blob: bytes | bytearray, like: Layout | None = None) -> Weights:
-        """Weights of a blob that a peer sent.
+        """Read the weights from a blob that a peer sent.
 
         A bytearray is taken over without a copy (leave it alone afterwards), unless its data section is not aligned;
         bytes are copied once.
@@ -108,7 +109,7 @@ class Weights:
 
     @classmethod
     def of(cls, tensors: Mapping[str, np.ndarray]) -> Weights:
-        """Weights of arrays of floating point numbers, in the order of their names; they are copied.
+        """Make weights of arrays of floating point numbers, in the order of their names; they are copied.
 
         The blob is the one that `safetensors.numpy.save` makes of the same arrays in float32.
         """
@@ -124,11 +125,11 @@ class Weights:
         return len(self.flat)
 
     def tensors(self) -> dict[str, np.ndarray]:
-        """Every tensor by name, float32; views of `flat`."""
+        """Return every tensor by name, float32; they are views of `flat`."""
         return {name: part.reshape(self.shapes[name]) for name, part in self._parts()}
 
     def copy(self) -> Weights:
-        """The same in memory of its own."""
+        """Return the same weights in memory of their own."""
         data = len(self.header)
         return Weights(_aligned(bytearray(self.blob), data), data, dict(self.shapes))
 
@@ -156,7 +157,7 @@ class Weights:
 
 
 def check_shapes(found: Shapes, expected: Shapes, sender: str) -> None:
-    """See Weights.check_like; for a model whose weights are not at hand as a blob."""
+    """Check as Weights.check_like does, for a model whose weights are not at hand as a blob."""
     remedy = "use the same model and the same versions of its libraries at all parties"
     for (name, shape), (other, wanted) in zip(found.items(), expected.items(), strict=False):
         if name != other:

@@ -1,1 +1,1 @@
-"""Vertical linear regression."""
+"""All sides of vertical linear regression agree on what is in this package."""

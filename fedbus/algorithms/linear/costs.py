@@ -1,6 +1,6 @@
 """What a job takes of each role before any row is touched: operations, messages and bytes, from public sizes alone.
 
-The counts are those of the protocol pages in docs/protocols; a solver that changes there changes here.
+The counts are those of the pages of the protocols in docs/explanation; a solver that changes there changes here.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""How long this machine takes for one operation of each kind, measured in about a second."""
+"""The time that this machine takes for one operation of each kind is measured here, in about a second."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _IDS = 2000
 
 @dataclass(frozen=True, slots=True)
 class Speed:
-    """Processor seconds of one operation on one core.
+    """The processor seconds of one operation on one core.
 
     Attributes:
         cells: of an entry of a matrix, by its bits.
@@ -35,7 +35,7 @@ class Speed:
     blinding: float
 
     def seconds(self, cost: Cost) -> float:
-        """Processor seconds of a role's operations."""
+        """Return the processor seconds of a role's operations."""
         return (
             cost.encryptions * self.encryption
             + cost.decryptions * self.decryption

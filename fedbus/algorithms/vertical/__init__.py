@@ -1,1 +1,1 @@
-"""What vertical algorithms share: a guest with the label, hosts with other columns of the same rows."""
+"""Vertical algorithms share this: a guest holds the label, and hosts hold other columns of the same rows."""

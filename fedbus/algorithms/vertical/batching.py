@@ -1,10 +1,10 @@
-"""Batches of consecutive rows: every role cuts the aligned rows alike, without a message about it."""
+"""Rows are cut into batches of consecutive rows: every role cuts the aligned rows alike, without a message about it."""
 
 from __future__ import annotations
 
 
 def batches(rows: int, batch_size: int | None) -> list[tuple[int, int]]:
-    """Pairs (start, stop), stop excluded, that cover the rows in order.
+    """Return pairs (start, stop), stop excluded, that cover the rows in order.
 
     No batch has fewer rows than `batch_size`, for a gradient over a few rows tells about each of them: what is left
     over at the end goes into the last one, which may come close to twice that.
@@ -22,7 +22,7 @@ def batches(rows: int, batch_size: int | None) -> list[tuple[int, int]]:
 
 
 def count(rows: int, batch_size: int | None) -> int:
-    """How many batches there are; arguments and errors as of `batches`."""
+    """Return how many batches there are; arguments and errors as of `batches`."""
     if rows < 0 or (batch_size is not None and batch_size < 1):
         raise ValueError("batches need a number of rows of at least 0 and a batch size of at least 1")
     return min(rows, 1) if batch_size is None else max(rows // batch_size, min(rows, 1))

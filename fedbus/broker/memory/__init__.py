@@ -1,1 +1,1 @@
-"""The broker that is this process, with the semantics of RabbitMQ."""
+"""This broker lives in the process that uses it, and behaves as RabbitMQ does."""

@@ -1,4 +1,4 @@
-"""An in-process broker with RabbitMQ's semantics: for simulation in a notebook, for tests, without a server.
+"""A broker within one process, with RabbitMQ's semantics, serves simulations in a notebook and tests without a server.
 
 It keeps what fedbus relies on: topic routing, mandatory messages, redelivery, delivery limits, dead letters, length
 limits, single active consumers, exclusive queues, prefetch. It has no permissions and no expiry; all is in memory.
@@ -21,7 +21,7 @@ _CLOSED = "the broker is closed"
 
 
 class MemoryHub:
-    """The broker that connections in this process share."""
+    """The broker itself, which all connections of this process share."""
 
     def __init__(self) -> None:
         self.lock = threading.RLock()
@@ -29,7 +29,7 @@ class MemoryHub:
         self._connections: list[MemoryBroker] = []
 
     def connect(self, user: str) -> MemoryBroker:
-        """A connection under one user's name."""
+        """Make a connection under one user's name."""
         with self.lock:
             broker = MemoryBroker(self, user)
             self._connections.append(broker)
@@ -41,7 +41,7 @@ class MemoryHub:
             self._connections.remove(broker)
 
     def cut(self, user: str | None = None) -> None:
-        """Drop the connections of one user, or all; each is made again at once, as after a network failure."""
+        """Drop the connections of one user, or of all; each is made again at once, as after a network failure."""
         with self.lock:
             cut = [broker for broker in self._connections if user in (None, broker.user)]
             for broker in cut:
@@ -50,19 +50,19 @@ class MemoryHub:
                 broker.attach()
 
     def drop(self, queue: str) -> None:
-        """Delete a queue with all it holds, as an administrator might."""
+        """Delete a queue with all that it holds, as an administrator might."""
         with self.lock:
             dropped = self.queues.pop(queue)
             for broker in self._connections:
                 broker.lose(dropped)
 
     def depth(self, queue: str) -> int:
-        """How many messages wait in a queue."""
+        """Return how many messages wait in a queue."""
         with self.lock:
             return len(self.queues[queue])
 
     def declare(self, spec: Queue, owner: MemoryBroker) -> None:
-        """Make sure that a queue exists; consumers that waited for it begin.
+        """Make sure that a queue exists. Consumers that waited for it begin to receive.
 
         Raises:
             AccessRefused: it exists with other arguments, or exclusively for another connection.
@@ -81,7 +81,7 @@ class MemoryHub:
 
 
 class MemoryDelivery:
-    """A message received; see `base.Delivery`."""
+    """A message that was received; see `base.Delivery`."""
 
     def __init__(self, subscription: MemorySubscription, stored: Stored) -> None:
         self.queue = subscription.queue
@@ -98,23 +98,23 @@ class MemoryDelivery:
 
     @property
     def current(self) -> bool:
-        """Whether the queue still counts it as ours."""
+        """Whether the delivery can still be settled, because the queue has not given its message to somebody else."""
         return self._subscription.holds(self)
 
     def ack(self) -> None:
-        """Done; forget it."""
+        """Tell the queue that it may forget the message."""
         self._subscription.settle(self, requeue=False)
 
     def requeue(self) -> None:
-        """Back to its place in the queue."""
+        """Put the message back in its place in the queue."""
         self._subscription.settle(self, requeue=True)
 
     def hand_over(self, handler: Handler) -> None:
-        """Have another handler called with it."""
+        """Have another handler called with this delivery."""
         self._subscription.broker.thread.hand_over(handler, self)
 
     def dead_letter(self, reason: str) -> None:
-        """Copy to the dead letters, then ack."""
+        """Put a copy of the message with the dead letters, and then acknowledge it."""
 
         def done(future: Future[None]) -> None:
             self._subscription.settle(self, requeue=future.exception() is not None)
@@ -123,7 +123,7 @@ class MemoryDelivery:
 
 
 class MemorySubscription:
-    """One handler on one queue; see `base.Subscription`."""
+    """The consumption of one queue by one handler; see `base.Subscription`."""
 
     def __init__(self, broker: MemoryBroker, queue: str, handler: Handler, prefetch: int) -> None:
         self.broker = broker
@@ -135,11 +135,11 @@ class MemorySubscription:
 
     @property
     def error(self) -> BrokerError | None:
-        """Set while the queue does not exist."""
+        """The reason why nothing can be received, which is that the queue does not exist; None where it does."""
         return None if self._source is not None else Unroutable(f"queue {self.queue} does not exist yet")
 
     def cancel(self) -> None:
-        """Stop; what was not settled goes back."""
+        """Stop receiving. Messages that were not settled go back to the queue."""
         with self.broker.hub.lock:
             self.broker.forget(self)
             self.detach()
@@ -153,7 +153,7 @@ class MemorySubscription:
             queue.dispatch()
 
     def detach(self) -> None:
-        """Receive no more; give back what was not settled."""
+        """Receive no more, and give back what was not settled."""
         if (queue := self._source) is None:
             return
         self._source = None
@@ -163,13 +163,13 @@ class MemorySubscription:
         self.broker.hub.queues.settle(queue, returned)
 
     def lose(self, queue: MemoryQueue) -> None:
-        """The queue is gone with all it held; wait for it to be declared again."""
+        """Take note that the queue is gone with all that it held, and wait for it to be declared again."""
         if self._source is queue:
             self._source = None
             self._unsettled.clear()
 
     def has_room(self) -> bool:
-        """Whether the prefetch allows one more."""
+        """Whether the prefetch allows one more message."""
         return len(self._unsettled) < self._prefetch
 
     def take(self, stored: Stored) -> None:
@@ -178,11 +178,11 @@ class MemorySubscription:
         self.broker.thread.put(self._handler, delivery)
 
     def holds(self, delivery: MemoryDelivery) -> bool:
-        """Whether a delivery is neither settled nor taken away."""
+        """Return whether a delivery is neither settled nor taken away."""
         return self._unsettled.get(delivery.stored.number) is delivery
 
     def settle(self, delivery: MemoryDelivery, *, requeue: bool) -> None:
-        """End a delivery; a stale one changes nothing."""
+        """Settle a delivery. One that is stale changes nothing."""
         with self.broker.hub.lock:
             if self._source is None or not self.holds(delivery):
                 return
@@ -193,7 +193,7 @@ class MemorySubscription:
 
 
 class MemoryBroker:
-    """A connection to a `MemoryHub`; made by its `connect`. See `base.Broker`."""
+    """A user's connection to a `MemoryHub`, whose `connect` makes it; see `base.Broker`."""
 
     def __init__(self, hub: MemoryHub, user: str) -> None:
         self.hub = hub
@@ -206,11 +206,11 @@ class MemoryBroker:
 
     @property
     def epoch(self) -> int:
-        """How many times a connection was made."""
+        """The number of times that the connection was made."""
         return self._epoch
 
     def declare(self, queues: Sequence[Queue], timeout: float | None = 30.0) -> None:  # noqa: ARG002
-        """Make queues; remembered for reconnections."""
+        """Make queues, and remember them for reconnections."""
         with self.hub.lock:
             self._check_open()
             for queue in queues:
@@ -218,7 +218,7 @@ class MemoryBroker:
                 self._declared[queue.name] = queue
 
     def delete(self, queue: str, *, filled: bool = False) -> Future[bool]:
-        """Forget a queue and delete it if it is unused, and empty where it has to be."""
+        """Forget a queue, and delete it if it is unused and, unless it may be filled, empty."""
         gone: Future[bool] = Future()
         with self.hub.lock:
             self._declared.pop(queue, None)
@@ -230,7 +230,7 @@ class MemoryBroker:
         return gone
 
     def publish(self, message: Outgoing, *, wait: bool = True) -> Future[None]:  # noqa: ARG002
-        """Publish; the future is done at once, so that there is always room."""
+        """Publish a message. The future is done at once, so that there is always room for the next."""
         future: Future[None] = Future()
         future.set_running_or_notify_cancel()
         try:
@@ -243,7 +243,7 @@ class MemoryBroker:
         return future
 
     def publish_all(self, messages: Sequence[Outgoing], *, wait: bool = True) -> list[Future[None]]:
-        """Publish several."""
+        """Publish several messages."""
         return [self.publish(message, wait=wait) for message in messages]
 
     def consume(
@@ -254,7 +254,7 @@ class MemoryBroker:
         *,
         quick: bool = False,  # noqa: ARG002
     ) -> MemorySubscription:
-        """Call the handler for each message of a queue, from when it exists."""
+        """Call the handler for each message of a queue, as soon as the queue exists."""
         with self.hub.lock:
             self._check_open()
             subscription = MemorySubscription(self, queue, handler, prefetch)
@@ -263,7 +263,7 @@ class MemoryBroker:
             return subscription
 
     def close(self, timeout: float = 10.0) -> None:
-        """End the connection; what was not acknowledged goes back."""
+        """End the connection. Messages that were not acknowledged go back to their queues."""
         if self._closed:
             return
         # First, so that a handler that runs can still publish and acknowledge.
@@ -276,14 +276,14 @@ class MemoryBroker:
             self.hub.disconnect(self)
 
     def detach(self) -> None:
-        """The connection is lost: deliveries go back, exclusive queues vanish."""
+        """Lose the connection: deliveries go back, and exclusive queues vanish."""
         for subscription in self._subscriptions:
             subscription.detach()
         for name in [name for name, queue in self.hub.queues.items() if queue.owner is self]:
             del self.hub.queues[name]
 
     def attach(self) -> None:
-        """The connection is made again."""
+        """Make the connection again."""
         self._epoch += 1
         metrics.reconnections.inc()
         for queue in self._declared.values():
@@ -292,18 +292,18 @@ class MemoryBroker:
             subscription.attach()
 
     def attach_to(self, queue: str) -> None:
-        """A queue was declared: who waits for it begins."""
+        """Begin the subscriptions that waited for a queue, which was declared now."""
         for subscription in self._subscriptions:
             if subscription.queue == queue:
                 subscription.attach()
 
     def lose(self, queue: MemoryQueue) -> None:
-        """A queue was deleted under its consumers."""
+        """Tell the subscriptions of a queue that it was deleted under them."""
         for subscription in self._subscriptions:
             subscription.lose(queue)
 
     def forget(self, subscription: MemorySubscription) -> None:
-        """A subscription was cancelled."""
+        """Forget a subscription that was cancelled."""
         if subscription in self._subscriptions:
             self._subscriptions.remove(subscription)
 

@@ -1,4 +1,4 @@
-"""Queues of the in-process broker: order, limits, prefetch, redelivery. Nothing here locks: the hub does."""
+"""Queues of the in-process broker keep order, limits, prefetch and redelivery. Nothing here locks, for the hub does."""
 
 from __future__ import annotations
 
@@ -35,17 +35,17 @@ class Stored:
 
 
 class Consumer(Protocol):
-    """Who takes messages from a queue."""
+    """Something that takes messages from a queue."""
 
     def has_room(self) -> bool:
-        """Whether fewer messages than its prefetch are with it."""
+        """Whether it holds fewer messages than its prefetch."""
 
     def take(self, stored: Stored) -> None:
-        """Receive one."""
+        """Receive one message."""
 
 
 def matches(pattern: str, key: str) -> bool:
-    """Whether a routing key matches a topic pattern: `*` stands for one word, `#` for any number of words."""
+    """Return whether a routing key matches a topic pattern: `*` stands for one word, `#` for any number of words."""
     return _match(pattern.split("."), key.split("."))
 
 
@@ -65,7 +65,7 @@ def _policy(queue: str) -> dict[str, Any]:
 
 
 class MemoryQueue:
-    """One queue: what waits in it, and who takes from it.
+    """One queue: the messages that wait in it, and the consumers that take from it.
 
     Args:
         spec: name, bindings and arguments; arguments that the in-process broker does not know have no effect.
@@ -93,21 +93,21 @@ class MemoryQueue:
 
     @property
     def dead_letter_exchange(self) -> str | None:
-        """Where what it gives up goes."""
+        """The exchange to which the queue gives what it gives up; None where such messages are dropped."""
         name = "dead-letter-exchange"
         exchange: str | None = self.spec.arguments.get(f"x-{name}") or self._policy.get(name)
         return exchange
 
     def routes(self, exchange: str, key: str) -> bool:
-        """Whether a message so addressed belongs here."""
+        """Return whether a message with this address belongs into the queue."""
         return any(exchange == bound and matches(pattern, key) for bound, pattern in self.bindings)
 
     def accepts(self, body: bytes) -> bool:
-        """False where the queue is full and refuses what is new."""
+        """Return whether the queue takes another message. It does not where it is full and refuses what is new."""
         return not self._rejects or not self._over(len(self._ready) + 1, self._bytes + len(body))
 
     def put(self, stored: Stored) -> list[Stored]:
-        """Append a message; those dropped from the head to make room are returned."""
+        """Append a message. Return those that were dropped from the head to make room."""
         self._push(replace(stored, number=next(self._numbers), returns=0))
         dropped = []
         while not self._rejects and self._ready and self._over(len(self._ready), self._bytes):
@@ -115,7 +115,7 @@ class MemoryQueue:
         return dropped
 
     def give_back(self, stored: Stored) -> Stored | None:
-        """Put a message back where it was; over the delivery limit it is returned instead."""
+        """Put a message back where it was. One that is over the delivery limit is returned instead."""
         self.taken -= 1
         stored = replace(stored, returns=stored.returns + 1)
         if self._limit is not None and stored.returns > self._limit:
@@ -124,7 +124,9 @@ class MemoryQueue:
         return None
 
     def dispatch(self) -> None:
-        """Hand waiting messages to consumers that have room, in turn; to the first one only where one is active."""
+        """Hand waiting messages in turn to consumers that have room;
+        where a single one is active, to the first one only.
+        """
         while self._ready and (consumer := self._next()) is not None:
             self.taken += 1
             consumer.take(self._pop())
@@ -160,7 +162,7 @@ class MemoryQueue:
 
 
 class Queues(dict[str, MemoryQueue]):
-    """All queues by name, and the way of messages between them."""
+    """All queues by name; it carries messages into and between them."""
 
     def route(self, message: Outgoing, user: str) -> None:
         """Put a message into every queue bound for it.

@@ -1,1 +1,1 @@
-"""A private RabbitMQ server, for tests, the demo and trials on one machine."""
+"""A private RabbitMQ server serves tests, the demo, and trials on one machine."""

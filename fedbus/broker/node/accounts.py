@@ -1,4 +1,4 @@
-"""Users of a broker: a password for each, and the URL with which it connects, in a file that others may not read."""
+"""Each user of a broker gets a password, and the URL with which it connects in a file that others may not read."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ _PASSWORD_BYTES = 18
 
 
 def new_password() -> str:
-    """144 bits from the operating system's generator, in characters that a URL takes as they are."""
+    """Make a password of 144 bits from the operating system's generator, in characters that a URL takes as they are."""
     return secrets.token_urlsafe(_PASSWORD_BYTES)
 
 
 def amqp_url(user: str, password: str, address: str) -> str:
-    """The URL of a user.
+    """Return the URL with which a user connects.
 
     Args:
         address: scheme, host and port of the broker, as in amqps://broker.example:5671.
@@ -30,7 +30,7 @@ def amqp_url(user: str, password: str, address: str) -> str:
 
 
 def write_urls(folder: Path, users: Iterable[str], address: str) -> dict[str, str]:
-    """Write FOLDER/USER.url for each user; returns the passwords by user.
+    """Write FOLDER/USER.url for each user, and return the passwords by user.
 
     A user whose file is there keeps the password in it, so that one more party changes nothing for the others.
 

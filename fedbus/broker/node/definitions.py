@@ -1,4 +1,4 @@
-"""What a RabbitMQ server of a federation loads when it starts: the topology, the users and what each may do.
+"""RabbitMQ loads these definitions when it starts: the topology, the users, and what each user may do.
 
 The same definitions serve the private node of tests and demo and a broker that an administrator runs; passwords appear
 in them only as salted hashes.
@@ -20,7 +20,8 @@ _SALT_BYTES = 4
 
 
 def definitions(users: Mapping[str, str], passwords: Mapping[str, str]) -> dict[str, Any]:
-    """RabbitMQ definitions: exchanges, the queues that exist from the start, bindings, policies, users and permissions.
+    """Make RabbitMQ's definitions:
+    exchanges, the queues that exist from the start, bindings, policies, users and permissions.
 
     Args:
         users: role (coordinator, party or client) by name. A party's control queue is part of the definitions, so that
@@ -43,7 +44,7 @@ def definitions(users: Mapping[str, str], passwords: Mapping[str, str]) -> dict[
 
 
 def user_definitions(users: Mapping[str, str], passwords: Mapping[str, str]) -> dict[str, Any]:
-    """The part of the definitions that says who may do what."""
+    """Make the part of the definitions that says who may do what."""
     return {
         "users": [
             {
@@ -66,7 +67,7 @@ def user_definitions(users: Mapping[str, str], passwords: Mapping[str, str]) -> 
 
 
 def password_hash(password: str, salt: bytes | None = None) -> str:
-    """RabbitMQ's salted SHA-256 (its guide "Credentials and Passwords"): base64 of salt and digest.
+    """Hash a password as RabbitMQ does (its guide "Credentials and Passwords"): base64 of salt and salted SHA-256.
 
     Args:
         salt: 4 bytes; random where absent.

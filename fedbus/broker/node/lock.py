@@ -1,4 +1,6 @@
-"""Whose a node's folder is: two servers on one folder would take each other's ports and logs for their own."""
+"""A lock says whose a node's folder is:
+two servers on one folder would take each other's ports and logs for their own.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +18,7 @@ _DIGITS = 20
 
 @contextlib.contextmanager
 def locked(folder: Path) -> Iterator[None]:
-    """A folder that is this process's alone, made where it is missing; the lock goes with the process.
+    """Keep a folder for this process alone. The folder is made where it is missing, and the lock goes with the process.
 
     Raises:
         BrokerError: another process runs a node in it; with its id and what to do.

@@ -1,4 +1,5 @@
-"""A private RabbitMQ node for tests, demo and simulation: its own ports, users and folder, and an end with its owner.
+"""A private RabbitMQ node, for tests, demo and simulation, has its own ports, users and folder,
+and ends with its owner.
 
 It listens on 127.0.0.1 only, needs no right, and leaves nothing behind: a supervisor (supervisor.py) kills the
 server and its epmd when the process that started the node goes, also by kill -9.
@@ -37,7 +38,7 @@ _REMEDY = (
 
 
 class Node:
-    """A RabbitMQ node of this process's own.
+    """A RabbitMQ node that belongs to this process alone.
 
     Args:
         directory: keeps its data, passwords and ports; a temporary folder, removed by `stop`, where absent.
@@ -80,7 +81,7 @@ class Node:
 
     @property
     def port(self) -> int:
-        """Where it listens for AMQP connections; the same after a restart."""
+        """The port where the node listens for AMQP connections; it is the same after a restart."""
         return int(self._state["ports"][0])
 
     @property
@@ -89,7 +90,7 @@ class Node:
         return f"{'amqp' if self._certificates is None else 'amqps'}://{HOST}:{self.port}"
 
     def start(self, timeout: float = 60) -> None:
-        """Start, or start again with the same data, and wait until it accepts AMQP connections.
+        """Start the node, or start it again with the same data, and wait until it accepts AMQP connections.
 
         Raises:
             BrokerError: no server is installed, or it did not come up; with the end of its log and what to do.
@@ -116,23 +117,23 @@ class Node:
                 return
 
     def stop(self) -> None:
-        """End it at once; removes its folder where that was temporary. Idempotent."""
+        """End the node at once, and remove its folder where that was temporary. A second call does nothing."""
         self._end()
         if self._own:
             shutil.rmtree(self._directory, ignore_errors=True)
 
     def kill(self) -> None:
-        """End it by SIGKILL, as a crash would; `start` brings it back with the same data on the same port."""
+        """End the node by SIGKILL, as a crash would. `start` brings it back with the same data on the same port."""
         self._end()
 
     def join(self) -> None:
-        """Wait until the server ends by itself; raises BrokerError with the end of its log."""
+        """Wait until the server ends by itself; raise BrokerError with the end of its log."""
         if self._supervisor is not None:
             self._supervisor.wait()
             raise BrokerError(f"the RabbitMQ node ended:\n{self._log_tail(15)}")
 
     def url(self, user: str) -> str:
-        """The AMQP URL with which a user connects.
+        """Return the AMQP URL with which a user connects.
 
         Raises:
             BrokerError: no such user.

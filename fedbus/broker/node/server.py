@@ -1,4 +1,6 @@
-"""What a node needs of its machine: a RabbitMQ server, an environment for it, and ports."""
+"""A node needs three things of its machine, which are found here:
+a RabbitMQ server, an environment for it, and ports.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +28,7 @@ _IN_TREE = ("usr/lib/rabbitmq/bin", "sbin", "bin", "")
 
 
 def find_server(environment: Mapping[str, str] | None = None) -> Path | None:
-    """The rabbitmq-server to run, None where there is none.
+    """Find the rabbitmq-server to run; return None where there is none.
 
     In this order: FEDBUS_RABBITMQ (the executable, the folder of an unpacked server, or "none"), the system's packages,
     what ops/install unpacked into the cache folder, and rabbitmq-server on PATH.
@@ -46,7 +48,9 @@ def find_server(environment: Mapping[str, str] | None = None) -> Path | None:
 
 
 def cache_folder(environment: Mapping[str, str] | None = None) -> Path:
-    """Where ops/install keeps what it unpacks: FEDBUS_CACHE, or `fedbus` in the user's cache folder."""
+    """Return the folder in which ops/install keeps what it unpacks:
+    FEDBUS_CACHE, or `fedbus` in the user's cache folder.
+    """
     environment = os.environ if environment is None else environment
     if own := environment.get("FEDBUS_CACHE"):
         return Path(own)
@@ -56,7 +60,9 @@ def cache_folder(environment: Mapping[str, str] | None = None) -> Path:
 
 
 def tool_environment(server: Path) -> dict[str, str]:
-    """PATH and library path for the server and its tools: nothing else of this process's environment reaches them."""
+    """Make PATH and library path for the server and its tools.
+    Nothing else of this process's environment reaches them.
+    """
     path = os.environ.get("PATH", os.defpath)
     environment = {"PATH": path, "LC_ALL": "C.UTF-8"}
     root = server.parents[4] if len(server.parents) > 4 else server.parent
@@ -73,7 +79,7 @@ def tool_environment(server: Path) -> dict[str, str]:
 
 
 def free_ports() -> list[int]:
-    """Three ports of 127.0.0.1 that nobody listens on: AMQP, Erlang distribution, epmd."""
+    """Find three ports of 127.0.0.1 on which nobody listens: for AMQP, for Erlang's distribution, and for epmd."""
     found: list[int] = []
     while len(found) < 3:
         port = random.SystemRandom().choice(_PORTS)
@@ -85,7 +91,7 @@ def free_ports() -> list[int]:
 
 
 def is_free(port: int) -> bool:
-    """Whether nobody listens on a port of 127.0.0.1; connections that end there do not count."""
+    """Return whether nobody listens on a port of 127.0.0.1. Connections that end there do not count."""
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:

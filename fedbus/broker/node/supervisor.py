@@ -1,6 +1,7 @@
-"""Runs one epmd and one RabbitMQ server, and ends both when the process that started it goes, however that goes.
+"""This program runs one epmd and one RabbitMQ server, and ends both when the process that started it goes,
+however that goes.
 
-    python node_supervisor.py PARENT REMOVE EPMD SERVER
+    python supervisor.py PARENT REMOVE EPMD SERVER
 
 PARENT is the process id to watch; REMOVE a folder to delete when the parent is gone, or "". It ends on SIGTERM too. It
 works in the folder of a node and writes there: console.log, and `groups`, the process groups that belong to the node.
@@ -31,7 +32,7 @@ _PR_SET_CHILD_SUBREAPER = 36  # linux/prctl.h
 
 
 def main(parent: int, remove: str, epmd: str, server: str) -> int:
-    """Start both and stay until one of them, or the parent, ends; returns the exit status."""
+    """Start both, and stay until one of them, or the parent, ends. Return the exit status."""
     os.umask(0o077)
     _adopt_orphans()
     signal.signal(signal.SIGTERM, _leave)

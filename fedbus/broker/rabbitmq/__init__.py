@@ -1,1 +1,1 @@
-"""The broker that is RabbitMQ, through pika."""
+"""RabbitMQ serves as the broker, reached by the library pika."""

@@ -1,4 +1,5 @@
-"""RabbitMQ as a `Broker`: one I/O thread with two connections, one thread that calls handlers; quick ones the former.
+"""RabbitMQ as a `Broker`: one I/O thread serves two connections and calls quick handlers,
+and another thread calls slow ones.
 
 The connections are apart because a memory alarm stops whatever comes over a connection that has published, and
 acknowledgements must flow on. The threads are apart because a handler may take long, and a connection whose heartbeats
@@ -36,7 +37,8 @@ _FAREWELL_SECONDS = 2.0
 
 
 class AmqpBroker:
-    """A user's connection to RabbitMQ; see `base.Broker`. Returns at once and connects in the background.
+    """A user's connection to RabbitMQ; see `base.Broker`.
+    The constructor returns at once, and the connection is made in the background.
 
     Args:
         url: amqp[s]://user:password@host[:port][/vhost]; with amqps the server's certificate is verified. Without the
@@ -92,11 +94,11 @@ class AmqpBroker:
 
     @property
     def epoch(self) -> int:
-        """How many times the consuming connection was made."""
+        """The number of times that the consuming connection was made."""
         return self._epoch
 
     def connect(self, timeout: float | None = 30.0) -> None:
-        """Wait until both connections are there.
+        """Wait until both connections are made.
 
         Args:
             timeout: seconds; None waits for as long as it takes, also until somebody mends certificates.
@@ -135,28 +137,30 @@ class AmqpBroker:
             self._declaring.discard(request)
 
     def delete(self, queue: str, *, filled: bool = False) -> Future[bool]:
-        """Forget a queue, and delete it if it is unused, and empty where it has to be; see `base.Broker`."""
+        """Forget a queue, and delete it if nobody uses it and, unless it may be filled, if it is empty;
+        see `base.Broker`.
+        """
         gone: Future[bool] = Future()
         gone.set_running_or_notify_cancel()
         self._io.post(partial(self._declarer.delete, queue, filled, gone.set_result))
         return gone
 
     def publish(self, message: Outgoing, *, wait: bool = True) -> Future[None]:
-        """Publish; see `base.Broker`."""
+        """Publish a message; see `base.Broker`."""
         return self._publisher.publish([message], wait=wait)[0]
 
     def publish_all(self, messages: Sequence[Outgoing], *, wait: bool = True) -> list[Future[None]]:
-        """Publish several; see `base.Broker`."""
+        """Publish several messages; see `base.Broker`."""
         return self._publisher.publish(messages, wait=wait)
 
     def consume(self, queue: str, handler: Handler, prefetch: int = 64, *, quick: bool = False) -> AmqpSubscription:
-        """Receive from a queue; see `base.Broker`."""
+        """Receive messages from a queue; see `base.Broker`."""
         if self._closed:
             raise self._why_not(None)
         return self._consumers.subscribe(queue, handler, prefetch, quick=quick)
 
     def close(self, timeout: float = 10.0) -> None:
-        """Flush, stop consuming, end both connections; see `base.Broker`."""
+        """Publish what waits, stop consuming, and end both connections; see `base.Broker`."""
         with self._changed:
             if self._closed:
                 return

@@ -1,4 +1,4 @@
-"""Consuming: one channel for each subscription, made again whenever it is lost."""
+"""Each subscription has one channel, which is made again whenever it is lost."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _SHORT_BYTES = 64 * 1024
 
 
 class AmqpSubscription:
-    """One handler on one queue, over a channel of its own, which is made again whenever it is lost.
+    """The consumption of one queue by one handler, over a channel of its own that is made again whenever it is lost.
 
     `error` and `cancel` are for any thread, the rest for I/O.
     """
@@ -44,16 +44,16 @@ class AmqpSubscription:
 
     @property
     def error(self) -> BrokerError | None:
-        """Why nothing can be received at present; None when all is well."""
+        """The reason why nothing can be received at present; None when all is well."""
         return self._error
 
     def cancel(self) -> None:
-        """Stop; closing the channel gives the broker back what was not acknowledged."""
+        """Stop receiving. As the channel closes, the broker gets back what was not acknowledged."""
         self.cancelled = True
         self._consumers.io.post(self._stop)
 
     def start(self) -> None:
-        """Begin to receive, if connected."""
+        """Begin to receive, if there is a connection."""
         connection = self._consumers.connection
         if connection is not None and connection.is_open and self._channel is None and not self.cancelled:
             # Not in _on_open: a connection that is lost before the broker answers closes the channel all the same.
@@ -61,11 +61,11 @@ class AmqpSubscription:
             self._channel.add_on_close_callback(self._on_close)
 
     def lost(self) -> None:
-        """The connection is gone, and every channel of it."""
+        """Take note that the connection is gone, and every channel of it."""
         self._channel = None
 
     def fail(self, error: BrokerError) -> None:
-        """Never start again."""
+        """End for good: the subscription never starts again."""
         self.cancelled = True
         self._error = error
 
@@ -131,7 +131,7 @@ class AmqpSubscription:
 
 
 class Consumers:
-    """All subscriptions of one connection; for the I/O thread."""
+    """All subscriptions of one connection. Its methods run on the I/O thread."""
 
     def __init__(self, io: IoThread, thread: DeliveryThread, publisher: Publishes) -> None:
         self.io = io
@@ -141,30 +141,30 @@ class Consumers:
         self._subscriptions: list[AmqpSubscription] = []
 
     def subscribe(self, queue: str, handler: Handler, prefetch: int, *, quick: bool) -> AmqpSubscription:
-        """A subscription that starts as soon as there is a connection; any thread."""
+        """Make a subscription that starts as soon as there is a connection. Any thread may call this."""
         subscription = AmqpSubscription(self, queue, handler, prefetch, quick=quick)
         self.io.post(partial(self._add, subscription))
         return subscription
 
     def up(self, connection: Any) -> None:
-        """A connection is there, with the queues that were declared."""
+        """Take note that a connection is there, with the queues that were declared, and start all subscriptions."""
         self.connection = connection
         for subscription in self._subscriptions:
             subscription.start()
 
     def down(self) -> None:
-        """The connection is gone."""
+        """Take note that the connection is gone."""
         self.connection = None
         for subscription in self._subscriptions:
             subscription.lost()
 
     def fail_all(self, error: BrokerError) -> None:
-        """The broker is closed: no subscription is to start again."""
+        """Keep every subscription from starting again, because the broker is closed."""
         for subscription in self._subscriptions:
             subscription.fail(error)
 
     def remove(self, subscription: AmqpSubscription) -> None:
-        """A subscription was cancelled."""
+        """Forget a subscription that was cancelled."""
         if subscription in self._subscriptions:
             self._subscriptions.remove(subscription)
 

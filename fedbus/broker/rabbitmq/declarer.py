@@ -1,4 +1,6 @@
-"""Declaring exchanges and queues, and again after each reconnection. All of it runs on the I/O thread."""
+"""Exchanges and queues are declared here, and declared again after each reconnection.
+All of it runs on the I/O thread.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +23,7 @@ log = structlog.get_logger(__name__)
 
 
 def as_broker_error(reason: BaseException, subject: str) -> BrokerError:
-    """What the closing of a channel means to the caller."""
+    """Say what the closing of a channel means to the caller."""
     if not isinstance(reason, ChannelClosedByBroker):
         return ConnectionLost(f"{subject}: the connection was lost")
     text = f"{subject}: {reason.reply_text}"
@@ -41,7 +43,7 @@ _NOT_FOUND = 404
 
 
 class Request:
-    """Queues that a caller wants declared.
+    """Queues that a caller wants to have declared.
 
     Attributes:
         error: why it is not done yet.
@@ -63,7 +65,7 @@ class Request:
 
 
 class Declarer:
-    """What was declared over one broker, and what is to be.
+    """The queues that were declared over one broker, and those that are still to be.
 
     Args:
         mender: sees to quorum queues that are there and do not work.
@@ -78,7 +80,9 @@ class Declarer:
         self._exchanges_done = False
 
     def up(self, connection: Any, ready: Callable[[], None]) -> None:
-        """A connection was made: declare all again, then call `ready` (also where some could not be)."""
+        """Take note that a connection was made:
+        declare all again, and then call `ready`, also where some could not be declared.
+        """
         self._connection = connection
         self._mender.up(connection)
         self._exchanges_done = False
@@ -101,19 +105,19 @@ class Declarer:
             self._run(request)
 
     def down(self) -> None:
-        """The connection was lost."""
+        """Take note that the connection was lost."""
         self._connection = None
         self._mender.down()
 
     def declare(self, request: Request) -> None:
-        """Declare and remember; at once, or when there is a connection."""
+        """Declare queues and remember them, at once or as soon as there is a connection."""
         if self._connection is None:
             self._waiting.append(request)
         else:
             self._run(request)
 
     def delete(self, name: str, filled: bool, gone: Callable[[bool], None]) -> None:
-        """Forget a queue and delete it if it is unused, and empty unless it may be filled.
+        """Forget a queue, and delete it if nobody uses it and, unless it may be filled, if it is empty.
 
         Args:
             gone: called with whether it is not there any more.

@@ -1,4 +1,4 @@
-"""A message received over AMQP, and how it is settled: acknowledgements are handed over in batches from any thread."""
+"""A message that came over AMQP is settled here. Any thread hands over acknowledgements, which are sent in batches."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ log = structlog.get_logger(__name__)
 
 
 class Publishes(Protocol):
-    """What takes the copies for the dead-letter exchange."""
+    """Something that takes the copies for the dead-letter exchange."""
 
     def accept(self, message: Outgoing) -> Future[None]:
-        """Publish without waiting: this may be called by a handler, on the thread that serves all others."""
+        """Publish without waiting, because a handler may call this on the thread that serves all others."""
 
 
 class Origin(Protocol):
-    """The subscription that a delivery came over."""
+    """The subscription over which a delivery came."""
 
     queue: str
     cancelled: bool
@@ -34,7 +34,8 @@ class Origin(Protocol):
 
 
 class Acks:
-    """Settles the deliveries of one channel; once that is closed, nothing: the broker delivers them again.
+    """The deliveries of one channel are settled by this.
+    Once the channel is closed it does nothing, for the broker delivers them again.
 
     A delivery holds on to the Acks of the channel that it came over, so a late acknowledgement can never reach a
     later channel, where its tag would mean another message.
@@ -54,12 +55,12 @@ class Acks:
         return bool(self._channel.is_open)
 
     def ack(self, tag: int) -> None:
-        """Acknowledge; any thread."""
+        """Acknowledge a delivery. Any thread may call this."""
         self._acked.append(tag)
         self._io.post(self._flush)
 
     def requeue(self, tag: int) -> None:
-        """Give back; any thread."""
+        """Give a delivery back. Any thread may call this."""
         self._returned.append(tag)
         self._io.post(self._flush)
 
@@ -85,7 +86,7 @@ class Acks:
 
 
 class AmqpDelivery:
-    """A message received; see `base.Delivery`."""
+    """A message that was received; see `base.Delivery`."""
 
     __slots__ = (
         "_acks",
@@ -120,30 +121,32 @@ class AmqpDelivery:
 
     @property
     def headers(self) -> Mapping[str, str]:
-        """Those that are text; read when they are asked for."""
+        """The message's headers, without those whose value is not text. They are read when they are asked for."""
         return self._properties.headers
 
     @property
     def current(self) -> bool:
-        """Whether the broker still counts it as ours."""
+        """Whether the delivery can still be settled, because the broker has not given its message to somebody else."""
         return self._acks.live and not self._subscription.cancelled
 
     def ack(self) -> None:
-        """Done; the broker may forget it."""
+        """Tell the broker that it may forget the message."""
         if not self._end():
             self._acks.ack(self._tag)
 
     def requeue(self) -> None:
-        """Back to the queue."""
+        """Give the message back to its queue."""
         if not self._end():
             self._acks.requeue(self._tag)
 
     def hand_over(self, handler: Handler) -> None:
-        """Have another handler called with it."""
+        """Have another handler called with this delivery."""
         self._subscription.thread.hand_over(handler, self)
 
     def dead_letter(self, reason: str) -> None:
-        """Copy to the dead letters; then ack, or requeue where the copy was not taken."""
+        """Put a copy with the dead letters.
+        Then acknowledge the message, or requeue it where the copy was not taken.
+        """
         if self._end():
             return
 

@@ -1,4 +1,4 @@
-"""Ways around queues that do not confirm. All of it runs on the I/O thread.
+"""Messages go around queues that do not confirm. All of it runs on the I/O thread.
 
 RabbitMQ handles what comes over a channel in order, and for a quorum queue without a leader it stops at the first
 message, for 65 s: whatever follows on that channel, for any queue, waits behind it. So a lane (exchange and routing
@@ -39,22 +39,22 @@ MOST_ASIDE = 32
 
 
 class Main(Protocol):
-    """What publishes over the main channel."""
+    """Something that publishes over the main channel."""
 
     def switch(self, way: Way) -> None:
-        """This is the main channel from now on; what is on the old one is published again."""
+        """Use this channel as the main one from now on, and publish again what is on the old one."""
 
     def conclude(self, done: list[Pending], answer: Answer) -> None:
-        """The broker has answered for these."""
+        """Take note that the broker has answered for these messages."""
 
     def blame(self, pending: Pending, reason: ChannelClosedByBroker) -> None:
-        """The broker closed a channel over this message."""
+        """Take note that the broker closed a channel because of this message."""
 
     def refuse(self, pending: Pending, error: AccessRefused) -> None:
-        """This message cannot be published."""
+        """Take note that this message cannot be published."""
 
     def pump(self) -> None:
-        """Publish what there is room for."""
+        """Publish as much as there is room for."""
 
 
 @dataclass(slots=True, eq=False)
@@ -76,7 +76,7 @@ class _Detour:
 
 
 class Detours:
-    """Sets lanes aside, and serves those that are.
+    """It sets lanes aside whose messages are not confirmed, and serves these lanes.
 
     Args:
         user: whom messages are from.
@@ -90,7 +90,9 @@ class Detours:
         self._detours: dict[Lane, _Detour] = {}
 
     def look(self, connection: Any, since: float) -> None:
-        """See whether a message waits since before this time (monotonic), and begin a trial where one does."""
+        """Look for a message that has waited since before this time (monotonic),
+        and begin a trial where there is one.
+        """
         oldest = self._window.oldest
         if oldest is None or oldest.sent > since or (self._trials and self._trials[0].oldest is not oldest):
             self.end_trials()
@@ -110,7 +112,7 @@ class Detours:
             self._trials.append(trial)
 
     def end_trials(self) -> None:
-        """The main channel has gone on, or is another."""
+        """Give up trials, because the main channel has gone on or is another one."""
         for trial in self._trials:
             trial.way.leave()
         self._trials.clear()
@@ -134,7 +136,8 @@ class Detours:
                 self._end_unused(lane)
 
     def down(self) -> None:
-        """The connection was lost, or is about to end: all lanes are as others again, and no answers are heard.
+        """Take note that the connection was lost, or is about to end:
+        all lanes are as others again, and no answers are heard.
 
         What was on its way is to be published first.
         """

@@ -1,4 +1,5 @@
-"""Content headers and bodies as the broker sends them, read so that nothing their publisher wrote ends a connection.
+"""Content headers and bodies are read here as the broker sends them,
+so that nothing their publisher wrote ends a connection.
 
 A publisher chooses every property of a message, and the broker hands them on as they are. Only those that fedbus uses
 are read here. A table is passed over by its length, however deep others are nested in it.
@@ -90,7 +91,7 @@ _PROPERTIES: tuple[tuple[str, Callable[[_Fields], bytes]], ...] = (
 
 @dataclass(frozen=True)
 class Properties:
-    """What fedbus reads of a message's properties.
+    """The properties of a message that fedbus reads.
 
     Attributes:
         size: of the body as it was published; of one longer than MAX_MESSAGE_BYTES only the beginning is received.
@@ -107,7 +108,9 @@ class Properties:
 
     @cached_property
     def headers(self) -> dict[str, str]:
-        """Those headers that are text; others are passed over, and what follows one that cannot be read is left out."""
+        """Those headers whose value is text.
+        Others are passed over, and what follows one that cannot be read is left out.
+        """
         found: dict[str, str] = {}
         fields = _Fields(self.table)
         try:
@@ -123,14 +126,16 @@ class Properties:
 
 
 def text(value: str | bytes) -> str:
-    """A short text of the wire, which pika leaves as bytes where it is not UTF-8; always one that can be sent again."""
+    """Decode a short text of the wire, which pika leaves as bytes where it is not UTF-8.
+    The result can always be sent again.
+    """
     if isinstance(value, bytes):
         value = value.decode("utf-8", "backslashreplace")
     return value.encode()[:MAX_TEXT_BYTES].decode("utf-8", "ignore")
 
 
 def read_properties(size: int, data: bytes) -> Properties:
-    """The properties of a message whose body has so many bytes; data begins with their flags."""
+    """Read the properties of a message whose body has so many bytes. The data begin with the properties' flags."""
     fault = ""
     if size > MAX_MESSAGE_BYTES:
         fault = f"message of {size} bytes is over the limit of {MAX_MESSAGE_BYTES}"
@@ -155,7 +160,7 @@ def read_properties(size: int, data: bytes) -> Properties:
 
 
 class FrameReader:
-    """Takes the frames of one connection from its buffer, as pika's `decode_frame` does.
+    """It takes the frames of one connection from its buffer, as pika's `decode_frame` does.
 
     Of a body that is too long only the first KEPT_BYTES are handed on: a process could not hold as many of them as may
     be on their way at once.
@@ -166,7 +171,7 @@ class FrameReader:
         self._cut: dict[int, tuple[int, int]] = {}
 
     def read(self, buffer: bytes) -> tuple[int, Any]:
-        """How many bytes the first frame takes and the frame; (0, None) where it has not come whole.
+        """Return how many bytes the first frame takes, and the frame; (0, None) where it has not arrived as a whole.
 
         Raises:
             InvalidFrameError: the broker itself does not keep to AMQP.

@@ -1,4 +1,4 @@
-"""Messages on their way from any thread to the I/O thread, and how many of them there may be."""
+"""Messages pass from any thread to the I/O thread here, and it is counted how many are on their way."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from fedbus.broker.base import Outgoing, refusal
 from fedbus.errors import BrokerError, Congested
 
-# Fewer than what makes RabbitMQ stop to read the whole connection; see `amqp_detours`.
+# Fewer than what makes RabbitMQ stop to read the whole connection; see `detours.py`.
 WINDOW = 190
 WINDOW_BYTES = 2 * 1024**2
 # Messages that wait after a nack leave the window, so that one full queue does not hold up all others.
@@ -26,7 +26,7 @@ Lane = tuple[str, str]
 
 @dataclass(slots=True, eq=False)
 class Pending:
-    """A message that is not confirmed yet.
+    """A message that the broker has not confirmed yet.
 
     Attributes:
         since: when it was handed over, seconds of the monotonic clock.
@@ -68,7 +68,7 @@ class _Account:
 
 
 class Intake:
-    """Where publishers hand messages over; it counts them until they are settled. For any thread.
+    """Publishers hand messages over to this. It counts them until they are settled, and any thread may call it.
 
     Lanes share one bound; those of which the broker has refused a message share another, so that whoever lets a queue
     run full holds up no other; each that is set aside has its own.
@@ -86,7 +86,7 @@ class Intake:
         self._incoming: deque[Pending] = deque()
 
     def put(self, message: Outgoing, *, wait: bool, bounded: bool) -> Future[None]:
-        """Hand a message over; the future has failed already where it cannot be.
+        """Hand a message over. Where that is not possible, its future has failed already.
 
         Args:
             wait: for room; False fails with Congested where there is none.
@@ -100,16 +100,16 @@ class Intake:
         return future
 
     def is_full(self, message: Outgoing) -> bool:
-        """Whether a message would have to wait for room."""
+        """Return whether a message would have to wait for room."""
         with self._room:
             return self._full((message.exchange, message.routing_key), len(message.body))
 
     def take(self) -> list[Pending]:
-        """What was handed over since the last call."""
+        """Return what was handed over since the last call."""
         return [self._incoming.popleft() for _ in range(len(self._incoming))]
 
     def release(self, settled: Sequence[Pending]) -> None:
-        """These make room."""
+        """Count these messages no more, which makes room for others."""
         with self._room:
             accounts = {id(self._shared): self._shared}
             for pending in settled:
@@ -128,24 +128,26 @@ class Intake:
                 self._room.notify_all()
 
     def holds(self, lane: Lane) -> bool:
-        """Whether a message of this lane is not settled yet."""
+        """Return whether a message of this lane is not settled yet."""
         with self._room:
             return lane in self._lanes
 
     def set_aside(self, lane: Lane) -> None:
-        """What is held of this lane counts for itself from now on, and holds up no other."""
+        """Count what is held of this lane for itself from now on, so that it holds up no other."""
         self._move(lane, self._aside.add)
 
     def bring_back(self, lane: Lane) -> None:
-        """It counts with all others again."""
+        """Count this lane with all others again."""
         self._move(lane, self._aside.discard)
 
     def refused(self, lane: Lane) -> None:
-        """The broker does not take a message of this lane, which counts with others like it until it holds none."""
+        """Take note that the broker does not take a message of this lane.
+        The lane counts with others like it until it holds none.
+        """
         self._move(lane, self._refused.add)
 
     def drain(self, timeout: float) -> int:
-        """Wait until all are settled, at most `timeout` seconds; how many are not."""
+        """Wait until all messages are settled, `timeout` seconds at most. Return how many are not."""
         with self._room:
             self._waiters += 1
             self._room.wait_for(lambda: not self._lanes, timeout)
@@ -153,7 +155,7 @@ class Intake:
             return sum(account.count for account in self._lanes.values())
 
     def shut(self, error: BrokerError | None) -> None:
-        """Let every further publication fail with an error; None to take them again."""
+        """Let every further publication fail with this error; with None, take publications again."""
         with self._room:
             self._error = error
             self._room.notify_all()

@@ -1,4 +1,4 @@
-"""The one thread that owns both connections to RabbitMQ, and how other threads hand work over to it."""
+"""One thread owns both connections to RabbitMQ, and other threads hand work over to it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ Call = Callable[[], None]
 
 
 class IoThread:
-    """Runs pika's event loop; nothing else touches a connection or a channel.
+    """It runs pika's event loop. Nothing else touches a connection or a channel.
 
     Args:
         name: of the thread.
@@ -31,15 +31,15 @@ class IoThread:
 
     @property
     def is_current(self) -> bool:
-        """Whether the caller runs on it."""
+        """Whether the caller runs on this thread."""
         return threading.current_thread() is self._thread
 
     def start(self) -> None:
-        """Begin; calls posted before are made first."""
+        """Begin. Calls that were posted before are made first."""
         self._thread.start()
 
     def post(self, call: Call) -> None:
-        """Have a call made on the thread, after all that were posted before. Any thread may."""
+        """Have a call made on the thread, after all that were posted before. Any thread may do this."""
         self._calls.append(call)
         # Waking the loop costs two system calls: one wake-up serves all calls that were posted before it is heard.
         # The flag is cleared before the calls are taken, so a call is never left without a wake-up behind it.
@@ -48,7 +48,7 @@ class IoThread:
             self.loop.add_callback_threadsafe(self._take)
 
     def later(self, seconds: float, call: Call) -> Any:
-        """Make a call after some time, from the thread itself; returns a handle for `forget`."""
+        """Have a call made after some time. It is called from the thread itself, and returns a handle for `forget`."""
         return self.loop.call_later(seconds, call)
 
     def forget(self, handle: Any) -> None:
@@ -56,11 +56,11 @@ class IoThread:
         self.loop.remove_timeout(handle)
 
     def stop(self) -> None:
-        """End the loop; from the thread itself."""
+        """End the loop. It is called from the thread itself."""
         self.loop.stop()
 
     def join(self, timeout: float) -> bool:
-        """Wait for its end (seconds); whether it has ended."""
+        """Wait for the thread's end, at most so many seconds; return whether it has ended."""
         self._thread.join(timeout)
         return not self._thread.is_alive()
 

@@ -27,7 +27,7 @@ Done = Callable[[str | None], None]
 
 
 class Count:
-    """How much a queue holds, and how long it took to say so.
+    """It finds out how much a queue holds, and how long the queue took to say so.
 
     Attributes:
         empty: it has neither messages nor consumers, or did not answer.
@@ -39,7 +39,7 @@ class Count:
         self.seconds = math.inf
 
     def step(self, name: str) -> Step:
-        """The command that asks."""
+        """Return the command that asks."""
 
         def ask(channel: Any, then: Callable[[Any], None]) -> None:
             began = time.monotonic()
@@ -55,7 +55,7 @@ class Count:
 
 
 class Mender:
-    """Makes sure of queues that are there but may have no leader; see `amqp_probe`.
+    """It looks after queues that exist but may have no leader; `probe.py` says what that is.
 
     A queue is deleted only where it says itself that it holds nothing, and no deletion can lose anything then:
 
@@ -73,11 +73,11 @@ class Mender:
         self._looked_at: set[str] = set()
 
     def up(self, connection: Any) -> None:
-        """A connection was made over which queues can be declared."""
+        """Take note that a connection was made over which queues can be declared."""
         self._connection = connection
 
     def down(self) -> None:
-        """It was lost."""
+        """Take note that the connection was lost."""
         self._connection = None
 
     def check(self, queues: Sequence[Queue], done: Done) -> None:

@@ -1,4 +1,4 @@
-"""Whether quorum queues take messages. All of it runs on the I/O thread.
+"""A probe finds out whether a quorum queue takes messages. All of it runs on the I/O thread.
 
 A RabbitMQ server that is killed within about a second after a quorum queue was declared can come back with a queue
 that has no leader: it is there when it is declared again, it is empty, and for a minute it neither confirms nor refuses
@@ -27,7 +27,7 @@ Done = Callable[[list["Probe"] | None], None]
 
 
 def is_probe(properties: Any, body: bytes) -> bool:
-    """Whether a message only asks its queue for a sign of life; no handler is called with it."""
+    """Return whether a message only asks its queue for a sign of life; no handler is called with such a message."""
     return not body and PROBE_HEADER in (properties.headers or {})
 
 
@@ -52,7 +52,7 @@ class Probe:
         self._channel: Any = None
 
     def begin(self, connection: Any) -> None:
-        """Ask, over this connection."""
+        """Ask over this connection."""
         self._timer = self._io.later(_SECONDS, self._on_time)
         self._channel = connection.channel(on_open_callback=self._on_open)
         self._channel.add_on_close_callback(self._on_close)
@@ -95,7 +95,7 @@ class Probe:
 
 
 class Prober:
-    """Asks queues, one after the other.
+    """It asks queues, one after the other.
 
     Args:
         user: who publishes.
@@ -110,7 +110,7 @@ class Prober:
         self._busy = False
 
     def up(self, connection: Any) -> None:
-        """The publishing connection was made: a memory alarm must not hold up the other one."""
+        """Take note that the publishing connection was made. A memory alarm must not hold up the other one."""
         self._connection = connection
         self._set_blocked(False)
         connection.add_on_connection_blocked_callback(lambda *_: self._set_blocked(True))
@@ -118,7 +118,7 @@ class Prober:
         self._next()
 
     def down(self) -> None:
-        """It was lost."""
+        """Take note that the connection was lost."""
         self._connection = None
 
     def ask(self, queues: Sequence[Queue], done: Done) -> None:
@@ -157,5 +157,5 @@ class Prober:
 
 
 def concrete_key(pattern: str, user: str) -> str:
-    """A routing key that a binding's pattern matches, under the name of this user."""
+    """Make a routing key that a binding's pattern matches, under the name of this user."""
     return ".".join(user if word in ("*", "#") else word for word in pattern.split("."))

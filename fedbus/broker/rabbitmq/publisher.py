@@ -1,4 +1,6 @@
-"""Publishing with confirms: a window of unconfirmed messages, what is nacked or lost is published again."""
+"""Messages are published with confirms.
+A window bounds the unconfirmed ones, and what is nacked or lost is published again.
+"""
 
 from __future__ import annotations
 
@@ -51,20 +53,22 @@ class Publisher:
         self._way: Way | None = None
 
     def publish(self, messages: Sequence[Outgoing], *, wait: bool = True) -> list[Future[None]]:
-        """See `base.Broker.publish_all`."""
+        """Publish messages; see `base.Broker.publish_all`."""
         # The I/O thread makes the room that others wait for.
         return self._put(messages, wait=wait, bounded=not wait or not self._io.is_current)
 
     def accept(self, message: Outgoing) -> Future[None]:
-        """Publish without waiting and whatever the room: for what is bounded otherwise, as dead letters by prefetch."""
+        """Publish without waiting and whatever the room, for what is bounded otherwise,
+        as dead letters are by prefetch.
+        """
         return self._put([message], wait=False, bounded=False)[0]
 
     def flush(self, timeout: float) -> int:
-        """Wait until all is confirmed or failed, at most `timeout` seconds; how many are not."""
+        """Wait until all messages are confirmed or failed, `timeout` seconds at most. Return how many are not."""
         return self._intake.drain(timeout)
 
     def shut(self, error: BrokerError | None) -> None:
-        """Let every further publication fail with an error; None to take them again."""
+        """Let every further publication fail with this error; with None, take publications again."""
         self._intake.shut(error)
 
     def fail_all(self, error: BrokerError) -> None:
@@ -76,7 +80,7 @@ class Publisher:
         self._settle(failed, error)
 
     def up(self, connection: Any) -> None:
-        """A connection was made."""
+        """Take note that a connection was made."""
         self._connection = connection
         self._set_blocked(False)
         connection.add_on_connection_blocked_callback(lambda *_: self._set_blocked(True))
@@ -84,7 +88,7 @@ class Publisher:
         self._open(connection)
 
     def down(self) -> None:
-        """The connection was lost: what is not confirmed is published again, in order.
+        """Take note that the connection was lost. What is not confirmed is published again, in order.
 
         A message that makes the broker end the connection would be published first for ever. The first message that
         is not confirmed is suspect: at its second loss messages are published one at a time, so that others before
@@ -106,14 +110,14 @@ class Publisher:
             self._window.suspect(blamed)
 
     def switch(self, way: Way) -> None:
-        """See `amqp_detours.Main`."""
+        """Use another main channel; see `detours.Main`."""
         self._window.take_back()
         if self._way is not None:
             self._way.leave()
         self._take(way)
 
     def conclude(self, done: list[Pending], answer: Answer) -> None:
-        """See `amqp_detours.Main`."""
+        """Take note of answers; see `detours.Main`."""
         if answer.error is None:
             now = time.monotonic()
             for pending in done:
@@ -125,7 +129,7 @@ class Publisher:
             self._settle(done, answer.error)
 
     def refuse(self, pending: Pending, error: AccessRefused) -> None:
-        """See `amqp_detours.Main`."""
+        """Take note that a message cannot be published; see `detours.Main`."""
         self._settle([pending], error)
 
     def _put(self, messages: Sequence[Outgoing], *, wait: bool, bounded: bool) -> list[Future[None]]:
@@ -151,7 +155,7 @@ class Publisher:
         self._window.begin(way.tag + 1)
 
     def pump(self) -> None:
-        """Publish what there is room for."""
+        """Publish as much as there is room for."""
         self._window.put(self._intake.take())
         if self._way is None or not self._way.is_open:
             return
@@ -211,7 +215,7 @@ class Publisher:
             self._open(connection)
 
     def blame(self, pending: Pending, reason: ChannelClosedByBroker) -> None:
-        """See `amqp_detours.Main`."""
+        """Take note that a channel was closed because of a message; see `detours.Main`."""
         text = f"message {pending.message.message_id} on {pending.message.exchange}: {reason.reply_text}"
         match reason.reply_code:
             case 404:

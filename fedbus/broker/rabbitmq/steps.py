@@ -1,4 +1,4 @@
-"""Commands to the broker, one after the other, and those that declare exchanges and queues."""
+"""Commands are given to the broker one after the other. Those that declare exchanges and queues are here."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Done = Callable[[BaseException | None], None]
 
 
 class Steps:
-    """Commands, one after the other, on a channel of their own.
+    """Commands that are given one after the other, on a channel of their own.
 
     Args:
         steps: each is called with the channel and what to call with the broker's answer.
@@ -47,7 +47,7 @@ class Steps:
 
 
 def exchange_steps() -> list[Step]:
-    """The five exchanges."""
+    """Return the commands that declare all exchanges of the topology."""
 
     def declare(name: str, channel: Any, then: Callable[[Any], None]) -> None:
         channel.exchange_declare(name, "topic", durable=True, callback=then)
@@ -56,7 +56,7 @@ def exchange_steps() -> list[Step]:
 
 
 def queue_steps(queue: Queue, idle: list[Queue] | None = None) -> list[Step]:
-    """One queue and its bindings.
+    """Return the commands that declare one queue and its bindings.
 
     Args:
         idle: gets the queue where it is without messages and consumers; either is a sign that the queue works.
@@ -83,7 +83,7 @@ def queue_steps(queue: Queue, idle: list[Queue] | None = None) -> list[Step]:
 
 
 def look_step(name: str) -> Step:
-    """Whether a queue is there: the broker closes the channel where it is not."""
+    """Return the command that asks whether a queue exists; the broker closes the channel where it does not."""
 
     def look(channel: Any, then: Callable[[Any], None]) -> None:
         channel.queue_declare(name, passive=True, callback=then)

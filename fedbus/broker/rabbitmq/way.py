@@ -1,4 +1,4 @@
-"""A channel with confirms, over which messages are published. All of it runs on the I/O thread."""
+"""A way is a channel with confirms, over which messages are published. All of it runs on the I/O thread."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _PERSISTENT = 2
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What the broker says of a message, or of all up to it.
+    """The broker's answer for a message, or for all messages up to it.
 
     Attributes:
         tag: which `Way.publish` gave.
@@ -32,7 +32,7 @@ class Answer:
 
 
 class Way:
-    """A channel of its own.
+    """A channel that is used for nothing but publishing.
 
     Args:
         user: whom messages are from.
@@ -66,7 +66,7 @@ class Way:
         return self._selected and bool(self._channel.is_open)
 
     def publish(self, pending: Pending) -> int:
-        """Publish a message; its delivery tag.
+        """Publish a message, and return its delivery tag.
 
         Raises:
             AccessRefused: it cannot be encoded.
@@ -91,7 +91,9 @@ class Way:
         return tag
 
     def leave(self) -> None:
-        """Hear nothing of it any more, and close it; the broker may do that later, and what is on it may arrive yet."""
+        """Hear nothing of the channel any more, and close it.
+        The broker may do that later, and what is on it may still arrive.
+        """
         self._left = True
         if self._channel.is_open:
             self._channel.close()

@@ -1,4 +1,6 @@
-"""What is to be published and what is published and not confirmed yet, in order. All of it runs on the I/O thread."""
+"""The window keeps, in order, what is to be published and what is published but not confirmed.
+All of it runs on the I/O thread.
+"""
 
 from __future__ import annotations
 
@@ -11,9 +13,9 @@ from fedbus.broker.rabbitmq.intake import WINDOW, WINDOW_BYTES, Intake, Lane, Pe
 
 
 class Window:
-    """Bounds how much is published over the main channel and not confirmed.
+    """It bounds how much is published over the main channel and not confirmed.
 
-    Lanes that are set aside (see `amqp_detours`) are no part of it: their messages are parked here, in order.
+    Lanes that are set aside (see `detours.py`) are no part of it: their messages are parked here, in order.
 
     Args:
         intake: bounds what is parked, for each lane on its own.
@@ -34,19 +36,19 @@ class Window:
 
     @property
     def oldest(self) -> Pending | None:
-        """What waits longest for its confirm."""
+        """The message that has waited longest for its confirm."""
         return next(iter(self._sent.values()), None)
 
     def begin(self, tag: int) -> None:
-        """Messages go over another channel; the next delivery tag is this one."""
+        """Take note that messages go over another channel, and that this is the next delivery tag."""
         self._lowest = tag
 
     def put(self, messages: Iterable[Pending]) -> None:
-        """Messages to be published, after those that are there."""
+        """Append messages that are to be published."""
         self._ready.extend(messages)
 
     def next(self) -> Pending | None:
-        """The next message that there is room for; whoever takes it publishes or settles it."""
+        """Return the next message that there is room for. Whoever takes it publishes or settles it."""
         while self._ready:
             pending = self._ready[0]
             if (parked := self.parked.get(pending.lane)) is not None:
@@ -64,13 +66,13 @@ class Window:
         return not self._suspects and len(self._sent) < WINDOW and self._bytes + size <= WINDOW_BYTES
 
     def add(self, tag: int, pending: Pending) -> None:
-        """A message of `next` was published."""
+        """Take note that a message of `next` was published."""
         pending.sent = time.monotonic()
         self._sent[tag] = pending
         self._bytes += len(pending.message.body)
 
     def answered(self, tag: int, *, multiple: bool) -> list[Pending]:
-        """The broker has answered for a message, or for all up to it: those that were published are taken out."""
+        """Take out the messages for which the broker has answered: one, or all up to it."""
         if multiple:
             tags = range(self._lowest, tag + 1)
             self._lowest = tag + 1
@@ -84,12 +86,14 @@ class Window:
         return popped
 
     def other(self, lanes: Collection[Lane]) -> Pending | None:
-        """The first message that waits here and is of none of these lanes."""
+        """Return the first message that waits here and is of none of these lanes."""
         waiting = itertools.chain(self._sent.values(), self._ready)
         return next((each for each in waiting if each.lane not in lanes and each.lane not in self.parked), None)
 
     def take_out(self, pending: Pending) -> bool:
-        """A message was published otherwise and answered for; False where it is not here any more."""
+        """Take out a message that was published otherwise and answered for.
+        Return False where it is not here any more.
+        """
         self._suspects.discard(pending)
         for tag, each in self._sent.items():
             if each is pending:
@@ -102,7 +106,7 @@ class Window:
         return False
 
     def take_back(self) -> list[Pending]:
-        """What is published will not be confirmed any more, and is the first to be published again; which that is."""
+        """Have what is published, and will not be confirmed any more, published first again. Return these messages."""
         blamed = list(self._sent.values())
         self._sent.clear()
         self._bytes = 0
@@ -110,25 +114,25 @@ class Window:
         return blamed
 
     def suspect(self, messages: Iterable[Pending]) -> None:
-        """Publish these one at a time, so that what is before the culprit is confirmed."""
+        """Publish these messages one at a time, so that those before the culprit are confirmed."""
         self._suspects.update(messages)
 
     def holds(self, lane: Lane) -> bool:
-        """Whether a message of this lane is not settled yet, wherever it is."""
+        """Return whether a message of this lane is not settled yet, wherever it is."""
         return self._intake.holds(lane)
 
     def set_aside(self, lane: Lane) -> None:
-        """Publish no more of this lane; what is ready is parked by `next`."""
+        """Publish no more of this lane; `next` parks what is ready."""
         self.parked[lane] = deque()
         self._intake.set_aside(lane)
 
     def bring_back(self, lane: Lane, first: Iterable[Pending] = ()) -> None:
-        """A lane is as all others again; `first` are messages of it that were on their way."""
+        """Treat a lane as all others again; `first` are messages of it that were on their way."""
         self._ready.extendleft(reversed([*first, *self.parked.pop(lane)]))
         self._intake.bring_back(lane)
 
     def clear(self) -> list[Pending]:
-        """Forget all; what that was. No lane may be aside."""
+        """Forget all messages, and return them. No lane may be set aside."""
         self.take_back()
         cleared = list(self._ready)
         self._ready.clear()
