@@ -31,6 +31,7 @@ from fedbus.schema import read_text
 
 # As [broker] of a settings file has them.
 TLS_KEYS = ("ca", "certificate", "key")
+_TLS_VARIABLES = tuple(f"FEDBUS_AMQP_{key.upper()}" for key in TLS_KEYS)
 
 
 def verify_sender(environment: Mapping[str, str] | None = None) -> bool:
@@ -64,7 +65,7 @@ def tls_file(key: str, environment: Mapping[str, str] | None = None) -> NamedFil
         key: "ca", "certificate" or "key".
     """
     environment = os.environ if environment is None else environment
-    variable = f"FEDBUS_AMQP_{key.upper()}"
+    variable = _TLS_VARIABLES[TLS_KEYS.index(key)]
     file = environment.get(variable, "")
     return NamedFile(real(Path(file)), variable) if file else None
 
@@ -72,6 +73,14 @@ def tls_file(key: str, environment: Mapping[str, str] | None = None) -> NamedFil
 def broker_tls(environment: Mapping[str, str] | None = None) -> TlsFiles:
     """The files of certificates for the connection to the broker that the environment names."""
     return TlsFiles(*(tls_file(key, environment) for key in TLS_KEYS))
+
+
+def with_broker(url: str, environment: Mapping[str, str]) -> dict[str, str]:
+    """An environment for a process that is to use this broker: files for TLS stay only where its URL is for TLS."""
+    kept = {
+        name: value for name, value in environment.items() if url.startswith("amqps:") or name not in _TLS_VARIABLES
+    }
+    return {**kept, "FEDBUS_AMQP_URL": url}
 
 
 def check_url(url: str, source: str) -> str:

@@ -204,6 +204,9 @@ def _name_tls_files(broker: dict[str, Any], folder: str, where: str, environment
     for key in TLS_KEYS:
         if given := tls_file(key, environment):
             broker[key], named[key] = str(given.path), given.setting
+        elif environment.get("FEDBUS_SIMULATION", "").lower() == "true":
+            # They are for the broker of the file's own URL, in whose place the simulation has one of its own.
+            broker.pop(key, None)
         elif isinstance(broker.get(key), str) and broker[key]:
             broker[key], named[key] = str(Path(folder) / broker[key]), f"{where}: broker.{key}"
     return named

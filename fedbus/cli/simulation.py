@@ -202,7 +202,8 @@ def _on_rabbitmq(
     with contextlib.ExitStack() as stack:
         urls = stack.enter_context(_broker(spec, note))
         # First of all: processes wait for a broker for ever, a simulation should not.
-        broker = AmqpBroker(urls[_CLIENT])
+        tls = environment.broker_tls(environment.with_broker(urls[_CLIENT], os.environ))
+        broker = AmqpBroker(urls[_CLIENT], tls=tls)
         stack.callback(broker.close)
         broker.connect()
         config = folder / "coordinator.toml"
@@ -250,12 +251,12 @@ def _process(
 ) -> Iterator[subprocess.Popen[str]]:
     # A shared user cannot vouch for a sender's name.
     verify = "false" if len(set(urls.values())) == 1 else "true"
-    environment = {**os.environ, "FEDBUS_AMQP_URL": urls[name], "FEDBUS_VERIFY_SENDER": verify}
-    environment |= {"FEDBUS_METRICS_ADDRESS": "127.0.0.1:0", "FEDBUS_SIMULATION": "true", **own}
+    given = {**environment.with_broker(urls[name], os.environ), "FEDBUS_VERIFY_SENDER": verify}
+    given |= {"FEDBUS_METRICS_ADDRESS": "127.0.0.1:0", "FEDBUS_SIMULATION": "true", **own}
     with (folder / f"{name}.log").open("w", encoding="utf-8") as log:
         child = subprocess.Popen(  # noqa: S603  # our own scripts
             [*command, "--until-end-of-input"],
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, text=True, env=environment,
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, text=True, env=given,
         )  # fmt: skip
     try:
         yield child
@@ -273,7 +274,7 @@ def _process(
 def _submit(job_file: Path, url: str) -> str:
     done = subprocess.run(  # noqa: S603  # our own script
         [*process.script("fedbus"), "submit", str(job_file)],
-        env={**os.environ, "FEDBUS_AMQP_URL": url}, capture_output=True, text=True, check=False,
+        env=environment.with_broker(url, os.environ), capture_output=True, text=True, check=False,
     )  # fmt: skip
     if done.returncode:
         raise FedbusError(f"the job could not be submitted: {done.stderr.strip()}")

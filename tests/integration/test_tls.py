@@ -237,9 +237,11 @@ def test_a_job_runs_over_tls_with_logins_by_certificates_alone(folder: Path, tls
         lines = ["[broker]", *(f'{key} = "tls-{name}/{file}"' for key, file in FILES.items())]
         with (tmp_path / f"{name}.toml").open("a") as file:
             file.write("\n".join(lines) + "\n")
+            if name != "coordinator":
+                file.write("[policy]\ninsecure_for_tests = true\n")
     report = tmp_path / "report.json"
     try:
-        running.start_all(FEDBUS_AMQP_URL=url)
+        running.start_all(FEDBUS_AMQP_URL=url, FEDBUS_SIMULATION="false")
         done = _fedbus(
             "submit",
             str(federation.job_file),
@@ -253,6 +255,17 @@ def test_a_job_runs_over_tls_with_logins_by_certificates_alone(folder: Path, tls
         running.kill_all()
     assert done.returncode == 0, done.stderr
     assert json.loads(report.read_text())["state"] == "succeeded"
+
+
+def test_a_simulation_runs_whatever_certificates_are_set_for_the_real_broker(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    federation = small(tmp_path, max_epochs=2)
+    with (tmp_path / "bank.toml").open("a") as file:
+        file.write('[broker]\nurl = "amqps://broker.example/"\nca = "tls/ca.pem"\n')
+    for name, path in variables(member(folder, "client")).items():
+        monkeypatch.setenv(name, path)
+    assert federation.run("amqp")["state"] == "succeeded"
 
 
 def test_a_command_ends_at_once_and_a_service_waits_until_it_is_mended(

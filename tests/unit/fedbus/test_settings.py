@@ -66,6 +66,17 @@ def test_the_files_for_tls_are_relative_to_the_file_and_the_environment_wins(par
     assert not environment.broker_tls({})
 
 
+def test_a_simulation_s_broker_has_no_use_for_the_files_of_another(party: Path, tmp_path: Path) -> None:
+    party.write_text(PARTY.replace("amqp:", "amqps:") + 'ca = "tls/ca.pem"\n' + DATASET)
+    given = {"FEDBUS_AMQP_CA": str(tmp_path / "ca.pem"), "FEDBUS_AMQP_URL": "amqps://h/", "FEDBUS_SIMULATION": "true"}
+    private = environment.with_broker("amqp://u:pw@127.0.0.1:5/", given)
+    read = settings.load_party(party, private).broker
+    assert (read.url, read.ca) == ("amqp://u:pw@127.0.0.1:5/", "")
+    assert not read.tls
+    shared = settings.load_party(party, environment.with_broker("amqps://u:pw@h/", given)).broker
+    assert str(shared.tls.ca) == f"FEDBUS_AMQP_CA: {tmp_path.resolve()}/ca.pem"
+
+
 def test_no_setting_switches_the_verification_of_certificates_off(party: Path) -> None:
     for key in ("verify", "insecure", "verify_peer"):
         party.write_text(PARTY + f"{key} = false\n" + DATASET)
