@@ -37,8 +37,8 @@ from fedbus.retry import delay
 from fedbus.service.process import peak_memory
 from fedbus.session.rollcall import roll_call
 from fedbus.session.session import Session
+from fedbus.store.base import Store
 from fedbus.store.records import JobRecord
-from fedbus.store.sqlite import Store
 
 log = structlog.get_logger()
 
@@ -81,7 +81,7 @@ class Conductor:
         self._stopping = stopping
         self._known = known
 
-    def run(self, session: Session) -> None:
+    def run(self, session: Session[JobSpec]) -> None:
         """Run a job to its end, or go on with it.
 
         The end is in the ledger before anybody hears of it, and the job is purged after everybody has: where the
@@ -103,7 +103,7 @@ class Conductor:
         session.close()
         self._tell_end(session, self._record(session))
 
-    def _ended(self, session: Session, record: JobRecord, report: dict[str, Any]) -> tuple[JobState, str]:
+    def _ended(self, session: Session[JobSpec], record: JobRecord, report: dict[str, Any]) -> tuple[JobState, str]:
         """Conduct the job; how it ended. The report gets what is known of it, however it does."""
         if record.state is JobState.CANCELLING:
             return JobState.CANCELLED, record.reason
@@ -122,7 +122,7 @@ class Conductor:
             return JobState.FAILED, reason
         return JobState.SUCCEEDED, ""
 
-    def _conduct(self, session: Session, report: dict[str, Any]) -> None:
+    def _conduct(self, session: Session[JobSpec], report: dict[str, Any]) -> None:
         spec = session.spec
         session.when_there_is_room(lambda: self._store.begin(session.job))
         queues = [topology.job_queue(name, session.job) for name in spec.participants]
@@ -153,7 +153,7 @@ class Conductor:
     def _is_known(self, party: str) -> bool:
         return not self._known or party in self._known
 
-    def _joined(self, session: Session) -> dict[str, Any]:
+    def _joined(self, session: Session[JobSpec]) -> dict[str, Any]:
         """Have all parties join; what they said of themselves."""
         record = self._record(session)
         if session.resumed and record.report is not None:
@@ -194,7 +194,7 @@ class Conductor:
         self._announce(session.job)
         return joined
 
-    def _enter_end(self, session: Session, state: JobState, reason: str, report: dict[str, Any]) -> bool:
+    def _enter_end(self, session: Session[JobSpec], state: JobState, reason: str, report: dict[str, Any]) -> bool:
         """Enter the end in the ledger, however long its disk is full; False where the process stops before that."""
         reason = shortened(reason)
         report |= {"state": state.value, **({"reason": reason} if reason else {})}
@@ -214,7 +214,7 @@ class Conductor:
             return True
         return False
 
-    def _tell_end(self, session: Session, record: JobRecord) -> None:
+    def _tell_end(self, session: Session[JobSpec], record: JobRecord) -> None:
         for party in session.spec.parties:
             try:
                 self._tell(session, party, Outcome(record.state.value, record.reason))
@@ -228,7 +228,7 @@ class Conductor:
                 self._store.purge(session.job)
             self._sweep(session.job, session.spec.participants)
 
-    def _tell(self, session: Session, party: str, message: Message) -> None:
+    def _tell(self, session: Session[JobSpec], party: str, message: Message) -> None:
         """Send a control message; returns when the broker has it, however long it is away, or when the process stops.
 
         Raises:
@@ -254,21 +254,21 @@ class Conductor:
                 future.result(1.0)
                 return
 
-    def _start_again(self, session: Session, party: str) -> None:
+    def _start_again(self, session: Session[JobSpec], party: str) -> None:
         """Tell a party again to start, which may have lost its queue with what was in it; it begins a job once."""
         if not session.attendance.arrived(party, Accepted):
             log.info("party has not joined; telling it again", job=session.job, party=party)
             tell(self._broker, Envelope(session.job, session.party, party, Start(session.spec.to_map())))
 
-    def _inquire(self, session: Session, party: str) -> None:
+    def _inquire(self, session: Session[JobSpec], party: str) -> None:
         """Ask a silent party's process whether it has the job; it answers on the job's queue where it has not."""
         log.info("party silent; asking whether it has the job", job=session.job, party=party)
         tell(self._broker, Envelope(session.job, session.party, party, Inquire()))
 
-    def _record(self, session: Session) -> JobRecord:
+    def _record(self, session: Session[JobSpec]) -> JobRecord:
         record = self._store.job(session.job)
         if record is None:
-            raise StoreError(f"{self._store.path}: job {session.job} is not in the ledger")
+            raise StoreError(f"{self._store.place}: job {session.job} is not in the ledger")
         return record
 
 

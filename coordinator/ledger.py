@@ -16,8 +16,8 @@ from fedbus.job import JobState
 from fedbus.messages.control import Outcome, Progress
 from fedbus.messages.fields import shortened
 from fedbus.messages.ledger import MAX_LINES, JobLine, JobList, JobShown, ListJobs, StateLine
+from fedbus.store.base import Store
 from fedbus.store.records import JobRecord
-from fedbus.store.sqlite import Store
 
 log = structlog.get_logger()
 

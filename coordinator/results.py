@@ -36,7 +36,7 @@ def _predictions(results: Figures) -> dict[str, dict[str, Any]]:
     return {"predictions": found} if found else {}
 
 
-def finished(session: Session) -> dict[str, dict[str, Any]]:
+def finished(session: Session[JobSpec]) -> dict[str, dict[str, Any]]:
     """What parties add to the report: all of them, or of a job that can do without one those who are there in time."""
     spec, parties, attendance = session.spec, session.spec.parties, session.attendance
     if spec.finish_within is not None:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 import threading
-import time
 from typing import Any
 
 import structlog
@@ -15,23 +14,22 @@ import structlog
 from coordinator.conductor import Cancelled, Conductor, tell
 from coordinator.ledger import Ledger, told_report
 from coordinator.sweeper import Sweeper
-from fedbus import codec, metrics, topology
+from fedbus import codec, topology
 from fedbus.algorithms import registry
 from fedbus.broker.base import Broker, Delivery, Subscription
 from fedbus.crypto.engine import Engine
-from fedbus.errors import ConfigError, DecodeError, JobFailed, StoreError
+from fedbus.errors import ConfigError, DecodeError, StoreError
 from fedbus.job import UNKNOWN, JobState
 from fedbus.messages.control import Cancel, Departed, Inquire, Notice, Progress, Query, StateChanged, Submit
 from fedbus.messages.envelope import Envelope, Message
 from fedbus.messages.fields import shortened
 from fedbus.messages.ledger import ListJobs, ShowJob
-from fedbus.service.process import GRACE_SECONDS
+from fedbus.service.runs import Run, Runs
 from fedbus.session.post import publish_event, publish_reply
 from fedbus.session.room import Holding
-from fedbus.session.session import Session
 from fedbus.settings import CoordinatorSettings
+from fedbus.store.base import Store
 from fedbus.store.missing import end_what_is_missing
-from fedbus.store.sqlite import Store
 
 log = structlog.get_logger()
 
@@ -52,16 +50,22 @@ class Service:
         self._settings = settings
         self._broker = broker
         self._store = store
-        self._stopping = threading.Event()
         self._announcing = threading.Lock()
         self._sweeper = Sweeper(self.name, broker, store)
-        self._conductor = Conductor(
-            broker, store, engine, metrics_url, self.announce, self._sweeper.add, self._stopping, settings.parties
+        self._runs = Runs(
+            self.name,
+            store,
+            broker,
+            verify_sender=settings.broker.verify_sender,
+            make=Run,
+            work=lambda run: self._conductor.run(run.session),
+            refuses="this version of the coordinator refuses it",
+            ended=self.announce,
         )
-        self._sessions: dict[str, Session] = {}
+        self._conductor = Conductor(
+            broker, store, engine, metrics_url, self.announce, self._sweeper.add, self._runs.stopping, settings.parties
+        )
         self._ledger = Ledger(store, self._is_operator, self._latest)
-        self._threads: dict[str, threading.Thread] = {}
-        self._beginning = threading.Lock()
         # Submissions that wait for room on the disk.
         self._held: set[str] = set()
         self._holding = Holding(self._enter, self._tell_of_waiting)
@@ -78,10 +82,8 @@ class Service:
             [topology.dead_queue(), topology.jobs_queue(), topology.questions_queue(self.name), *control], timeout=None
         )
         end_what_is_missing(self._store, self.name)
-        for record in self._store.unfinished():
-            log.info("job goes on", job=record.job)
-            self._run(record.job)
-        metrics.count_jobs(self._store.count_jobs().items())
+        self._runs.take_up(self._store.unfinished())
+        self._runs.count()
         self._sweeper.start()
         self._subscriptions = [
             self._broker.consume(topology.JOBS_QUEUE, self._request),
@@ -90,28 +92,16 @@ class Service:
 
     def stop(self) -> None:
         """Stop working; unfinished jobs go on at the next start."""
-        self._stopping.set()
+        self._runs.stopping.set()
         self._holding.close()
         self._sweeper.stop()
         for subscription in self._subscriptions:
             subscription.cancel()
-        threads = self._interrupt()
-        deadline = time.monotonic() + GRACE_SECONDS
-        for thread in threads:
-            thread.join(max(0.0, deadline - time.monotonic()))
+        self._runs.stop()
 
     def join(self) -> None:
-        """Wait for all jobs to have come to rest, once arithmetic and broker are closed and nothing can hold them."""
-        # A last request may have begun a job since `stop`.
-        for thread in self._interrupt():
-            thread.join()
-
-    def _interrupt(self) -> list[threading.Thread]:
-        with self._beginning:
-            sessions, threads = list(self._sessions.values()), list(self._threads.values())
-        for session in sessions:
-            session.fail(JobFailed("the process was stopped"))
-        return threads
+        """See Runs."""
+        self._runs.join()
 
     # Requests of clients.
 
@@ -220,7 +210,7 @@ class Service:
         if not entered:
             # It was entered before, and is begun now where the store failed between the two.
             record = self._store.job(job)
-            if record is None or job in self._sessions:
+            if record is None or self._runs.get(job) is not None:
                 self.announce(job)
                 return
             state = record.state
@@ -232,7 +222,7 @@ class Service:
             log.info("job received", job=job, algorithm=spec.algorithm, parties=list(spec.parties), user=owner)
         self.announce(job)
         if not state.final:
-            self._run(job)
+            self._runs.begin(job)
 
     def _cancel(self, job: str, user: str) -> None:
         record = self._store.job(job)
@@ -247,23 +237,23 @@ class Service:
             self._store.set_state(job, JobState.CANCELLING, f"cancelled by {user}")
             log.info("job to be cancelled", job=job, user=user)
         self.announce(job)
-        if session := self._sessions.get(job):
-            session.fail(Cancelled(f"cancelled by {user}"))
+        if (run := self._runs.get(job)) is not None:
+            run.session.fail(Cancelled(f"cancelled by {user}"))
 
     def _is_operator(self, user: str) -> bool:
         """Where all participants share one user of the broker, anybody is."""
         return not self._settings.broker.verify_sender or user in self._settings.operators
 
     def _latest(self, job: str) -> Progress | None:
-        session = self._sessions.get(job)
-        return None if session is None else session.latest
+        run = self._runs.get(job)
+        return None if run is None else run.session.latest
 
     def _reply(self, request: Envelope, message: Message) -> None:
         publish_reply(self._broker, Envelope(request.job, self.name, request.sender, message))
 
     def announce(self, job: str) -> None:
         """Publish the job's state as the ledger has it; /metrics has it before anybody hears of it."""
-        metrics.count_jobs(self._store.count_jobs().items())
+        self._runs.count()
         # Reading and publishing are one step: a watcher must not see an earlier state after a later one.
         with self._announcing:
             record = self._store.job(job)
@@ -279,30 +269,3 @@ class Service:
 
     def _publish(self, job: str, message: StateChanged | Notice) -> None:
         publish_event(self._broker, Envelope(job, self.name, self.name, message))
-
-    # Jobs.
-
-    def _run(self, job: str) -> None:
-        try:
-            verify = self._settings.broker.verify_sender
-            session = Session(job, self.name, store=self._store, broker=self._broker, verify_sender=verify)
-        except ConfigError as error:
-            # Entered by another version of this program.
-            self._store.set_state(job, JobState.FAILED, f"this version of the coordinator refuses it: {error}")
-            self._store.purge(job)
-            self.announce(job)
-            return
-        thread = threading.Thread(target=self._work, args=(session,), name=f"job {job}")
-        with self._beginning:
-            self._sessions[job], self._threads[job] = session, thread
-            thread.start()
-
-    def _work(self, session: Session) -> None:
-        try:
-            self._conductor.run(session)
-        except Exception:
-            # Not ended: the ledger has it as it was, and the next start goes on.
-            log.exception("internal error; the job goes on when the coordinator is started again", job=session.job)
-        finally:
-            session.close()
-            del self._sessions[session.job], self._threads[session.job]

@@ -14,7 +14,7 @@ from fedbus.session.session import Session
 class CoordinatorSide(Protocol):
     """What the module of a coordinator's side has."""
 
-    def coordinate(self, session: Session, engine: Engine, figures: dict[str, Any]) -> None:
+    def coordinate(self, session: Session[Any], engine: Engine, figures: dict[str, Any]) -> None:
         """The coordinator's part of a job.
 
         Args:

@@ -14,7 +14,7 @@ from fedbus import codec, topology
 from fedbus.algorithms import registry
 from fedbus.broker.base import Broker
 from fedbus.errors import BrokerError, ConfigError
-from fedbus.store.sqlite import Store
+from fedbus.store.base import Store
 
 log = structlog.get_logger()
 

@@ -1,3 +1,3 @@
 """Federated learning between organisations that may not pool their data, over a message queue."""
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"

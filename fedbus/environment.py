@@ -8,13 +8,13 @@ FEDBUS_AMQP_KEY          its private key
 FEDBUS_STATE             the file of a participant's store
 FEDBUS_IDENTITY          a party's private key file, made by `fedbus identity`
 FEDBUS_ROSTER            the file with the public keys of all parties
-FEDBUS_METRICS_ADDRESS   host:port of the /metrics page, or its port alone
+FEDBUS_METRICS_ADDRESS   address of the /metrics page: host:port, or its port alone
 FEDBUS_PROCESSES         child processes for arithmetic; 0 computes in the process itself
 FEDBUS_TIER              "portable" or "native" arithmetic; the faster that the machine has where it is not set
 FEDBUS_VERIFY_SENDER     "false" where all participants share one user of the broker
 FEDBUS_SIMULATION        "true" where all parties are one operator's: a party file that does not say
                          policy.insecure_for_tests then allows it, and errors tell all that they say
-FEDBUS_LOG               debug, info, warning or error; add ",json" for JSON lines
+FEDBUS_LOG               level of the log: debug, info, warning or error; add ",json" for JSON lines
 """
 
 from __future__ import annotations

@@ -29,11 +29,16 @@ class BrokerSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Where the broker is.
 
     Attributes:
-        heartbeat: seconds; a connection without a sign of life for two of them is made anew.
-        verify_sender: refuse a message whose publisher, as the broker knows it, is not the sender that it names.
-        ca: for amqps, the file of certificates that the broker's is of; those of the system where it is empty.
-        certificate, key: files of this participant's certificate, by which it logs in where the URL has no password.
-        named: the settings that named these three, for errors; not a key of the file.
+        url: Its address with user and password, as `amqp://bank:PASSWORD@broker.example:5672/`, or `amqps://` for TLS.
+            It holds a secret and is better told by FEDBUS_AMQP_URL_FILE. Without user and password, as
+            `amqps://broker.example/`, the certificate is the login.
+        heartbeat: Seconds; a connection without a sign of life for two of them is made anew.
+        verify_sender: Refuse a message whose publisher, as the broker knows it, is not the sender that it names. False
+            is only for where all share one user of the broker: anybody may then be anybody.
+        ca: For amqps, the PEM file of the authorities that the broker's certificate may be of; by default the system's.
+        certificate: The PEM file of this participant's certificate; the broker takes its CN for the user's name.
+        key: The PEM file of that certificate's private key, mode 0600 and without a passphrase.
+        named: The settings that named these three, for errors; not a key of the file.
     """
 
     url: str = ""
@@ -54,11 +59,11 @@ class BrokerSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class MetricsSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The /metrics page.
+    """The page with the process's [metrics](metrics.md), `/metrics`.
 
     Attributes:
-        address: "host:port", "[::1]:port" or a port alone, port 0 for any free one; 127.0.0.1:9464, or the next port
-            that is free, where it is left out.
+        address: `"host:port"`, `"[::1]:port"` or a port alone; port 0 takes any that is free. Where it is left out, it
+            is 127.0.0.1:9464, or the next port that is free.
     """
 
     address: str | int = ""
@@ -68,24 +73,27 @@ class OutputSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What a party that holds the label keeps of a job beside its model.
 
     Attributes:
-        folder: gets a file of predictions of held-out rows for each job; none where empty.
+        folder: A folder in which a file `JOB.csv` is written at the end of each job with held-out rows: id, label and
+            score of each of them. It is sent to nobody. The folder is made, and a file in it tried, before a job
+            begins.
     """
 
     folder: str = ""
 
 
 class PartySettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A party file.
+    """A party file says who a party is, which tables it offers to jobs, and what it consents to.
 
     Attributes:
-        state: the SQLite file of its store: journal, checkpoints, models.
-        processes: child processes for arithmetic; absent takes one a core.
-        policy: what the party consents to; see parties/policy.py.
-        outputs: what it keeps of jobs beside models.
-        identity: the file of its private key, which `fedbus identity` makes; for federated averaging.
-        roster: the file with the public keys of all parties of the federation.
-        simulation: whether all parties are one operator's, as FEDBUS_SIMULATION says; not a key of the file.
-        file, folder: the file itself, for messages, and its folder; no keys of it either. What is none has a name in
+        name: The party's name, in jobs and as its user at the broker.
+        state: The file of its store (SQLite): its journal, its checkpoints, and its models or shares of models.
+        identity: The file of its private key, which `fedbus identity` makes. Horizontal jobs outside a simulation need
+            it, unless their aggregation is "plain".
+        roster: The file with the public keys of all parties of the federation; it is needed where `identity` is.
+        datasets: NAME is what jobs call the table.
+        processes: How many child processes do arithmetic; one a core where it is left out, and none with 0.
+        simulation: Whether all parties are one operator's, as FEDBUS_SIMULATION says; not a key of the file.
+        file, folder: The file itself, for messages, and its folder; no keys of it either. What is none has a name in
             brackets, which errors do not list.
     """
 
@@ -109,11 +117,15 @@ class PartySettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class CoordinatorSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A coordinator file.
+    """A coordinator file says who the coordinator is and which parties it serves.
 
     Attributes:
-        parties: those whose control queues exist from the start, so that they can wait for jobs.
-        operators: users of the broker who may cancel any job; everybody else only those that they submitted.
+        name: The coordinator's name, in jobs and as its user at the broker.
+        state: The file of its store (SQLite): the ledger of jobs, its journal, and the private keys of running jobs.
+        parties: The parties whose control queues it makes at its start, so that they can wait for jobs.
+        operators: Users of the broker who see all jobs and may cancel any; everybody else only those that they
+            submitted.
+        processes: How many child processes do arithmetic; one a core where it is left out, and none with 0.
     """
 
     name: Name = "coordinator"

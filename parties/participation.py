@@ -6,12 +6,13 @@ import structlog
 
 from fedbus import models
 from fedbus.crypto.engine import Engine
+from fedbus.job import JobSpec
 from fedbus.messages.control import Accepted, Finished
 from fedbus.messages.fields import nulled
 from fedbus.service.process import peak_memory
 from fedbus.session.session import Session
 from fedbus.settings import PartySettings
-from fedbus.store.sqlite import Store
+from fedbus.store.base import Store
 from parties import outputs
 from parties.data import tables
 from parties.policy import Policy
@@ -21,7 +22,7 @@ log = structlog.get_logger()
 
 
 def take_part(
-    session: Session, engine: Engine, store: Store, settings: PartySettings, policy: Policy, metrics_url: str
+    session: Session[JobSpec], engine: Engine, store: Store, settings: PartySettings, policy: Policy, metrics_url: str
 ) -> None:
     """Take part in a job, or go on with it: at the end the store has the model, and the coordinator the figures.
 

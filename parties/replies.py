@@ -7,7 +7,7 @@ import structlog
 from fedbus import codec, topology
 from fedbus.broker.base import Broker, Outgoing
 from fedbus.errors import FedbusError
-from fedbus.job import COORDINATOR
+from fedbus.job import COORDINATOR, JobSpec
 from fedbus.messages.control import Departed, Failed, Inquire, StateChanged
 from fedbus.messages.envelope import Envelope, Message
 from fedbus.messages.fields import shortened
@@ -40,7 +40,7 @@ class Replies:
             topology.data_key(self._party, coordinator, job), Envelope(job, self._party, coordinator, message)
         )
 
-    def inquire(self, session: Session, coordinator: str) -> None:
+    def inquire(self, session: Session[JobSpec], coordinator: str) -> None:
         """Ask a silent coordinator's process how the job ended; it answers where the job has, or where it has none."""
         log.info("coordinator silent; asking whether it has the job", job=session.job)
         envelope = Envelope(session.job, self._party, coordinator, Inquire())

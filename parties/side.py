@@ -54,7 +54,7 @@ class PartySide(Protocol):
     """What the module of a party's side has. Jobs are of its algorithm's class."""
 
     def take_part(
-        self, session: Session, engine: Engine, tables: Tables, policy: Policy, settings: PartySettings
+        self, session: Session[Any], engine: Engine, tables: Tables, policy: Policy, settings: PartySettings
     ) -> Result:
         """This party's part of a job.
 

@@ -8,14 +8,13 @@ waiting.
 from __future__ import annotations
 
 import contextlib
-import threading
-import time
 from collections.abc import Callable
 from concurrent.futures import CancelledError, Future
+from typing import Any
 
 import structlog
 
-from fedbus import codec, metrics, topology
+from fedbus import codec, topology
 from fedbus.algorithms import registry
 from fedbus.broker.base import Broker, Delivery, Subscription
 from fedbus.crypto.engine import Engine
@@ -34,14 +33,14 @@ from fedbus.job import JobState
 from fedbus.messages.control import Failed, Inquire, Notice, Outcome, Start
 from fedbus.messages.envelope import Envelope
 from fedbus.messages.fields import shortened
-from fedbus.service.process import GRACE_SECONDS
+from fedbus.service.runs import Run, Runs
 from fedbus.session.rollcall import roll_call
 from fedbus.session.room import FULL, Holding, when_there_is_room
 from fedbus.session.session import Session
 from fedbus.settings import PartySettings
+from fedbus.store.base import Store
 from fedbus.store.missing import end_what_is_missing
 from fedbus.store.records import PROVISIONAL
-from fedbus.store.sqlite import Store
 from parties import participation
 from parties.policy import Policy
 from parties.replies import Replies, coordinator_of, told
@@ -49,13 +48,16 @@ from parties.replies import Replies, coordinator_of, told
 log = structlog.get_logger()
 
 
-class _Run:
-    """One job of this party."""
+class _Run(Run):
+    """One job of this party, which ends by the coordinator's word."""
 
-    def __init__(self, session: Session) -> None:
-        self.session = session
+    def __init__(self, session: Session[Any]) -> None:
+        super().__init__(session)
         self.outcome: Future[Outcome] = Future()
-        self.thread: threading.Thread
+
+    def interrupt(self) -> None:
+        super().interrupt()
+        self.outcome.cancel()
 
 
 class Worker:
@@ -74,9 +76,16 @@ class Worker:
         self._engine = engine
         self._metrics_url = metrics_url
         self._replies = Replies(broker, self.name)
-        self._runs: dict[str, _Run] = {}
-        self._beginning = threading.Lock()
-        self._stopping = threading.Event()
+        self._runs = Runs(
+            self.name,
+            store,
+            broker,
+            verify_sender=settings.broker.verify_sender,
+            make=_Run,
+            work=self._work,
+            refuses="this party's version of fedbus refuses the job",
+            ended=self._tell_end,
+        )
         self._holding = Holding(self._control, self._tell_of_waiting)
         self._subscription: Subscription | None = None
 
@@ -86,39 +95,25 @@ class Worker:
             ended = self._store.job(record.job)
             if ended is not None:
                 self._replies.refuse(record.job, coordinator_of(record), ended.reason.removeprefix(f"{self.name}: "))
-        for record in self._store.unfinished():
+        unfinished = self._store.unfinished()
+        for record in unfinished:
             if record.state.final:
                 self._store.purge(record.job)
-            else:
-                log.info("job goes on", job=record.job)
-                self._run(record.job)
-        metrics.count_jobs(self._store.count_jobs().items())
+        self._runs.take_up(record for record in unfinished if not record.state.final)
+        self._runs.count()
         self._subscription = self._broker.consume(topology.control_queue(self.name).name, self._holding.take)
 
     def stop(self) -> None:
         """Stop working; unfinished jobs go on at the next start."""
-        self._stopping.set()
+        self._runs.stopping.set()
         self._holding.close()
         if self._subscription is not None:
             self._subscription.cancel()
-        runs = self._interrupt()
-        deadline = time.monotonic() + GRACE_SECONDS
-        for run in runs:
-            run.thread.join(max(0.0, deadline - time.monotonic()))
+        self._runs.stop()
 
     def join(self) -> None:
-        """Wait for all jobs to have come to rest, once arithmetic and broker are closed and nothing can hold them."""
-        # A last message may have begun a job since `stop`.
-        for run in self._interrupt():
-            run.thread.join()
-
-    def _interrupt(self) -> list[_Run]:
-        with self._beginning:
-            runs = list(self._runs.values())
-        for run in runs:
-            run.session.fail(JobFailed("the process was stopped"))
-            run.outcome.cancel()
-        return runs
+        """See Runs."""
+        self._runs.join()
 
     # What the coordinator says.
 
@@ -141,7 +136,7 @@ class Worker:
             log.warning("control message refused; it is in the dead-letter queue", reason=str(error))
             delivery.dead_letter(error.told)
             return
-        metrics.count_jobs(self._store.count_jobs().items())
+        self._runs.count()
         delivery.ack()
 
     def _tell_of_waiting(self, delivery: Delivery) -> None:
@@ -170,7 +165,7 @@ class Worker:
             self._replies.refuse_unknown(job, sender)
         elif self._store.add_job(job, codec.pack(message.spec), JobState.RUNNING):
             log.info("job received", job=job, algorithm=spec.algorithm)
-            self._run(job)
+            self._runs.begin(job)
 
     def _answer(self, job: str, sender: str) -> None:
         """The coordinator has not heard of this party for a while: say so where the job does not go on here."""
@@ -179,7 +174,7 @@ class Worker:
             self._replies.refuse_unknown(job, sender)
         elif coordinator_of(record) != sender:
             raise JobRefused(f"{sender} asks about job {job}, which it does not coordinate here")
-        elif record.state.final and job not in self._runs:
+        elif record.state.final and self._runs.get(job) is None:
             self._replies.refuse(job, sender, record.reason or f"the job has ended here: {record.state.value}")
 
     def _end(self, job: str, sender: str, outcome: Outcome) -> None:
@@ -214,45 +209,23 @@ class Worker:
 
     # Jobs.
 
-    def _run(self, job: str) -> None:
-        try:
-            verify = self._settings.broker.verify_sender
-            session = Session(job, self.name, store=self._store, broker=self._broker, verify_sender=verify)
-        except ConfigError as error:
-            # Entered by another version of this program.
-            log.error("an interrupted job cannot go on", job=job, reason=str(error))  # noqa: TRY400
-            self._store.set_state(job, JobState.FAILED, f"this party's version of fedbus refuses the job: {error}")
-            self._store.purge(job)
-            return
-        run = _Run(session)
-        run.thread = threading.Thread(target=self._work, args=(run,), name=f"job {job}")
-        with self._beginning:
-            self._runs[job] = run
-            run.thread.start()
-
     def _work(self, run: _Run) -> None:
         session, job = run.session, run.session.job
-        try:
-            # Closed whatever happens: peers wait no longer than the job allows, and nothing is journalled any more.
-            with contextlib.closing(session), roll_call(session, (session.coordinator,), self._replies.inquire):
-                outcome = self._seen_through(run)
-            if outcome is not None:
-                self._when_there_is_room(lambda: self._enter_own_end(job, outcome))
-                self._when_there_is_room(lambda: self._store.purge(job))
-                self._replies.depart(job, session.coordinator)
-        except Exception:
-            # Not ended: the ledger has it as it was, and the next start goes on.
-            log.exception("internal error; the job goes on when the party is started again", job=job)
-        finally:
-            del self._runs[job]
-        metrics.count_jobs(self._store.count_jobs().items())
+        # Closed before the end is entered, which nothing that is journalled may come after.
+        with contextlib.closing(session), roll_call(session, (session.coordinator,), self._replies.inquire):
+            outcome = self._seen_through(run)
+        if outcome is not None:
+            self._when_there_is_room(lambda: self._enter_own_end(job, outcome))
+            self._when_there_is_room(lambda: self._store.purge(job))
+            self._replies.depart(job, session.coordinator)
+        self._runs.count()
 
     def _when_there_is_room(self, work: Callable[[], object]) -> None:
         """Do what writes to the store and no session waits for; raises StoreError where the process stops first."""
 
         def wait(seconds: float) -> None:
-            if self._stopping.wait(seconds):
-                raise StoreError(f"{self._store.path}: the process stopped before there was room on the disk")
+            if self._runs.stopping.wait(seconds):
+                raise StoreError(f"{self._store.place}: the process stopped before there was room on the disk")
 
         def tell(error: StoreFull | None) -> None:
             if error:
@@ -273,7 +246,7 @@ class Worker:
         try:
             participation.take_part(session, self._engine, self._store, self._settings, self._policy, self._metrics_url)
         except Exception as error:  # whatever went wrong, the job must end with a reason on all sides
-            if not run.outcome.done() and not self._stopping.is_set():
+            if not run.outcome.done() and not self._runs.stopping.is_set():
                 unexpected = not isinstance(error, FedbusError)
                 log.error(  # noqa: TRY400
                     "cannot go on; the coordinator is told", job=session.job, reason=str(error), exc_info=unexpected

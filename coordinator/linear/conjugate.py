@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from fedbus.algorithms.linear.gram import Plan
+from fedbus.algorithms.linear.layout import Layout
 from fedbus.algorithms.linear.spec import MOST_FEATURE_BITS
 
 # What a check may find above what is aimed at, or above the rounding of the weights: their rounding is no more than
@@ -70,7 +70,7 @@ class Conjugate:
     given: bool = False
 
     @classmethod
-    def begin(cls, layout: Plan, tolerance: float, gain: float, square: float) -> Conjugate:
+    def begin(cls, layout: Layout, tolerance: float, gain: float, square: float) -> Conjugate:
         """The first direction is the preconditioned right-hand side."""
         weights = sum(layout.columns.values())
         return cls(

@@ -11,83 +11,83 @@ from typing import Any
 
 import numpy as np
 
-from coordinator.vertical.course import ALIGNMENT_ROUND, Course, Work, begin
-from fedbus.algorithms.linear.messages import EncryptedLoss, MaskedGradient, Verdict
-from fedbus.algorithms.linear.spec import LinearParams
+from coordinator.vertical.training import Training, Work
+from fedbus.algorithms.linear.messages import MaskedGradient
+from fedbus.algorithms.linear.spec import LinearJob
+from fedbus.algorithms.vertical.agreed import ALIGNMENT_ROUND
 from fedbus.algorithms.vertical.batching import batches
+from fedbus.algorithms.vertical.messages import EncryptedLoss, Verdict
 from fedbus.cautions import many_weights
-from fedbus.crypto.engine import Engine
 from fedbus.errors import JobFailed
-from fedbus.session.session import Session
 
 # A loss that is this many times the first one will not come back.
 _DIVERGED = 1e6
 
 
-def coordinate(session: Session, engine: Engine, figures: dict[str, Any]) -> None:
-    """The coordinator's part.
+def train(work: Work[LinearJob], figures: dict[str, Any]) -> None:
+    """The coordinator's part once the parties are aligned.
 
     Args:
-        figures: gets what the report says of training, however the job ends.
+        figures: gets what the report says of how training ended.
 
     Raises:
         JobFailed: training diverged.
-        JobRefused, ProtocolError, CryptoError: see `begin`; a party sent what the protocol does not allow.
+        ProtocolError, CryptoError: a party sent what the protocol does not allow.
     """
-    work = begin(session, engine)
-    params, course, vectors = session.linear.params, work.course, work.vectors
-    with work.reporting(figures):
-        while not work.verdict.stop:
-            session.at(ALIGNMENT_ROUND + len(course.losses) + 1)
-            started = time.monotonic()
-            spans = batches(course.rows, params.batch_size)
-            start, stop = spans[len(course.losses) % len(spans)]
-            loss = _open_loss(work, stop - start)
-            with session.phase("decrypt"):
-                for party in session.spec.parties:
-                    vectors.serve(party, MaskedGradient, work.private, course.columns[party], vectors.gradient_bits)
-            work.verdict = judge(course, loss, params)
-            work.tell(work.verdict)
-            work.publish(time.monotonic() - started)
-            work.checkpoint()
-        session.at(session.round + 1)
-        work.end(_open_loss(work, course.rows))
-        figures["warnings"] = many_weights(session.linear, course.rows, course.columns)
-        if work.verdict.converged:
-            figures["ended"] = (
-                f"converged: the loss changed by no more than {params.change:g} of itself in {params.patience} epochs"
-                " running; where columns nearly depend on each other that may be far from the best model, which solver"
-                ' "gram" finds'
-            )
+    session, training, vectors = work.session, work.training, work.vectors
+    params = session.spec.params
+    while not work.verdict.stop:
+        session.at(ALIGNMENT_ROUND + len(training.losses) + 1)
+        started = time.monotonic()
+        spans = batches(training.rows, params.batch_size)
+        start, stop = spans[len(training.losses) % len(spans)]
+        loss = _open_loss(work, stop - start)
+        with session.phase("decrypt"):
+            for party in session.spec.parties:
+                vectors.serve(party, MaskedGradient, work.private, training.columns[party], vectors.gradient_bits)
+        work.verdict = judge(training, loss, session.spec)
+        work.tell(work.verdict)
+        work.publish(time.monotonic() - started)
+        work.checkpoint()
+    session.at(session.round + 1)
+    work.end(_open_loss(work, training.rows))
+    figures["warnings"] = many_weights(session.spec, training.rows, training.columns)
+    if work.verdict.converged:
+        figures["ended"] = (
+            f"converged: the loss changed by no more than {params.change:g} of itself in {params.patience} epochs"
+            " running; where columns nearly depend on each other that may be far from the best model, which solver"
+            ' "gram" finds'
+        )
 
 
-def judge(course: Course, loss: float, params: LinearParams) -> Verdict:
+def judge(training: Training, loss: float, spec: LinearJob) -> Verdict:
     """Enter a round's loss and say whether training goes on.
 
     Raises:
         JobFailed: the loss grows without bound.
     """
-    sizes = [stop - start for start, stop in batches(course.rows, params.batch_size)]
-    course.losses.append(loss)
-    if not math.isfinite(loss) or loss > _DIVERGED * max(course.losses[0], 1e-12):
+    params = spec.params
+    sizes = [stop - start for start, stop in batches(training.rows, params.batch_size)]
+    training.losses.append(loss)
+    if not math.isfinite(loss) or loss > _DIVERGED * max(training.losses[0], 1e-12):
         raise JobFailed(
-            f"training diverged: the loss is {loss:.3g} in round {len(course.losses)} and was {course.losses[0]:.3g} "
-            f"in the first; lower params.learning_rate (now {params.learning_rate:g})"
+            f"training diverged: the loss is {loss:.3g} in round {len(training.losses)} and was"
+            f" {training.losses[0]:.3g} in the first; {spec.against_divergence}"
         )
-    if len(course.losses) % len(sizes):
+    if len(training.losses) % len(sizes):
         return Verdict(loss, stop=False, converged=False)
-    epoch = float(np.average(course.losses[-len(sizes) :], weights=sizes))
-    if course.epoch_losses:
-        change = abs(epoch - course.epoch_losses[-1])
-        course.calm = course.calm + 1 if change <= params.change * abs(epoch) else 0
-    course.epoch_losses.append(epoch)
-    converged = course.calm >= params.patience
-    return Verdict(loss, stop=converged or len(course.epoch_losses) >= params.max_epochs, converged=converged)
+    epoch = float(np.average(training.losses[-len(sizes) :], weights=sizes))
+    if training.epoch_losses:
+        change = abs(epoch - training.epoch_losses[-1])
+        training.calm = training.calm + 1 if change <= params.change * abs(epoch) else 0
+    training.epoch_losses.append(epoch)
+    converged = training.calm >= params.patience
+    return Verdict(loss, stop=converged or len(training.epoch_losses) >= params.max_epochs, converged=converged)
 
 
-def _open_loss(work: Work, rows: int) -> float:
+def _open_loss(work: Work[LinearJob], rows: int) -> float:
     vectors = work.vectors
     with work.session.phase("loss"):
-        tensor = vectors.recv_all(work.session.guest, EncryptedLoss, 1, vectors.loss_bits)
+        tensor = vectors.recv_all(work.session.spec.guest_party, EncryptedLoss, 1, vectors.loss_bits)
         (total,) = vectors.engine.decrypt(work.private, tensor)
         return int(total) / (1 << tensor.scale) / (2 * rows)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from fedbus.algorithms.vertical.job import VerticalJob
 from fedbus.algorithms.vertical.messages import Aligned
 from fedbus.crypto import fixedpoint
 from fedbus.errors import ProtocolError
@@ -25,22 +26,23 @@ class Sizes:
     score_bits: int
 
 
-def coordinate(session: Session) -> Sizes:
+def coordinate(session: Session[VerticalJob]) -> Sizes:
     """The sizes that the parties report.
 
     Raises:
         ProtocolError: a host counts other rows than the guest, or a number cannot be.
     """
     reports: dict[str, Aligned] = {party: session.recv(party, Aligned) for party in session.spec.parties}
-    own = reports[session.guest]
+    guest = session.spec.guest_party
+    own = reports[guest]
     for party, report in reports.items():
         if (report.rows, report.test_rows) != (own.rows, own.test_rows):
-            raise ProtocolError(f"{party} and {session.guest} differ in how many rows are common")
+            raise ProtocolError(f"{party} and {guest} differ in how many rows are common")
         if report.columns < 1:
             raise ProtocolError(f"{party} reports {report.columns} columns")
     if own.rows < 1 or own.test_rows < 0:
-        raise ProtocolError(f"{session.guest} reports {own.rows} common rows")
+        raise ProtocolError(f"{guest} reports {own.rows} common rows")
     if not 0 <= own.score_bits <= fixedpoint.MAX_BITS:
-        raise ProtocolError(f"{session.guest} asks for {own.score_bits} fraction bits of scores")
+        raise ProtocolError(f"{guest} asks for {own.score_bits} fraction bits of scores")
     columns = {party: report.columns for party, report in reports.items()}
     return Sizes(own.rows, own.test_rows, columns, own.score_bits)

@@ -72,6 +72,19 @@ class TlsFiles:
             )
         return name
 
+    def ending(self, days: int, now: datetime.datetime | None = None) -> str:
+        """What to tell of a participant's own certificate that ends within so many days; "" where it does not."""
+        now = datetime.datetime.now(datetime.UTC) if now is None else now
+        if self.certificate is None:
+            return ""
+        end = _certificates(self.certificate)[0].not_valid_after_utc
+        if end > now + datetime.timedelta(days=days):
+            return ""
+        return (
+            f"{self.certificate}: ends at {_shown(end)}; the broker's administrator makes the next one by"
+            " `fedbus tls FOLDER`, and it takes the place of the file while this process runs"
+        )
+
     def check_dates(self, now: datetime.datetime | None = None) -> None:
         """Make sure that they are valid at this time.
 

@@ -86,6 +86,7 @@ def _linear(
 ) -> dict[str, Any]:
     from fedbus.algorithms.linear.plan import plan as make_plan
     from parties.policy import Policy
+    from parties.vertical.consent import check_batches
 
     missing = [party for party in spec.parties if party not in sizes]
     if rows is None or missing:
@@ -96,7 +97,7 @@ def _linear(
     features = {party: sizes[party] for party in spec.parties}
     # No party takes part in a job whose rows a round would give away, whatever its policy: better said now.
     smallest = rows // batching.count(rows, spec.params.batch_size)
-    Policy(min_batch_rows=1).check_batches(smallest, spec.trained(features), spec.params.solver)
+    check_batches(Policy(min_batch_rows=1), smallest, spec.trained(features), centred=spec.centred)
     return make_plan(spec, rows, features, rounds, test_rows)
 
 

@@ -36,7 +36,7 @@ from fedbus.messages.control import Event, StateChanged
 from fedbus.service import process
 from fedbus.service.process import Factory, S
 from fedbus.settings import CoordinatorSettings, PartySettings
-from fedbus.store.sqlite import Store
+from fedbus.store.sqlite import SqliteStore
 
 log = structlog.get_logger()
 
@@ -169,7 +169,7 @@ def _in_memory(spec: JobSpec, parties: Sequence[PartySettings], place: Workplace
         services: list[process.Service] = []
 
         def add(factory: Factory[S], config: S, state: Path) -> None:
-            store, connection = stack.enter_context(Store(state)), hub.connect(config.name)
+            store, connection = stack.enter_context(SqliteStore(state)), hub.connect(config.name)
             services.append(factory(config, connection, store, engine, page.url))
             stack.callback(services[-1].join)
             stack.callback(connection.close)

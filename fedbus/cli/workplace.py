@@ -21,7 +21,7 @@ from fedbus import files
 from fedbus.errors import ConfigError, StoreError, StoreInUse
 from fedbus.settings import PartySettings
 from fedbus.store.reader import Reader
-from fedbus.store.sqlite import Store
+from fedbus.store.sqlite import SqliteStore
 
 _PREFIX, _KEPT_PREFIX = "fedbus-simulate-", "fedbus-models-"
 # A folder that is younger may not have been locked yet by the simulation that made it.
@@ -70,7 +70,7 @@ class Workplace:
         """
         troubles = {}
         for party in parties:
-            with Store(self.store(party.name)) as own:
+            with SqliteStore(self.store(party.name)) as own:
                 share = own.model(job)
             try:
                 if share is not None:
@@ -121,7 +121,7 @@ def _put(path: Path, job: str, share: bytes) -> None:
     deadline = time.monotonic() + _BUSY_SECONDS
     while True:
         try:
-            with Store(path) as store:
+            with SqliteStore(path) as store:
                 store.save_model(job, share)
         except StoreInUse:
             if time.monotonic() > deadline:

@@ -37,7 +37,8 @@ Path(_library._sodium._name).unlink(missing_ok=True)
 X25519, RISTRETTO255 = "x25519", "ristretto255"
 # The fastest first.
 GROUPS = (X25519, RISTRETTO255)
-POINT_BYTES = 32
+# Of either group.
+POINT_BYTES = curve25519.POINT_BYTES
 SCALAR_BYTES = 32
 # Of ristretto255.
 ORDER = 2**252 + 27742317777372353535851937790883648493

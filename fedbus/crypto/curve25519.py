@@ -16,7 +16,7 @@ import numpy as np
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
 
-_POINT_BYTES = 32
+POINT_BYTES = 32
 _P = gmpy2.mpz(2**255 - 19)
 _J = 486662
 _MAX_TAG_BYTES = 255
@@ -31,7 +31,7 @@ _ALL_ONES = 2**64 - 1
 def supported() -> bool:
     """Return whether OpenSSL has X25519; where it keeps to FIPS it may not."""
     try:
-        X25519PrivateKey.from_private_bytes(bytes(_POINT_BYTES))
+        X25519PrivateKey.from_private_bytes(bytes(POINT_BYTES))
     except UnsupportedAlgorithm:
         return False
     return True
@@ -42,12 +42,12 @@ def exchange(scalar: bytes, points: bytes) -> bytes:
     the result is all zero where a point is of low order.
     """
     key, results = X25519PrivateKey.from_private_bytes(scalar), []
-    for start in range(0, len(points), _POINT_BYTES):
-        point = X25519PublicKey.from_public_bytes(points[start : start + _POINT_BYTES])
+    for start in range(0, len(points), POINT_BYTES):
+        point = X25519PublicKey.from_public_bytes(points[start : start + POINT_BYTES])
         try:
             results.append(key.exchange(point))
         except ValueError:
-            results.append(bytes(_POINT_BYTES))
+            results.append(bytes(POINT_BYTES))
     return b"".join(results)
 
 
@@ -81,14 +81,14 @@ def encode(ids: Sequence[str], tag: bytes) -> bytes:
     for numerator, denominator, before in zip(
         reversed(numerators), reversed(denominators), reversed(products), strict=True
     ):
-        points.append(int(numerator * inverse * before % _P).to_bytes(_POINT_BYTES, "little"))
+        points.append(int(numerator * inverse * before % _P).to_bytes(POINT_BYTES, "little"))
         inverse = inverse * denominator % _P
     return b"".join(reversed(points))
 
 
 def first_invalid(points: bytes) -> int:
     """Return the index of the first point that is zero or not below the prime, and -1 where there is none."""
-    words = np.frombuffer(points, dtype=_WORD).reshape(-1, _POINT_BYTES // _WORD.itemsize)
+    words = np.frombuffer(points, dtype=_WORD).reshape(-1, POINT_BYTES // _WORD.itemsize)
     top = words[:, 3]
     middle = (words[:, 1] == _ALL_ONES) & (words[:, 2] == _ALL_ONES)
     large = (top > _ALL_ONES >> 1) | ((top == _ALL_ONES >> 1) & middle & (words[:, 0] > _ALL_ONES - 19))

@@ -11,9 +11,9 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from fedbus.crypto.curve import ORDER, RISTRETTO255, SCALAR_BYTES, X25519
+from fedbus.crypto.sealing import KEY_BYTES
 
 MIN_SECRET_BYTES = 16
-_KEY_BYTES = 32
 _SALT = b"fedbus secret stream"
 _SORT_KEY = np.dtype(">u8")
 
@@ -37,7 +37,7 @@ class SecretStream:
     def __init__(self, secret: bytes, label: str) -> None:
         if len(secret) < MIN_SECRET_BYTES:
             raise ValueError(f"a secret has at least {MIN_SECRET_BYTES} bytes")
-        key = HKDF(SHA256(), _KEY_BYTES, _SALT, label.encode()).derive(secret)
+        key = HKDF(SHA256(), KEY_BYTES, _SALT, label.encode()).derive(secret)
         # The key serves one stream only, so the nonce may be constant.
         self._stream = Cipher(ChaCha20(key, bytes(16)), mode=None).encryptor()
 

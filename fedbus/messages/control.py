@@ -159,8 +159,23 @@ class Resend(Message):
 
 
 @dataclass(frozen=True, slots=True)
+class ResendAfter(Message):
+    """To a peer of whom it is not known what it sends next: publish again all that it sent here after a round."""
+
+    kind: ClassVar[str] = "resend_after"
+    round: Round
+
+
+@dataclass(frozen=True, slots=True)
+class Ping(Message):
+    """To a peer that was not heard for a while: give a sign of life."""
+
+    kind: ClassVar[str] = "ping"
+
+
+@dataclass(frozen=True, slots=True)
 class Alive(Message):
-    """Answer to Resend where there is nothing to send yet: the process lives, the message is still to come."""
+    """Answer to Ping, and to who asks for a message that is still to come: the process lives."""
 
     kind: ClassVar[str] = "alive"
 

@@ -25,7 +25,8 @@ from fedbus.errors import BrokerError, ConfigError, OutputError
 from fedbus.files import exists
 from fedbus.service import signals
 from fedbus.settings import CoordinatorSettings, PartySettings
-from fedbus.store.sqlite import Store
+from fedbus.store.base import Store
+from fedbus.store.sqlite import SqliteStore
 
 S = TypeVar("S", CoordinatorSettings, PartySettings)
 
@@ -36,14 +37,11 @@ class Service(Protocol):
     def start(self) -> None: ...
 
     def stop(self) -> None:
-        """Begin no more work, and give what runs GRACE_SECONDS to come to rest."""
+        """Begin no more work, and give what runs runs.GRACE_SECONDS to come to rest."""
 
     def join(self) -> None:
         """Wait for what still runs, once arithmetic and broker are closed and cannot hold it."""
 
-
-# A stop waits this long for jobs to come to rest before arithmetic and connection are taken from them.
-GRACE_SECONDS = 5.0
 
 # A thread that computes lets the one that serves the connection run after this time, for which peers would wait.
 _SWITCH_SECONDS = 0.0002
@@ -160,7 +158,7 @@ def _say_serving(line: str) -> None:
 
 def _start(config: S, factory: Factory[S], stack: contextlib.ExitStack, on_end: Callable[[BrokerError], None]) -> str:
     """Open all parts and start the service; returns the address of its /metrics."""
-    store = stack.enter_context(Store(config.path(config.state)))
+    store = stack.enter_context(SqliteStore(config.path(config.state)))
     try:
         page = metrics.Server(str(config.metrics.address))
     except (OSError, ValueError) as error:

@@ -8,11 +8,11 @@ from dataclasses import dataclass
 
 from fedbus.errors import PeerSilent, ProtocolError
 from fedbus.job import JobSpec
-from fedbus.messages.control import Alive, Resend
+from fedbus.messages.control import Alive, Ping, Resend, ResendAfter
 from fedbus.messages.envelope import Envelope, Message
 from fedbus.session.absence import CALL_SECONDS, Absence
 from fedbus.session.mailbox import Place as MailPlace
-from fedbus.session.post import EVERYTHING, Post
+from fedbus.session.post import Post
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +53,7 @@ class Attendance:
             if mailbox.silence(sender, since) >= limits.silence:
                 raise PeerSilent(f"{sender} gave no sign of life for {limits.silence:g} s (limits.silence)")
             attempt += 1
-            self._post.whisper(sender, Resend(EVERYTHING, after, 0, []), attempt)
+            self._post.whisper(sender, ResendAfter(after), attempt)
         round_ = mailbox.rounds(sender, names, after)[0]
         (kind, *others) = mailbox.kinds(sender, round_) & set(names)
         if others:
@@ -104,7 +104,7 @@ class Attendance:
             self._absence.look(asked())
 
     def _call(self, party: str, number: int) -> None:
-        self._post.whisper(party, Resend(Alive.kind, 0, 0, []), number)
+        self._post.whisper(party, Ping(), number)
 
     def heard_since(self, sender: str, since: float) -> bool:
         """Whether the sender gave a sign of life after this time (monotonic)."""

@@ -20,8 +20,8 @@ from fedbus.broker.base import Delivery
 from fedbus.errors import StoreError, StoreFull
 from fedbus.retry import delay
 from fedbus.session.room import when_there_is_room
+from fedbus.store.base import Store
 from fedbus.store.records import Checkpoint, StoredMessage
-from fedbus.store.sqlite import Store
 
 log = structlog.get_logger()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Iterator
 from concurrent.futures import Future
 
 import structlog
@@ -11,20 +12,18 @@ from fedbus import codec, metrics, topology
 from fedbus.broker.base import Broker, Delivery, Outgoing, Subscription
 from fedbus.errors import AccessRefused, BrokerError, DecodeError, ProtocolError, StoreError, StoreFull
 from fedbus.job import JobSpec
-from fedbus.messages.control import Alive, Failed, Notice, Resend
+from fedbus.messages.control import Alive, Failed, Notice, Ping, Resend, ResendAfter
 from fedbus.messages.envelope import Envelope, Message
 from fedbus.messages.fields import shortened
 from fedbus.session.journal import Journal
 from fedbus.session.mailbox import AHEAD, Mailbox
 from fedbus.session.notices import Notices
 from fedbus.session.room import FULL, ROOM_AGAIN
+from fedbus.store.base import Store
 from fedbus.store.records import Checkpoint, StoredMessage
-from fedbus.store.sqlite import Store
 
 log = structlog.get_logger()
 
-# What a participant asks for that does not know what it misses: all that it was sent after a round.
-EVERYTHING = ""
 # Rounds that one who follows orders may be ahead of who gives them: after a restart the latter begins some back.
 _FOLLOWERS = 64
 
@@ -163,8 +162,8 @@ class Post:
         self._take(envelope, delivery)
 
     def _take(self, envelope: Envelope, delivery: Delivery) -> None:
-        if isinstance(envelope.payload, Resend):
-            delivery.hand_over(functools.partial(self._resend, envelope.sender, envelope.payload))
+        if isinstance(envelope.payload, Resend | ResendAfter | Ping):
+            delivery.hand_over(functools.partial(self._hear, envelope.sender, envelope.payload))
         elif isinstance(envelope.payload, Notice):
             self.mailbox.heard(envelope.sender)
             if self._party == self._coordinator:
@@ -214,35 +213,41 @@ class Post:
     def _load(self, message_id: str) -> Envelope:
         body = self.journal.received(message_id)
         if body is None:
-            raise StoreError(f"{self._store.path}: a message of job {self._job} is not in the journal any more")
+            raise StoreError(f"{self._store.place}: a message of job {self._job} is not in the journal any more")
         return codec.decode(body)
 
-    def _resend(self, sender: str, wanted: Resend, delivery: Delivery) -> None:
+    def _hear(self, sender: str, question: Resend | ResendAfter | Ping, delivery: Delivery) -> None:
         try:
-            self._answer(sender, wanted)
+            self._answer(sender, question)
         except StoreError as error:
             self.mailbox.fail(error)
         delivery.ack()
 
-    def _answer(self, sender: str, wanted: Resend) -> None:
+    def _answer(self, sender: str, question: Resend | ResendAfter | Ping) -> None:
         self.mailbox.heard(sender)
         if self._failure is not None:
             # Nobody asks for it by name; whoever asks for anything else waits in vain.
             self._publish(self._failure, wait=False)
             return
         found = False
-        place = (sender, wanted.wanted, wanted.round, wanted.batch)
-        if wanted.wanted == EVERYTHING:
-            chunks = self._store.sent_after(self._job, sender, wanted.round)
-        else:
-            chunks = self._store.outbox(self._job, place)
-        for stored in chunks:
-            if not wanted.missing or stored.chunk in wanted.missing:
-                found = True
-                metrics.resends.inc()
-                self._publish(stored, wait=False)
+        for stored in self._wanted(sender, question):
+            found = True
+            metrics.resends.inc()
+            self._publish(stored, wait=False)
         if not found:
             self.whisper(sender, Alive())
+
+    def _wanted(self, sender: str, question: Resend | ResendAfter | Ping) -> Iterator[StoredMessage]:
+        """What a participant is to be sent again, as it is in the outbox."""
+        match question:
+            case Ping():
+                return
+            case ResendAfter(round_):
+                yield from self._store.sent_after(self._job, sender, round_)
+            case Resend(kind, round_, batch, missing):
+                for stored in self._store.outbox(self._job, (sender, kind, round_, batch)):
+                    if not missing or stored.chunk in missing:
+                        yield stored
 
 
 def publish_event(broker: Broker, envelope: Envelope) -> None:

@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 
+from fedbus.job import JobSpec
 from fedbus.session.session import Session
 
 # Seconds of silence before the first question, between looks, and between questions at most.
@@ -20,7 +21,9 @@ _LONGEST_SECONDS = 300.0
 
 
 @contextlib.contextmanager
-def roll_call(session: Session, peers: Sequence[str], ask: Callable[[Session, str], None]) -> Iterator[None]:
+def roll_call(
+    session: Session[JobSpec], peers: Sequence[str], ask: Callable[[Session[JobSpec], str], None]
+) -> Iterator[None]:
     """Have `ask` called with whoever was not heard for a while, less often the longer it is silent."""
     done = threading.Event()
     caller = threading.Thread(target=_call, args=(session, peers, ask, done), name=f"roll call {session.job}")
@@ -32,7 +35,9 @@ def roll_call(session: Session, peers: Sequence[str], ask: Callable[[Session, st
         caller.join()
 
 
-def _call(session: Session, peers: Sequence[str], ask: Callable[[Session, str], None], done: threading.Event) -> None:
+def _call(
+    session: Session[JobSpec], peers: Sequence[str], ask: Callable[[Session[JobSpec], str], None], done: threading.Event
+) -> None:
     since = time.monotonic()
     patience = dict.fromkeys(peers, FIRST_SECONDS)
     while not done.wait(min(_LOOK_SECONDS, FIRST_SECONDS)):

@@ -12,35 +12,36 @@ import math
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
-from typing import Any, TypeVar
+from typing import Any, Generic, TypeVar, cast
 
 import structlog
 
 from fedbus import codec, metrics
 from fedbus.algorithms import registry
-from fedbus.algorithms.fedavg.spec import AverageJob
-from fedbus.algorithms.linear.spec import LinearJob
 from fedbus.broker.base import Broker
 from fedbus.crypto.masking import SecretStream
 from fedbus.errors import PeerSilent, ProtocolError, StoreError
-from fedbus.messages.control import Failed, Notice, Progress, Resend
+from fedbus.job import JobSpec
+from fedbus.messages.control import Failed, Notice, Ping, Progress, Resend
 from fedbus.messages.envelope import Envelope, M, Message
 from fedbus.session.attendance import Attendance, Place
 from fedbus.session.post import Post, publish_event
 from fedbus.session.room import when_there_is_room
+from fedbus.store.base import Store
 from fedbus.store.records import Buffer, Checkpoint
-from fedbus.store.sqlite import Store
 
 log = structlog.get_logger()
 
 E = TypeVar("E")
+# Who can work with any job of a kind can with one of a kind of that: a session only tells what its job is.
+J = TypeVar("J", bound=JobSpec, covariant=True)
 T = TypeVar("T")
 
 _LONGEST_RESEND = 300.0
 
 
-class Session:
-    """One participant in one job.
+class Session(Generic[J]):
+    """One participant in one job of class J, of which its algorithm's sides see to it that it is one.
 
     Args:
         job: in the store's ledger.
@@ -48,6 +49,7 @@ class Session:
         verify_sender: refuse messages whose publisher is not the sender they name.
 
     Attributes:
+        spec: the job as it was submitted.
         attendance: who is there and what has come, for roles that can do without a participant.
         latest: what was last told of a training round, None before the first one of this process.
     """
@@ -55,10 +57,10 @@ class Session:
     def __init__(self, job: str, party: str, *, store: Store, broker: Broker, verify_sender: bool = True) -> None:
         record = store.job(job)
         if record is None:
-            raise StoreError(f"{store.path}: job {job} is not in the ledger")
+            raise StoreError(f"{store.place}: job {job} is not in the ledger")
         spec = registry.parse(codec.unpack(record.spec))
         self.job = job
-        self.spec = spec
+        self.spec = cast(J, spec)
         self.party = party
         self.role = spec.role(party)
         self._secret = record.secret
@@ -86,26 +88,6 @@ class Session:
     # What roles use.
 
     @property
-    def linear(self) -> LinearJob:
-        """The specification of a linear job."""
-        assert isinstance(self.spec, LinearJob)  # noqa: S101  # only its algorithm asks
-        return self.spec
-
-    @property
-    def average(self) -> AverageJob:
-        """The specification of a job of federated averaging."""
-        assert isinstance(self.spec, AverageJob)  # noqa: S101  # only its algorithm asks
-        return self.spec
-
-    @property
-    def guest(self) -> str:
-        return self.linear.guest.party
-
-    @property
-    def hosts(self) -> tuple[str, ...]:
-        return tuple(host.party for host in self.linear.hosts)
-
-    @property
     def coordinator(self) -> str:
         return self.spec.coordinator
 
@@ -122,11 +104,22 @@ class Session:
         """There is a checkpoint to go on from."""
         return self._post.journal.checkpointed >= 0
 
-    def at(self, round_: int, batch: int = 0) -> None:
-        """Go to a place in the job; what is sent and received belongs to it. Rounds never decrease."""
+    def at(self, round_: int) -> None:
+        """Go to a round of the job; what is sent and received belongs to it. Rounds never decrease."""
         if round_ < self._place.round:
             raise ValueError(f"round {round_} comes after round {self._place.round}")
-        self._place = Place(round_, batch)
+        if self._place.batch:
+            raise ValueError(f"round {round_} begins within batch {self._place.batch} of round {self._place.round}")
+        self._place = Place(round_)
+
+    @contextlib.contextmanager
+    def batch(self, number: int) -> Iterator[None]:
+        """What is sent and received within belongs to this part of the round, and afterwards to the part before."""
+        before, self._place = self._place, Place(self._place.round, number)
+        try:
+            yield
+        finally:
+            self._place = before
 
     def send(self, to: str | Sequence[str], message: Message, *, ends: Any = None) -> None:
         """Send a message; returns when it is in the outbox.
@@ -278,7 +271,7 @@ class Session:
                 if self._post.mailbox.silence(self.coordinator, since) >= self.spec.limits.silence:
                     raise PeerSilent(f"{self.coordinator} did not say how the job ended (limits.silence)") from None
             asked += 1
-            self._post.whisper(self.coordinator, Resend("outcome", self.round, 0, []), asked)
+            self._post.whisper(self.coordinator, Ping(), asked)
 
     def _send(self, to: str | Sequence[str], message: Message, chunk: int, chunks: int, ends: Any = None) -> None:
         self._post.mailbox.check()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
+from fedbus.algorithms.vertical.job import VerticalJob
 from fedbus.algorithms.vertical.messages import Opened
 from fedbus.chunks import chunk_ranges
 from fedbus.crypto.engine import Engine
@@ -27,13 +28,13 @@ class Vectors:
             their products with columns; a vector of others is refused.
     """
 
-    def __init__(self, session: Session, engine: Engine, key: PublicKey, score_bits: int) -> None:
+    def __init__(self, session: Session[VerticalJob], engine: Engine, key: PublicKey, score_bits: int) -> None:
         self.session = session
         self.engine = engine
         self.key = key
         self.score_bits = score_bits
         self.loss_bits = 2 * self.score_bits
-        self.gradient_bits = self.score_bits + session.linear.params.column_bits
+        self.gradient_bits = self.score_bits + session.spec.column_bits
 
     def ranges(self, rows: int) -> list[tuple[int, int]]:
         """The chunks of a vector as (start, stop), about CHUNK_BYTES each; the same at every participant."""

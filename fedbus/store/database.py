@@ -19,6 +19,7 @@ from fedbus.errors import StoreDamaged, StoreError, StoreFull, StoreLost
 from fedbus.store import tables as t
 from fedbus.store.checks import REMEDY, opened
 from fedbus.store.files import Mark, configure, hold, is_held
+from fedbus.store.versions import take_over
 
 log = structlog.get_logger()
 
@@ -44,7 +45,8 @@ class Database:
 
     Raises:
         StoreInUse: another process works on it.
-        StoreError: it is no store of this version, is damaged, or may not be read and written.
+        StoreError: it is no store, or one of a version that this one does not take over; it is damaged, or may not be
+            read and written.
 
     Attributes:
         lost: what is known to be missing of the store, as a sentence about it; empty where nothing is.
@@ -197,8 +199,9 @@ class Database:
             )
         self._entries = max(self._entries, marked or 0)
         self._mark.make_durable(self._entries)
-        with self.writing():
-            pass
+        with self.writing() as cursor:
+            if take_over(cursor):
+                log.info("a store of an older version is taken over with its ledger and models", store=str(self.path))
         self.empty_log()
 
     @contextlib.contextmanager

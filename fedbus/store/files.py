@@ -16,25 +16,19 @@ import sqlite3
 import stat
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
 
 import structlog
 
 from fedbus import files
 from fedbus.errors import StoreError, StoreInUse
 from fedbus.store import tables as t
+from fedbus.store.versions import HEADER_BYTES, WRITE_AHEAD, check_ended, check_header
 
 log = structlog.get_logger()
 
-WRITE_AHEAD = "-wal"
 LOGS = (WRITE_AHEAD, "-shm")
 MARK = ".mark"
 _LOST = ".lost"
-
-# Of the header of an SQLite file: https://www.sqlite.org/fileformat2.html
-HEADER_BYTES = 100
-_MAGIC = b"SQLite format 3\0"
-_VERSION_AT, _APPLICATION_AT = 60, 68
 
 
 def beside(path: Path, suffix: str) -> Path:
@@ -60,7 +54,8 @@ def hold(path: Path) -> int:
 
     Raises:
         StoreInUse: another process works on it.
-        StoreError: it is no store of this version, or may not be read and written.
+        StoreError: it is no store of this version, nor one of the version before without jobs that go on, or may not be
+            read and written.
     """
     try:
         if not files.exists(path):
@@ -73,8 +68,10 @@ def hold(path: Path) -> int:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
             raise StoreInUse(f"{path}: another process works on this store") from None
-        check_header(path, os.pread(descriptor, HEADER_BYTES, 0))
+        header = os.pread(descriptor, HEADER_BYTES, 0)
+        check_header(path, header)
         _check_held(path, descriptor)
+        check_ended(path, header)
         for suffix in ("", *LOGS, MARK):
             _make_private(beside(path, suffix))
     except BaseException:
@@ -95,37 +92,6 @@ def is_held(path: Path, descriptor: int) -> bool:
     except OSError:
         return False
     return (named.st_dev, named.st_ino) == (held.st_dev, held.st_ino)
-
-
-def check_header(path: Path, header: bytes) -> None:
-    """Raise StoreError where a file that begins with these bytes is no store of this version."""
-    if not header:
-        raise StoreError(f"{path}: is empty, and no store of fedbus; remove it to have one made, or name another file")
-    if len(header) < HEADER_BYTES or not header.startswith(_MAGIC):
-        raise StoreError(f"{path}: is not a store of fedbus, and was left as it is; name another file as `state`")
-    application, version = (int.from_bytes(header[at : at + 4], "big") for at in (_APPLICATION_AT, _VERSION_AT))
-    if application == t.APPLICATION_ID and version == t.VERSION:
-        return
-    if application == t.APPLICATION_ID or _is_first_version(path):
-        other = "a newer" if application == t.APPLICATION_ID and version > t.VERSION else "an older"
-        raise StoreError(
-            f"{path}: is a store of {other} version of fedbus, and was left as it is; finish its jobs with that "
-            "version, then name another file as `state` (models stay in the old one)"
-        )
-    raise StoreError(
-        f"{path}: is another program's SQLite database and not a store of fedbus, and was left as it is; "
-        "name another file as `state`"
-    )
-
-
-def _is_first_version(path: Path) -> bool:
-    # The first version had no mark of its own in the header.
-    try:
-        with contextlib.closing(sqlite3.connect(f"file:{quote(str(path.absolute()))}?immutable=1", uri=True)) as found:
-            names = {name for (name,) in found.execute("SELECT name FROM sqlite_schema")}
-    except sqlite3.Error:
-        return False
-    return names >= {"jobs", "inbox", "outbox", "checkpoints"}
 
 
 def _open(path: Path) -> int:

@@ -7,8 +7,8 @@ from __future__ import annotations
 import structlog
 
 from fedbus.job import JobState
+from fedbus.store.base import Store
 from fedbus.store.records import JobRecord
-from fedbus.store.sqlite import Store
 
 log = structlog.get_logger()
 

@@ -15,7 +15,8 @@ from fedbus.errors import StoreError
 from fedbus.files import exists, is_file
 from fedbus.store import tables as t
 from fedbus.store.checks import opened
-from fedbus.store.files import HEADER_BYTES, WRITE_AHEAD, beside, check_header
+from fedbus.store.files import beside
+from fedbus.store.versions import HEADER_BYTES, WRITE_AHEAD, check_header
 
 # How long a reader waits for the process that works on the store.
 _BUSY_SECONDS = 5.0
@@ -25,7 +26,7 @@ class Reader:
     """It opens a store for reading its models only, and takes no lock.
 
     Raises:
-        StoreError: there is no such file, or it is no store of this version.
+        StoreError: there is no such file, or it is no store whose models this version reads.
     """
 
     def __init__(self, path: Path) -> None:

@@ -20,7 +20,7 @@ from fedbus.store.checks import sealed
 
 # In the header of the file, where SQLite has room for them: which program's it is, and of which version.
 APPLICATION_ID = 0x46454442
-VERSION = 2
+VERSION = 3
 
 tables = sa.MetaData()
 
@@ -159,6 +159,7 @@ HISTORY = _text(
     .where(history.c.job == _p("job"))
     .order_by(history.c.number)
 )
+NOT_ENDED = _text(sa.select(jobs.c.job).where(jobs.c.state.not_in(_ENDED)).order_by(jobs.c.created_at))
 STATES = _text(sa.select(jobs.c.state, sa.func.count()).group_by(jobs.c.state))
 DROP_ALL_OF_JOB = tuple(_dropped(table, "job") for table in (inbox, outbox, checkpoints, arrays))
 

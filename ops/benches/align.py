@@ -28,7 +28,7 @@ from fedbus.crypto.engine import Engine
 from fedbus.job import JobState
 from fedbus.service import process
 from fedbus.session.session import Session
-from fedbus.store.sqlite import Store
+from fedbus.store.sqlite import SqliteStore
 from parties.vertical import align
 
 PARTIES = ("shop", "bank")
@@ -143,7 +143,7 @@ def take_part(party: str, urls: dict[str, str], job: str, rows: int, pipe: Conne
         stack.callback(engine.close)
         engine.warm_up()
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="fedbus-bench-")))
-        store = stack.enter_context(Store(folder / f"{party}.db"))
+        store = stack.enter_context(SqliteStore(folder / f"{party}.db"))
         spec = specification()
         store.add_job(job, codec.pack(spec.to_map()), JobState.RUNNING)
         broker = AmqpBroker(urls[party])

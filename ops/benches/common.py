@@ -15,7 +15,7 @@ from fedbus.algorithms import registry
 from fedbus.broker.memory.broker import MemoryHub
 from fedbus.job import JobSpec, JobState
 from fedbus.session.session import Session
-from fedbus.store.sqlite import Store
+from fedbus.store.sqlite import SqliteStore
 
 JOB = "bench-job"
 
@@ -42,7 +42,7 @@ def sessions(spec: JobSpec) -> Iterator[dict[str, Session]]:
             broker = hub.connect(name)
             stack.callback(broker.close)
             broker.declare([topology.job_queue(name, JOB)])
-            store = stack.enter_context(Store(folder / f"{name}.db"))
+            store = stack.enter_context(SqliteStore(folder / f"{name}.db"))
             store.add_job(JOB, codec.pack(spec.to_map()), JobState.RUNNING)
             opened[name] = Session(JOB, name, store=store, broker=broker)
         for session in opened.values():

@@ -21,8 +21,9 @@ from coordinator.sums import masked as coordinator_masked
 from coordinator.sums.base import Sum
 from fedbus import settings
 from fedbus.algorithms import registry
-from fedbus.algorithms.fedavg.messages import Assignment, MaskedUpdate, RevealedShares
-from fedbus.algorithms.fedavg.sums import Plan
+from fedbus.algorithms.fedavg.messages import Assignment
+from fedbus.algorithms.sums.layout import SumLayout
+from fedbus.algorithms.sums.messages import MaskedUpdate, RevealedShares
 from fedbus.broker.memory.broker import MemoryHub
 from fedbus.cli import simulation
 from fedbus.client import Client
@@ -32,7 +33,7 @@ from fedbus.messages.control import StateChanged
 from fedbus.messages.envelope import Message
 from fedbus.session.post import Post
 from fedbus.settings import CoordinatorSettings, PartySettings
-from fedbus.store.sqlite import Store
+from fedbus.store.sqlite import SqliteStore
 from parties.sums import masked as parties_masked
 from parties.worker import Worker
 
@@ -76,7 +77,7 @@ class Vanishing:
         self._hub = MemoryHub()
         self._workers: dict[str, Worker] = {}
         self._parties: dict[str, PartySettings] = {}
-        self._stores: dict[str, Store] = {}
+        self._stores: dict[str, SqliteStore] = {}
         self._brokers: dict[str, Any] = {}
         self._plan: dict[tuple[int, str], str] = {}
         self._planned: set[int] = set()
@@ -94,7 +95,7 @@ class Vanishing:
         with ExitStack() as stack, self._watched():
             hub = self._hub
             config = CoordinatorSettings(name=self.spec.coordinator, parties=self.spec.parties)
-            store = stack.enter_context(Store(folder / "coordinator.db"))
+            store = stack.enter_context(SqliteStore(folder / "coordinator.db"))
             broker = hub.connect(config.name)
             service = Service(config, broker, store, engine, "")
             for close in (service.join, broker.close, service.stop):
@@ -102,7 +103,7 @@ class Vanishing:
             service.start()
             for party in parties:
                 self._parties[party.name] = msgspec.structs.replace(party, processes=0)
-                self._stores[party.name] = stack.enter_context(Store(folder / f"{party.name}.db"))
+                self._stores[party.name] = stack.enter_context(SqliteStore(folder / f"{party.name}.db"))
                 self._start(party.name, engine)
             stack.callback(self._end)
             client = stack.enter_context(Client(hub.connect("client"), self.spec.coordinator))
@@ -184,16 +185,16 @@ class Vanishing:
             vanishing.record.vectors[order.window, order.slot, name] = np.concatenate([each for _, each in pieces])
             return answer(masking, order, iter(pieces), seconds)
 
-        def summed(sums: coordinator_masked.MaskedSums, plan: Plan, members: Sequence[str]) -> Sum:
+        def summed(sums: coordinator_masked.MaskedSums, layout: SumLayout, members: Sequence[str]) -> Sum:
             window, slot = sums._window, sums._used - 1
-            found = total(sums, plan, members)
-            expected = np.zeros(plan.length, plan.ring.dtype)
+            found = total(sums, layout, members)
+            expected = np.zeros(layout.length, layout.ring.dtype)
             for party in found.survivors:
                 expected += vanishing.record.vectors[window, slot, party]
             vanishing.record.exact.append(bool(np.array_equal(expected, found.total)))
             vanishing.record.survivors.append(len(found.survivors))
             with vanishing._lock:
-                vanishing._summed += plan.measures
+                vanishing._summed += bool(layout.metrics)
                 vanishing._lock.notify_all()
             return found
 

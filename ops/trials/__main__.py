@@ -29,7 +29,7 @@ from victims import Federation, Follower, outcome
 
 from fedbus.errors import FedbusError
 from fedbus.service import process
-from fedbus.store.sqlite import Store
+from fedbus.store.sqlite import SqliteStore
 
 _FIGURES = ("loss", "test_loss", "rounds", "train", "test")
 
@@ -152,7 +152,7 @@ def stored(federation: Federation) -> dict[str, Any]:
     states, models = {}, {}
     for name in federation.names:
         try:
-            with Store(federation.folder / f"{name}.db") as store:
+            with SqliteStore(federation.folder / f"{name}.db") as store:
                 record, model = store.job(kinds.JOB), store.model(kinds.JOB)
         except FedbusError as error:
             states[name] = str(error)

@@ -14,13 +14,13 @@ import numpy as np
 import structlog
 
 from fedbus import codec
-from fedbus.algorithms.fedavg import sums
 from fedbus.algorithms.fedavg.moments import IMMENSE
 from fedbus.algorithms.fedavg.spec import AverageJob, Strategy
+from fedbus.algorithms.fedavg.tasks import standardised
 from fedbus.algorithms.fedavg.weights import Weights
 from fedbus.errors import TrainingDiverged
 from fedbus.settings import PartySettings
-from fedbus.store.sqlite import Store
+from fedbus.store.sqlite import SqliteStore
 from parties.data import tables
 from parties.data.table import Table
 from parties.fedavg import moments, network, training
@@ -92,7 +92,7 @@ def _unless_it_diverges(what: str) -> Iterator[None]:
 
 def standardisation(train: Sequence[Table], spec: AverageJob) -> Scale:
     """Mean and deviation of columns and label of all rows together, as the job has them."""
-    chosen = sums.standardised(spec, train[0].columns)
+    chosen = standardised(spec, train[0].columns)
     values = [np.column_stack([table.features, label_of(table)]) for table in train]
     mean, scale = moments.fit(np.concatenate(values))
     mean, scale = np.where(chosen, mean, 0.0), np.where(chosen, scale, 1.0)
@@ -128,7 +128,7 @@ def _pooled(spec: AverageJob, train: Sequence[tuple[np.ndarray, np.ndarray]], ro
 def _model(job: str, parties: Sequence[PartySettings]) -> dict[str, Any]:
     """What a party has kept of a job, the first that has."""
     for party in parties:
-        with Store(party.path(party.state)) as store:
+        with SqliteStore(party.path(party.state)) as store:
             kept = store.model(job)
         if kept is not None:
             found: dict[str, Any] = codec.unpack(kept)

@@ -12,6 +12,7 @@ from fedbus.algorithms.fedavg.spec import AverageJob
 from fedbus.cautions import seen_in_training
 from fedbus.errors import ConfigError, JobRefused
 from fedbus.files import real
+from parties.fedavg import consent
 from parties.fedavg.local import Local, columns_of
 from parties.fedavg.member import take_part
 from parties.fedavg.pooled import compare
@@ -25,8 +26,8 @@ __all__ = ["check", "check_together", "compare", "in_common", "notes", "shortfal
 def check(spec: AverageJob, brought: Brought, rows: int) -> None:
     """See PartySide; makes the job's network for the party's rows, and holds its identity against its roster."""
     party, policy = brought.party, Policy.of(brought.party)
-    policy.check_average(spec)
-    policy.check_rows(rows)
+    consent.check_job(policy, spec)
+    consent.check_rows(policy, rows)
     Local(spec, brought.tables, party.name, party.processes).describe()
     if spec.needs_identities and party.identity and party.roster:
         Trust.of(party, spec.parties)

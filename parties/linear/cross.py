@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from fedbus.algorithms.linear.gram import Pair, Plan, arrange
+from fedbus.algorithms.linear.layout import Layout, Pair, arrange
 from fedbus.algorithms.linear.messages import Block, BlockColumns, BlockRows, MaskedBlock, PackedRows, RightSide
 from fedbus.crypto.tensor import CipherTensor
 from fedbus.session.vectors import Vectors
@@ -32,7 +32,7 @@ class Crossed:
     right: CipherTensor | None
 
 
-def cross(vectors: Vectors, layout: Plan, matrix: np.ndarray) -> Crossed:
+def cross(vectors: Vectors, layout: Layout, matrix: np.ndarray) -> Crossed:
     """A party's part of the pass: steps 1 to 5.
 
     Args:
@@ -53,16 +53,16 @@ def cross(vectors: Vectors, layout: Plan, matrix: np.ndarray) -> Crossed:
     right = None
     with session.phase("unpack"):
         for number, pair in pairs:
-            session.at(session.round, batch=1 + number)
-            if pair.multiplier == party:
-                blocks[pair.encryptor], rest = _unpack(vectors, layout, pair, totals[number])
-            else:
-                blocks[pair.multiplier], rest = _take(vectors, layout, pair)
+            with session.batch(1 + number):
+                if pair.multiplier == party:
+                    blocks[pair.encryptor], rest = _unpack(vectors, layout, pair, totals[number])
+                else:
+                    blocks[pair.multiplier], rest = _take(vectors, layout, pair)
             right = right or rest
     return Crossed(blocks, right)
 
 
-def _send_rows(vectors: Vectors, layout: Plan, matrix: np.ndarray, to: tuple[str, ...]) -> None:
+def _send_rows(vectors: Vectors, layout: Layout, matrix: np.ndarray, to: tuple[str, ...]) -> None:
     """Step 1, row after row, a row's packs side by side."""
     packed = layout.slots.pack(matrix)
     plaintexts = [plaintext for row in zip(*packed, strict=True) for plaintext in row]
@@ -73,7 +73,7 @@ def _send_rows(vectors: Vectors, layout: Plan, matrix: np.ndarray, to: tuple[str
     vectors.send(to, PackedRows, len(plaintexts), parts)
 
 
-def _multiply(vectors: Vectors, layout: Plan, pair: Pair, matrix: np.ndarray) -> list[CipherTensor]:
+def _multiply(vectors: Vectors, layout: Layout, pair: Pair, matrix: np.ndarray) -> list[CipherTensor]:
     """Step 2: for each pack of the other's columns, its products with each of this party's."""
     packs = layout.slots.packs(pair.sent)
     totals: list[CipherTensor] = []
@@ -89,7 +89,7 @@ def _multiply(vectors: Vectors, layout: Plan, pair: Pair, matrix: np.ndarray) ->
     return totals
 
 
-def _batches(vectors: Vectors, layout: Plan, pair: Pair, packs: int) -> Iterator[CipherTensor]:
+def _batches(vectors: Vectors, layout: Layout, pair: Pair, packs: int) -> Iterator[CipherTensor]:
     """The rows that arrive, whole and enough of them at a time."""
     waiting: list[CipherTensor] = []
     for part in vectors.recv(pair.encryptor, PackedRows, layout.rows * packs, layout.bits):
@@ -104,7 +104,7 @@ def _batches(vectors: Vectors, layout: Plan, pair: Pair, packs: int) -> Iterator
 
 
 def _unpack(
-    vectors: Vectors, layout: Plan, pair: Pair, totals: list[CipherTensor]
+    vectors: Vectors, layout: Layout, pair: Pair, totals: list[CipherTensor]
 ) -> tuple[list[CipherTensor], CipherTensor | None]:
     """Steps 3 to 5 of the multiplier: the coordinator cuts the masked block up, this party takes off the masks."""
     key, session, slots, scale = vectors.key, vectors.session, layout.slots, layout.sum_bits
@@ -136,7 +136,7 @@ def _unpack(
     return [t.part(0, pair.own_taken) for t in rows], right
 
 
-def _take(vectors: Vectors, layout: Plan, pair: Pair) -> tuple[list[CipherTensor], CipherTensor | None]:
+def _take(vectors: Vectors, layout: Layout, pair: Pair) -> tuple[list[CipherTensor], CipherTensor | None]:
     """Step 5 of the encryptor."""
     packs = layout.slots.packs(pair.own_taken)
     blocks = _recv_packs(vectors, pair.multiplier, Block, pair.own_sent, packs, layout.sum_bits)

@@ -13,7 +13,14 @@ from typing import Any
 import numpy as np
 import structlog
 
-from fedbus.algorithms.linear import gram
+from fedbus.algorithms.linear.layout import (
+    PASS_ROUND,
+    SCALAR_BITS,
+    Layout,
+    label_unit,
+    lay_out,
+    measured_bits,
+)
 from fedbus.algorithms.linear.messages import (
     CHECK,
     DIRECTION,
@@ -26,8 +33,9 @@ from fedbus.algorithms.linear.messages import (
     ScalarShare,
     Step,
     Turn,
-    Verdict,
 )
+from fedbus.algorithms.linear.spec import LinearJob
+from fedbus.algorithms.vertical.messages import Verdict
 from fedbus.crypto import fixedpoint
 from fedbus.crypto.engine import Engine
 from fedbus.crypto.paillier import PublicKey
@@ -40,7 +48,7 @@ from parties.linear.cross import cross
 from parties.linear.exact import Products
 from parties.linear.measure import measure
 from parties.linear.turns import Descent, check_rounds
-from parties.vertical.share import PASS_ROUND, Prepared, Share
+from parties.vertical.share import Prepared, Share
 
 log = structlog.get_logger()
 
@@ -51,23 +59,23 @@ _LEAST_PART = 1e-3
 class Work:
     """What a party works with in every round."""
 
-    def __init__(self, session: Session, engine: Engine, job: Prepared) -> None:
+    def __init__(self, session: Session[LinearJob], engine: Engine, job: Prepared) -> None:
         self.session = session
         self.vectors = vectors = Vectors(session, engine, PublicKey.from_bytes(job.share.key), job.share.score_bits)
         self.share, self.job = job.share, job
-        self.unit = gram.label_unit(job.share.score_bits)
-        self.is_guest = session.party == session.guest
+        self.unit = label_unit(job.share.score_bits)
+        self.is_guest = session.party == session.spec.guest_party
         self.key, self.engine = vectors.key, engine
-        least_norm = self._plan(None).least_norm
-        self.basis = Basis.of(job.features, job.columns, l2=session.linear.params.l2, least_norm=least_norm)
-        self._lay_out(job.share.solver.get("bits"))
+        least_norm = self._layout(None).least_norm
+        self.basis = Basis.of(job.features, job.columns, l2=session.spec.params.l2, least_norm=least_norm)
+        self._round_columns(job.share.solver.get("bits"))
 
-    def _plan(self, bits: int | None) -> gram.Plan:
-        return gram.plan(self.session.linear, len(self.job.features), self.share.columns, bits)
+    def _layout(self, bits: int | None) -> Layout:
+        return lay_out(self.session.spec, len(self.job.features), self.share.columns, bits)
 
-    def _lay_out(self, bits: int | None) -> None:
+    def _round_columns(self, bits: int | None) -> None:
         """Round the columns to so many fraction bits; None is what the job says."""
-        job, self.layout = self.job, self._plan(bits)
+        job, self.layout = self.job, self._layout(bits)
         layout = self.layout
         columns = job.features @ self.basis.transform
         if self.is_guest:
@@ -95,7 +103,7 @@ class Work:
                 " processor or another numpy does; start it where the job began, or submit the job again"
             )
         while not share.stopped:
-            check_rounds(share.trained, self.session.coordinator, self.session.linear.params)
+            check_rounds(share.trained, self.session.coordinator, self.session.spec.params)
             self.session.at(PASS_ROUND + share.trained + 1)
             counts = descent.then == DIRECTION
             if descent.then == PASS:
@@ -133,7 +141,7 @@ class Work:
     def measured(self, parts: np.ndarray) -> float:
         """Half of the mean squared error on the rows, of which `parts` is this party's part."""
         self.session.at(self.session.round + 1)
-        bits = gram.score_bits(Descent(**self.share.solver).exponent, self.layout.rows)
+        bits = measured_bits(Descent(**self.share.solver).exponent, self.layout.rows)
         measure(self.vectors, self.layout, parts / self.unit, bits)
         return self.session.recv(self.session.coordinator, Verdict).loss
 
@@ -160,9 +168,8 @@ class Work:
 
     def _pass(self) -> Descent:
         """Steps 1 to 5, and the first residual, which is b: a party's gradient at weights of zero."""
-        session, layout, place = self.session, self.layout, self.session.round
+        session, layout = self.session, self.layout
         crossed = cross(self.vectors, layout, self.encoded)
-        session.at(place)
         if self.label_row is not None:
             right, square = self.label_row[:-1], float(self.label_row[-1])
         else:
@@ -192,35 +199,34 @@ class Work:
             elif step.keep:
                 descent = replace(descent, kept=np.ldexp(factor, -descent.exponent))
         preconditioned = self._precondition(residual)
-        session.at(session.round, batch=1)
-        gain = float(residual @ preconditioned)
+        told = [float(residual @ preconditioned)]
         if is_check:
             # The objective, twice, and the ridge term in it.
             square = float(self.label_row[-1]) if self.label_row is not None else 0.0
             ridge = float(self.basis.penalty @ weights**2)
-            self._send_scalars(gain, square - float(weights @ (descent.right + residual)), ridge)
-        else:
-            self._send_scalars(gain)
-        turn = session.recv(session.coordinator, Turn)
+            told += [square - float(weights @ (descent.right + residual)), ridge]
+        with session.batch(1):
+            self._send_scalars(*told)
+            turn = session.recv(session.coordinator, Turn)
         return weights, self._follow(replace(descent, residual=residual), turn, preconditioned)
 
     def _follow(self, descent: Descent, turn: Turn, preconditioned: np.ndarray) -> Descent:
         """What the coordinator says of the next round; a probe begins with a residual that nobody else knows."""
         session = self.session
-        descent.check(turn, session.coordinator, self.layout, session.linear.params)
+        descent.check(turn, session.coordinator, self.layout, session.spec.params)
         if turn.then == PASS:
             # Rounded at once, so that a restart before the pass notices another basis, which weights mean nothing in.
-            self._lay_out(turn.bits)
+            self._round_columns(turn.bits)
             return replace(descent.turned(turn, preconditioned), columns=self._digest())
         if turn.then != PROBE or descent.then == PROBE:
             return descent.turned(turn, preconditioned)
-        session.at(session.round, batch=2)
-        drawn = np.array(session.random("probe").residues(1 << 53, len(descent.right))) * 2.0**-52 - 1
-        # Nothing is looked for in a direction in which this party's own columns do not vary.
-        residual = drawn * self.basis.transform.any(axis=0) * np.sqrt(1.0 + self.basis.penalty)
-        preconditioned = self._precondition(residual)
-        self._send_scalars(float(residual @ preconditioned))
-        turn = session.recv(session.coordinator, Turn)
+        with session.batch(2):
+            drawn = np.array(session.random("probe").residues(1 << 53, len(descent.right))) * 2.0**-52 - 1
+            # Nothing is looked for in a direction in which this party's own columns do not vary.
+            residual = drawn * self.basis.transform.any(axis=0) * np.sqrt(1.0 + self.basis.penalty)
+            preconditioned = self._precondition(residual)
+            self._send_scalars(float(residual @ preconditioned))
+            turn = session.recv(session.coordinator, Turn)
         if turn.then != PROBE:
             raise ProtocolError(f"{session.coordinator} asks for {turn.then} where a probe begins")
         begun = replace(descent, residual=residual, direction=np.zeros_like(residual))
@@ -246,7 +252,7 @@ class Work:
         product = np.ldexp(fixedpoint.decode(sums, layout.gradient_bits) / layout.rows, descent.exponent)
         # Whole numbers to the end: where columns depend on each other, the parties' parts cancel each other.
         curvature = sum(int(one) * two for one, two in zip(encoded, sums, strict=True)) // layout.rows
-        shift = gram.SCALAR_BITS + 2 * descent.exponent - bits - layout.gradient_bits
+        shift = SCALAR_BITS + 2 * descent.exponent - bits - layout.gradient_bits
         curvature = curvature << shift if shift >= 0 else curvature >> -shift
         return rounded, product + self.basis.penalty * rounded, curvature + _scalar(self.basis.penalty @ rounded**2)
 
@@ -268,10 +274,10 @@ class Work:
         session, vectors = self.session, self.vectors
         integers = [value if isinstance(value, int) else _scalar(value) for value in values]
         if not self.is_guest:
-            share = self.engine.encrypt(self.key, integers, gram.SCALAR_BITS)
-            vectors.send(session.guest, ScalarShare, len(integers), [share])
+            share = self.engine.encrypt(self.key, integers, SCALAR_BITS)
+            vectors.send(session.spec.guest_party, ScalarShare, len(integers), [share])
             return
-        shares = [vectors.recv_all(peer, ScalarShare, len(integers), gram.SCALAR_BITS) for peer in session.hosts]
+        shares = [vectors.recv_all(peer, ScalarShare, len(integers), SCALAR_BITS) for peer in session.spec.host_parties]
         total = self.engine.add_plain_obfuscated(self.key, reduce(self.key.add, shares), integers)
         vectors.send(session.coordinator, EncryptedScalars, len(integers), [total])
 
@@ -280,4 +286,4 @@ class Work:
 
 
 def _scalar(value: float) -> int:
-    return int(np.ldexp(value, gram.SCALAR_BITS))
+    return int(np.ldexp(value, SCALAR_BITS))

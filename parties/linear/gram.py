@@ -3,7 +3,7 @@
 With X_P an orthogonal basis of the standardised columns of party P (parties/linear/basis.py), y the label around its
 mean in a unit near its deviation, n rows, and [[.]] encrypted under the coordinator's key, the solution of A w = b is
 sought, A = X^T X / n + ridge and b = X^T y / n. The blocks of A within a party are known to it. For each pair of
-parties, one, E, encrypts and the other, M, multiplies (fedbus/algorithms/linear/gram.py says which):
+parties, one, E, encrypts and the other, M, multiplies (fedbus/algorithms/linear/layout.py says which):
 
     1. E -> M              [[x]] of each row, all of E's columns in the slots of one plaintext, or of several
     2. M                   [[X_E^T X_M]] by multi-exponentiation
@@ -38,6 +38,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from fedbus.algorithms.linear.spec import LinearJob
 from fedbus.crypto.engine import Engine
 from fedbus.session.session import Session
 from parties.data.tables import Tables
@@ -50,7 +51,7 @@ from parties.vertical.passes import open_scores, send_scores
 from parties.vertical.share import prepare
 
 
-def host(session: Session, engine: Engine, tables: Tables, policy: Policy) -> Result:
+def host(session: Session[LinearJob], engine: Engine, tables: Tables, policy: Policy) -> Result:
     """A host's part; see the module. Raises DataError, ProtocolError, CryptoError, JobRefused, JobFailed."""
     job = prepare(session, engine, align.host, tables, policy)
     work = Work(session, engine, job)
@@ -64,7 +65,7 @@ def host(session: Session, engine: Engine, tables: Tables, policy: Policy) -> Re
     return Result(model, work.figures(), job.missing)
 
 
-def guest(session: Session, engine: Engine, tables: Tables, policy: Policy) -> Result:
+def guest(session: Session[LinearJob], engine: Engine, tables: Tables, policy: Policy) -> Result:
     """The guest's part; see the module. Raises DataError, ProtocolError, CryptoError, JobRefused, JobFailed."""
     job = prepare(session, engine, align.guest, tables, policy)
     work = Work(session, engine, job)

@@ -20,15 +20,16 @@ from functools import reduce
 
 import numpy as np
 
-from fedbus.algorithms.linear.gram import Pair, Plan
-from fedbus.algorithms.linear.messages import EncryptedLoss, LossShare, MaskedProducts, PackedScores
+from fedbus.algorithms.linear.layout import Layout, Pair
+from fedbus.algorithms.linear.messages import MaskedProducts, PackedScores
+from fedbus.algorithms.vertical.messages import EncryptedLoss, LossShare
 from fedbus.crypto import fixedpoint
 from fedbus.crypto.tensor import CipherTensor
 from fedbus.errors import FixedPointOverflow, JobFailed
 from fedbus.session.vectors import Vectors
 
 
-def measure(vectors: Vectors, layout: Plan, scores: np.ndarray, bits: int) -> None:
+def measure(vectors: Vectors, layout: Layout, scores: np.ndarray, bits: int) -> None:
     """A party's part.
 
     Args:
@@ -39,8 +40,7 @@ def measure(vectors: Vectors, layout: Plan, scores: np.ndarray, bits: int) -> No
         JobFailed: a score is beyond what the fixed point holds.
     """
     session, key, engine = vectors.session, vectors.key, vectors.engine
-    place, pairs = session.round, layout.of(session.party)
-    slots = layout.score_slots
+    pairs, slots, guest = layout.of(session.party), layout.score_slots, session.spec.guest_party
     table = _table(layout, scores, bits)
     with session.phase("forward"):
         multipliers = tuple(pair.multiplier for _, pair in pairs if pair.encryptor == session.party)
@@ -54,17 +54,16 @@ def measure(vectors: Vectors, layout: Plan, scores: np.ndarray, bits: int) -> No
         for number, pair in pairs:
             if pair.multiplier == session.party:
                 masks += _multiply(vectors, layout, number, pair, table, bits)
-        session.at(place)
         own = _squares(table) - 2 * masks
-        if session.party != session.guest:
-            vectors.send(session.guest, LossShare, 1, [engine.encrypt(key, [own], 2 * bits)])
+        if session.party != guest:
+            vectors.send(guest, LossShare, 1, [engine.encrypt(key, [own], 2 * bits)])
             return
-        shares = [vectors.recv_all(host, LossShare, 1, 2 * bits) for host in session.hosts]
+        shares = [vectors.recv_all(host, LossShare, 1, 2 * bits) for host in session.spec.host_parties]
         total = engine.add_plain_obfuscated(key, reduce(key.add, shares), [own])
         vectors.send(session.coordinator, EncryptedLoss, 1, [total])
 
 
-def _table(layout: Plan, scores: np.ndarray, bits: int) -> np.ndarray:
+def _table(layout: Layout, scores: np.ndarray, bits: int) -> np.ndarray:
     """Scores as integers, as many in a row as a plaintext holds; the last row is filled up with zeros."""
     try:
         encoded = fixedpoint.encode(scores, bits)
@@ -79,19 +78,18 @@ def _table(layout: Plan, scores: np.ndarray, bits: int) -> np.ndarray:
     return padded.reshape(layout.score_rows, layout.score_slots.count)
 
 
-def _multiply(vectors: Vectors, layout: Plan, number: int, pair: Pair, table: np.ndarray, bits: int) -> int:
+def _multiply(vectors: Vectors, layout: Layout, number: int, pair: Pair, table: np.ndarray, bits: int) -> int:
     """Steps 2 and 3; returns the sum of the masks of equal rows."""
     session, slots, count = vectors.session, layout.score_slots, layout.score_slots.count
     scores = vectors.recv_all(pair.encryptor, PackedScores, layout.score_rows, bits)
     products = vectors.engine.matvec(vectors.key, table, scores, bits)
-    session.at(session.round, batch=1 + number)
-    drawn = session.random("scores").residues(1 << layout.score_mask_bits, count**2)
-    # Never negative, so that no slot borrows from its neighbour.
-    masks = [[(1 << layout.score_product_bits) + mask for mask in drawn[at : at + count]] for at in _starts(count)]
-    (packed,) = slots.pack(masks)
-    masked: CipherTensor = vectors.engine.add_plain_obfuscated(vectors.key, products, packed)
-    vectors.send(session.coordinator, MaskedProducts, count, vectors.split(masked))
-    session.at(session.round)
+    with session.batch(1 + number):
+        drawn = session.random("scores").residues(1 << layout.score_mask_bits, count**2)
+        # Never negative, so that no slot borrows from its neighbour.
+        masks = [[(1 << layout.score_product_bits) + mask for mask in drawn[at : at + count]] for at in _starts(count)]
+        (packed,) = slots.pack(masks)
+        masked: CipherTensor = vectors.engine.add_plain_obfuscated(vectors.key, products, packed)
+        vectors.send(session.coordinator, MaskedProducts, count, vectors.split(masked))
     return sum(masks[slot][slot] for slot in range(count))
 
 

@@ -10,7 +10,7 @@ import numpy as np
 from fedbus import codec
 from fedbus.algorithms.linear.spec import LinearJob
 from fedbus.settings import PartySettings
-from fedbus.store.sqlite import Store
+from fedbus.store.sqlite import SqliteStore
 from parties import scores
 from parties.data import ids, tables
 from parties.data.gaps import filled
@@ -105,6 +105,6 @@ def _shares(job: str, parties: Sequence[PartySettings]) -> list[dict[str, Any]]:
     """What each party keeps of the model."""
     shares = []
     for party in parties:
-        with Store(party.path(party.state)) as store:
+        with SqliteStore(party.path(party.state)) as store:
             shares.append(codec.unpack(store.model(job) or b""))
     return shares

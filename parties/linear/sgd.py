@@ -21,8 +21,11 @@ from __future__ import annotations
 
 import numpy as np
 
-from fedbus.algorithms.linear.messages import MaskedGradient, Verdict
+from fedbus.algorithms.linear.messages import MaskedGradient
+from fedbus.algorithms.linear.spec import LinearJob
+from fedbus.algorithms.vertical.agreed import ALIGNMENT_ROUND
 from fedbus.algorithms.vertical.batching import batches
+from fedbus.algorithms.vertical.messages import Verdict
 from fedbus.crypto import fixedpoint
 from fedbus.crypto.engine import Engine
 from fedbus.crypto.paillier import PublicKey
@@ -36,10 +39,10 @@ from parties.scores import error_metrics, regression_metrics
 from parties.side import Result
 from parties.vertical import align
 from parties.vertical.passes import guest_pass, host_pass, open_scores, send_scores
-from parties.vertical.share import ALIGNMENT_ROUND, Prepared, Share, prepare
+from parties.vertical.share import Prepared, Share, prepare
 
 
-def host(session: Session, engine: Engine, tables: Tables, policy: Policy) -> Result:
+def host(session: Session[LinearJob], engine: Engine, tables: Tables, policy: Policy) -> Result:
     """A host's part; see the module. Raises DataError, ProtocolError, CryptoError, JobRefused, JobFailed."""
     job = prepare(session, engine, align.host, tables, policy)
     work, share = _Work(session, engine, job), job.share
@@ -60,7 +63,7 @@ def host(session: Session, engine: Engine, tables: Tables, policy: Policy) -> Re
     return Result(job.model(share, session.role), {"columns": len(job.columns)}, job.missing)
 
 
-def guest(session: Session, engine: Engine, tables: Tables, policy: Policy) -> Result:
+def guest(session: Session[LinearJob], engine: Engine, tables: Tables, policy: Policy) -> Result:
     """The guest's part; see the module. Raises DataError, ProtocolError, CryptoError, JobRefused, JobFailed."""
     job = prepare(session, engine, align.guest, tables, policy)
     work, share = _Work(session, engine, job), job.share
@@ -88,8 +91,8 @@ def guest(session: Session, engine: Engine, tables: Tables, policy: Policy) -> R
 class _Work:
     """What a party works with in every round."""
 
-    def __init__(self, session: Session, engine: Engine, job: Prepared) -> None:
-        params = session.linear.params
+    def __init__(self, session: Session[LinearJob], engine: Engine, job: Prepared) -> None:
+        params = session.spec.params
         self.session = session
         self.engine = engine
         self.vectors = Vectors(session, engine, PublicKey.from_bytes(job.share.key), job.share.score_bits)
@@ -97,7 +100,7 @@ class _Work:
         self.batches = batches(len(job.features), params.batch_size)
         self.optimizer = Optimizer.create(params.optimizer, params.learning_rate, params.momentum)
         self.optimizer.restore(job.share.solver)
-        self.has_intercept = session.party == session.guest
+        self.has_intercept = session.party == session.spec.guest_party
         terms = len(job.features) * len(session.spec.participants)
         fixedpoint.check_range(terms, fixedpoint.MAX_BITS, fixedpoint.MAX_BITS, self.vectors.key.n)
 
@@ -110,7 +113,7 @@ class _Work:
         """This party's ridge term in the unit of the sum of squares: rows * l2 * |w|^2."""
         penalised = self._penalised(weights)
         count: int = rows.stop - rows.start
-        return count * self.session.linear.params.l2 * float(penalised @ penalised)
+        return count * self.session.spec.params.l2 * float(penalised @ penalised)
 
     def step(self, share: Share, gradient: CipherTensor | None, rows: slice) -> Share:
         """Steps 4 and 5: have the gradient opened behind a mask, take off the mask, step."""
@@ -120,7 +123,7 @@ class _Work:
         count = rows.stop - rows.start
         self.engine.prefill(self.vectors.key, count)
         slope = fixedpoint.decode(opened, gradient.scale) / count
-        slope += self.session.linear.params.l2 * self._penalised(share.weights)
+        slope += self.session.spec.params.l2 * self._penalised(share.weights)
         verdict = self.session.recv(self.session.coordinator, Verdict)
         weights = self.optimizer.step(share.weights, slope)
         return share.stepped(weights, self.optimizer.state(), stop=verdict.stop)

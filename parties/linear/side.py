@@ -20,15 +20,22 @@ from parties.linear import gram, sgd
 from parties.linear.pooled import compare
 from parties.policy import Policy
 from parties.side import Brought, Result
+from parties.vertical import consent
 
 __all__ = ["check", "check_together", "compare", "in_common", "notes", "shortfalls", "take_part"]
 
 _SOLVERS = {"gram": gram, "sgd": sgd}
 
 
-def take_part(session: Session, engine: Engine, tables: Tables, policy: Policy, settings: PartySettings) -> Result:  # noqa: ARG001  # see PartySide
+def take_part(
+    session: Session[LinearJob],
+    engine: Engine,
+    tables: Tables,
+    policy: Policy,
+    settings: PartySettings,  # noqa: ARG001  # see PartySide
+) -> Result:
     """See PartySide."""
-    solver = _SOLVERS[session.linear.params.solver]
+    solver = _SOLVERS[session.spec.params.solver]
     role = solver.guest if session.role == "guest" else solver.host
     result: Result = role(session, engine, tables, policy)
     return result
@@ -36,12 +43,12 @@ def take_part(session: Session, engine: Engine, tables: Tables, policy: Policy, 
 
 def check(spec: LinearJob, brought: Brought, rows: int) -> None:
     """See PartySide."""
-    own, policy, params = brought.tables, Policy.of(brought.party), spec.params
+    own, policy = brought.tables, Policy.of(brought.party)
     # What is constant in the whole table is so in any part of it.
     Scaling.fit(own.fit(own.train).apply(own.train))
-    policy.check_alignment(rows)
+    consent.check_alignment(policy, rows)
     trained = spec.trained({brought.party.name: brought.columns})
-    policy.check_batches(rows // batching.count(rows, params.batch_size), trained, params.solver)
+    consent.check_batches(policy, rows // batching.count(rows, spec.batch_size), trained, centred=spec.centred)
 
 
 def check_together(job_file: Path, spec: LinearJob, brought: Sequence[Brought]) -> None:  # noqa: ARG001  # see PartySide
@@ -95,7 +102,7 @@ def _check_in_common(spec: LinearJob, brought: Sequence[Brought], *, held_out: b
         raise JobRefused(f"{names} have no id in common{hint or '; do their id columns mean the same?'}")
     for each in brought:
         try:
-            Policy.of(each.party).check_alignment(rows, kind)
+            consent.check_alignment(Policy.of(each.party), rows, kind)
             if not held_out:
                 check(spec, each, rows)
         except JobRefused as error:

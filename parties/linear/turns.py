@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from fedbus.algorithms.linear.gram import Plan
+from fedbus.algorithms.linear.layout import Layout
 from fedbus.algorithms.linear.messages import CHECK, DIRECTION, PASS, PROBE, STOP, Turn
 from fedbus.algorithms.linear.spec import MOST_FEATURE_BITS, LinearParams
 from fedbus.errors import ProtocolError
@@ -64,7 +64,7 @@ class Descent:
         bits = turn.bits if turn.then == PASS else self.bits
         return replace(self, direction=direction, exponent=turn.exponent, then=turn.then, bits=bits)
 
-    def check(self, turn: Turn, coordinator: str, layout: Plan, params: LinearParams) -> None:
+    def check(self, turn: Turn, coordinator: str, layout: Layout, params: LinearParams) -> None:
         """Raises ProtocolError where the turn is none that may come next."""
         if turn.then not in _FOLLOWS[self.then]:
             raise ProtocolError(f"{coordinator} asks for {turn.then} after {self.then}, which never comes after it")

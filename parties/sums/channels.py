@@ -18,10 +18,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from fedbus.algorithms.fedavg.messages import MaskKeys, PeerKeys, PeerShares
-from fedbus.algorithms.fedavg.sums import channel_label
+from fedbus.algorithms.sums.messages import MaskKeys, PeerKeys, PeerShares
+from fedbus.algorithms.sums.rules import channel_label
 from fedbus.crypto import sealing
 from fedbus.errors import CryptoError, ProtocolError
+from fedbus.job import JobSpec
 from fedbus.session.session import Session
 from parties.sums.trust import Trust
 
@@ -60,7 +61,7 @@ class Window:
 class Channels:
     """A party's side of the exchange of keys."""
 
-    def __init__(self, session: Session, trust: Trust) -> None:
+    def __init__(self, session: Session[JobSpec], trust: Trust) -> None:
         self._session = session
         self._trust = trust
 

@@ -23,6 +23,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from fedbus.algorithms.vertical.job import VerticalJob
 from fedbus.algorithms.vertical.messages import AlignmentOffer, BlindedIds, CommonRows, DoublyBlindedIds
 from fedbus.chunks import CHUNK_BYTES
 from fedbus.crypto import curve
@@ -53,7 +54,7 @@ class _Pair:
     order: np.ndarray
 
 
-def guest(session: Session, engine: Engine, ids: Sequence[str]) -> np.ndarray:
+def guest(session: Session[VerticalJob], engine: Engine, ids: Sequence[str]) -> np.ndarray:
     """The guest's side; returns the positions of the common rows in `ids`, in aligned order, shape (rows,).
 
     Raises:
@@ -61,7 +62,7 @@ def guest(session: Session, engine: Engine, ids: Sequence[str]) -> np.ndarray:
         ProtocolError, InvalidPoint: a host sent what the protocol does not allow.
     """
     with session.phase("align"):
-        pairs = _agree(session, session.hosts, len(ids))
+        pairs = _agree(session, session.spec.host_parties, len(ids))
         _send_blinded(session, engine, pairs, ids)
 
         found = {}
@@ -84,31 +85,32 @@ def guest(session: Session, engine: Engine, ids: Sequence[str]) -> np.ndarray:
         return rows
 
 
-def host(session: Session, engine: Engine, ids: Sequence[str]) -> np.ndarray:
+def host(session: Session[VerticalJob], engine: Engine, ids: Sequence[str]) -> np.ndarray:
     """A host's side; returns the positions of the common rows in `ids`, in aligned order, shape (rows,).
 
     Raises:
         ProtocolError, InvalidPoint: the guest sent what the protocol does not allow.
     """
+    guest_party = session.spec.guest_party
     with session.phase("align"):
-        (pair,) = _agree(session, [session.guest], len(ids))
+        (pair,) = _agree(session, [guest_party], len(ids))
         _send_blinded(session, engine, [pair], ids)
 
         raised = engine.blind_each(_ids(session, pair), pair.exponent, pair.group)
         doubled = (DoublyBlindedIds(cut(points)) for points in raised)
-        session.send_stream(session.guest, doubled, _chunks(pair.rows))
+        session.send_stream(guest_party, doubled, _chunks(pair.rows))
 
-        common = (m.positions for m in session.recv_stream(session.guest, CommonRows))
-        blob = b"".join(_bounded(session.guest, common, min(len(ids), pair.rows) * _POSITION.itemsize))
+        common = (m.positions for m in session.recv_stream(guest_party, CommonRows))
+        blob = b"".join(_bounded(guest_party, common, min(len(ids), pair.rows) * _POSITION.itemsize))
         if len(blob) % _POSITION.itemsize:
-            raise ProtocolError(f"{session.guest} sent a part of a position")
+            raise ProtocolError(f"{guest_party} sent a part of a position")
         positions = np.frombuffer(blob, dtype=_POSITION).astype(np.int64)
         if not len(positions) or positions.max() >= len(ids) or len(np.unique(positions)) != len(positions):
-            raise ProtocolError(f"{session.guest} sent positions that are no selection of this party's rows")
+            raise ProtocolError(f"{guest_party} sent positions that are no selection of this party's rows")
         return pair.order[positions]
 
 
-def _agree(session: Session, peers: Sequence[str], rows: int) -> list[_Pair]:
+def _agree(session: Session[VerticalJob], peers: Sequence[str], rows: int) -> list[_Pair]:
     """Step 0 with each peer; another pair may take another group."""
     for peer in peers:
         session.send(peer, AlignmentOffer(curve.groups(), rows))
@@ -126,7 +128,7 @@ def _agree(session: Session, peers: Sequence[str], rows: int) -> list[_Pair]:
     return pairs
 
 
-def _send_blinded(session: Session, engine: Engine, pairs: Sequence[_Pair], ids: Sequence[str]) -> None:
+def _send_blinded(session: Session[VerticalJob], engine: Engine, pairs: Sequence[_Pair], ids: Sequence[str]) -> None:
     """Steps 1 and 2, this party's part."""
     groups = dict.fromkeys(pair.group for pair in pairs)
     hashed = {group: engine.hash_to_group(ids, session.job.encode(), group) for group in groups}
@@ -138,7 +140,7 @@ def _send_blinded(session: Session, engine: Engine, pairs: Sequence[_Pair], ids:
         session.send_stream(pair.peer, (BlindedIds(pair.group, points) for points in blinded), len(parts))
 
 
-def _ids(session: Session, pair: _Pair) -> Iterator[bytes]:
+def _ids(session: Session[VerticalJob], pair: _Pair) -> Iterator[bytes]:
     """A peer's blinded ids, as many as it said."""
 
     def points() -> Iterator[bytes]:

@@ -10,8 +10,7 @@ from functools import reduce
 
 import numpy as np
 
-from fedbus.algorithms.linear.messages import EncryptedLoss, LossShare, Residual
-from fedbus.algorithms.vertical.messages import Forward, MaskedScores
+from fedbus.algorithms.vertical.messages import EncryptedLoss, Forward, LossShare, MaskedScores, Residual
 from fedbus.crypto import fixedpoint
 from fedbus.crypto.tensor import CipherTensor
 from fedbus.errors import FixedPointOverflow, JobFailed
@@ -29,14 +28,14 @@ def host_pass(vectors: Vectors, scores: np.ndarray, matrix: np.ndarray | None, p
         [[X_A^T d]], not obfuscated; None without a matrix.
     """
     session, encoded = vectors.session, send_scores(vectors, scores)
-    several = len(session.hosts) > 1
+    several = len(session.spec.hosts) > 1
     if not several:
         _send_loss_share(vectors, None, _dot(encoded, encoded) + _integer(vectors, penalty))
         if matrix is None:
             return None
     gradient, products = [], []
     with session.phase("residual"):
-        for start, stop, part in _parts(vectors, session.guest, Residual, len(scores)):
+        for start, stop, part in _parts(vectors, session.spec.guest_party, Residual, len(scores)):
             if matrix is not None:
                 gradient.append(_product(vectors, matrix[start:stop], part))
             if several:
@@ -52,7 +51,8 @@ def guest_pass(vectors: Vectors, offsets: np.ndarray, matrix: np.ndarray | None,
     Args, Returns: as `host_pass`.
     """
     session, encoded = vectors.session, _encode(vectors, offsets)
-    several = len(session.hosts) > 1
+    hosts = session.spec.host_parties
+    several = len(hosts) > 1
     gradient, cross = [], []
 
     def residuals() -> Iterator[CipherTensor]:
@@ -65,12 +65,12 @@ def guest_pass(vectors: Vectors, offsets: np.ndarray, matrix: np.ndarray | None,
 
     with session.phase("residual"):
         if matrix is not None or several:
-            vectors.send(session.hosts, Residual, len(offsets), residuals())
+            vectors.send(hosts, Residual, len(offsets), residuals())
         else:
             for start, stop, scores in _sums(vectors, len(offsets)):
                 cross.append(_product(vectors, encoded[start:stop, None], scores, vectors.score_bits))
     with session.phase("loss"):
-        shares = [vectors.recv_all(host, LossShare, 1, vectors.loss_bits) for host in session.hosts]
+        shares = [vectors.recv_all(host, LossShare, 1, vectors.loss_bits) for host in hosts]
         crosses = cross if several else [*cross, *cross]
         plain = _dot(encoded, encoded) + _integer(vectors, penalty)
         loss = vectors.engine.add_plain_obfuscated(vectors.key, _total(vectors, [*shares, *crosses]), [plain])
@@ -88,7 +88,7 @@ def send_scores(vectors: Vectors, scores: np.ndarray, *, held_out: bool = False)
         encoded = _encode(vectors, scores, held_out=held_out)
         ranges = vectors.ranges(len(scores))
         parts = (vectors.engine.encrypt(vectors.key, encoded[start:stop], vectors.score_bits) for start, stop in ranges)
-        vectors.send(vectors.session.guest, Forward, len(scores), parts)
+        vectors.send(vectors.session.spec.guest_party, Forward, len(scores), parts)
     return encoded
 
 
@@ -111,15 +111,13 @@ def _encode(vectors: Vectors, scores: np.ndarray, *, held_out: bool = False) -> 
                 f"the predicted score of a held-out row is beyond {largest}: its columns lie far outside those of the"
                 " training rows; check the held-out rows, or leave out `test`"
             ) from error
-        rate = vectors.session.linear.params.learning_rate
-        raise JobFailed(
-            f"training diverged: a score is beyond {largest}; lower params.learning_rate (now {rate:g})"
-        ) from error
+        remedy = vectors.session.spec.against_divergence
+        raise JobFailed(f"training diverged: a score is beyond {largest}; {remedy}") from error
 
 
 def _sums(vectors: Vectors, rows: int) -> Iterator[tuple[int, int, CipherTensor]]:
     """The sum of all hosts' scores, a part at a time."""
-    streams = [_parts(vectors, host, Forward, rows) for host in vectors.session.hosts]
+    streams = [_parts(vectors, host, Forward, rows) for host in vectors.session.spec.host_parties]
     for parts in zip(*streams, strict=True):
         start, stop, _ = parts[0]
         yield start, stop, _total(vectors, [part for _, _, part in parts])
@@ -133,7 +131,7 @@ def _parts(vectors: Vectors, sender: str, kind: type, rows: int) -> Iterator[tup
 
 
 def _product(vectors: Vectors, matrix: np.ndarray, part: CipherTensor, bits: int | None = None) -> CipherTensor:
-    bits = vectors.session.linear.params.column_bits if bits is None else bits
+    bits = vectors.session.spec.column_bits if bits is None else bits
     return vectors.engine.matvec(vectors.key, matrix, part, bits)
 
 
@@ -147,7 +145,7 @@ def _send_loss_share(vectors: Vectors, encrypted: CipherTensor | None, plain: in
         share = engine.encrypt(key, [plain], vectors.loss_bits)
     else:
         share = engine.add_plain_obfuscated(key, encrypted, [plain])
-    vectors.send(vectors.session.guest, LossShare, 1, [share])
+    vectors.send(vectors.session.spec.guest_party, LossShare, 1, [share])
 
 
 def _dot(left: np.ndarray, right: np.ndarray) -> int:

@@ -12,8 +12,9 @@ import numpy as np
 import structlog
 
 from fedbus import codec
-from fedbus.algorithms.linear.gram import LABEL_BITS
+from fedbus.algorithms.vertical.agreed import ALIGNMENT_ROUND, LABEL_BITS
 from fedbus.algorithms.vertical.batching import batches
+from fedbus.algorithms.vertical.job import VerticalJob
 from fedbus.algorithms.vertical.messages import Aligned, JobKey
 from fedbus.crypto import fixedpoint
 from fedbus.crypto.engine import Engine
@@ -27,20 +28,17 @@ from parties.data.table import Scaling, Table
 from parties.data.tables import Tables
 from parties.outputs import Predictions
 from parties.policy import Policy
+from parties.vertical import consent
 
 log = structlog.get_logger()
 
-Align = Callable[[Session, Engine, Sequence[str]], np.ndarray]
-
-# Session rounds before the first round of training: the coordinator makes its key in 0, tables are aligned in 1, and
-# solver `gram` passes over the rows in 2.
-ALIGNMENT_ROUND, PASS_ROUND = 1, 2
+Align = Callable[[Session[VerticalJob], Engine, Sequence[str]], np.ndarray]
 
 # Of the bits of a score these lie above the label's root mean square: 12 hold any one of 10 million labels, the rest
 # scores that overshoot. Below it remain 42 bits; as many keep the loss exact to 1e-9.
 _HEADROOM_BITS = fixedpoint.MAX_BITS - LABEL_BITS
 _MOST_SCORE_BITS = 60
-# Of the label, with solver `gram`: below it the unit that these bits allow is too coarse.
+# Of a label that is trained around its mean: below it the unit that these bits allow is too coarse.
 _LEAST_DEVIATION = 1e-7
 
 
@@ -140,7 +138,7 @@ class Prepared:
         }
 
 
-def prepare(session: Session, engine: Engine, align: Align, tables: Tables, policy: Policy) -> Prepared:
+def prepare(session: Session[VerticalJob], engine: Engine, align: Align, tables: Tables, policy: Policy) -> Prepared:
     """Align the tables and standardise their columns, or take both up again after a restart.
 
     Raises:
@@ -150,7 +148,7 @@ def prepare(session: Session, engine: Engine, align: Align, tables: Tables, poli
     """
     state = session.restore()
     share = _begin(session, engine, align, tables, policy) if state is None else Share(**state)
-    intercept = session.party == session.guest
+    intercept = session.party == session.spec.guest_party
     train = _unchanged(tables.train, share.positions, share.digest, tables.fit)
     test = None
     if tables.test is not None and share.test_positions is not None:
@@ -176,7 +174,8 @@ def prepare(session: Session, engine: Engine, align: Align, tables: Tables, poli
     return prepared
 
 
-def _begin(session: Session, engine: Engine, align: Align, tables: Tables, policy: Policy) -> Share:
+def _begin(session: Session[VerticalJob], engine: Engine, align: Align, tables: Tables, policy: Policy) -> Share:
+    spec = session.spec
     session.at(ALIGNMENT_ROUND)
     # Of the other tables nothing is known here: operators who miss rows compare what their logs say.
     log.info("ids", job=session.job, file=tables.train.name, form=ids.forms(tables.train.ids))
@@ -189,36 +188,35 @@ def _begin(session: Session, engine: Engine, align: Align, tables: Tables, polic
             rows=len(tables.train),
             form=ids.forms(tables.train.ids),
         )
-    policy.check_alignment(len(positions))
+    consent.check_alignment(policy, len(positions))
     test_positions, test_digest = None, b""
     if tables.test is not None:
-        session.at(ALIGNMENT_ROUND, batch=1)
-        test_positions = align(session, engine, tables.test.ids)
-        session.at(ALIGNMENT_ROUND)
-        policy.check_alignment(len(test_positions), "held-out rows")
+        with session.batch(1):
+            test_positions = align(session, engine, tables.test.ids)
+        consent.check_alignment(policy, len(test_positions), "held-out rows")
         test_digest = _digest(tables.test.take(test_positions))
     train = tables.train.take(positions)
-    columns = len(tables.fit(train).columns) + (session.party == session.guest)
+    columns = len(tables.fit(train).columns) + (session.party == session.spec.guest_party)
     own_bits = 0
     if train.label is not None:
-        # Solver `gram` works on the label around its mean.
-        around = train.label.mean() if session.linear.params.solver == "gram" else 0.0
+        around = train.label.mean() if spec.centred else 0.0
         deviations = train.label - around
-        if session.linear.params.solver == "gram" and 0 < np.abs(deviations).max() < _LEAST_DEVIATION:
+        if spec.centred and 0 < np.abs(deviations).max() < _LEAST_DEVIATION:
             raise DataError(f"{train.name}: the label varies by less than {_LEAST_DEVIATION:.0e}; change its unit")
         own_bits = score_bits(deviations)
     held_out = 0 if test_positions is None else len(test_positions)
     session.send(session.coordinator, Aligned(len(positions), held_out, columns, own_bits))
     given = session.recv(session.coordinator, JobKey)
     bits = PublicKey.from_bytes(given.key).bits
-    if bits != session.linear.params.key_bits:
+    if bits != spec.key_bits:
         raise WrongKey(f"{session.coordinator} handed out a key of {bits} bits, not of params.key_bits")
     if set(given.columns) != set(session.spec.parties) or given.columns[session.party] != columns:
         raise ProtocolError(f"{session.coordinator} named other columns than those of the parties")
     if given.score_bits != own_bits and (train.label is not None or not 0 <= given.score_bits <= fixedpoint.MAX_BITS):
         raise ProtocolError(f"{session.coordinator} named {given.score_bits} fraction bits of scores")
-    spans = batches(len(positions), session.linear.params.batch_size)
-    policy.check_batches(min(stop - start for start, stop in spans), given.columns, session.linear.params.solver)
+    spans = batches(len(positions), spec.batch_size)
+    smallest = min(stop - start for start, stop in spans)
+    consent.check_batches(policy, smallest, given.columns, centred=spec.centred)
     return Share(
         key=given.key,
         score_bits=given.score_bits,

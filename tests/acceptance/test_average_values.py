@@ -13,7 +13,7 @@ from safetensors.torch import load
 from fedbus import codec
 from fedbus.algorithms.fedavg.moments import IMMENSE
 from fedbus.messages.control import Progress
-from fedbus.store.sqlite import Store
+from fedbus.store.sqlite import SqliteStore
 from rows import Rows, write_party, write_table
 
 COLUMNS = ["milli", "bit", "minute", "constant", "at_one", "plain"]
@@ -47,13 +47,13 @@ def read(folder: Path, parties: list[str], kind: str) -> tuple[np.ndarray, np.nd
 
 def kept(rows: Rows, job: str, party: str = "alice") -> dict[str, Any]:
     settings = next(each for each in rows.settings() if each.name == party)
-    with Store(settings.path(settings.state)) as store:
+    with SqliteStore(settings.path(settings.state)) as store:
         model: dict[str, Any] = codec.unpack(store.model(job) or b"")
     return model
 
 
 def predictions(model: dict[str, Any], features: np.ndarray, which: str = "last") -> np.ndarray:
-    """As the README shows."""
+    """As the page on models shows."""
     network = torch.nn.Sequential(torch.nn.Linear(features.shape[1], 1))
     network.load_state_dict(load(bytes(model[which])))
     with torch.no_grad():

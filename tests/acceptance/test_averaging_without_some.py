@@ -13,14 +13,15 @@ import pytest
 
 from coordinator.service import Service
 from fedbus import codec
-from fedbus.algorithms.fedavg.messages import Assignment, PeerKeys, PeerShares
+from fedbus.algorithms.fedavg.messages import Assignment
+from fedbus.algorithms.sums.messages import PeerKeys, PeerShares
 from fedbus.broker.base import Broker, Delivery, Handler, Subscription
 from fedbus.cli import simulation
 from fedbus.crypto.engine import Engine
 from fedbus.messages.control import Event, StateChanged
 from fedbus.session.session import Session
 from fedbus.settings import PartySettings
-from fedbus.store.sqlite import Store
+from fedbus.store.sqlite import SqliteStore
 from federation import ROLES
 from parties.fedavg.member import Member
 from parties.sums.homomorphic import Encryption
@@ -30,13 +31,13 @@ from rows import synthetic
 
 
 def test_another_party_makes_the_first_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    rows, contribute = synthetic(tmp_path, deadline=0.5), Member._contribute
+    rows, initialise = synthetic(tmp_path, deadline=0.5), Member._initialise
 
-    def silent(self: Member, order: Assignment) -> None:
-        if (self.session.party, order.task) != ("bob", "initialise"):
-            contribute(self, order)
+    def silent(self: Member) -> None:
+        if self.session.party != "bob":
+            initialise(self)
 
-    monkeypatch.setattr(Member, "_contribute", silent)
+    monkeypatch.setattr(Member, "_initialise", silent)
     report = rows.run()
     assert report["state"] == "succeeded", report
     assert "did not answer" in report["left_out"]["bob"]
@@ -68,13 +69,13 @@ def test_a_sum_that_overtakes_the_last_message_of_the_keys_leaves_nobody_out(
     rows = synthetic(tmp_path, aggregation=aggregation, **key)
     overtaken, held, at = [], dict[str, Callable[[], None]](), Session.at
 
-    def past(session: Session, round_: int, batch: int = 0) -> None:
-        at(session, round_, batch)
+    def past(session: Session[Any], round_: int) -> None:
+        at(session, round_)
         if session.party in held:
             overtaken.append(session.party)
             held.pop(session.party)()
 
-    def party(config: PartySettings, broker: Broker, store: Store, engine: Engine, url: str) -> Worker:
+    def party(config: PartySettings, broker: Broker, store: SqliteStore, engine: Engine, url: str) -> Worker:
         """A party to which each last message of an exchange of keys comes once it follows a later order."""
         consume = broker.consume
 
@@ -135,7 +136,7 @@ def test_another_party_deals_the_key(tmp_path: Path, monkeypatch: pytest.MonkeyP
     deal = Encryption.deal
 
     def silent(self: Encryption, order: PeerKeys) -> Any:
-        return None if self._session.party == "bob" else deal(self, order)
+        return () if self._session.party == "bob" else deal(self, order)
 
     monkeypatch.setattr(Encryption, "deal", silent)
     report = rows.run()

@@ -8,8 +8,7 @@ from typing import Any
 
 import pytest
 
-from fedbus.algorithms.linear.messages import Residual
-from fedbus.algorithms.vertical.messages import Forward
+from fedbus.algorithms.vertical.messages import Forward, Residual
 from fedbus.broker.base import Broker
 from fedbus.cli import simulation
 from fedbus.client import Client
@@ -21,7 +20,7 @@ from fedbus.messages.control import Start
 from fedbus.messages.envelope import Message
 from fedbus.session.session import Session
 from fedbus.settings import PartySettings
-from fedbus.store.sqlite import Store
+from fedbus.store.sqlite import SqliteStore
 from federation import ROLES, Federation, add_party, synthetic
 from parties.worker import Worker
 
@@ -35,7 +34,7 @@ def assert_failed_everywhere(federation: Federation, report: dict[str, Any], *wo
         assert word in report["reason"]
     assert SECRET_CELL not in report["reason"]
     for settings in federation.settings():
-        with Store(federation.place / f"{settings.name}.db") as store:
+        with SqliteStore(federation.place / f"{settings.name}.db") as store:
             record = store.job(report["job"])
         assert record is not None
         assert (record.state, record.reason) == (JobState.FAILED, report["reason"])
@@ -127,7 +126,7 @@ def test_a_party_that_never_comes_is_named(tmp_path: Path, monkeypatch: pytest.M
         def _begin(self, job: str, sender: str, message: Start) -> None:
             """As if its process were not there."""
 
-    def party(config: PartySettings, broker: Broker, store: Store, engine: Engine, url: str) -> Worker:
+    def party(config: PartySettings, broker: Broker, store: SqliteStore, engine: Engine, url: str) -> Worker:
         return (Absent if config.name == "bank" else Worker)(config, broker, store, engine, url)
 
     federation = synthetic(tmp_path)
@@ -139,7 +138,7 @@ def test_a_party_that_never_comes_is_named(tmp_path: Path, monkeypatch: pytest.M
     report = federation.run(roles=roles)
     assert report["state"] == "failed"
     assert "bank did not join within 5 s (limits.join)" in report["reason"]
-    with Store(federation.place / "shop.db") as store:
+    with SqliteStore(federation.place / "shop.db") as store:
         record = store.job(report["job"])
     assert record is not None
     assert (record.state, record.reason) == (JobState.FAILED, report["reason"])

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from fedbus import codec
-from fedbus.store.sqlite import Store
+from fedbus.store.sqlite import SqliteStore
 from federation import FAST, Federation
 from rows import Rows
 
@@ -82,7 +82,7 @@ def test_the_model_is_that_of_columns_made_by_hand(federation: Federation, tmp_p
     }
     # One row at each side has no id, and one of the shop is in no other table.
     assert "left_out_rows" not in report
-    with Store(tmp_path / "bank.db") as store:
+    with SqliteStore(tmp_path / "bank.db") as store:
         kept = codec.unpack(store.model(report["job"]) or b"")
     assert [column["name"] for column in kept["recoding"]] == ["since", "income"]
     assert kept["recoding"][1]["fill"] == pytest.approx(train["income"][~train["hole"]].mean())
@@ -141,7 +141,7 @@ def test_parties_with_the_same_columns_recode_alike(tmp_path: Path) -> None:
         (file,) = (tmp_path / f"out_{name}").iterdir()
         assert file.name == f"{report['job']}.csv"
         found += list(csv.DictReader(file.read_text().splitlines()))
-        with Store(tmp_path / f"{name}.db") as store:
+        with SqliteStore(tmp_path / f"{name}.db") as store:
             kept = codec.unpack(store.model(report["job"]) or b"")
         assert kept["columns"] == ["age", "age__missing", "city=Köln", "city=other"]
         assert [column["name"] for column in kept["recoding"]] == ["age", "city"]

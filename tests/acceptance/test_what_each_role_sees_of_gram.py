@@ -7,7 +7,7 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from fedbus.algorithms.linear import gram
+from fedbus.algorithms.linear.layout import lay_out
 from fedbus.messages.envelope import TensorMessage
 from federation import synthetic
 from recording import Recording, record
@@ -24,7 +24,7 @@ def recording(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathF
     federation = synthetic(tmp_path_factory.mktemp("federation"), hosts=request.param, rows=80)
     federation.params = {"solver": "gram", "key_bits": 512, "insecure_for_tests": True, "tolerance": 1e-9}
     made = record(federation)
-    made.layout = gram.plan(federation.spec(), made.report["aligned_rows"], made.columns())
+    made.layout = lay_out(federation.spec(), made.report["aligned_rows"], made.columns())
     return made
 
 

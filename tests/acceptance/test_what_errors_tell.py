@@ -15,7 +15,7 @@ from fedbus.cli.simulation import Roles
 from fedbus.crypto.engine import Engine
 from fedbus.errors import StoreError
 from fedbus.settings import PartySettings
-from fedbus.store.sqlite import Store
+from fedbus.store.sqlite import SqliteStore
 from federation import ROLES, Federation, held_out
 from federation import synthetic as columns
 from parties.worker import Worker
@@ -23,7 +23,7 @@ from rows import Rows
 from rows import synthetic as rows
 
 
-def _stranger(config: PartySettings, broker: Broker, store: Store, engine: Engine, url: str) -> Worker:
+def _stranger(config: PartySettings, broker: Broker, store: SqliteStore, engine: Engine, url: str) -> Worker:
     return Worker(msgspec.structs.replace(config, simulation=False), broker, store, engine, url)
 
 
@@ -36,7 +36,7 @@ def told_and_logged(federation: Federation | Rows) -> tuple[str, list[str]]:
         report = federation.run(roles=STRANGERS)
     assert report["state"] == "failed"
     for settings in federation.settings():
-        with Store(federation.place / f"{settings.name}.db") as store:
+        with SqliteStore(federation.place / f"{settings.name}.db") as store:
             record = store.job(report["job"])
         assert record is not None
         assert record.reason == report["reason"]
@@ -84,13 +84,13 @@ def test_a_folder_that_takes_no_predictions(tmp_path: Path) -> None:
 
 def test_a_store_that_cannot_be_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     federation = columns(tmp_path)
-    write = Store.save_model
+    write = SqliteStore.save_model
 
-    def full(self: Store, job: str, model: bytes) -> None:
+    def full(self: SqliteStore, job: str, model: bytes) -> None:
         write(self, job, model)
         raise OSError(28, "No space left on device", str(self.path))
 
-    monkeypatch.setattr(Store, "save_model", full)
+    monkeypatch.setattr(SqliteStore, "save_model", full)
     told, _ = told_and_logged(federation)
     assert str(tmp_path) not in told
     assert "internal error (OSError); its log says more" in told

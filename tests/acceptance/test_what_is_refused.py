@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from fedbus.algorithms.linear.messages import EncryptedLoss, LossShare, MaskedGradient, Residual
-from fedbus.algorithms.vertical.messages import Forward, MaskedScores, Opened
+from fedbus.algorithms.linear.messages import MaskedGradient
+from fedbus.algorithms.vertical.messages import EncryptedLoss, Forward, LossShare, MaskedScores, Opened, Residual
 from fedbus.crypto.tensor import CipherTensor
 from fedbus.messages.envelope import Message, TensorMessage
 from fedbus.session.session import Session

@@ -12,7 +12,7 @@ import pytest
 
 from fedbus.client import Client
 from fedbus.job import JobState
-from fedbus.store.sqlite import Store
+from fedbus.store.sqlite import SqliteStore
 from processes import WAIT, Processes, follow, small
 
 Start = Callable[..., Processes]
@@ -102,7 +102,7 @@ def test_parties_end_a_job_that_their_coordinator_lost(tmp_path: Path, processes
     assert not client.wait_ended(job, ["shop", "bank"], WAIT)
     running.end_all()
     for name in ("shop", "bank"):
-        with Store(tmp_path / "state" / f"{name}.db") as store:
+        with SqliteStore(tmp_path / "state" / f"{name}.db") as store:
             record = store.job(job)
             assert record is not None
             assert record.state is JobState.FAILED

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from fedbus import codec, topology
-from fedbus.algorithms.linear.messages import Verdict
+from fedbus.algorithms.vertical.messages import Verdict
 from fedbus.broker.base import Outgoing
 from fedbus.broker.node.node import Node
 from fedbus.broker.rabbitmq.broker import AmqpBroker
@@ -24,7 +24,7 @@ from fedbus.messages.control import StateChanged
 from fedbus.messages.envelope import Envelope
 from fedbus.service.process import script
 from fedbus.statuses import Status
-from fedbus.store.sqlite import Store
+from fedbus.store.sqlite import SqliteStore
 from federation import motor, synthetic
 from processes import WAIT, Processes, follow, small
 
@@ -209,7 +209,7 @@ def test_a_bad_message_ends_the_job_on_all_sides(
     assert "fedbus_dead_letters_total 1.0" in running.metrics("bank")
     assert set(running.end_all().values()) == {0}
     for name in ("shop", "bank"):
-        with Store(tmp_path / "state" / f"{name}.db") as store:
+        with SqliteStore(tmp_path / "state" / f"{name}.db") as store:
             record = store.job(job)
         assert record is not None
         assert record.reason == report["reason"]
@@ -223,7 +223,7 @@ def test_a_cancelled_job_ends_on_all_sides(tmp_path: Path, processes: Start, cli
     report = follow(client, job, {2: lambda: client.cancel(job)})
     assert report["state"] == "cancelled"
     assert running.end("bank") == 0
-    with Store(tmp_path / "state" / "bank.db") as store:
+    with SqliteStore(tmp_path / "state" / "bank.db") as store:
         record = store.job(job)
     assert record is not None
     assert record.state == "cancelled"

@@ -17,7 +17,7 @@ from fedbus.job import JobSpec, JobState
 from fedbus.messages.control import StateChanged
 from fedbus.messages.envelope import Envelope, Message
 from fedbus.settings import CoordinatorSettings
-from fedbus.store.sqlite import Store
+from fedbus.store.sqlite import SqliteStore
 from federation import synthetic
 
 WAIT = 10.0
@@ -30,7 +30,7 @@ class Bench:
         federation = synthetic(folder, max_epochs=3)
         federation.write_job()
         self.spec: JobSpec = federation.spec()
-        self.store = Store(folder / "coordinator.db")
+        self.store = SqliteStore(folder / "coordinator.db")
         self.hub = MemoryHub()
         self.admin = self.connect("coordinator")
         self.admin.declare([topology.dead_queue(), topology.jobs_queue(), topology.control_queue("bank")])

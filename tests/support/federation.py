@@ -21,7 +21,7 @@ from fedbus.job import JobSpec
 from fedbus.messages.control import Event
 from fedbus.settings import PartySettings, load_party
 from fedbus.store.records import Checkpoint
-from fedbus.store.sqlite import Store
+from fedbus.store.sqlite import SqliteStore
 from parties import scores
 from parties.data import tables
 from parties.data.table import Scaling
@@ -88,7 +88,7 @@ class Federation:
         """The report, and each party's positions of the aligned rows, which no party publishes."""
         positions: dict[str, np.ndarray] = {}
 
-        def party(config: PartySettings, broker: Broker, store: Store, engine: Engine, url: str) -> Worker:
+        def party(config: PartySettings, broker: Broker, store: SqliteStore, engine: Engine, url: str) -> Worker:
             write = store.write
 
             def written(job: str, *, checkpoint: Checkpoint | None = None, **named: Any) -> list[bool]:
@@ -112,7 +112,7 @@ class Federation:
         """The trained weights of all parties, guest first, and the intercept; from their stores."""
         shares = []
         for party in self.settings():
-            with Store(party.path(party.state)) as store:
+            with SqliteStore(party.path(party.state)) as store:
                 shares.append(codec.unpack(store.model(job) or b""))
         return np.concatenate([share["weights"] for share in shares]), shares[0]["intercept"]
 

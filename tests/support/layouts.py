@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from fedbus.algorithms import registry
-from fedbus.algorithms.linear import gram
+from fedbus.algorithms.linear.layout import Layout, lay_out
 
 
-def gram_layout(rows: int = 1000, **params: object) -> gram.Plan:
+def gram_layout(rows: int = 1000, **params: object) -> Layout:
     """The layout of a job of two parties with three columns each."""
     job = {
         "name": "test",
@@ -15,4 +15,4 @@ def gram_layout(rows: int = 1000, **params: object) -> gram.Plan:
         "hosts": [{"party": "bank", "dataset": "rows"}],
         "params": params,
     }
-    return gram.plan(registry.parse(job), rows, {"shop": 3, "bank": 3})
+    return lay_out(registry.parse(job), rows, {"shop": 3, "bank": 3})

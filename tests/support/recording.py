@@ -13,10 +13,10 @@ from fedbus.broker.base import Broker, Delivery, Handler, Subscription
 from fedbus.cli import simulation
 from fedbus.crypto.engine import Engine
 from fedbus.crypto.paillier import PrivateKey
-from fedbus.messages.control import Alive, Resend
+from fedbus.messages.control import Alive, Ping, Resend, ResendAfter
 from fedbus.messages.envelope import Envelope, TensorMessage
 from fedbus.store.records import Checkpoint
-from fedbus.store.sqlite import Store
+from fedbus.store.sqlite import SqliteStore
 from federation import ROLES, Federation
 from parties.worker import Worker
 
@@ -63,14 +63,14 @@ def record(federation: Federation) -> Recording:
     recording = Recording()
 
     def spy(role: Callable[..., Any]) -> Callable[..., Any]:
-        def make(config: Any, broker: Broker, store: Store, engine: Engine, url: str) -> Any:
+        def make(config: Any, broker: Broker, store: SqliteStore, engine: Engine, url: str) -> Any:
             consume, write = broker.consume, store.write
 
             def consumed(queue: str, handler: Handler, *arguments: Any, **named: Any) -> Subscription:
                 def received(delivery: Delivery) -> None:
                     if ".job." in queue:
                         envelope = codec.decode(delivery.body)
-                        if not isinstance(envelope.payload, Resend | Alive):
+                        if not isinstance(envelope.payload, Resend | ResendAfter | Ping | Alive):
                             recording.received.setdefault(config.name, []).append(envelope)
                     handler(delivery)
 

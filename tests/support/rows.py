@@ -17,7 +17,7 @@ from fedbus.cli import simulation
 from fedbus.identity import Identity
 from fedbus.messages.control import Event, Notice
 from fedbus.settings import PartySettings, load_party
-from fedbus.store.sqlite import Store
+from fedbus.store.sqlite import SqliteStore
 from federation import ROLES, toml_value
 from places import DATA
 
@@ -111,7 +111,7 @@ class Rows:
     def model(self, job: str, party: str, name: str = "last") -> Weights:
         """What a party has kept of a job."""
         settings = next(each for each in self.settings() if each.name == party)
-        with Store(settings.path(settings.state)) as store:
+        with SqliteStore(settings.path(settings.state)) as store:
             kept = codec.unpack(store.model(job) or b"")
         return Weights.parse(bytearray(kept[name]))
 

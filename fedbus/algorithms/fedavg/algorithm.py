@@ -5,10 +5,11 @@ from __future__ import annotations
 from fedbus.algorithms.base import Algorithm, kinds_of
 from fedbus.algorithms.fedavg import messages
 from fedbus.algorithms.fedavg.spec import AverageJob
+from fedbus.algorithms.sums import messages as sums_messages
 
 ALGORITHM = Algorithm(
     job=AverageJob,
-    kinds=kinds_of(messages),
+    kinds=kinds_of(sums_messages, messages),
     party="parties.fedavg.side",
     coordinator="coordinator.fedavg.side",
 )

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from fedbus.algorithms.linear import gram
+from fedbus.algorithms.linear.layout import Layout, lay_out
 from fedbus.algorithms.linear.spec import LinearJob
 from fedbus.algorithms.vertical.batching import batches
 from fedbus.chunks import CHUNK_BYTES
@@ -85,7 +85,7 @@ def count(
             wire.send(part.party, spec.guest.party, test_rows)
         wire.open(spec.guest.party, test_rows)
     if spec.params.solver == "gram":
-        layout = gram.plan(spec, rows, trained)
+        layout = lay_out(spec, rows, trained)
         _gram(_Wire(spec, once), _Wire(spec, each), layout)
         _measured(_Wire(spec, once), layout)
         if usually_probes(spec) if probe is None else probe:
@@ -143,7 +143,7 @@ def _alignment(costs: Costs, spec: LinearJob, rows: int) -> None:
         host.size += rows * (POINT_BYTES + VALUE_BYTES)
 
 
-def _gram(once: _Wire, each: _Wire, layout: gram.Plan) -> None:
+def _gram(once: _Wire, each: _Wire, layout: Layout) -> None:
     spec, slots, packs = once.spec, layout.slots, layout.slots.packs
     guest, coordinator, parties = spec.guest.party, spec.coordinator, spec.parties
     encrypted: set[str] = set()
@@ -182,7 +182,7 @@ def _gram(once: _Wire, each: _Wire, layout: gram.Plan) -> None:
         _sums(each, 1)
 
 
-def _measured(wire: _Wire, layout: gram.Plan) -> None:
+def _measured(wire: _Wire, layout: Layout) -> None:
     """The error on the rows, parties/linear/measure.py."""
     slots, encrypted = layout.score_slots.count, set[str]()
     for pair in layout.pairs:

@@ -18,41 +18,10 @@ GramStep = Annotated[str, Meta(pattern=rf"\A({DIRECTION}|{CHECK}|{PROBE}|{PASS}|
 
 
 @dataclass(frozen=True, slots=True)
-class Residual(TensorMessage):
-    """Guest to host: [[d]] = [[sum of all shares - y]], obfuscated anew."""
-
-    kind: ClassVar[str] = "residual"
-
-
-@dataclass(frozen=True, slots=True)
-class LossShare(TensorMessage):
-    """Host to guest: its part of the loss, one ciphertext: [[sum u_A^2]], or [[sum u_A d]] with several hosts."""
-
-    kind: ClassVar[str] = "loss_share"
-
-
-@dataclass(frozen=True, slots=True)
 class MaskedGradient(TensorMessage):
     """Party to coordinator: [[X^T d + mask]], the mask uniform over all plaintexts."""
 
     kind: ClassVar[str] = "masked_gradient"
-
-
-@dataclass(frozen=True, slots=True)
-class EncryptedLoss(TensorMessage):
-    """Guest to coordinator: [[loss]], one ciphertext."""
-
-    kind: ClassVar[str] = "encrypted_loss"
-
-
-@dataclass(frozen=True, slots=True)
-class Verdict(Message):
-    """Coordinator to parties: the loss of this round, and whether training ends with it."""
-
-    kind: ClassVar[str] = "verdict"
-    loss: Finite
-    stop: bool
-    converged: bool
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,8 @@ import os
 from collections.abc import Mapping
 from typing import Any
 
-from fedbus.algorithms.linear import costs, gram
+from fedbus.algorithms.linear import costs
+from fedbus.algorithms.linear.layout import lay_out
 from fedbus.algorithms.linear.spec import LinearJob
 from fedbus.algorithms.linear.speed import Speed, measure
 from fedbus.algorithms.vertical import batching
@@ -58,7 +59,7 @@ def plan(
     done = rounds * 2 if costs.usually_probes(spec) else rounds
     totals = {role: counted.total(role, done) for role in counted.once}
     widths = {bits for cost in totals.values() for bits in cost.cells}
-    directions = gram.plan(spec, rows, spec.trained(columns)).direction_bits if spec.params.solver == "gram" else None
+    directions = lay_out(spec, rows, spec.trained(columns)).direction_bits if spec.params.solver == "gram" else None
     shapes = {bits: _shape(bits, rows, max(columns.values()), directions) for bits in widths}
     speed = measure(spec.params.key_bits, shapes)
     roles = {role: _role(spec, role, cost, speed, test_rows) for role, cost in totals.items()}
@@ -120,7 +121,7 @@ def _numbers(spec: LinearJob, rows: int, columns: Mapping[str, int]) -> dict[str
     """How numbers lie in plaintexts, and how much room sums have left."""
     if spec.params.solver == "gram":
         trained = spec.trained(columns)
-        layout = gram.plan(spec, rows, trained)
+        layout = lay_out(spec, rows, trained)
         taken = max(
             layout.mask_bits + 1, layout.product_bits + layout.direction_bits + max(trained.values()).bit_length()
         )

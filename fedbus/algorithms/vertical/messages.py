@@ -1,4 +1,4 @@
-"""What travels in every vertical job: the alignment of rows, the key, scores, and what the coordinator opened."""
+"""What vertical jobs send: the alignment of rows, the key, scores and residuals of a pass over rows, and verdicts."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from fedbus.messages.envelope import Message, TensorMessage
-from fedbus.messages.fields import Columns, ColumnsByParty, Count, Exponent, Width, Word, Words
+from fedbus.messages.fields import Columns, ColumnsByParty, Count, Exponent, Finite, Width, Word, Words
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +77,37 @@ class Forward(TensorMessage):
     """Host to guest: [[u_A]], its share of each row's score."""
 
     kind: ClassVar[str] = "forward"
+
+
+@dataclass(frozen=True, slots=True)
+class Residual(TensorMessage):
+    """Guest to host: [[d]] = [[sum of all shares - y]], obfuscated anew."""
+
+    kind: ClassVar[str] = "residual"
+
+
+@dataclass(frozen=True, slots=True)
+class LossShare(TensorMessage):
+    """Host to guest: its part of the loss, one ciphertext: [[sum u_A^2]], or [[sum u_A d]] with several hosts."""
+
+    kind: ClassVar[str] = "loss_share"
+
+
+@dataclass(frozen=True, slots=True)
+class EncryptedLoss(TensorMessage):
+    """Guest to coordinator: [[loss]], one ciphertext."""
+
+    kind: ClassVar[str] = "encrypted_loss"
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict(Message):
+    """Coordinator to parties: the loss of this round, and whether training ends with it."""
+
+    kind: ClassVar[str] = "verdict"
+    loss: Finite
+    stop: bool
+    converged: bool
 
 
 @dataclass(frozen=True, slots=True)

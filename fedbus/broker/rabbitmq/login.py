@@ -10,6 +10,7 @@ import ssl
 from typing import Any
 from urllib.parse import quote, unquote, urlsplit, urlunsplit
 
+import structlog
 from pika import SSLOptions, URLParameters  # type: ignore[import-untyped]
 from pika.credentials import ExternalCredentials  # type: ignore[import-untyped]
 
@@ -17,6 +18,9 @@ from fedbus.certificates.files import TlsFiles
 from fedbus.environment import url_fault
 from fedbus.errors import ConfigError
 
+log = structlog.get_logger(__name__)
+
+_WARN_DAYS = 30
 _FORM = "broker URL: not of the form amqp[s]://user:password@host[:port][/vhost], special characters percent-encoded"
 
 
@@ -42,6 +46,7 @@ class Login:
         if fault := url_fault(url):
             raise ConfigError(f"broker URL: {fault}")
         self.files = files
+        self._warned = False
         parts = urlsplit(url)
         if files and parts.scheme != "amqps":
             given = next(file for file in (files.ca, files.certificate, files.key) if file)
@@ -105,6 +110,9 @@ class Login:
         files = self.files
         files.check()
         files.check_dates()
+        if not self._warned and (soon := files.ending(_WARN_DAYS)):
+            self._warned = True
+            log.warning("the certificate of this participant ends soon", certificate=soon)
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
         context.minimum_version = ssl.TLSVersion.TLSv1_2
         loading = files.ca

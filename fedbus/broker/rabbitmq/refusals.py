@@ -48,12 +48,14 @@ def explain(error: BaseException, login: Login) -> BrokerError:
 
 def root_cause(error: BaseException) -> BaseException:
     """What lies under pika's wrappers of a failed attempt."""
-    while True:
-        inner = getattr(error, "exceptions", None) or [getattr(error, "exception", None), *error.args]
-        found = [each for each in inner if isinstance(each, BaseException)]
-        if isinstance(error, (*_REFUSALS, BrokerError)) or not found:
-            return error
-        error = found[-1] if getattr(error, "exceptions", None) else found[0]
+    if isinstance(error, (*_REFUSALS, BrokerError)):
+        return error
+    if attempts := getattr(error, "exceptions", None):
+        # A name may have several addresses. Where a server answered at one, what it said tells more than silence.
+        causes = [root_cause(each) for each in attempts]
+        return next((each for each in causes if isinstance(each, (*_REFUSALS, ssl.SSLError))), causes[-1])
+    inner = [each for each in (getattr(error, "exception", None), *error.args) if isinstance(each, BaseException)]
+    return root_cause(inner[0]) if inner else error
 
 
 def describe(error: BaseException) -> str:

@@ -15,27 +15,27 @@ from fedbus.job import JobState
 from fedbus.messages.control import Progress
 from fedbus.messages.envelope import Envelope
 from fedbus.messages.ledger import ListJobs
-from fedbus.store.sqlite import Store
+from fedbus.store.sqlite import SqliteStore
 from federation import synthetic
 
 HISTORY = [(JobState.STARTING, ""), (JobState.RUNNING, ""), (JobState.FAILED, "shop left")]
 
 
 @pytest.fixture
-def store(tmp_path: Path) -> Iterator[Store]:
+def store(tmp_path: Path) -> Iterator[SqliteStore]:
     federation = synthetic(tmp_path, max_epochs=30)
     federation.write_job()
-    with Store(tmp_path / "coordinator.db") as store:
+    with SqliteStore(tmp_path / "coordinator.db") as store:
         for job, owner in (("first", "alice"), ("second", "bert"), ("third", "alice")):
             store.add_job(job, codec.pack(federation.spec().to_map()), JobState.SUBMITTED, owner=owner)
         yield store
 
 
-def ledger(store: Store, latest: Progress | None = None) -> Ledger:
+def ledger(store: SqliteStore, latest: Progress | None = None) -> Ledger:
     return Ledger(store, lambda user: user == "olga", lambda _: latest)
 
 
-def test_a_client_sees_its_own_jobs_and_an_operator_all_of_them_newest_first(store: Store) -> None:
+def test_a_client_sees_its_own_jobs_and_an_operator_all_of_them_newest_first(store: SqliteStore) -> None:
     def seen(user: str, limit: int = 10) -> tuple[list[str], bool]:
         found = ledger(store).list(user, ListJobs(limit, unfinished=False))
         return [line.job for line in found.jobs], found.more
@@ -46,7 +46,7 @@ def test_a_client_sees_its_own_jobs_and_an_operator_all_of_them_newest_first(sto
     assert seen("mallory") == ([], False)
 
 
-def test_a_damaged_record_is_left_out_and_hides_no_older_job(store: Store) -> None:
+def test_a_damaged_record_is_left_out_and_hides_no_older_job(store: SqliteStore) -> None:
     with contextlib.closing(sqlite3.connect(store.path)) as connection, connection:
         connection.execute("UPDATE jobs SET secret = x'00' WHERE job = 'second'")
     found = ledger(store).list("olga", ListJobs(1, unfinished=False))
@@ -56,26 +56,26 @@ def test_a_damaged_record_is_left_out_and_hides_no_older_job(store: Store) -> No
     assert ([line.job for line in found.jobs], found.more) == (["first"], False)
 
 
-def test_jobs_that_ended_can_be_left_out(store: Store) -> None:
+def test_jobs_that_ended_can_be_left_out(store: SqliteStore) -> None:
     store.set_state("third", JobState.CANCELLED)
     found = ledger(store).list("alice", ListJobs(10, unfinished=True))
     assert [line.job for line in found.jobs] == ["first"]
 
 
-def test_a_job_that_ended_says_how_far_it_came(store: Store) -> None:
+def test_a_job_that_ended_says_how_far_it_came(store: SqliteStore) -> None:
     store.set_state("third", JobState.SUCCEEDED, report=codec.pack({"epochs": 9, "rounds": 18}))
     (line, _) = ledger(store).list("alice", ListJobs(10, unfinished=False)).jobs
     assert (line.done, line.most, line.unit) == (9, 30, "epoch")
 
 
-def test_a_line_says_how_far_the_job_is(store: Store) -> None:
+def test_a_line_says_how_far_the_job_is(store: SqliteStore) -> None:
     store.set_state("first", JobState.RUNNING)
     (line,) = ledger(store, Progress(14, 7, 1.0, 0.1)).list("alice", ListJobs(1, unfinished=False)).jobs
     assert (line.done, line.most, line.unit) == (7, 30, "epoch")
     assert ledger(store).list("alice", ListJobs(1, unfinished=False)).jobs[0].done is None
 
 
-def test_a_job_is_shown_with_its_states_and_its_report_to_its_owner(store: Store) -> None:
+def test_a_job_is_shown_with_its_states_and_its_report_to_its_owner(store: SqliteStore) -> None:
     report = {"epochs": 12, "state": "failed"}
     for state, reason in HISTORY:
         store.set_state("first", state, reason, codec.pack(report) if state.final else None)
@@ -91,7 +91,7 @@ def test_a_job_is_shown_with_its_states_and_its_report_to_its_owner(store: Store
     assert ledger(store).show("olga", "first").line == shown.line
 
 
-def test_a_refused_change_of_state_leaves_no_trace(store: Store) -> None:
+def test_a_refused_change_of_state_leaves_no_trace(store: SqliteStore) -> None:
     store.set_state("first", JobState.CANCELLED)
     assert not store.set_state("first", JobState.RUNNING)
     assert [each.state for each in store.history("first")] == ["submitted", "cancelled"]
@@ -100,19 +100,19 @@ def test_a_refused_change_of_state_leaves_no_trace(store: Store) -> None:
 @pytest.mark.parametrize(
     ("user", "job", "reason"), [("bert", "first", "only alice and"), ("alice", "lost", "no job lost")]
 )
-def test_what_is_not_shown_is_refused_with_a_reason(store: Store, user: str, job: str, reason: str) -> None:
+def test_what_is_not_shown_is_refused_with_a_reason(store: SqliteStore, user: str, job: str, reason: str) -> None:
     shown = ledger(store).show(user, job)
     assert reason in shown.refusal
     assert (shown.line, shown.spec, shown.states, shown.report) == (None, None, None, None)
 
 
-def test_a_job_of_another_version_is_listed_too(store: Store) -> None:
+def test_a_job_of_another_version_is_listed_too(store: SqliteStore) -> None:
     store.add_job("later", codec.pack({"algorithm": "vertical-forest"}), JobState.FAILED, "unknown", "alice")
     (line,) = ledger(store).list("alice", ListJobs(1, unfinished=False)).jobs
     assert (line.job, line.algorithm, line.most) == ("later", "vertical-forest", None)
 
 
-def test_a_list_that_does_not_fit_one_message_comes_in_several(store: Store) -> None:
+def test_a_list_that_does_not_fit_one_message_comes_in_several(store: SqliteStore) -> None:
     record = store.job("first")
     assert record is not None
     for number in range(1000):
@@ -131,7 +131,7 @@ def test_a_list_that_does_not_fit_one_message_comes_in_several(store: Store) -> 
     assert seen == [f"job-{number:04}" for number in reversed(range(1000))]
 
 
-def test_a_report_that_does_not_fit_one_message_is_cut_and_says_so(store: Store) -> None:
+def test_a_report_that_does_not_fit_one_message_is_cut_and_says_so(store: SqliteStore) -> None:
     losses = [float(number) for number in range(400_000)]
     store.set_state("first", JobState.FAILED, report=codec.pack({"state": "failed", "loss": losses, "rounds": 400_000}))
     shown = ledger(store).show("alice", "first")

@@ -13,7 +13,7 @@ from fedbus import codec, topology
 from fedbus.broker.base import Broker, Outgoing
 from fedbus.broker.memory.broker import MemoryHub
 from fedbus.job import JobState
-from fedbus.store.sqlite import Store
+from fedbus.store.sqlite import SqliteStore
 from federation import synthetic
 
 WAIT = 10.0
@@ -27,7 +27,7 @@ class Bench:
     def __init__(self, folder: Path) -> None:
         federation = synthetic(folder)
         federation.write_job()
-        self.store = Store(folder / "coordinator.db")
+        self.store = SqliteStore(folder / "coordinator.db")
         self.store.add_job(JOB, codec.pack(federation.spec().to_map()), JobState.SUBMITTED)
         self.store.set_state(JOB, JobState.FAILED, "because")
         self.hub = MemoryHub()

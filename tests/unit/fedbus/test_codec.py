@@ -9,8 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fedbus import codec
-from fedbus.algorithms.linear.messages import Verdict
-from fedbus.algorithms.vertical.messages import Forward
+from fedbus.algorithms.vertical.messages import Forward, Verdict
 from fedbus.crypto.tensor import CipherTensor
 from fedbus.errors import DecodeError
 from fedbus.messages.control import Failed, Finished, Progress, StateChanged, Submit

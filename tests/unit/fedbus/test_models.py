@@ -14,7 +14,7 @@ from fedbus.cli import app
 from fedbus.cli.app import invoke
 from fedbus.errors import NotFound, StoreError
 from fedbus.statuses import Status
-from fedbus.store.sqlite import Store
+from fedbus.store.sqlite import SqliteStore
 from federation import held_out, synthetic
 from rows import synthetic as synthetic_rows
 
@@ -66,7 +66,7 @@ def test_a_network_describes_itself_and_gives_its_tensors(tmp_path: Path) -> Non
 def store(tmp_path: Path) -> Iterator[Path]:
     """The path of a store that is open, with a model in its write-ahead log."""
     path = tmp_path / "bank.db"
-    with Store(path) as made:
+    with SqliteStore(path) as made:
         made.save_model("prices-1", codec.pack({"format": models.FORMAT, "job": "prices-1"}))
         made.save_model("old-1", codec.pack({"columns": []}))
         yield path
@@ -91,7 +91,7 @@ def test_the_command_lists_models_and_shows_one(tmp_path: Path, capsys: pytest.C
     federation = synthetic(tmp_path, max_epochs=2)
     job = federation.run()["job"]
     store = tmp_path / "state" / "bank.db"
-    with Store(store):
+    with SqliteStore(store):
         capsys.readouterr()
         assert invoke(app, ["model", str(store)]) == 0
         heading, line = capsys.readouterr().out.splitlines()

@@ -21,7 +21,7 @@ from fedbus.messages.control import Cancel, Failed, Outcome, Start, StateChanged
 from fedbus.messages.envelope import Envelope, Message
 from fedbus.settings import load_party
 from fedbus.store.records import JobRecord
-from fedbus.store.sqlite import Store
+from fedbus.store.sqlite import SqliteStore
 from federation import synthetic
 from parties.worker import Worker
 
@@ -42,12 +42,12 @@ def broker(hub: MemoryHub) -> Iterator[Broker]:
 
 
 @pytest.fixture
-def store(tmp_path: Path, hub: MemoryHub, broker: Broker) -> Iterator[Store]:
+def store(tmp_path: Path, hub: MemoryHub, broker: Broker) -> Iterator[SqliteStore]:
     """The store of a party that serves, with one job that has ended."""
     federation = synthetic(tmp_path)
     spec = load(federation.write_job())
     connection, engine = hub.connect("bank"), Engine(0)
-    with Store(tmp_path / "bank.db") as made:
+    with SqliteStore(tmp_path / "bank.db") as made:
         made.add_job(JOB, codec.pack(spec.to_map()), JobState.FAILED)
         worker = Worker(load_party(federation.files[1], {}), connection, made, engine, "")
         worker.start()
@@ -67,7 +67,7 @@ def store(tmp_path: Path, hub: MemoryHub, broker: Broker) -> Iterator[Store]:
     ],
 )
 def test_what_is_no_control_message_is_a_dead_letter(
-    broker: Broker, store: Store, sender: str, message: Message, reason: str
+    broker: Broker, store: SqliteStore, sender: str, message: Message, reason: str
 ) -> None:
     letters: Future[Delivery] = Future()
     broker.consume(topology.DEAD, letters.set_result)
@@ -80,7 +80,7 @@ def test_what_is_no_control_message_is_a_dead_letter(
     assert record.state is JobState.FAILED
 
 
-def test_a_start_that_this_version_refuses_is_answered(hub: MemoryHub, broker: Broker, store: Store) -> None:
+def test_a_start_that_this_version_refuses_is_answered(hub: MemoryHub, broker: Broker, store: SqliteStore) -> None:
     answers: Future[Delivery] = Future()
     broker.declare([topology.job_queue("coordinator", "test-2")])
     broker.consume(topology.job_queue("coordinator", "test-2").name, answers.set_result)
@@ -93,7 +93,7 @@ def test_a_start_that_this_version_refuses_is_answered(hub: MemoryHub, broker: B
     assert store.job("test-2") is None
 
 
-def wait_for(store: Store, *wanted: JobState) -> JobRecord:
+def wait_for(store: SqliteStore, *wanted: JobState) -> JobRecord:
     """The record of the job once it is in one of these states."""
     never = threading.Event()
     while (record := store.job(JOB)) is None or record.state not in wanted:
@@ -102,13 +102,13 @@ def wait_for(store: Store, *wanted: JobState) -> JobRecord:
 
 
 @contextlib.contextmanager
-def left_alone(folder: Path, hub: MemoryHub, *, model: bool) -> Iterator[Store]:
+def left_alone(folder: Path, hub: MemoryHub, *, model: bool) -> Iterator[SqliteStore]:
     """The store of a party that goes on with a job whose coordinator is silent until the party gives up."""
     federation = synthetic(folder)
     federation.limits = {"silence": 0.1, "resend": 0.05}
     spec = load(federation.write_job())
     connection, engine = hub.connect("bank"), Engine(0)
-    with Store(folder / "bank.db") as made:
+    with SqliteStore(folder / "bank.db") as made:
         made.add_job(JOB, codec.pack(spec.to_map()), JobState.RUNNING)
         if model:
             made.save_model(JOB, b"share")

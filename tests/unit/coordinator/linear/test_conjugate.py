@@ -9,13 +9,13 @@ from layouts import gram_layout
 
 from coordinator.linear.conjugate import MOST_LACK, Conjugate
 from fedbus import codec
-from fedbus.algorithms.linear import gram
+from fedbus.algorithms.linear.layout import Layout
 
 
-def descend(matrix: np.ndarray, right: np.ndarray, plan: gram.Plan) -> tuple[np.ndarray, Conjugate]:
+def descend(matrix: np.ndarray, right: np.ndarray, layout: Layout) -> tuple[np.ndarray, Conjugate]:
     """The method on a matrix, told by `Conjugate` what to do."""
     weights, residual, direction = np.zeros_like(right), right, right
-    state = Conjugate.begin(plan, 0.0, float(right @ right), 1.0)
+    state = Conjugate.begin(layout, 0.0, float(right @ right), 1.0)
     for _ in range(100):
         assert np.abs(weights if state.check else direction).max() <= 2.0**state.exponent
         if state.check:

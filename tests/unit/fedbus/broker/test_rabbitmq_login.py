@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import ssl
+from pathlib import Path
 
 import pytest
 from pika.credentials import ExternalCredentials, PlainCredentials
+from structlog.testing import capture_logs
 
 from certificates import files, issue
 from fedbus.broker.rabbitmq.login import Login
@@ -73,3 +75,13 @@ def test_a_user_alone_needs_a_certificate(tls: TlsFiles) -> None:
     for given in (TlsFiles(), TlsFiles(ca=tls.ca)):
         with pytest.raises(ConfigError, match="has no password, and no certificate is set to log in by; set broker"):
             Login("amqps://bank@h/", given)
+
+
+def test_a_certificate_that_ends_soon_is_told_once(tmp_path: Path) -> None:
+    # It lasts 30 days from a moment ago.
+    login = Login("amqps://h/", files(issue(tmp_path / "certificates", "bank") / "members" / "bank"))
+    with capture_logs() as logs:
+        login.parameters(30, "one")
+        login.parameters(30, "two")
+    assert [line["log_level"] for line in logs] == ["warning"]
+    assert "certificate.pem: ends at" in logs[0]["certificate"]

@@ -110,3 +110,11 @@ def test_of_two_authorities_one_may_have_ended(issued: Path, tmp_path: Path) -> 
     ca = TlsFiles(ca=NamedFile(both, "broker.ca"))
     assert ca.check() == ""
     ca.check_dates()
+
+
+def test_a_certificate_that_ends_soon_is_told_with_its_end(bank: Path) -> None:
+    now = datetime.datetime.now(datetime.UTC)
+    assert files(bank).ending(29, now) == ""
+    said = files(bank).ending(31, now)
+    assert f"certificate.pem: ends at {now + datetime.timedelta(days=30):%Y-%m-%d}" in said
+    assert TlsFiles(ca=files(bank).ca).ending(10_000, now) == ""

@@ -13,7 +13,7 @@ from fedbus import models
 from fedbus.cli import simulation
 from fedbus.cli.workplace import open_workplace
 from fedbus.errors import ConfigError, StoreError
-from fedbus.store.sqlite import Store
+from fedbus.store.sqlite import SqliteStore
 from federation import ROLES, Federation, synthetic
 
 
@@ -41,7 +41,7 @@ def test_the_parties_stores_get_the_models_and_nothing_else(federation: Federati
     for name in ("shop", "bank"):
         path = federation.folder / "state" / f"{name}.db"
         assert [model.fields["party"] for model in models.listed(path)] == [name]
-        with Store(path) as store:
+        with SqliteStore(path) as store:
             assert store.jobs() == []
     assert report["warnings"] == []
     assert not list((tmp_path / "scratch").iterdir())
@@ -52,7 +52,7 @@ def test_a_store_that_a_party_works_on_does_not_get_the_model_which_is_not_lost(
 ) -> None:
     monkeypatch.setattr("fedbus.cli.workplace._BUSY_SECONDS", 0.2)
     path = federation.folder / "state" / "bank.db"
-    with Store(path):
+    with SqliteStore(path):
         report = run(federation)
     (kept,) = (tmp_path / "scratch").iterdir()
     (warning,) = report["warnings"]
@@ -82,7 +82,7 @@ def test_what_is_kept(federation: Federation, tmp_path: Path) -> None:
         "serving" in (folder / "simulation.log").read_text()
         or str(report["job"]) in (folder / "simulation.log").read_text()
     )
-    with Store(folder / "bank.db") as store:
+    with SqliteStore(folder / "bank.db") as store:
         assert [record.job for record in store.jobs()] == [report["job"]]
     assert len(models.listed(federation.folder / "state" / "bank.db")) == 1
     with pytest.raises(ConfigError, match=r"--keep: .*kept is not empty; name a new folder"):

@@ -15,7 +15,7 @@ from fedbus.errors import JobFailed, StoreError, StoreFull
 from fedbus.job import JobState
 from fedbus.session.journal import Journal
 from fedbus.store.records import Checkpoint, StoredMessage
-from fedbus.store.sqlite import Store
+from fedbus.store.sqlite import SqliteStore
 
 JOB = "job-1"
 
@@ -31,13 +31,13 @@ class Acknowledgement:
 
 
 @pytest.fixture
-def store(tmp_path: Path) -> Iterator[Store]:
-    with Store(tmp_path / "bank.db") as store:
+def store(tmp_path: Path) -> Iterator[SqliteStore]:
+    with SqliteStore(tmp_path / "bank.db") as store:
         store.add_job(JOB, b"spec", JobState.RUNNING)
         yield store
 
 
-def journal_on(store: Store, failures: list[StoreError] | None = None) -> Journal:
+def journal_on(store: SqliteStore, failures: list[StoreError] | None = None) -> Journal:
     journal = Journal(JOB, store, [].append if failures is None else failures.append, time.sleep, [].append)
     for _ in journal.open():
         pass
@@ -57,7 +57,7 @@ def full(*_: object, **__: object) -> list[bool]:
     raise StoreError("disk full")
 
 
-def watch(store: Store, monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
+def watch(store: SqliteStore, monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
     """What is written from now on, transaction by transaction."""
     written: list[dict[str, Any]] = []
     write = store.write
@@ -70,7 +70,9 @@ def watch(store: Store, monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]
     return written
 
 
-def test_a_message_is_acknowledged_no_sooner_than_it_is_durable(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_message_is_acknowledged_no_sooner_than_it_is_durable(
+    store: SqliteStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
     journal, (acknowledged, taken) = journal_on(store), delivery()
     before: list[bool] = []
     write = store.write
@@ -87,7 +89,7 @@ def test_a_message_is_acknowledged_no_sooner_than_it_is_durable(store: Store, mo
 
 
 def test_what_a_checkpoint_covers_is_acknowledged_and_never_written(
-    store: Store, monkeypatch: pytest.MonkeyPatch
+    store: SqliteStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     journal, (acknowledged, taken) = journal_on(store), delivery()
     written = watch(store, monkeypatch)
@@ -98,7 +100,7 @@ def test_what_a_checkpoint_covers_is_acknowledged_and_never_written(
     assert journal.checkpointed == 4
 
 
-def test_a_checkpoint_is_durable_with_what_is_sent_next(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_checkpoint_is_durable_with_what_is_sent_next(store: SqliteStore, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("fedbus.session.journal._DELAY", 60.0)
     journal, written = journal_on(store), watch(store, monkeypatch)
     journal.checkpoint(Checkpoint(4, b"state"), with_next=True)
@@ -110,7 +112,7 @@ def test_a_checkpoint_is_durable_with_what_is_sent_next(store: Store, monkeypatc
 
 
 def test_a_checkpoint_of_a_message_is_in_its_transaction_or_nowhere(
-    store: Store, monkeypatch: pytest.MonkeyPatch
+    store: SqliteStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     journal, written = journal_on(store), watch(store, monkeypatch)
     with monkeypatch.context() as broken:
@@ -126,7 +128,7 @@ def test_a_checkpoint_of_a_message_is_in_its_transaction_or_nowhere(
 
 
 def test_nothing_goes_out_without_a_checkpoint_that_could_not_be_written(
-    store: Store, monkeypatch: pytest.MonkeyPatch
+    store: SqliteStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     failed = threading.Event()
     journal = Journal(JOB, store, lambda _: failed.set(), time.sleep, [].append)
@@ -141,7 +143,7 @@ def test_nothing_goes_out_without_a_checkpoint_that_could_not_be_written(
     assert (store.blob(JOB, "weights"), store.blob(JOB, "best")) == (b"1", b"2")
 
 
-def test_a_checkpoint_that_nothing_follows_is_durable_soon(store: Store) -> None:
+def test_a_checkpoint_that_nothing_follows_is_durable_soon(store: SqliteStore) -> None:
     journal, (acknowledged, taken) = journal_on(store), delivery()
     journal.receive(message(1, round_=4), taken)
     journal.checkpoint(Checkpoint(4, b"state"), with_next=True)
@@ -149,7 +151,7 @@ def test_a_checkpoint_that_nothing_follows_is_durable_soon(store: Store) -> None
     assert store.last_checkpoint(JOB) == (4, b"state")
 
 
-def test_a_message_that_comes_twice_is_taken_once_and_both_are_acknowledged(store: Store) -> None:
+def test_a_message_that_comes_twice_is_taken_once_and_both_are_acknowledged(store: SqliteStore) -> None:
     journal, (first, one), (second, two), (third, three) = journal_on(store), delivery(), delivery(), delivery()
     assert journal.receive(message(1), one)
     assert not journal.receive(message(1), two)
@@ -160,7 +162,7 @@ def test_a_message_that_comes_twice_is_taken_once_and_both_are_acknowledged(stor
     assert len(list(store.inbox(JOB))) == 1
 
 
-def test_what_was_not_acknowledged_at_the_end_is_durable(store: Store) -> None:
+def test_what_was_not_acknowledged_at_the_end_is_durable(store: SqliteStore) -> None:
     journal, (acknowledged, taken) = journal_on(store), delivery()
     journal.receive(message(1), taken)
     journal.checkpoint(Checkpoint(0, b"state"), with_next=True)
@@ -173,7 +175,7 @@ def test_what_was_not_acknowledged_at_the_end_is_durable(store: Store) -> None:
     assert not late.done.is_set()
 
 
-def test_many_messages_and_long_ones_do_not_wait(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_many_messages_and_long_ones_do_not_wait(store: SqliteStore, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("fedbus.session.journal._DELAY", 60.0)
     journal = journal_on(store)
     several = [delivery() for _ in range(32)]
@@ -186,7 +188,7 @@ def test_many_messages_and_long_ones_do_not_wait(store: Store, monkeypatch: pyte
     assert acknowledged.done.is_set()
 
 
-def test_what_is_not_durable_yet_can_be_read(store: Store) -> None:
+def test_what_is_not_durable_yet_can_be_read(store: SqliteStore) -> None:
     journal, (_, taken) = journal_on(store), delivery()
     journal.receive(message(1, body=b"waits"), taken)
     assert journal.received("id1") == b"waits"
@@ -194,7 +196,9 @@ def test_what_is_not_durable_yet_can_be_read(store: Store) -> None:
     assert journal.received("id1") == b"waits"
 
 
-def test_a_store_that_cannot_be_written_acknowledges_nothing(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_store_that_cannot_be_written_acknowledges_nothing(
+    store: SqliteStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
     failed = threading.Event()
     journal = Journal(JOB, store, lambda _: failed.set(), time.sleep, [].append)
     assert not list(journal.open())
@@ -208,7 +212,7 @@ def test_a_store_that_cannot_be_written_acknowledges_nothing(store: Store, monke
         journal.post([message(2)])
 
 
-def test_what_peers_need_no_more_is_forgotten(store: Store) -> None:
+def test_what_peers_need_no_more_is_forgotten(store: SqliteStore) -> None:
     journal, (acknowledged, taken) = journal_on(store), delivery()
     journal.post([message(1, round_=1), message(2, round_=2)])
     journal.receive(message(3, round_=3), taken, 1)
@@ -217,7 +221,7 @@ def test_what_peers_need_no_more_is_forgotten(store: Store) -> None:
     assert [each.round for each in store.outbox(JOB)] == [2]
 
 
-def out_of_room(store: Store, monkeypatch: pytest.MonkeyPatch, times: int) -> None:
+def out_of_room(store: SqliteStore, monkeypatch: pytest.MonkeyPatch, times: int) -> None:
     """Let the store's disk be full so many times."""
     write, left = store.write, iter(range(times))
 
@@ -229,7 +233,7 @@ def out_of_room(store: Store, monkeypatch: pytest.MonkeyPatch, times: int) -> No
     monkeypatch.setattr(store, "write", tried)
 
 
-def test_what_is_sent_waits_for_room_on_the_disk(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_is_sent_waits_for_room_on_the_disk(store: SqliteStore, monkeypatch: pytest.MonkeyPatch) -> None:
     waits: list[float] = []
     told: list[StoreFull | None] = []
     journal = Journal(JOB, store, [].append, waits.append, told.append)
@@ -243,7 +247,9 @@ def test_what_is_sent_waits_for_room_on_the_disk(store: Store, monkeypatch: pyte
     journal.close()
 
 
-def test_whoever_waits_for_room_hears_of_the_end_of_the_job(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_whoever_waits_for_room_hears_of_the_end_of_the_job(
+    store: SqliteStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def wait(_: float) -> None:
         raise JobFailed("cancelled")
 
@@ -256,7 +262,9 @@ def test_whoever_waits_for_room_hears_of_the_end_of_the_job(store: Store, monkey
     journal.close()
 
 
-def test_what_was_received_is_acknowledged_once_there_is_room(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_was_received_is_acknowledged_once_there_is_room(
+    store: SqliteStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
     failures: list[Exception] = []
     told: list[StoreFull | None] = []
     journal = Journal(JOB, store, failures.append, time.sleep, told.append)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from collections.abc import Iterator
 from concurrent.futures import Future
 from pathlib import Path
+from queue import SimpleQueue
 from typing import Any
 
 import msgpack
@@ -13,16 +15,15 @@ import pytest
 
 from fedbus import codec, topology
 from fedbus.algorithms import registry
-from fedbus.algorithms.linear.messages import Verdict
-from fedbus.algorithms.vertical.messages import BlindedIds, CommonRows, JobKey
+from fedbus.algorithms.vertical.messages import BlindedIds, CommonRows, JobKey, Verdict
 from fedbus.broker.base import KEPT_BYTES, REASON_HEADER, Broker, Delivery, Outgoing
 from fedbus.broker.memory.broker import MemoryHub
 from fedbus.errors import DecodeError, PeerFailed, PeerSilent, ProtocolError, StoreError
 from fedbus.job import JobSpec, JobState
-from fedbus.messages.control import Failed
-from fedbus.messages.envelope import Envelope
+from fedbus.messages.control import Alive, Failed, Ping, Resend, ResendAfter
+from fedbus.messages.envelope import Envelope, Message
 from fedbus.session.session import Session
-from fedbus.store.sqlite import Store
+from fedbus.store.sqlite import SqliteStore
 
 JOB = "job-1"
 
@@ -45,7 +46,7 @@ class Bench:
     def __init__(self, folder: Path, **limits: float) -> None:
         self.hub = MemoryHub()
         self.spec = specification(**limits)
-        self.stores = {name: Store(folder / f"{name}.db") for name in self.spec.participants}
+        self.stores = {name: SqliteStore(folder / f"{name}.db") for name in self.spec.participants}
         self.brokers: dict[str, Broker] = {}
         for name, store in self.stores.items():
             store.add_job(JOB, codec.pack(self.spec.to_map()), JobState.RUNNING)
@@ -57,7 +58,7 @@ class Bench:
         self.brokers[name] = self.hub.connect(name)
         return self.brokers[name]
 
-    def session(self, name: str) -> Session:
+    def session(self, name: str) -> Session[JobSpec]:
         """A session as a process that starts would make it."""
         session = Session(JOB, name, store=self.stores[name], broker=self.connect(name))
         session.open()
@@ -157,9 +158,37 @@ def test_randomness_is_the_same_after_a_restart_and_another_elsewhere(bench: Ben
     others = [again.random("other").read(32), bench.session("bank").random("mask").read(32)]
     again.at(4)
     others.append(again.random("mask").read(32))
-    again.at(4, batch=1)
-    others.append(again.random("mask").read(32))
+    with again.batch(1):
+        others.append(again.random("mask").read(32))
     assert len({drawn, *others}) == 5
+
+
+def test_a_batch_is_left_where_it_was_entered_whatever_happens_in_it(bench: Bench) -> None:
+    shop, bank = bench.session("shop"), bench.session("bank")
+    for session in (shop, bank):
+        session.at(1)
+    with shop.batch(1):
+        shop.send("bank", points(1))
+        with contextlib.suppress(StoreError), shop.batch(2):
+            shop.send("bank", points(2))
+            raise StoreError("no room")
+        shop.send("bank", CommonRows(b"1111"))
+    shop.send("bank", points(0))
+    assert bank.recv("shop", BlindedIds) == points(0)
+    with bank.batch(2):
+        assert bank.recv("shop", BlindedIds) == points(2)
+    with bank.batch(1):
+        assert bank.recv("shop", BlindedIds) == points(1)
+        assert bank.recv("shop", CommonRows) == CommonRows(b"1111")
+
+
+def test_no_round_begins_within_a_batch_which_would_end_in_another_one(bench: Bench) -> None:
+    shop = bench.session("shop")
+    shop.at(1)
+    with shop.batch(3), pytest.raises(ValueError, match="round 2 begins within batch 3 of round 1"):
+        shop.at(2)
+    shop.at(2)
+    assert shop.round == 2
 
 
 def test_a_checkpoint_is_where_a_restart_goes_on(bench: Bench) -> None:
@@ -231,6 +260,37 @@ def test_a_peer_that_computes_is_waited_for_beyond_the_limit_of_silence(bench: B
     thread.start()
     assert list(bank.recv_stream("shop", BlindedIds)) == [points(number) for number in range(sent + 1)]
     thread.join()
+
+
+@pytest.mark.parametrize(
+    ("question", "answers"),
+    [
+        (Ping(), [Alive()]),
+        (ResendAfter(0), [points(1), points(2)]),
+        (ResendAfter(1), [points(2)]),
+        (ResendAfter(2), [Alive()]),
+        (Resend("blinded_ids", 1, 0, []), [points(1)]),
+        (Resend("blinded_ids", 1, 0, [7]), [Alive()]),
+        (Resend("outcome", 1, 0, []), [Alive()]),
+    ],
+)
+def test_who_asks_is_sent_again_what_it_names_or_a_sign_of_life(
+    bench: Bench, question: Message, answers: list[Message]
+) -> None:
+    received: SimpleQueue[Message] = SimpleQueue()
+    bank = bench.connect("bank")
+    bank.consume(topology.job_queue("bank", JOB).name, lambda each: received.put(codec.decode(each.body).payload))
+    shop = bench.session("shop")
+    for round_ in (1, 2):
+        shop.at(round_)
+        shop.send("bank", points(round_))
+        assert received.get(timeout=5) == points(round_)
+    # The answer to a second question comes after all answers to the first.
+    for number, asked in enumerate((question, Ping())):
+        body = codec.encode(Envelope(JOB, "bank", "shop", asked))
+        bank.publish(Outgoing(topology.DATA, topology.data_key("bank", "shop", JOB), body, f"{number}")).result(5)
+    assert [received.get(timeout=5) for _ in answers] == answers
+    assert received.get(timeout=5) == Alive()
 
 
 def test_a_silent_peer_ends_the_wait_with_its_name(bench: Bench) -> None:

@@ -80,10 +80,10 @@ from pathlib import Path
 from fedbus import files
 from fedbus.broker.node.server import find_server
 from fedbus.errors import FedbusError
-from fedbus.store.sqlite import Store
+from fedbus.store.sqlite import SqliteStore
 
 given, told = Path(json.load(sys.stdin)), []
-for attempt in (lambda: Store(given), lambda: find_server({"FEDBUS_RABBITMQ": str(given)})):
+for attempt in (lambda: SqliteStore(given), lambda: find_server({"FEDBUS_RABBITMQ": str(given)})):
     try:
         attempt()
     except FedbusError as error:

@@ -19,7 +19,7 @@ from fedbus import codec
 from fedbus.errors import StoreError, StoreInUse, StoreLost
 from fedbus.job import JobState
 from fedbus.store.records import Checkpoint, StoredMessage
-from fedbus.store.sqlite import Store
+from fedbus.store.sqlite import SqliteStore
 
 COPIES = 200
 
@@ -29,7 +29,7 @@ def message(number: int, job: str = "j", size: int = 700) -> StoredMessage:
     return StoredMessage(f"{job}-id{number}", job, "shop", "forward", number // 4, 0, number % 4, body)
 
 
-def fill(store: Store) -> None:
+def fill(store: SqliteStore) -> None:
     """What a store has in the midst of work: two jobs under way, one that has ended, models, a long blob."""
     for job in ("j", "k", "done"):
         store.add_job(job, codec.pack({"name": job, "numbers": list(range(40))}), JobState.RUNNING, "", "alice")
@@ -44,7 +44,7 @@ def fill(store: Store) -> None:
         store.write("j", received=[message(number)], posted=[message(100 + number)])
 
 
-def contents(store: Store, job: str) -> dict[str, Any]:
+def contents(store: SqliteStore, job: str) -> dict[str, Any]:
     """All that a process asks of a store about one job."""
     record = store.job(job)
     inbox, outbox = list(store.inbox(job)), list(store.outbox(job))
@@ -68,7 +68,7 @@ def contents(store: Store, job: str) -> dict[str, Any]:
 def original(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, dict[str, Any]]]:
     """The files of a process that died at work, half of them in the log, and what they hold."""
     folder = tmp_path_factory.mktemp("original")
-    with Store(folder / "bank.db") as store:
+    with SqliteStore(folder / "bank.db") as store:
         fill(store)
         found = {job: contents(store, job) for job in ("j", "k", "done")}
         shutil.copytree(folder, copy := tmp_path_factory.mktemp("copies") / "died")
@@ -87,7 +87,7 @@ def named(error: StoreError, path: Path) -> bool:
 def check(path: Path, expected: dict[str, dict[str, Any]]) -> tuple[int, int]:
     """How many jobs read well and how many are refused; AssertionError where one reads otherwise."""
     try:
-        store = Store(path)
+        store = SqliteStore(path)
     except StoreError as error:
         return 0, named(error, path) * len(expected)
     sound = refused = 0
@@ -134,14 +134,14 @@ def test_a_flipped_bit_is_found_or_harms_nothing(
 
 
 def test_a_record_in_anothers_place_is_found(tmp_path: Path) -> None:
-    with Store(tmp_path / "bank.db") as store:
+    with SqliteStore(tmp_path / "bank.db") as store:
         fill(store)
     with sqlite3.connect(tmp_path / "bank.db") as connection:
         connection.execute("UPDATE checkpoints SET state = 'x' WHERE job = 'j'")
         connection.execute("UPDATE models SET share = (SELECT share FROM models WHERE job = 'k') WHERE job = 'j'")
         connection.execute("UPDATE jobs SET state = 'succeeded' WHERE job = 'j'")
     connection.close()
-    with Store(tmp_path / "bank.db") as store:
+    with SqliteStore(tmp_path / "bank.db") as store:
         for ask in (store.job, store.last_checkpoint, store.model):
             with pytest.raises(StoreError, match=r"bank\.db: a record of job j .* is damaged"):
                 ask("j")
@@ -160,10 +160,10 @@ def test_a_record_in_anothers_place_is_found(tmp_path: Path) -> None:
 @pytest.mark.parametrize("change", ["log deleted", "log cut", "mark deleted", "older copy"])
 def test_a_store_without_its_last_entries_says_so(tmp_path: Path, change: str) -> None:
     path, copy = tmp_path / "bank.db", tmp_path / "copy"
-    with Store(path) as store:
+    with SqliteStore(path) as store:
         store.add_job("j", b"spec", JobState.RUNNING)
     shutil.copytree(tmp_path, older := tmp_path / "older")
-    with Store(path) as store:
+    with SqliteStore(path) as store:
         assert store.lost == ""
         for number in range(9):
             store.write("j", posted=[message(number)])
@@ -180,34 +180,34 @@ def test_a_store_without_its_last_entries_says_so(tmp_path: Path, change: str) -
     else:
         log.unlink()
         shutil.copy(older / "bank.db", path)
-    with Store(path) as store:
+    with SqliteStore(path) as store:
         assert store.lost.startswith("its store lost")
         assert len(list(store.outbox("j"))) == (9 if change == "mark deleted" else 8 if change == "log cut" else 0)
-    with Store(path) as store:
+    with SqliteStore(path) as store:
         assert store.lost == ""
 
 
 def test_a_store_that_is_deleted_begins_anew_and_keeps_the_log_aside(tmp_path: Path) -> None:
     path = tmp_path / "bank.db"
-    with Store(path) as store:
+    with SqliteStore(path) as store:
         fill(store)
         shutil.copytree(tmp_path, copy := tmp_path / "copy")
     path = copy / "bank.db"
     log = (copy / "bank.db-wal").read_bytes()
     path.unlink()
-    with Store(path) as store:
+    with SqliteStore(path) as store:
         assert (store.lost, store.jobs()) == ("", [])
     assert (copy / "bank.db-wal.lost").read_bytes() == log
 
 
 def test_a_store_that_is_replaced_at_work_is_not_written(tmp_path: Path) -> None:
     path = tmp_path / "bank.db"
-    with Store(path) as store:
+    with SqliteStore(path) as store:
         store.add_job("j", b"spec", JobState.RUNNING)
         path.rename(tmp_path / "moved.db")
         with pytest.raises(StoreLost, match=r"bank\.db: the store was deleted, moved or replaced"):
             store.write("j", posted=[message(1)])
-        with Store(path) as other:
+        with SqliteStore(path) as other:
             assert other.jobs() == []
             with pytest.raises(StoreLost):
                 store.write("j", posted=[message(1)])
@@ -215,15 +215,15 @@ def test_a_store_that_is_replaced_at_work_is_not_written(tmp_path: Path) -> None
 
 def test_the_lock_is_on_the_file_and_not_on_its_name(tmp_path: Path) -> None:
     path = tmp_path / "bank.db"
-    with Store(path):
+    with SqliteStore(path):
         (tmp_path / "linked.db").hardlink_to(path)
         (tmp_path / "symbolic.db").symlink_to(path)
         for name in ("linked.db", "symbolic.db"):
             with pytest.raises(StoreInUse):
-                Store(tmp_path / name)
+                SqliteStore(tmp_path / name)
         path.rename(tmp_path / "moved.db")
         with pytest.raises(StoreInUse):
-            Store(tmp_path / "moved.db")
+            SqliteStore(tmp_path / "moved.db")
 
 
 def other_database(path: Path) -> None:
@@ -240,7 +240,7 @@ def first_version(path: Path) -> None:
 
 
 def newer_version(path: Path) -> None:
-    Store(path).close()
+    SqliteStore(path).close()
     with sqlite3.connect(path) as connection:
         connection.execute("PRAGMA user_version = 99")
     connection.close()
@@ -268,7 +268,7 @@ def test_what_is_no_store_is_left_as_it_is(tmp_path: Path, make: Any, words: str
     before = path.lstat()
     body = path.read_bytes() if path.is_file() else b""
     with pytest.raises(StoreError, match=words) as raised:
-        Store(path)
+        SqliteStore(path)
     assert str(path) in str(raised.value)
     assert [file.name for file in tmp_path.iterdir()] == ["shop.csv"]
     after = path.lstat()
@@ -291,13 +291,13 @@ def test_a_file_or_folder_that_may_not_be_written_is_a_sentence(sealed: Path) ->
     if os.access(sealed, os.W_OK):
         pytest.skip("this user may write everywhere")
     with pytest.raises(StoreError, match=r"bank\.db: the store cannot be opened: Permission denied"):
-        Store(path)
+        SqliteStore(path)
     sealed.chmod(0o700)
-    Store(path).close()
+    SqliteStore(path).close()
     sealed.chmod(0o500)
     with pytest.raises(StoreError, match="its folder cannot be written"):
-        Store(path)
+        SqliteStore(path)
     sealed.chmod(0o700)
     path.chmod(0o400)
     with pytest.raises(StoreError, match="this user may not read and write it"):
-        Store(path)
+        SqliteStore(path)

@@ -7,6 +7,7 @@ import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from queue import SimpleQueue
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -54,7 +55,8 @@ class Party:
 
     @property
     def spec(self) -> Any:
-        return type("Spec", (), {"parties": (self.guest, *self.hosts)})
+        parties = (self.guest, *self.hosts)
+        return SimpleNamespace(parties=parties, guest_party=self.guest, host_parties=self.hosts)
 
     def random(self, label: str) -> SecretStream:
         return SecretStream(self.name.encode() * 16, label)

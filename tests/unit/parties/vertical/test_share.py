@@ -55,7 +55,7 @@ def restart(begun: Tables, found: Tables) -> Prepared:
     digests = _digest(train, begun.fit(train)), _digest(begun.test.take(test_positions))
     columns = {"shop": 3, "bank": 2}
     share = Share(b"key", 40, columns, *digests, positions, test_positions, np.zeros(3))
-    session = SimpleNamespace(restore=share.to_map, party="shop", guest="shop")
+    session = SimpleNamespace(restore=share.to_map, party="shop", spec=SimpleNamespace(guest_party="shop"))
     return prepare(session, None, None, found, Policy())  # type: ignore[arg-type]
 
 

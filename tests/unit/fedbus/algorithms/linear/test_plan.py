@@ -6,7 +6,8 @@ import pytest
 from layouts import gram_layout
 
 from fedbus.algorithms import registry
-from fedbus.algorithms.linear import gram, plan
+from fedbus.algorithms.linear import plan
+from fedbus.algorithms.linear.layout import DIRECTION_BITS
 
 
 @pytest.mark.parametrize("bits", [24, 40])
@@ -29,6 +30,6 @@ def test_columns_are_not_taken_for_directions_of_as_many_bits(monkeypatch: pytes
     with pytest.raises(InterruptedError):
         plan.plan(registry.parse(job), 1000, {"shop": 3, "bank": 4})  # type: ignore[arg-type]
     direction = gram_layout(feature_bits=bits).direction_bits
-    assert direction == gram.DIRECTION_BITS[bits == 40]
+    assert direction == DIRECTION_BITS[bits == 40]
     assert measured[bits + 3] == (1000, 4)
     assert measured[direction] == (4, 1)

@@ -11,11 +11,12 @@ from itertools import combinations
 from math import ceil, log2
 
 from fedbus.algorithms.linear.spec import LinearJob
+from fedbus.algorithms.vertical.agreed import ALIGNMENT_ROUND, LABEL_BITS
 from fedbus.crypto.fixedpoint import MAX_BITS
 from fedbus.crypto.packing import Slots
 
-# Bits of a score below the label's unit.
-LABEL_BITS = 42
+# The round of a session in which the parties first pass over the rows; rounds of training follow.
+PASS_ROUND = ALIGNMENT_ROUND + 1
 # Fraction bits of sums that the coordinator learns: a curvature may be 2**-150 of the label's square.
 SCALAR_BITS = 200
 # Fraction bits of search directions, which are in units of a power of two no less than their norm: the second where
@@ -65,7 +66,7 @@ class Pair:
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class Layout:
     """See the module.
 
     Attributes:
@@ -113,7 +114,7 @@ class Plan:
         return [(number, pair) for number, pair in enumerate(self.pairs) if party in (pair.encryptor, pair.multiplier)]
 
 
-def plan(spec: LinearJob, rows: int, columns: Mapping[str, int], bits: int | None = None) -> Plan:
+def lay_out(spec: LinearJob, rows: int, columns: Mapping[str, int], bits: int | None = None) -> Layout:
     """What follows from a job and its sizes.
 
     Args:
@@ -138,7 +139,7 @@ def plan(spec: LinearJob, rows: int, columns: Mapping[str, int], bits: int | Non
     blocks = len(spec.parties) ** 2 * (spec.params.key_bits // score_product_bits + 1) ** 2
     score_mask_bits = score_product_bits + 1 + MASK_BITS + ceil(log2(blocks))
     score_slots = Slots.fit(score_mask_bits + 2, spec.params.key_bits)
-    return Plan(
+    return Layout(
         rows=rows,
         bits=bits,
         product_bits=product_bits,
@@ -154,7 +155,7 @@ def plan(spec: LinearJob, rows: int, columns: Mapping[str, int], bits: int | Non
     )
 
 
-def score_bits(exponent: int, rows: int) -> int:
+def measured_bits(exponent: int, rows: int) -> int:
     """Fraction bits of the scores whose error is measured, for weights of a norm below 2**exponent."""
     # A column may have all of its norm, sqrt(rows), in one row.
     above = max(_SCORE_RANGE_BITS, ceil(log2(rows) / 2))
@@ -166,7 +167,7 @@ def label_unit(score_bits: int) -> float:
     return 2.0 ** (LABEL_BITS - score_bits)
 
 
-def arrange(layout: Plan, pair: Pair, block: Sequence[Sequence[int]]) -> tuple[list[list[int]], list[list[int]]]:
+def arrange(layout: Layout, pair: Pair, block: Sequence[Sequence[int]]) -> tuple[list[list[int]], list[list[int]]]:
     """A block of cross products, packed as either party multiplies it.
 
     Args:

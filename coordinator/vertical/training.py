@@ -1,4 +1,4 @@
-"""A linear job at the coordinator, whatever the solver: its key, sizes and losses, and the report's figures."""
+"""A vertical job at the coordinator, whatever trains it: its key, sizes and losses, and the report's figures."""
 
 from __future__ import annotations
 
@@ -6,16 +6,16 @@ import contextlib
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import numpy as np
 
 from coordinator.vertical import align
 from fedbus import metrics
-from fedbus.algorithms.linear.messages import Verdict
-from fedbus.algorithms.linear.spec import LinearParams
+from fedbus.algorithms.vertical.agreed import ALIGNMENT_ROUND, KEY_ROUND
 from fedbus.algorithms.vertical.batching import count
-from fedbus.algorithms.vertical.messages import JobKey, MaskedScores
+from fedbus.algorithms.vertical.job import VerticalJob
+from fedbus.algorithms.vertical.messages import JobKey, MaskedScores, Verdict
 from fedbus.crypto.engine import Engine
 from fedbus.crypto.paillier import PrivateKey
 from fedbus.errors import JobRefused
@@ -25,13 +25,12 @@ from fedbus.messages.envelope import Message
 from fedbus.session.session import Session
 from fedbus.session.vectors import Vectors
 
-# The rounds of a session: what all sides do meets in them. The parties' side is in parties/vertical/share.py.
-_KEY_ROUND, ALIGNMENT_ROUND, PASS_ROUND = 0, 1, 2
+V = TypeVar("V", bound=VerticalJob, covariant=True)
 
 
 @dataclass(slots=True)
-class Course:
-    """The course of training.
+class Training:
+    """How far training has come.
 
     Attributes:
         rows, test_rows, columns, score_bits: as of align.Sizes.
@@ -71,36 +70,36 @@ class Course:
 
 
 @dataclass(slots=True)
-class Work:
+class Work(Generic[V]):
     """What the coordinator works with in every round.
 
     Attributes:
-        solver: what the solver keeps between rounds; empty before its first.
+        solver: what the algorithm keeps between rounds; empty before its first.
         verdict: of the last round.
     """
 
-    session: Session
+    session: Session[V]
     private: PrivateKey
     vectors: Vectors
-    course: Course
+    training: Training
     verdict: Verdict
     solver: dict[str, Any]
 
     def checkpoint(self) -> None:
         """Make the end of a round durable."""
-        fields = {name: getattr(self.course, name) for name in Course.__slots__}
+        fields = {name: getattr(self.training, name) for name in Training.__slots__}
         decided = {"loss": self.verdict.loss, "stop": self.verdict.stop, "converged": self.verdict.converged}
-        state = {"course": fields, "verdict": decided, "solver": self.solver}
+        state = {"training": fields, "verdict": decided, "solver": self.solver}
         self.session.checkpoint({"primes": _primes(self.private), **state})
 
     def publish(self, seconds: float) -> None:
         """Tell all who watch of a round that is done."""
-        session, course = self.session, self.course
-        course.seconds.append(seconds)
+        session, training = self.session, self.training
+        training.seconds.append(seconds)
         metrics.round_latency.labels(session.spec.algorithm, session.role, "round").observe(seconds)
-        metrics.loss.labels(session.job).set(course.losses[-1])
-        number = len(course.losses)
-        session.publish_event(Progress(number, len(course.epoch_losses), course.losses[-1], seconds), key=number)
+        metrics.loss.labels(session.job).set(training.losses[-1])
+        number = len(training.losses)
+        session.publish_event(Progress(number, len(training.epoch_losses), training.losses[-1], seconds), key=number)
 
     def tell(self, message: Message) -> None:
         """Send a message to all parties."""
@@ -113,21 +112,19 @@ class Work:
         try:
             yield
         finally:
-            figures.update(self.course.figures(self.verdict))
-            if self.session.linear.params.l2:
-                figures["l2"] = self.session.linear.params.l2
+            figures.update(self.training.figures(self.verdict))
 
     def end(self, loss: float) -> None:
         """Tell the parties the final loss, and open the scores of held-out rows."""
         self.verdict = Verdict(loss, stop=True, converged=self.verdict.converged)
         self.tell(self.verdict)
-        if self.course.test_rows:
+        if self.training.test_rows:
             self.session.at(self.session.round + 1)
-            vectors, rows = self.vectors, self.course.test_rows
-            vectors.serve(self.session.guest, MaskedScores, self.private, rows, vectors.score_bits)
+            vectors, rows = self.vectors, self.training.test_rows
+            vectors.serve(self.session.spec.guest_party, MaskedScores, self.private, rows, vectors.score_bits)
 
 
-def begin(session: Session, engine: Engine) -> Work:
+def begin(session: Session[V], engine: Engine) -> Work[V]:
     """Make the job's key and have the parties align, or take both up again after a restart.
 
     Raises:
@@ -136,37 +133,37 @@ def begin(session: Session, engine: Engine) -> Work:
     """
     state = session.restore() or _make_key(session, engine)
     private = PrivateKey.from_primes(*(int.from_bytes(prime, "big") for prime in state["primes"]))
-    if "course" in state:
-        course, verdict, solver = Course(**state["course"]), Verdict(**state["verdict"]), state["solver"]
-        vectors = Vectors(session, engine, private.public, course.score_bits)
-        return Work(session, private, vectors, course, verdict, solver)
+    if "training" in state:
+        training, verdict, solver = Training(**state["training"]), Verdict(**state["verdict"]), state["solver"]
+        vectors = Vectors(session, engine, private.public, training.score_bits)
+        return Work(session, private, vectors, training, verdict, solver)
     session.at(ALIGNMENT_ROUND)
     sizes = align.coordinate(session)
-    check_rounds(sizes.rows, session.linear.params)
+    check_rounds(sizes.rows, session.spec)
     for party in session.spec.parties:
         session.send(party, JobKey(private.public.to_bytes(), sizes.columns, sizes.score_bits))
-    course = Course(sizes.rows, sizes.test_rows, sizes.columns, sizes.score_bits)
-    vectors = Vectors(session, engine, private.public, course.score_bits)
-    work = Work(session, private, vectors, course, Verdict(0.0, stop=False, converged=False), {})
+    training = Training(sizes.rows, sizes.test_rows, sizes.columns, sizes.score_bits)
+    vectors = Vectors(session, engine, private.public, training.score_bits)
+    work = Work(session, private, vectors, training, Verdict(0.0, stop=False, converged=False), {})
     work.checkpoint()
     return work
 
 
-def check_rounds(rows: int, params: LinearParams) -> None:
+def check_rounds(rows: int, spec: VerticalJob) -> None:
     """Refuse a job whose report might not fit a message; raises JobRefused, which names the settings."""
-    epoch = count(rows, params.batch_size)
-    if params.max_epochs * epoch > MAX_ROUNDS:
+    epoch, (most, _) = count(rows, spec.batch_size), spec.length
+    if most * epoch > MAX_ROUNDS:
         raise JobRefused(
-            f"`max_epochs` of {params.max_epochs} with {epoch} batches of the {rows} common rows may come to"
-            f" {params.max_epochs * epoch} rounds, and a job has {MAX_ROUNDS} at most;"
+            f"`max_epochs` of {most} with {epoch} batches of the {rows} common rows may come to"
+            f" {most * epoch} rounds, and a job has {MAX_ROUNDS} at most;"
             " lower `max_epochs` or raise `batch_size`"
         )
 
 
-def _make_key(session: Session, engine: Engine) -> dict[str, Any]:
+def _make_key(session: Session[VerticalJob], engine: Engine) -> dict[str, Any]:
     # The key is durable before anybody hears of it: a restarted coordinator must not hand out another one.
-    session.at(_KEY_ROUND)
-    state = {"primes": _primes(engine.generate_keypair(session.linear.params.key_bits))}
+    session.at(KEY_ROUND)
+    state = {"primes": _primes(engine.generate_keypair(session.spec.key_bits))}
     session.checkpoint(state)
     return state
 

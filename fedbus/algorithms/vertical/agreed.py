@@ -1,0 +1,9 @@
+"""What all sides of a vertical job take for granted, so that no message says it."""
+
+from __future__ import annotations
+
+# The first rounds of a session: the coordinator makes the job's key, and the parties align their tables. What an
+# algorithm does follows after them.
+KEY_ROUND, ALIGNMENT_ROUND = 0, 1
+# Bits of a score below the label's unit.
+LABEL_BITS = 42
