@@ -75,8 +75,9 @@ def broker_tls(environment: Mapping[str, str] | None = None) -> TlsFiles:
     return TlsFiles(*(tls_file(key, environment) for key in TLS_KEYS))
 
 
-def with_broker(url: str, environment: Mapping[str, str]) -> dict[str, str]:
-    """An environment for a process that is to use this broker: files for TLS stay only where its URL is for TLS."""
+def with_broker(url: str, environment: Mapping[str, str] | None = None) -> dict[str, str]:
+    """The environment for who is to use this broker: files for TLS stay only where its URL is for TLS."""
+    environment = os.environ if environment is None else environment
     kept = {
         name: value for name, value in environment.items() if url.startswith("amqps:") or name not in _TLS_VARIABLES
     }

@@ -5,6 +5,7 @@ fedbus/environment.py names the variables.
 
 from __future__ import annotations
 
+import copy
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -149,7 +150,24 @@ def load_party(path: Path, environment: Mapping[str, str] | None = None) -> Part
         ConfigError: names the file and the key, or the variable.
     """
     environment = os.environ if environment is None else environment
-    fields = _merged(path, environment)
+    return _party(_merged(path, read_toml(path), environment), path, environment)
+
+
+def party_of(fields: Mapping[str, Any], where: Path, environment: Mapping[str, str]) -> PartySettings:
+    """The settings that a party file with these fields would give, with the environment over them.
+
+    Args:
+        fields: paths in them are relative to the current folder.
+        where: what stands for the file in errors.
+
+    Raises:
+        ConfigError: names the key, or the variable.
+    """
+    fields = _merged(where, copy.deepcopy(dict(fields)), environment) | {"(folder)": str(Path.cwd())}
+    return _party(fields, where, environment)
+
+
+def _party(fields: dict[str, Any], path: Path, environment: Mapping[str, str]) -> PartySettings:
     if "algorithm" in fields:
         raise ConfigError(f"{path}: this is a job file; a party file has the keys name, state and [datasets.…]")
     for key in ("identity", "roster"):
@@ -175,7 +193,7 @@ def load_coordinator(path: Path | None, environment: Mapping[str, str] | None = 
         ConfigError: names the file and the key, or the variable.
     """
     environment = os.environ if environment is None else environment
-    fields = _merged(path, environment)
+    fields = _merged(path, read_toml(path) if path else {}, environment)
     if "algorithm" in fields:
         raise ConfigError(f"{path}: this is a job file; a coordinator file has the keys name, state and parties")
     if of_a_party := [key for key in _OF_A_PARTY if key in fields]:
@@ -186,8 +204,7 @@ def load_coordinator(path: Path | None, environment: Mapping[str, str] | None = 
     return convert(fields, CoordinatorSettings, str(path or "environment"))
 
 
-def _merged(path: Path | None, environment: Mapping[str, str]) -> dict[str, Any]:
-    fields = read_toml(path) if path else {}
+def _merged(path: Path | None, fields: dict[str, Any], environment: Mapping[str, str]) -> dict[str, Any]:
     if "folder" in fields:
         raise ConfigError(f"{path}: unknown key 'folder'; paths are relative to the file")
     fields["(folder)"] = str(real(path).parent) if path else str(Path.cwd())

@@ -8,9 +8,11 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any, Protocol, cast
 
+from fedbus.algorithms.base import Sizes
 from fedbus.algorithms.registry import algorithm_of
 from fedbus.crypto.engine import Engine
 from fedbus.job import JobSpec
+from fedbus.report import Report
 from fedbus.session.session import Session
 from fedbus.settings import PartySettings
 from parties.data.gaps import Gaps
@@ -63,8 +65,12 @@ class PartySide(Protocol):
         """
         ...
 
-    def compare(self, spec: Any, job: str, parties: Sequence[PartySettings]) -> dict[str, Any]:
-        """Figures of the same model on the pooled rows, and how far the federated one is from it."""
+    def compare(self, spec: Any, report: Any, parties: Sequence[PartySettings]) -> dict[str, Any]:
+        """Fields of the report: the same model on the pooled rows, and how far the federated one is from it.
+
+        Args:
+            report: of the job, which succeeded.
+        """
         ...
 
     def check(self, spec: Any, brought: Brought, rows: int) -> None:
@@ -76,6 +82,9 @@ class PartySide(Protocol):
         Raises:
             JobRefused, DataError: it would not take part.
         """
+
+    def check_sizes(self, spec: Any, sizes: Sizes) -> None:
+        """Hold the sizes of a job's data against what no party consents to, whatever its policy; raises JobRefused."""
 
     def check_together(self, job_file: Path, spec: Any, brought: Sequence[Brought]) -> None:
         """Hold parties' data against each other, as far as they are here; raises as `check`, and ConfigError."""
@@ -98,6 +107,6 @@ def side_of(spec: JobSpec) -> PartySide:
     return cast(PartySide, import_module(algorithm_of(spec).party))
 
 
-def compare(spec: JobSpec, job: str, parties: Sequence[PartySettings]) -> dict[str, Any]:
+def compare(spec: JobSpec, report: Report, parties: Sequence[PartySettings]) -> dict[str, Any]:
     """What the algorithm's side compares."""
-    return side_of(spec).compare(spec, job, parties)
+    return side_of(spec).compare(spec, report, parties)

@@ -25,12 +25,12 @@ from fedbus.algorithms.fedavg.budget import Budget
 from fedbus.algorithms.fedavg.messages import Assignment, BestWeights, Described, GlobalWeights, Task
 from fedbus.algorithms.fedavg.spec import ROBUST, AverageJob
 from fedbus.algorithms.fedavg.tasks import CLIPPED, sum_layout
-from fedbus.algorithms.fedavg.weights import Weights
 from fedbus.chunks import CHUNK_BYTES, chunk_ranges
 from fedbus.crypto.engine import Engine
 from fedbus.errors import JobFailed, ProtocolError
 from fedbus.messages.control import Progress
 from fedbus.session.session import Session
+from fedbus.weights import Weights
 
 log = structlog.get_logger()
 

@@ -16,11 +16,11 @@ from fedbus.algorithms.fedavg.messages import Assignment, Described, Task
 from fedbus.algorithms.fedavg.moments import encode as encode_moments
 from fedbus.algorithms.fedavg.spec import AverageJob
 from fedbus.algorithms.fedavg.tasks import CLIPPED, METRICS, exponent_of, standardised, sum_layout
-from fedbus.algorithms.fedavg.weights import Weights
 from fedbus.algorithms.sums.layout import SumLayout, block_ranges
 from fedbus.algorithms.sums.limbs import LIMBS
 from fedbus.algorithms.sums.limbs import encode as encode_limbs
 from fedbus.errors import DataError, FixedPointOverflow, JobRefused, ProtocolError, TrainingDiverged
+from fedbus.weights import Weights
 from parties.data.tables import Tables
 from parties.fedavg import moments, network, private_training, training
 from parties.fedavg.scoring import Scale, label_of

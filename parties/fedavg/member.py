@@ -26,7 +26,6 @@ import structlog
 from fedbus.algorithms.fedavg.messages import Assignment, BestWeights, GlobalWeights, Task
 from fedbus.algorithms.fedavg.spec import AverageJob
 from fedbus.algorithms.fedavg.tasks import SUMMED
-from fedbus.algorithms.fedavg.weights import Weights
 from fedbus.algorithms.sums.layout import SumLayout
 from fedbus.algorithms.sums.messages import ORDERS, Abstained
 from fedbus.chunks import chunk_ranges
@@ -36,6 +35,7 @@ from fedbus.messages.envelope import Message
 from fedbus.messages.fields import shortened
 from fedbus.session.session import Session
 from fedbus.settings import PartySettings
+from fedbus.weights import Weights
 from parties.data.tables import Tables
 from parties.fedavg import consent, network
 from parties.fedavg.local import Local

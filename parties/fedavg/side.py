@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from fedbus.algorithms.base import Sizes
 from fedbus.algorithms.fedavg.budget import spending
 from fedbus.algorithms.fedavg.columns import check_as_is, check_same
 from fedbus.algorithms.fedavg.plan import budget_note
@@ -20,7 +21,7 @@ from parties.policy import Policy
 from parties.side import Brought
 from parties.sums.trust import Trust
 
-__all__ = ["check", "check_together", "compare", "in_common", "notes", "shortfalls", "take_part"]
+__all__ = ["check", "check_sizes", "check_together", "compare", "in_common", "notes", "shortfalls", "take_part"]
 
 
 def check(spec: AverageJob, brought: Brought, rows: int) -> None:
@@ -31,6 +32,10 @@ def check(spec: AverageJob, brought: Brought, rows: int) -> None:
     Local(spec, brought.tables, party.name, party.processes).describe()
     if spec.needs_identities and party.identity and party.roster:
         Trust.of(party, spec.parties)
+
+
+def check_sizes(spec: AverageJob, sizes: Sizes) -> None:
+    """See PartySide: no round gives rows away by their number."""
 
 
 def check_together(job_file: Path, spec: AverageJob, brought: Sequence[Brought]) -> None:

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from fedbus.algorithms.base import Sizes
+from fedbus.algorithms.linear.report import many_weights
 from fedbus.algorithms.linear.spec import LinearJob
 from fedbus.algorithms.vertical import batching
-from fedbus.cautions import alike, many_weights, seen_in_training
+from fedbus.cautions import alike, seen_in_training
 from fedbus.crypto.engine import Engine
 from fedbus.errors import JobRefused
 from fedbus.names import listed
@@ -22,7 +24,7 @@ from parties.policy import Policy
 from parties.side import Brought, Result
 from parties.vertical import consent
 
-__all__ = ["check", "check_together", "compare", "in_common", "notes", "shortfalls", "take_part"]
+__all__ = ["check", "check_sizes", "check_together", "compare", "in_common", "notes", "shortfalls", "take_part"]
 
 _SOLVERS = {"gram": gram, "sgd": sgd}
 
@@ -49,6 +51,15 @@ def check(spec: LinearJob, brought: Brought, rows: int) -> None:
     consent.check_alignment(policy, rows)
     trained = spec.trained({brought.party.name: brought.columns})
     consent.check_batches(policy, rows // batching.count(rows, spec.batch_size), trained, centred=spec.centred)
+
+
+def check_sizes(spec: LinearJob, sizes: Sizes) -> None:
+    """See PartySide: rows that one round would give away."""
+    if sizes.common is None or any(party not in sizes.columns for party in spec.parties):
+        return
+    trained = spec.trained({party: sizes.columns[party] for party in spec.parties})
+    smallest = sizes.common // batching.count(sizes.common, spec.batch_size)
+    consent.check_batches(Policy(min_batch_rows=1), smallest, trained, centred=spec.centred)
 
 
 def check_together(job_file: Path, spec: LinearJob, brought: Sequence[Brought]) -> None:  # noqa: ARG001  # see PartySide

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from fedbus.algorithms.base import Forecast, Sizes
 from fedbus.algorithms.fedavg.budget import Spending, spending
 from fedbus.algorithms.fedavg.messages import Task
 from fedbus.algorithms.fedavg.network import count_parameters, parameters_fault
@@ -22,6 +23,19 @@ _OF_COORDINATOR = {
     "plain": "each party's update, loss, and means and variances of columns and label",
 }
 _OF_PARTY = "the model of each round, and so the weighted average of all parties' updates"
+
+
+def forecast(spec: AverageJob, sizes: Sizes) -> Forecast:
+    """See base.Planning; every party has the same columns."""
+    columns = sizes.columns
+    if not columns:
+        raise ConfigError("--columns PARTY=NUMBER or a party file is needed: the first layer has as many inputs")
+    if len(set(columns.values())) > 1:
+        raise ConfigError(
+            "the parties have to have the same columns: " + ", ".join(f"{p} {n}" for p, n in columns.items())
+        )
+    said = dict.fromkeys(spec.parties, sizes.rows_said) if sizes.rows_said else {}
+    return Forecast(average_plan(spec, next(iter(columns.values())), sizes.parameters, {**said, **sizes.rows}))
 
 
 def average_plan(
