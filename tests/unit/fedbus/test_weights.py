@@ -12,7 +12,7 @@ import safetensors.numpy
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fedbus.algorithms.fedavg import weights as module
+from fedbus import weights as module
 from fedbus.errors import ProtocolError
 from fedbus.weights import Layout, Weights
 
