@@ -21,6 +21,7 @@ from fedbus.broker.rabbitmq.broker import AmqpBroker
 from fedbus.certificates.files import TlsFiles
 from fedbus.certificates.folder import provide
 from fedbus.certificates.listener import CA, CERTIFICATE, FILES, KEY
+from fedbus.client import Client
 from fedbus.errors import AccessRefused, BrokerError, ConnectionLost, Untrusted
 from fedbus.service.process import script
 from fedbus.statuses import Status
@@ -255,6 +256,17 @@ def test_a_job_runs_over_tls_with_logins_by_certificates_alone(folder: Path, tls
         running.kill_all()
     assert done.returncode == 0, done.stderr
     assert json.loads(report.read_text())["state"] == "succeeded"
+
+
+def test_a_client_in_a_program_takes_the_files_from_the_environment_where_its_url_is_for_tls(
+    folder: Path, tls_node: Node, node: Node, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, path in variables(member(folder, "client")).items():
+        monkeypatch.setenv(name, path)
+    for url in (f"{tls_node.address}/", node.url("client")):
+        with Client.connect(url) as client:
+            assert client._own is not None
+            assert client._own.user == "client"
 
 
 def test_a_simulation_runs_whatever_certificates_are_set_for_the_real_broker(
