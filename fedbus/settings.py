@@ -14,8 +14,9 @@ from typing import Annotated, Any
 import msgspec
 from msgspec import Meta
 
+from fedbus.certificates.files import NamedFile, TlsFiles
 from fedbus.datasets import DatasetSettings
-from fedbus.environment import broker_url, check_url, verify_sender
+from fedbus.environment import TLS_KEYS, broker_url, check_url, tls_file, verify_sender
 from fedbus.errors import ConfigError
 from fedbus.files import real
 from fedbus.members.entries import Role
@@ -33,15 +34,32 @@ class BrokerSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     Attributes:
         url: Its address with user and password, as `amqp://bank:PASSWORD@broker.example:5672/`, or `amqps://` for TLS.
-            It holds a secret and is better told by FEDBUS_AMQP_URL_FILE.
+            It holds a secret and is better told by FEDBUS_AMQP_URL_FILE. Without user and password, as
+            `amqps://broker.example/`, the certificate is the login.
         heartbeat: Seconds; a connection without a sign of life for two of them is made anew.
         verify_sender: Refuse a message whose publisher, as the broker knows it, is not the sender that it names. False
             is only for where all share one user of the broker: anybody may then be anybody.
+        ca: For amqps, the PEM file of the authorities that the broker's certificate may be of; by default the system's.
+        certificate: The PEM file of this participant's certificate; the broker takes its CN for the user's name.
+        key: The PEM file of that certificate's private key, mode 0600 and without a passphrase.
+        named: The settings that named these three, for errors; not a key of the file.
     """
 
     url: str = ""
+    ca: str = ""
+    certificate: str = ""
+    key: str = ""
     heartbeat: Annotated[int, Meta(ge=1, le=3600)] = 30
     verify_sender: bool = True
+    named: dict[str, str] = msgspec.field(default={}, name="(named)")
+
+    @property
+    def tls(self) -> TlsFiles:
+        """The three files with the settings that named them."""
+        files = {key: getattr(self, key) for key in TLS_KEYS}
+        return TlsFiles(
+            **{key: NamedFile(Path(file), self.named.get(key, f"broker.{key}")) for key, file in files.items() if file}
+        )
 
 
 class MetricsSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -216,6 +234,7 @@ def _merged(path: Path | None, fields: dict[str, Any], environment: Mapping[str,
         broker["url"] = url
     elif isinstance(broker.get("url"), str) and broker["url"]:
         check_url(broker["url"], f"{path}: broker.url")
+    broker["(named)"] = _name_tls_files(broker, fields["(folder)"], str(path), environment)
     for key in ("state", "identity", "roster"):
         if file := environment.get(f"FEDBUS_{key.upper()}"):
             fields[key] = str(real(Path(file)))
@@ -228,6 +247,20 @@ def _merged(path: Path | None, fields: dict[str, Any], environment: Mapping[str,
             raise ConfigError("FEDBUS_PROCESSES: expected a whole number")
         fields["processes"] = int(processes)
     return fields
+
+
+def _name_tls_files(broker: dict[str, Any], folder: str, where: str, environment: Mapping[str, str]) -> dict[str, str]:
+    """Which settings name the files for TLS; their paths in `broker` become absolute."""
+    named = {}
+    for key in TLS_KEYS:
+        if given := tls_file(key, environment):
+            broker[key], named[key] = str(given.path), given.setting
+        elif environment.get("FEDBUS_SIMULATION", "").lower() == "true":
+            # They are for the broker of the file's own URL, in whose place the simulation has one of its own.
+            broker.pop(key, None)
+        elif isinstance(broker.get(key), str) and broker[key]:
+            broker[key], named[key] = str(Path(folder) / broker[key]), f"{where}: broker.{key}"
+    return named
 
 
 def _table(fields: dict[str, Any], key: str, where: str) -> dict[str, Any]:

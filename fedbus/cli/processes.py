@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import subprocess
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -44,7 +43,8 @@ def on_rabbitmq(
     with contextlib.ExitStack() as stack:
         urls = stack.enter_context(_broker(spec, note))
         # First of all: processes wait for a broker for ever, a simulation should not.
-        broker = AmqpBroker(urls[client_of(spec)])
+        url = urls[client_of(spec)]
+        broker = AmqpBroker(url, tls=environment.broker_tls(environment.with_broker(url)))
         stack.callback(broker.close)
         broker.connect()
         config = folder / "coordinator.toml"
@@ -91,12 +91,12 @@ def _broker(spec: JobSpec, note: Note) -> Iterator[dict[str, str]]:
 def _process(
     name: str, command: list[str], urls: dict[str, str], folder: Path, own: dict[str, str]
 ) -> Iterator[subprocess.Popen[str]]:
-    environment = {**os.environ, "FEDBUS_AMQP_URL": urls[name], "FEDBUS_VERIFY_SENDER": _verify_sender(urls)}
-    environment |= {"FEDBUS_METRICS_ADDRESS": "127.0.0.1:0", "FEDBUS_SIMULATION": "true", **own}
+    given = {**environment.with_broker(urls[name]), "FEDBUS_VERIFY_SENDER": _verify_sender(urls)}
+    given |= {"FEDBUS_METRICS_ADDRESS": "127.0.0.1:0", "FEDBUS_SIMULATION": "true", **own}
     with (folder / f"{name}.log").open("w", encoding="utf-8") as log:
         child = subprocess.Popen(  # noqa: S603  # our own scripts
             [*command, "--until-end-of-input"],
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, text=True, env=environment,
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, text=True, env=given,
         )  # fmt: skip
     try:
         yield child
@@ -117,10 +117,10 @@ def _verify_sender(urls: dict[str, str]) -> str:
 
 
 def _submit(job_file: Path, url: str, verify: str, own: KeyFiles) -> str:
-    environment = {**os.environ, "FEDBUS_AMQP_URL": url, "FEDBUS_VERIFY_SENDER": verify, **own.environment()}
+    given = {**environment.with_broker(url), "FEDBUS_VERIFY_SENDER": verify, **own.environment()}
     done = subprocess.run(  # noqa: S603  # our own script
         [*process.script("fedbus"), "submit", str(job_file)],
-        env=environment, capture_output=True, text=True, check=False,
+        env=given, capture_output=True, text=True, check=False,
     )  # fmt: skip
     if done.returncode:
         raise FedbusError(f"the job could not be submitted: {done.stderr.strip()}")

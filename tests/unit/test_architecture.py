@@ -31,7 +31,8 @@ HOMES = {
     "phe": "fedbus/crypto/",
     "gmpy2": "fedbus/crypto/",
     "rbcl": "fedbus/crypto/curve.py",
-    "cryptography": "fedbus/crypto/",
+    # Certificates of connections are no arithmetic of a protocol, and no protocol is to come to need them.
+    "cryptography": ("fedbus/crypto/", "fedbus/certificates/"),
     "mnemonic": "fedbus/members/keys.py",
     "shamirs": "fedbus/crypto/shares.py",
     "typer": "fedbus/cli/",
