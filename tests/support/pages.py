@@ -1,7 +1,8 @@
 """Pages of the documentation as programs: what a reader would type and save, in the order of the page.
 
-A block of `toml` that begins with `# NAME.toml` is saved under that name, and one of `python` that begins with
-`# NAME.py`; one that begins with `# NAME.toml, added` is added to it. A block of `sh` is run. A block of `text` is what that printed. Blocks without a language are pictures.
+A block of `toml` that begins with `# NAME.toml` is saved under that name, one that begins with `# NAME.toml, added` is
+added to it. A block of `python` that begins with `# NAME.py` is saved too. A block of `sh` is run. A block of `text` is
+what that printed. Blocks without a language are pictures.
 """
 
 from __future__ import annotations
