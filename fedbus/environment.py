@@ -3,8 +3,8 @@
 FEDBUS_AMQP_URL          the broker's URL, with user and password
 FEDBUS_AMQP_URL_FILE     a file that holds it, as secret stores hand it over
 FEDBUS_STATE             the file of a participant's store
-FEDBUS_IDENTITY          a party's private key file, made by `fedbus identity`
-FEDBUS_ROSTER            the file with the public keys of all parties
+FEDBUS_IDENTITY          the file of a participant's or client's private key, made by `fedbus identity`
+FEDBUS_ROSTER            the file with the public keys of all members, made by `fedbus roster`
 FEDBUS_METRICS_ADDRESS   address of the /metrics page: host:port, or its port alone
 FEDBUS_PROCESSES         child processes for arithmetic; 0 computes in the process itself
 FEDBUS_TIER              "portable" or "native" arithmetic; the faster that the machine has where it is not set
@@ -58,6 +58,13 @@ def check_url(url: str, source: str) -> str:
     if fault := url_fault(url):
         raise ConfigError(f"{source}: {fault}")
     return url
+
+
+def key_files(environment: Mapping[str, str] | None = None) -> tuple[Path | None, Path | None]:
+    """The files of a client's identity and of its roster, as FEDBUS_IDENTITY and FEDBUS_ROSTER name them."""
+    environment = os.environ if environment is None else environment
+    identity, roster = environment.get("FEDBUS_IDENTITY"), environment.get("FEDBUS_ROSTER")
+    return Path(identity) if identity else None, Path(roster) if roster else None
 
 
 def log_format(environment: Mapping[str, str] | None = None, default: str = "info") -> tuple[str, bool]:

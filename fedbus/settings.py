@@ -18,11 +18,14 @@ from fedbus.datasets import DatasetSettings
 from fedbus.environment import broker_url, check_url, verify_sender
 from fedbus.errors import ConfigError
 from fedbus.files import real
+from fedbus.members.entries import Role
 from fedbus.names import Name
 from fedbus.schema import check_table, convert, read_toml
 
 # Keys that a party file has, and no coordinator file.
-_OF_A_PARTY = ("datasets", "policy", "outputs", "identity", "roster")
+_OF_A_PARTY = ("datasets", "policy", "outputs")
+# And the other way round.
+_OF_A_COORDINATOR = ("parties", "operators")
 
 
 class BrokerSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -72,7 +75,7 @@ class PartySettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         state: The file of its store (SQLite): its journal, its checkpoints, and its models or shares of models.
         identity: The file of its private key, which `fedbus identity` makes. Horizontal jobs outside a simulation need
             it, unless their aggregation is "plain".
-        roster: The file with the public keys of all parties of the federation; it is needed where `identity` is.
+        roster: The file with the public keys of all members of the federation; it is needed where `identity` is.
         datasets: NAME is what jobs call the table.
         processes: How many child processes do arithmetic; one a core where it is left out, and none with 0.
         simulation: Whether all parties are one operator's, as FEDBUS_SIMULATION says; not a key of the file.
@@ -105,6 +108,8 @@ class CoordinatorSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=Tru
     Attributes:
         name: The coordinator's name, in jobs and as its user at the broker.
         state: The file of its store (SQLite): the ledger of jobs, its journal, and the private keys of running jobs.
+        identity: The file of its private key, which `fedbus identity` makes.
+        roster: The file with the public keys of all members of the federation.
         parties: The parties whose control queues it makes at its start, so that they can wait for jobs.
         operators: Users of the broker who see all jobs and may cancel any; everybody else only those that they
             submitted.
@@ -113,6 +118,8 @@ class CoordinatorSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=Tru
 
     name: Name = "coordinator"
     state: str = "state/coordinator.db"
+    identity: str = ""
+    roster: str = ""
     broker: BrokerSettings = BrokerSettings()
     metrics: MetricsSettings = MetricsSettings()
     parties: tuple[Name, ...] = ()
@@ -152,9 +159,6 @@ def party_of(fields: Mapping[str, Any], where: Path, environment: Mapping[str, s
 def _party(fields: dict[str, Any], path: Path, environment: Mapping[str, str]) -> PartySettings:
     if "algorithm" in fields:
         raise ConfigError(f"{path}: this is a job file; a party file has the keys name, state and [datasets.…]")
-    for key in ("identity", "roster"):
-        if file := environment.get(f"FEDBUS_{key.upper()}"):
-            fields[key] = str(real(Path(file)))
     if "simulation" in fields:
         raise ConfigError(f"{path}: unknown key 'simulation'; only the environment says so, by FEDBUS_SIMULATION")
     policy = _table(fields, "policy", str(path))
@@ -186,6 +190,23 @@ def load_coordinator(path: Path | None, environment: Mapping[str, str] | None = 
     return convert(fields, CoordinatorSettings, str(path or "environment"))
 
 
+def load_member(path: Path) -> tuple[PartySettings | CoordinatorSettings, Role]:
+    """A party file or a coordinator file, whichever it is, with the environment over it, and the role that it shows.
+
+    Raises:
+        ConfigError: names the file and the key, or the variable.
+    """
+    fields = read_toml(path)
+    if any(key in fields for key in (*_OF_A_PARTY, "algorithm")):
+        return load_party(path), Role.PARTY
+    if any(key in fields for key in _OF_A_COORDINATOR):
+        return load_coordinator(path), Role.COORDINATOR
+    raise ConfigError(
+        f'{path}: is it a party file or a coordinator file? The first has [datasets.…], the second parties = ["…"];'
+        " a client's key file is named with --client NAME"
+    )
+
+
 def _merged(path: Path | None, fields: dict[str, Any], environment: Mapping[str, str]) -> dict[str, Any]:
     if "folder" in fields:
         raise ConfigError(f"{path}: unknown key 'folder'; paths are relative to the file")
@@ -195,8 +216,9 @@ def _merged(path: Path | None, fields: dict[str, Any], environment: Mapping[str,
         broker["url"] = url
     elif isinstance(broker.get("url"), str) and broker["url"]:
         check_url(broker["url"], f"{path}: broker.url")
-    if state := environment.get("FEDBUS_STATE"):
-        fields["state"] = str(real(Path(state)))
+    for key in ("state", "identity", "roster"):
+        if file := environment.get(f"FEDBUS_{key.upper()}"):
+            fields[key] = str(real(Path(file)))
     if address := environment.get("FEDBUS_METRICS_ADDRESS"):
         metrics["address"] = address
     if environment.get("FEDBUS_VERIFY_SENDER"):

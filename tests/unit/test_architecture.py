@@ -32,6 +32,7 @@ HOMES = {
     "gmpy2": "fedbus/crypto/",
     "rbcl": "fedbus/crypto/curve.py",
     "cryptography": "fedbus/crypto/",
+    "mnemonic": "fedbus/members/keys.py",
     "shamirs": "fedbus/crypto/shares.py",
     "typer": "fedbus/cli/",
     "duckdb": "parties/",
