@@ -27,12 +27,11 @@ from fedbus.algorithms.sums.messages import (
 )
 from fedbus.algorithms.sums.rules import WINDOW_SUMS, mask_label
 from fedbus.crypto import secure_masks, shares
+from fedbus.crypto.sealing import KEY_BYTES
 from fedbus.errors import CryptoError, ProtocolError
 from fedbus.job import JobSpec
 from fedbus.messages.envelope import Message
 from fedbus.session.session import Session
-
-_KEY_BYTES = 32
 
 
 class MaskedSums:
@@ -99,7 +98,7 @@ class MaskedSums:
 
     def _next_window(self, told: PeerKeys | None) -> Advertise:
         """The order that opens the window after the last one, as it was given where parties were told keys already."""
-        sums = len(told.keys[0]) // _KEY_BYTES if told else min(WINDOW_SUMS, max(1, self._sums_left()))
+        sums = len(told.keys[0]) // KEY_BYTES if told else min(WINDOW_SUMS, max(1, self._sums_left()))
         return Advertise(self._window + 1, sums)
 
     def _advertised(self, order: Advertise, told: PeerKeys | None) -> dict[str, MaskKeys]:
@@ -113,7 +112,7 @@ class MaskedSums:
             self._session.send(asked, order)
         given = {party: self._session.recv(party, MaskKeys) for party in self._gather(MaskKeys, asked, PeerKeys)}
         for party, message in given.items():
-            if len(message.channel) != _KEY_BYTES or len(message.keys) != order.sums * _KEY_BYTES:
+            if len(message.channel) != KEY_BYTES or len(message.keys) != order.sums * KEY_BYTES:
                 raise ProtocolError(f"{party} sent mask keys of another number than asked for")
         return given
 
@@ -209,4 +208,4 @@ class MaskedSums:
                 secure_masks.remove_pair(total, key, 0, dropped=party, survivor=survivor)
 
     def _key(self, party: str, slot: int) -> bytes:
-        return self._keys[party][slot * _KEY_BYTES : (slot + 1) * _KEY_BYTES]
+        return self._keys[party][slot * KEY_BYTES : (slot + 1) * KEY_BYTES]

@@ -26,8 +26,6 @@ from fedbus.job import JobSpec
 from fedbus.session.session import Session
 from parties.sums.trust import Trust
 
-_SEED_BYTES = 16
-
 
 @dataclass(slots=True)
 class Window:
@@ -53,9 +51,10 @@ class Window:
         """For a checkpoint."""
         return {name: getattr(self, name) for name in self.__slots__}
 
-    def key(self, party: str, slot: int, width: int = 32) -> bytes:
+    def key(self, party: str, slot: int) -> bytes:
         """A party's public mask key of a sum."""
-        return self.keys[self.names.index(party)][slot * width : (slot + 1) * width]
+        start, stop = (number * sealing.KEY_BYTES for number in (slot, slot + 1))
+        return self.keys[self.names.index(party)][start:stop]
 
 
 class Channels:
@@ -121,7 +120,7 @@ class Channels:
         return opened
 
     def _channel(self, window: int) -> tuple[bytes, bytes]:
-        return sealing.key_pair(self._session.secret(f"channel/{window}").read(_SEED_BYTES))
+        return sealing.key_pair(self._session.secret(f"channel/{window}").read(sealing.SEED_BYTES))
 
     def _agreed(self, window: Window, peer: str) -> bytes:
         private, _ = self._channel(window.number)

@@ -25,7 +25,7 @@ from fedbus.broker.memory.broker import MemoryHub
 from fedbus.crypto.engine import Engine
 from fedbus.errors import ConfigError, JobFailed
 from fedbus.settings import CoordinatorSettings, load_party
-from fedbus.store.sqlite import Store
+from fedbus.store.sqlite import SqliteStore
 from federation import ROLES, Federation, synthetic
 from places import ROOT
 
@@ -89,7 +89,7 @@ def hub(small: Federation) -> Iterator[MemoryHub]:
     roles: list[tuple[Any, Any]] = [(ROLES.coordinator, CoordinatorSettings(parties=spec.parties))]
     roles += [(ROLES.party, load_party(file, {"FEDBUS_SIMULATION": "true"})) for file in small.files]
     for role, settings in roles:
-        stores.append(Store(small.folder / f"serving-{settings.name}.db"))
+        stores.append(SqliteStore(small.folder / f"serving-{settings.name}.db"))
         connections.append(hub.connect(settings.name))
         services.append(role(settings, connections[-1], stores[-1], engine, page.url))
         services[-1].start()
