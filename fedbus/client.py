@@ -14,12 +14,14 @@ import secrets
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 from types import TracebackType
 
 from fedbus import codec, environment, requests, topology
 from fedbus.algorithms import registry
 from fedbus.broker.base import Broker, Delivery
 from fedbus.broker.rabbitmq.broker import AmqpBroker
+from fedbus.credentials import Credentials
 from fedbus.errors import (
     AccessRefused,
     ConfigError,
@@ -82,23 +84,38 @@ class Client:
         self._subscription = broker.consume(watch.name, self._receive)
 
     @classmethod
-    def connect(cls, url: str = "", coordinator: str = COORDINATOR) -> Client:
+    def connect(
+        cls,
+        url: str = "",
+        coordinator: str = COORDINATOR,
+        *,
+        identity: Path | None = None,
+        roster: Path | None = None,
+    ) -> Client:
         """A client with a connection of its own to RabbitMQ, which it closes.
 
         Args:
-            url: amqp://user:password@host:5672/, of a client's user; where it is left out, FEDBUS_AMQP_URL has it.
+            url: amqp://user:password@host:5672/, of a client's user; where it is left out, FEDBUS_AMQP_URL has it. For
+                amqps:// FEDBUS_AMQP_CA, FEDBUS_AMQP_CERTIFICATE and FEDBUS_AMQP_KEY name the files of certificates.
+            identity, roster: the client's files; where they are left out, FEDBUS_IDENTITY and FEDBUS_ROSTER may have
+                them.
 
         Raises:
-            ConfigError: there is no URL.
-            BrokerError: the broker cannot be reached, or refuses the user.
+            ConfigError: there is no URL, a file of certificates is not what it should be, or the client's identity and
+                its roster do not agree.
+            BrokerError: the broker cannot be reached, refuses the user, or one side does not accept the other's
+                certificate.
         """
+        tls = environment.broker_tls(environment.with_broker(url) if url else None)
         url = url or environment.broker_url()
         if not url:
             raise ConfigError("FEDBUS_AMQP_URL: not set; it is the broker's URL, amqp://user:password@host:5672/")
-        broker = AmqpBroker(environment.check_url(url, "the URL of the broker"))
+        broker = AmqpBroker(environment.check_url(url, "the URL of the broker"), tls=tls)
+        own, verify = environment.key_files(), environment.verify_sender()
         try:
+            Credentials.of_client(identity or own[0], roster or own[1], broker.user if verify else None)
             broker.connect()
-            client = cls(broker, coordinator, verify_sender=environment.verify_sender())
+            client = cls(broker, coordinator, verify_sender=verify)
         except BaseException:
             broker.close()
             raise

@@ -1,29 +1,24 @@
-"""Who is who in a federation: the key that a party signs with, and the roster of the keys of all parties.
+"""A member's own key, by which it signs and agrees on secrets; the others know it by their rosters.
 
-The keys reach the parties' operators outside fedbus, as host keys of ssh do: the coordinator, which passes messages
+The keys reach the members' operators outside fedbus, as host keys of ssh do: the coordinator, which passes messages
 on, could otherwise name keys of its own.
 """
 
 from __future__ import annotations
 
-import base64
-import binascii
 import os
 import stat
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
-import msgspec
-
-from fedbus.crypto import signing
+from fedbus.crypto import edwards, sealing, signing
 from fedbus.errors import ConfigError, ProtocolError
 from fedbus.files import reason
-from fedbus.names import NAME
-from fedbus.schema import convert, read_toml
+from fedbus.members.entries import Key, Member, Role, statement
+from fedbus.members.keys import PRIVATE, private_text, public_text, read_private, read_public
+from fedbus.members.roster import Roster
 
-_PRIVATE = "ed25519-private:"
-_PUBLIC = "ed25519:"
+__all__ = ["Identity", "Role", "Roster"]
+
 _MODE = 0o600
 _OTHERS = 0o077
 # A key file has 61 bytes; nothing longer needs to be read to refuse it.
@@ -31,7 +26,7 @@ _MAX_FILE_BYTES = 1024
 
 
 class Identity:
-    """A party's own key.
+    """A member's own key.
 
     Args:
         private: an Ed25519 private key, 32 bytes.
@@ -51,7 +46,7 @@ class Identity:
             ConfigError: there is a file already, or none can be written; names the file.
         """
         private = signing.generate()
-        line = f"{_PRIVATE}{base64.b64encode(private).decode()}\n"
+        line = private_text(private) + "\n"
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
         except OSError as error:
@@ -94,110 +89,43 @@ class Identity:
             raise ConfigError(f"{path}: no such file; create an identity there first") from None
         except OSError as error:
             raise ConfigError(f"{path}: cannot be read: {reason(error, path)}") from error
-        private = _key(text.decode("ascii", "replace").strip(), _PRIVATE, signing.PRIVATE_BYTES)
+        private = read_private(text.decode("ascii", "replace").strip())
         if private is None:
             raise ConfigError(
-                f"{path}: no private key; expected one line {_PRIVATE}… as written when an identity is created"
+                f"{path}: no private key; expected one line {PRIVATE}… as written when an identity is created"
             )
         return cls(private)
 
     @property
     def public(self) -> str:
         """The public key as the roster has it: "ed25519:" and base64."""
-        return _PUBLIC + base64.b64encode(signing.public_key(self._private)).decode()
+        return public_text(signing.public_key(self._private))
 
     def sign(self, purpose: str, *parts: bytes) -> bytes:
         """The signature, 64 bytes, of parts for a purpose; it is valid for no other purpose and no other parts."""
         return signing.sign(self._private, signing.statement(purpose, parts))
 
+    def introduction(self, name: str, role: Role) -> Member:
+        """This identity as a member of a federation: what other members enter into their rosters, with its proof."""
+        public = signing.public_key(self._private)
+        return Member(name, role, (Key(public, proof=signing.sign(self._private, statement(name, role, public))),))
+
+    def agree(self, roster: Roster, name: str, public: str = "") -> bytes:
+        """The secret, 32 bytes, that this identity and a member have in common, and nobody else knows.
+
+        It is the same for ever. Keys are derived from it, with both names, by `sealing.derive`.
+
+        Args:
+            public: which of the member's keys, where it has two; the one that it signs by where empty.
+
+        Raises:
+            ProtocolError: the member is not on the roster, or the key is none of its valid ones.
+        """
+        keys = roster.keys(name)
+        key = read_public(public) if public else keys[0]
+        if key is None or key not in keys:
+            raise ProtocolError(f"{name} agrees on secrets by a key that the roster does not have for it")
+        return sealing.agree(edwards.private_to_x25519(self._private), edwards.public_to_x25519(key))
+
     def __repr__(self) -> str:
         return f"Identity({self.public})"
-
-
-class _RosterFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    parties: dict[str, Any]
-
-
-class Roster:
-    """The parties of a federation and their public keys; `of` and `load` make one."""
-
-    __slots__ = ("_keys",)
-
-    def __init__(self, keys: dict[str, bytes]) -> None:
-        self._keys = keys
-
-    @classmethod
-    def of(cls, mapping: Mapping[str, str]) -> Roster:
-        """The roster of a map from party to public key ("ed25519:" and base64).
-
-        Raises:
-            ConfigError: not a party's name, not a public key, or one key for two parties; names the party.
-        """
-        return cls(_keys(mapping, "roster"))
-
-    @classmethod
-    def load(cls, path: Path) -> Roster:
-        """The roster in a TOML file: the table [parties], a line `alice = "ed25519:…"` for each party.
-
-        Raises:
-            ConfigError: as `of`, or the file is missing or something else; names the file and the key.
-        """
-        fields = read_toml(path)
-        stray = [name for name, value in fields.items() if isinstance(value, str) and name != "parties"]
-        if stray:
-            raise ConfigError(f"{path}: {stray[0]}: the keys of parties go under [parties]; write that line above them")
-        return cls(_keys(convert(fields, _RosterFile, str(path)).parties, str(path)))
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        """The parties, in the order of their names."""
-        return tuple(sorted(self._keys))
-
-    def public(self, name: str) -> str:
-        """A party's public key as the file has it; raises KeyError where it is not on the roster."""
-        return _PUBLIC + base64.b64encode(self._keys[name]).decode()
-
-    def verify(self, name: str, signature: bytes, purpose: str, *parts: bytes) -> None:
-        """Make sure that a party signed these parts for this purpose.
-
-        Raises:
-            ProtocolError: the party is not on the roster, or it is not a signature by the key that the roster has.
-        """
-        key = self._keys.get(name)
-        if key is None:
-            raise ProtocolError(f"{name!r} is not on the roster; its operator's public key has to be put there first")
-        if not signing.is_signed(key, signature, signing.statement(purpose, parts)):
-            raise ProtocolError(
-                f"the {purpose} of {name} is not signed by the key that the roster has for it: it was changed, "
-                f"or {name} has another key by now"
-            )
-
-
-def _keys(mapping: Mapping[str, Any], where: str) -> dict[str, bytes]:
-    if not mapping:
-        raise ConfigError(f'{where}: parties: there are none; each has a line name = "{_PUBLIC}…"')
-    owners: dict[bytes, str] = {}
-    for name, text in mapping.items():
-        place = f"{where}: parties.{name}"
-        if not NAME.fullmatch(name):
-            raise ConfigError(f"{place}: not a name; one has small letters, digits, _ and -, 64 at most")
-        if isinstance(text, str) and text.startswith(_PRIVATE):
-            raise ConfigError(f"{place}: a private key, which belongs in no roster; make a new one, this one is known")
-        key = _key(text, _PUBLIC, signing.PUBLIC_BYTES) if isinstance(text, str) else None
-        if key is None or signing.is_weak(key):
-            raise ConfigError(f'{place}: not a public key; expected "{_PUBLIC}" and 44 characters of base64')
-        if key in owners:
-            # Either of the two could sign as the other.
-            raise ConfigError(f"{place}: the same key as parties.{owners[key]}; every party makes its own")
-        owners[key] = name
-    return {name: key for key, name in owners.items()}
-
-
-def _key(text: str, prefix: str, size: int) -> bytes | None:
-    if not text.startswith(prefix):
-        return None
-    try:
-        key = base64.b64decode(text.removeprefix(prefix), validate=True)
-    except (binascii.Error, ValueError):
-        return None
-    return key if len(key) == size else None

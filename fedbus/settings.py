@@ -14,15 +14,19 @@ from typing import Annotated, Any
 import msgspec
 from msgspec import Meta
 
+from fedbus.certificates.files import NamedFile, TlsFiles
 from fedbus.datasets import DatasetSettings
-from fedbus.environment import broker_url, check_url, verify_sender
+from fedbus.environment import TLS_KEYS, broker_url, check_url, tls_file, verify_sender
 from fedbus.errors import ConfigError
 from fedbus.files import real
+from fedbus.members.entries import Role
 from fedbus.names import Name
 from fedbus.schema import check_table, convert, read_toml
 
 # Keys that a party file has, and no coordinator file.
-_OF_A_PARTY = ("datasets", "policy", "outputs", "identity", "roster")
+_OF_A_PARTY = ("datasets", "policy", "outputs")
+# And the other way round.
+_OF_A_COORDINATOR = ("parties", "operators")
 
 
 class BrokerSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -30,15 +34,32 @@ class BrokerSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     Attributes:
         url: Its address with user and password, as `amqp://bank:PASSWORD@broker.example:5672/`, or `amqps://` for TLS.
-            It holds a secret and is better told by FEDBUS_AMQP_URL_FILE.
+            It holds a secret and is better told by FEDBUS_AMQP_URL_FILE. Without user and password, as
+            `amqps://broker.example/`, the certificate is the login.
         heartbeat: Seconds; a connection without a sign of life for two of them is made anew.
         verify_sender: Refuse a message whose publisher, as the broker knows it, is not the sender that it names. False
             is only for where all share one user of the broker: anybody may then be anybody.
+        ca: For amqps, the PEM file of the authorities that the broker's certificate may be of; by default the system's.
+        certificate: The PEM file of this participant's certificate; the broker takes its CN for the user's name.
+        key: The PEM file of that certificate's private key, mode 0600 and without a passphrase.
+        named: The settings that named these three, for errors; not a key of the file.
     """
 
     url: str = ""
+    ca: str = ""
+    certificate: str = ""
+    key: str = ""
     heartbeat: Annotated[int, Meta(ge=1, le=3600)] = 30
     verify_sender: bool = True
+    named: dict[str, str] = msgspec.field(default={}, name="(named)")
+
+    @property
+    def tls(self) -> TlsFiles:
+        """The three files with the settings that named them."""
+        files = {key: getattr(self, key) for key in TLS_KEYS}
+        return TlsFiles(
+            **{key: NamedFile(Path(file), self.named.get(key, f"broker.{key}")) for key, file in files.items() if file}
+        )
 
 
 class MetricsSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -72,7 +93,7 @@ class PartySettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         state: The file of its store (SQLite): its journal, its checkpoints, and its models or shares of models.
         identity: The file of its private key, which `fedbus identity` makes. Horizontal jobs outside a simulation need
             it, unless their aggregation is "plain".
-        roster: The file with the public keys of all parties of the federation; it is needed where `identity` is.
+        roster: The file with the public keys of all members of the federation; it is needed where `identity` is.
         datasets: NAME is what jobs call the table.
         processes: How many child processes do arithmetic; one a core where it is left out, and none with 0.
         simulation: Whether all parties are one operator's, as FEDBUS_SIMULATION says; not a key of the file.
@@ -105,6 +126,8 @@ class CoordinatorSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=Tru
     Attributes:
         name: The coordinator's name, in jobs and as its user at the broker.
         state: The file of its store (SQLite): the ledger of jobs, its journal, and the private keys of running jobs.
+        identity: The file of its private key, which `fedbus identity` makes.
+        roster: The file with the public keys of all members of the federation.
         parties: The parties whose control queues it makes at its start, so that they can wait for jobs.
         operators: Users of the broker who see all jobs and may cancel any; everybody else only those that they
             submitted.
@@ -113,6 +136,8 @@ class CoordinatorSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=Tru
 
     name: Name = "coordinator"
     state: str = "state/coordinator.db"
+    identity: str = ""
+    roster: str = ""
     broker: BrokerSettings = BrokerSettings()
     metrics: MetricsSettings = MetricsSettings()
     parties: tuple[Name, ...] = ()
@@ -152,9 +177,6 @@ def party_of(fields: Mapping[str, Any], where: Path, environment: Mapping[str, s
 def _party(fields: dict[str, Any], path: Path, environment: Mapping[str, str]) -> PartySettings:
     if "algorithm" in fields:
         raise ConfigError(f"{path}: this is a job file; a party file has the keys name, state and [datasets.…]")
-    for key in ("identity", "roster"):
-        if file := environment.get(f"FEDBUS_{key.upper()}"):
-            fields[key] = str(real(Path(file)))
     if "simulation" in fields:
         raise ConfigError(f"{path}: unknown key 'simulation'; only the environment says so, by FEDBUS_SIMULATION")
     policy = _table(fields, "policy", str(path))
@@ -186,6 +208,23 @@ def load_coordinator(path: Path | None, environment: Mapping[str, str] | None = 
     return convert(fields, CoordinatorSettings, str(path or "environment"))
 
 
+def load_member(path: Path) -> tuple[PartySettings | CoordinatorSettings, Role]:
+    """A party file or a coordinator file, whichever it is, with the environment over it, and the role that it shows.
+
+    Raises:
+        ConfigError: names the file and the key, or the variable.
+    """
+    fields = read_toml(path)
+    if any(key in fields for key in (*_OF_A_PARTY, "algorithm")):
+        return load_party(path), Role.PARTY
+    if any(key in fields for key in _OF_A_COORDINATOR):
+        return load_coordinator(path), Role.COORDINATOR
+    raise ConfigError(
+        f'{path}: is it a party file or a coordinator file? The first has [datasets.…], the second parties = ["…"];'
+        " a client's key file is named with --client NAME"
+    )
+
+
 def _merged(path: Path | None, fields: dict[str, Any], environment: Mapping[str, str]) -> dict[str, Any]:
     if "folder" in fields:
         raise ConfigError(f"{path}: unknown key 'folder'; paths are relative to the file")
@@ -195,8 +234,10 @@ def _merged(path: Path | None, fields: dict[str, Any], environment: Mapping[str,
         broker["url"] = url
     elif isinstance(broker.get("url"), str) and broker["url"]:
         check_url(broker["url"], f"{path}: broker.url")
-    if state := environment.get("FEDBUS_STATE"):
-        fields["state"] = str(real(Path(state)))
+    broker["(named)"] = _name_tls_files(broker, fields["(folder)"], str(path), environment)
+    for key in ("state", "identity", "roster"):
+        if file := environment.get(f"FEDBUS_{key.upper()}"):
+            fields[key] = str(real(Path(file)))
     if address := environment.get("FEDBUS_METRICS_ADDRESS"):
         metrics["address"] = address
     if environment.get("FEDBUS_VERIFY_SENDER"):
@@ -206,6 +247,20 @@ def _merged(path: Path | None, fields: dict[str, Any], environment: Mapping[str,
             raise ConfigError("FEDBUS_PROCESSES: expected a whole number")
         fields["processes"] = int(processes)
     return fields
+
+
+def _name_tls_files(broker: dict[str, Any], folder: str, where: str, environment: Mapping[str, str]) -> dict[str, str]:
+    """Which settings name the files for TLS; their paths in `broker` become absolute."""
+    named = {}
+    for key in TLS_KEYS:
+        if given := tls_file(key, environment):
+            broker[key], named[key] = str(given.path), given.setting
+        elif environment.get("FEDBUS_SIMULATION", "").lower() == "true":
+            # They are for the broker of the file's own URL, in whose place the simulation has one of its own.
+            broker.pop(key, None)
+        elif isinstance(broker.get(key), str) and broker[key]:
+            broker[key], named[key] = str(Path(folder) / broker[key]), f"{where}: broker.{key}"
+    return named
 
 
 def _table(fields: dict[str, Any], key: str, where: str) -> dict[str, Any]:

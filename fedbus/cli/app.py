@@ -28,6 +28,16 @@ JsonFile = Annotated[
     Path | None,
     typer.Option("--json", help="Write the report to this file; - for standard output.", show_default=False),
 ]
+IdentityFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--identity", help="This client's key file; the one in FEDBUS_IDENTITY if left out.", show_default=False
+    ),
+]
+RosterFile = Annotated[
+    Path | None,
+    typer.Option("--roster", help="This client's roster; the one in FEDBUS_ROSTER if left out.", show_default=False),
+]
 
 
 @app.callback(invoke_without_command=True)

@@ -10,6 +10,8 @@ import typer
 
 from fedbus import settings
 from fedbus.cli.app import example, run
+from fedbus.credentials import Credentials
+from fedbus.identity import Role
 from fedbus.service import process
 
 Config = Annotated[
@@ -47,7 +49,11 @@ def _coordinator(config: Config = None, until_end_of_input: UntilEnd = False) ->
     """Serve the coordinator: take jobs from the queue, hold each job's private key, judge its loss."""
     from coordinator.service import Service
 
-    process.run(settings.load_coordinator(config), Service, until_end_of_input=until_end_of_input)
+    own = settings.load_coordinator(config)
+    if own.identity and own.roster:
+        # Known when it starts rather than when a message is due.
+        Credentials.load(Role.COORDINATOR, own.path(own.identity), own.path(own.roster), own.name)
+    process.run(own, Service, until_end_of_input=until_end_of_input)
 
 
 def _single(command: Callable[..., None], typed: str) -> typer.Typer:

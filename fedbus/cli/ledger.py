@@ -11,7 +11,7 @@ import typer
 
 from fedbus import terminal
 from fedbus.algorithms import registry
-from fedbus.cli.app import JobId, JsonFile, app, example
+from fedbus.cli.app import IdentityFile, JobId, JsonFile, RosterFile, app, example
 from fedbus.cli.remote import connected_client
 from fedbus.cli.report import print_report, to_json
 from fedbus.cli.reports import check_writable, write
@@ -26,13 +26,15 @@ def list_jobs(
     unfinished: Annotated[bool, typer.Option("--unfinished", help="Only jobs that have not ended.")] = False,
     limit: Annotated[int, typer.Option(min=1, max=100_000, help="The newest so many.")] = 50,
     json_file: JsonFile = None,
+    identity: IdentityFile = None,
+    roster: RosterFile = None,
 ) -> None:
     """List the jobs in the coordinator's ledger, newest first: your own, or all if you are one of its operators.
 
     A lost job id is found here; `fedbus show JOB` tells more of one.
     """
     check_writable(json_file)
-    with connected_client() as client:
+    with connected_client(identity=identity, roster=roster) as client:
         found = client.jobs(limit, unfinished=unfinished)
     if str(json_file) != "-":
         rows = [
@@ -48,13 +50,13 @@ def list_jobs(
 
 
 @app.command(epilog=example("fedbus show house-prices-7b892ac7faa846dc"))
-def show(job: JobId, json_file: JsonFile = None) -> None:
+def show(job: JobId, json_file: JsonFile = None, identity: IdentityFile = None, roster: RosterFile = None) -> None:
     """Show what the coordinator's ledger has of a job: what its file says, its states with their times, its report.
 
     For who submitted it, and for the coordinator's operators.
     """
     check_writable(json_file)
-    with connected_client() as client:
+    with connected_client(identity=identity, roster=roster) as client:
         shown = client.show(job)
     if str(json_file) != "-":
         _print(shown)

@@ -1,4 +1,4 @@
-"""Commands that need no broker of others: `check`, `simulate`, `identity`, `info`."""
+"""Commands that need no broker of others: `check`, `simulate`, `info`."""
 
 from __future__ import annotations
 
@@ -8,13 +8,12 @@ from typing import Annotated
 
 import typer
 
-from fedbus import files, settings, terminal
+from fedbus import terminal
 from fedbus.algorithms import registry
 from fedbus.cli.app import JobFile, JsonFile, app, example
 from fedbus.cli.checks import hold, notes
 from fedbus.cli.display import Display
 from fedbus.cli.reports import check_writable, finish
-from fedbus.errors import ConfigError
 
 
 class BrokerKind(StrEnum):
@@ -88,32 +87,6 @@ def simulate(
         hold(job_file, spec, party_files, simulation.ENVIRONMENT, display.note)
         report = simulation.run(job_file, party_files, broker.value, roles, display.show, display.note, keep)
     finish(report, json_file)
-
-
-@app.command(epilog=example("fedbus identity bank.toml >> roster.toml"))
-def identity(
-    party_file: Annotated[Path, typer.Argument(help="Party file (TOML), whose `identity` says where the key belongs.")],
-) -> None:
-    """Make a party's identity where it has none yet, and print its line for the roster.
-
-    The private key stays in the file that the party file's `identity` names. The line goes to the operators of all
-    other parties, by a way that the coordinator and the broker have no part in; each puts it into the table [parties]
-    of the file that its `roster` names.
-    """
-    from fedbus.identity import Identity
-
-    party = settings.load_party(party_file)
-    if not party.identity:
-        raise ConfigError(
-            f'{party_file}: identity: missing; add identity = "state/{party.name}.key" and roster = "roster.toml"'
-        )
-    path = party.path(party.identity)
-    try:
-        has_one = files.exists(path)
-    except OSError as error:
-        raise ConfigError(f"{party_file}: identity: {path} cannot be looked for: {error.strerror}") from error
-    own = Identity.load(path) if has_one else Identity.create(path)
-    terminal.say(f'{party.name} = "{own.public}"')
 
 
 @app.command(epilog=example("fedbus info"))

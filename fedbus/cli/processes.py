@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import subprocess
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -12,17 +11,14 @@ from typing import IO
 from fedbus import environment
 from fedbus.broker.node.node import Node
 from fedbus.broker.rabbitmq.broker import AmqpBroker
+from fedbus.cli.introductions import Introduced, KeyFiles, client_of
 from fedbus.cli.workplace import Workplace
 from fedbus.client import Client
 from fedbus.errors import FedbusError
 from fedbus.job import JobSpec
 from fedbus.service import process
-from fedbus.settings import PartySettings
 
-CLIENT = "client"
 END_SECONDS = 10.0
-
-_TRUST = ("identity", "roster")
 
 Note = Callable[[str], object]
 # A client, what submits the job and returns its id, and what raises where a role has died.
@@ -31,7 +27,7 @@ Running = tuple[Client, Callable[[], str], Callable[[], None]]
 
 @contextlib.contextmanager
 def on_rabbitmq(
-    spec: JobSpec, parties: Sequence[PartySettings], job_file: Path, files: Sequence[Path], place: Workplace, note: Note
+    spec: JobSpec, known: Introduced, job_file: Path, files: Sequence[Path], place: Workplace, note: Note
 ) -> Iterator[Running]:
     """The job's roles at work, until the end of the context.
 
@@ -47,7 +43,8 @@ def on_rabbitmq(
     with contextlib.ExitStack() as stack:
         urls = stack.enter_context(_broker(spec, note))
         # First of all: processes wait for a broker for ever, a simulation should not.
-        broker = AmqpBroker(urls[CLIENT])
+        url = urls[client_of(spec)]
+        broker = AmqpBroker(url, tls=environment.broker_tls(environment.with_broker(url)))
         stack.callback(broker.close)
         broker.connect()
         config = folder / "coordinator.toml"
@@ -55,10 +52,10 @@ def on_rabbitmq(
         config.write_text(f'name = "{spec.coordinator}"\nparties = [{names}]\n', "utf-8")
         commands = {spec.coordinator: [*process.script("fedbus-coordinator"), "--config", str(config)]}
         own = {name: {"FEDBUS_STATE": str(place.store(name))} for name in spec.participants}
-        for party, file in zip(parties, files, strict=True):
+        own[spec.coordinator] |= known.coordinator.environment()
+        for party, file in zip(known.parties, files, strict=True):
             commands[party.name] = [*process.script("fedbus-party"), "--config", str(file)]
-            if party.identity and party.roster:
-                own[party.name] |= {f"FEDBUS_{key.upper()}": str(party.path(getattr(party, key))) for key in _TRUST}
+            own[party.name] |= KeyFiles(party.path(party.identity), party.path(party.roster)).environment()
         running = {
             name: stack.enter_context(_process(name, command, urls, folder, own[name]))
             for name, command in commands.items()
@@ -73,17 +70,18 @@ def on_rabbitmq(
                 if child.poll() is not None:
                     raise FedbusError(f"{name} ended with status {child.returncode}: " + _tail(name, folder))
 
-        yield client, lambda: _submit(job_file, urls[CLIENT]), check
+        yield client, lambda: _submit(job_file, urls[client_of(spec)], _verify_sender(urls), known.client), check
 
 
 @contextlib.contextmanager
 def _broker(spec: JobSpec, note: Note) -> Iterator[dict[str, str]]:
     """URLs by user: of the broker in the environment, whose one user all share, or of a private node."""
-    users = (spec.coordinator, *spec.parties, CLIENT)
+    client = client_of(spec)
+    users = (*spec.participants, client)
     if url := environment.broker_url():
         yield dict.fromkeys(users, url)
         return
-    roles = {spec.coordinator: "coordinator", **dict.fromkeys(spec.parties, "party"), CLIENT: "client"}
+    roles = {spec.coordinator: "coordinator", **dict.fromkeys(spec.parties, "party"), client: "client"}
     note("starting a private RabbitMQ node")
     with Node(users=roles) as node:
         yield {user: node.url(user) for user in users}
@@ -93,14 +91,12 @@ def _broker(spec: JobSpec, note: Note) -> Iterator[dict[str, str]]:
 def _process(
     name: str, command: list[str], urls: dict[str, str], folder: Path, own: dict[str, str]
 ) -> Iterator[subprocess.Popen[str]]:
-    # A shared user cannot vouch for a sender's name.
-    verify = "false" if len(set(urls.values())) == 1 else "true"
-    environment = {**os.environ, "FEDBUS_AMQP_URL": urls[name], "FEDBUS_VERIFY_SENDER": verify}
-    environment |= {"FEDBUS_METRICS_ADDRESS": "127.0.0.1:0", "FEDBUS_SIMULATION": "true", **own}
+    given = {**environment.with_broker(urls[name]), "FEDBUS_VERIFY_SENDER": _verify_sender(urls)}
+    given |= {"FEDBUS_METRICS_ADDRESS": "127.0.0.1:0", "FEDBUS_SIMULATION": "true", **own}
     with (folder / f"{name}.log").open("w", encoding="utf-8") as log:
         child = subprocess.Popen(  # noqa: S603  # our own scripts
             [*command, "--until-end-of-input"],
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, text=True, env=environment,
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, text=True, env=given,
         )  # fmt: skip
     try:
         yield child
@@ -115,10 +111,16 @@ def _process(
             _close(pipe)
 
 
-def _submit(job_file: Path, url: str) -> str:
+def _verify_sender(urls: dict[str, str]) -> str:
+    """A shared user cannot vouch for a sender's name."""
+    return "false" if len(set(urls.values())) == 1 else "true"
+
+
+def _submit(job_file: Path, url: str, verify: str, own: KeyFiles) -> str:
+    given = {**environment.with_broker(url), "FEDBUS_VERIFY_SENDER": verify, **own.environment()}
     done = subprocess.run(  # noqa: S603  # our own script
         [*process.script("fedbus"), "submit", str(job_file)],
-        env={**os.environ, "FEDBUS_AMQP_URL": url}, capture_output=True, text=True, check=False,
+        env=given, capture_output=True, text=True, check=False,
     )  # fmt: skip
     if done.returncode:
         raise FedbusError(f"the job could not be submitted: {done.stderr.strip()}")

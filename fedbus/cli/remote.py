@@ -12,7 +12,7 @@ import typer
 
 from fedbus import terminal
 from fedbus.algorithms import registry
-from fedbus.cli.app import JobFile, JobId, JsonFile, app, example
+from fedbus.cli.app import IdentityFile, JobFile, JobId, JsonFile, RosterFile, app, example
 from fedbus.cli.display import Display
 from fedbus.cli.reports import check_writable, finish
 from fedbus.client import Client, report_of
@@ -30,6 +30,8 @@ def submit(
     job_file: JobFile,
     watch: Annotated[bool, typer.Option("--watch", help="Stay until the job has ended, and show its report.")] = False,
     json_file: JsonFile = None,
+    identity: IdentityFile = None,
+    roster: RosterFile = None,
 ) -> None:
     """Put a job in the coordinator's queue and print its id.
 
@@ -38,7 +40,7 @@ def submit(
     """
     check_writable(json_file)
     spec = registry.load(job_file)
-    with connected_client(spec.coordinator) as client:
+    with connected_client(spec.coordinator, identity, roster) as client:
         job = client.submit(spec)
         with going_on(job):
             (terminal.tell if watch else terminal.say)(job)
@@ -50,23 +52,23 @@ def submit(
 
 
 @app.command(epilog=example("fedbus watch $JOB --json report.json"))
-def watch(job: JobId, json_file: JsonFile = None) -> None:
+def watch(job: JobId, json_file: JsonFile = None, identity: IdentityFile = None, roster: RosterFile = None) -> None:
     """Follow a job until it has ended, then show its report."""
     check_writable(json_file)
-    with connected_client() as client:
+    with connected_client(identity=identity, roster=roster) as client:
         with going_on(job):
             report = _followed(client, job)
         _finish(report, json_file)
 
 
 @app.command(epilog=example("fedbus cancel $JOB"))
-def cancel(job: JobId) -> None:
+def cancel(job: JobId, identity: IdentityFile = None, roster: RosterFile = None) -> None:
     """End a job on all sides; for who submitted it, and for the coordinator's operators.
 
     A job that has ended already is left as it is, and the exit status is 4. Without a coordinator that runs the
     cancellation waits in the queue; a note says so, and the exit status is 0.
     """
-    with connected_client() as client:
+    with connected_client(identity=identity, roster=roster) as client:
         cancel_on(client, job)
 
 
@@ -128,9 +130,9 @@ def _hear(client: Client, job: str) -> None:
         )
 
 
-def connected_client(name: str = COORDINATOR) -> Client:
+def connected_client(name: str = COORDINATOR, identity: Path | None = None, roster: Path | None = None) -> Client:
     """A client at the broker in FEDBUS_AMQP_URL; ConfigError where it is not set."""
-    return Client.connect(coordinator=name)
+    return Client.connect(coordinator=name, identity=identity, roster=roster)
 
 
 @contextlib.contextmanager

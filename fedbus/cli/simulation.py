@@ -21,13 +21,13 @@ import structlog
 from fedbus import metrics, settings
 from fedbus.algorithms import registry
 from fedbus.broker.memory.broker import MemoryHub
-from fedbus.cli.processes import CLIENT, END_SECONDS, Note, Running, on_rabbitmq
+from fedbus.cli.introductions import Introduced, client_of, introduce
+from fedbus.cli.processes import END_SECONDS, Note, Running, on_rabbitmq
 from fedbus.cli.report import write_report
 from fedbus.cli.workplace import Workplace, open_workplace
 from fedbus.client import Client, report_of
 from fedbus.crypto.engine import Engine
 from fedbus.errors import ConfigError, JobFailed
-from fedbus.identity import Identity
 from fedbus.job import JobSpec
 from fedbus.messages.control import Event, StateChanged
 from fedbus.report import Report
@@ -40,8 +40,6 @@ log = structlog.get_logger()
 
 # Of the parties: that of this process is for a single one, and would give all one broker user and one port.
 ENVIRONMENT = {"FEDBUS_SIMULATION": "true"}
-
-_ROSTER = "roster.toml"
 
 Watch = Callable[[Event], object]
 
@@ -95,10 +93,10 @@ def run(
     parties = [settings.load_party(file, ENVIRONMENT) for file in files]
     check_complete(job_file, spec, parties)
 
-    def federation(own: Sequence[PartySettings], place: Workplace) -> AbstractContextManager[Running]:
+    def federation(known: Introduced, place: Workplace) -> AbstractContextManager[Running]:
         if broker == "memory":
-            return _in_memory(spec, own, place, roles)
-        return on_rabbitmq(spec, own, job_file, files, place, note)
+            return _in_memory(spec, known, place, roles)
+        return on_rabbitmq(spec, known, job_file, files, place, note)
 
     return _run(spec, parties, federation, roles, watch, note, keep)
 
@@ -112,8 +110,8 @@ def run_in_memory(
         parties: all those of the job; see `check_complete`.
     """
 
-    def federation(own: Sequence[PartySettings], place: Workplace) -> AbstractContextManager[Running]:
-        return _in_memory(spec, own, place, roles)
+    def federation(known: Introduced, place: Workplace) -> AbstractContextManager[Running]:
+        return _in_memory(spec, known, place, roles)
 
     return _run(spec, parties, federation, roles, watch, note, keep)
 
@@ -121,7 +119,7 @@ def run_in_memory(
 def _run(
     spec: JobSpec,
     named: Sequence[PartySettings],
-    federation: Callable[[Sequence[PartySettings], Workplace], AbstractContextManager[Running]],
+    federation: Callable[[Introduced, Workplace], AbstractContextManager[Running]],
     roles: Roles,
     watch: Watch,
     note: Note,
@@ -129,16 +127,15 @@ def _run(
 ) -> Report:
     with open_workplace(keep) as place:
         parties = place.settle(named)
-        if spec.needs_identities:
-            parties = introduce(parties, place.folder)
-        with federation(parties, place) as (client, submit, check):
+        known = introduce(spec, parties, place.folder)
+        with federation(known, place) as (client, submit, check):
             report = _follow(client, submit(), watch, check)
             for party in client.wait_ended(report.job, spec.parties, END_SECONDS):
                 log.warning("a party did not enter how the job ended", party=party)
         if report.succeeded:
             warnings = [*report.warnings, *place.hand_out(report.job, named)]
             note("comparing with the same model on the pooled data")
-            own = [msgspec.structs.replace(party, state=str(place.store(party.name))) for party in parties]
+            own = [msgspec.structs.replace(party, state=str(place.store(party.name))) for party in known.parties]
             compared = roles.compare(spec, report, own)
             warnings += compared.get("warnings", [])
             report = report.joined({**compared, "warnings": warnings}).cautioned()
@@ -164,19 +161,6 @@ def check_complete(job_file: Path, spec: JobSpec, parties: Sequence[PartySetting
         raise ConfigError(f"{job_file}: has the parties {', '.join(spec.parties)}; given: {', '.join(given)}")
 
 
-def introduce(parties: Sequence[PartySettings], folder: Path) -> list[PartySettings]:
-    """Give the parties identities for this job, and the roster of them, unless all have their own."""
-    if all(party.identity and party.roster for party in parties):
-        return list(parties)
-    lines, introduced = ["[parties]"], []
-    for party in parties:
-        file = folder / f"{party.name}.key"
-        lines.append(f'{party.name} = "{Identity.create(file).public}"')
-        introduced.append(msgspec.structs.replace(party, identity=str(file), roster=str(folder / _ROSTER)))
-    (folder / _ROSTER).write_text("\n".join(lines) + "\n", "utf-8")
-    return introduced
-
-
 def _follow(client: Client, job: str, watch: Watch, check: Callable[[], None]) -> Report:
     last: Event | None = None
     for last in client.watch(job, check=check):
@@ -187,7 +171,7 @@ def _follow(client: Client, job: str, watch: Watch, check: Callable[[], None]) -
 
 
 @contextlib.contextmanager
-def _in_memory(spec: JobSpec, parties: Sequence[PartySettings], place: Workplace, roles: Roles) -> Iterator[Running]:
+def _in_memory(spec: JobSpec, known: Introduced, place: Workplace, roles: Roles) -> Iterator[Running]:
     hub = MemoryHub()
     with contextlib.ExitStack() as stack:
         if place.kept:
@@ -203,16 +187,17 @@ def _in_memory(spec: JobSpec, parties: Sequence[PartySettings], place: Workplace
             stack.callback(services[-1].join)
             stack.callback(connection.close)
 
-        config = CoordinatorSettings(name=spec.coordinator, parties=spec.parties)
+        identity, roster = str(known.coordinator.identity), str(known.coordinator.roster)
+        config = CoordinatorSettings(name=spec.coordinator, parties=spec.parties, identity=identity, roster=roster)
         add(roles.coordinator, config, place.store(spec.coordinator))
-        for party in parties:
+        for party in known.parties:
             add(roles.party, party, party.path(party.state))
         # All share it: closed while one of them still works, it would be an error that ends the job.
         stack.callback(engine.close)
         stack.callback(_stop, services)
         for service in services:
             service.start()
-        client = stack.enter_context(Client(hub.connect(CLIENT), spec.coordinator))
+        client = stack.enter_context(Client(hub.connect(client_of(spec)), spec.coordinator))
         yield client, lambda: client.submit(spec), lambda: None
 
 

@@ -15,10 +15,6 @@ PUBLIC_BYTES = 32
 SIGNATURE_BYTES = 64
 _DOMAIN = b"fedbus statement"
 _LENGTH_BYTES = 8
-_P = 2**255 - 19
-# The y-coordinates of the points whose order divides 8, those that are not reduced modulo _P included.
-_Y_OF_ORDER_8 = 0x05FC536D880238B13933C6D305ACDFD5F098EFF289F4C345B027B2C28F95E826
-_WEAK = frozenset((0, 1, _Y_OF_ORDER_8, _P - _Y_OF_ORDER_8, _P - 1, _P, _P + 1))
 
 
 def generate() -> bytes:
@@ -55,15 +51,6 @@ def is_signed(public: bytes, signature: bytes, message: bytes) -> bool:
     except InvalidSignature:
         return False
     return True
-
-
-def is_weak(public: bytes) -> bool:
-    """Whether a public key is of small order, as one of zeros is: signatures by it can be made without a private key.
-
-    Source: Chalkias, Garillot, Nikolaenko, "Taming the many EdDSAs", SSR 2020.
-    """
-    # The top bit is the sign of x.
-    return int.from_bytes(public, "little") % (1 << 255) in _WEAK
 
 
 def statement(purpose: str, parts: Sequence[bytes]) -> bytes:

@@ -171,17 +171,20 @@ def _start(config: S, factory: Factory[S], stack: contextlib.ExitStack, on_end: 
         raise ConfigError(f"metrics.address: {config.metrics.address!r} cannot be served: {reason}") from error
     stack.callback(page.close)
     engine = Engine(config.processes)
-    broker = AmqpBroker(config.broker.url, heartbeat=config.broker.heartbeat, on_end=on_end)
+    at = config.broker
+    broker = AmqpBroker(at.url, tls=at.tls, heartbeat=at.heartbeat, on_end=on_end)
     service = factory(config, broker, store, engine, page.url)
     for close in (service.join, engine.close, broker.close):
         stack.callback(close)
     if config.broker.verify_sender and broker.user != config.name:
         # Its queues would refuse it, and the others its messages.
         raise ConfigError(
-            f"name: {config.name!r}, but the broker's URL is of user {broker.user!r}; the two have to be the same"
-            " (or broker.verify_sender = false at all participants, where they share one user)"
+            f"name: {config.name!r}, but the broker's URL, or the certificate in its place, is of user {broker.user!r};"
+            " the two have to be the same (or broker.verify_sender = false at all participants, where they share one"
+            " user)"
         )
-    # For as long as it takes: a broker that is down may come back, a wrong password raises at once.
+    # For as long as it takes: a broker that is down, or has a wrong certificate, may be mended; a wrong password raises
+    # at once.
     broker.connect(timeout=None)
     stack.callback(service.stop)
     service.start()

@@ -25,7 +25,7 @@ from fedbus.algorithms.fedavg.messages import Assignment
 from fedbus.algorithms.sums.layout import SumLayout
 from fedbus.algorithms.sums.messages import MaskedUpdate, RevealedShares
 from fedbus.broker.memory.broker import MemoryHub
-from fedbus.cli import simulation
+from fedbus.cli.introductions import introduce
 from fedbus.client import Client
 from fedbus.crypto.engine import Engine
 from fedbus.errors import JobFailed
@@ -90,7 +90,7 @@ class Vanishing:
     def run(self, folder: Path) -> dict[str, Any]:
         """The job's report."""
         loaded = [settings.load_party(file, {"FEDBUS_SIMULATION": "true"}) for file in self._files]
-        parties = simulation.introduce(loaded, folder)
+        parties = introduce(self.spec, loaded, folder).parties
         engine = Engine(0)
         with ExitStack() as stack, self._watched():
             hub = self._hub

@@ -25,11 +25,17 @@ def render() -> str:
     """The page."""
     blocks = [paragraph(_ABOUT)]
     group: Any = typer.main.get_command(app)
-    for name, command in group.commands.items():
-        blocks += _command(f"fedbus {name}", command)
+    blocks += _commands("fedbus", group)
     for name, daemon in DAEMONS.items():
         blocks += _command(name, typer.main.get_command(daemon()))
     return page("Commands", *blocks)
+
+
+def _commands(name: str, group: Any) -> Iterator[str]:
+    """Of every command of a group, and of the groups within."""
+    for own, command in group.commands.items():
+        within = f"{name} {own}"
+        yield from _commands(within, command) if hasattr(command, "commands") else _command(within, command)
 
 
 def _command(name: str, command: Any) -> Iterator[str]:

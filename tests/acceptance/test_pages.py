@@ -51,8 +51,8 @@ PAGES: dict[str, Callable[[Path], None]] = {
     "docs/howto/differential-privacy.md": two_parties,
     "docs/howto/between-organisations.md": nothing,
 }
-# Its snippets are run by test_use_a_model.py; the other has commands for a machine of its own.
-OTHERS = {"docs/howto/use-a-model.md", "docs/howto/operate.md"}
+# Snippets are run by test_use_a_model.py and test_python.py; the third has commands for a machine of its own.
+OTHERS = {"docs/howto/use-a-model.md", "docs/howto/python.md", "docs/howto/operate.md"}
 
 
 @pytest.mark.timeout(pages.SECONDS + 30)

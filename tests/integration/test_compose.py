@@ -16,6 +16,8 @@ import pytest
 
 from fedbus import environment, settings
 from fedbus.algorithms import registry
+from fedbus.credentials import Credentials
+from fedbus.identity import Role
 from places import ROOT
 
 DOCKER = ROOT / "ops" / "docker"
@@ -121,10 +123,44 @@ def test_the_sample_job_is_sound_and_asks_for_what_the_parties_offer() -> None:
         assert {side.dataset, side.test} <= set(own.datasets)
 
 
+USERS = {"coordinator": "coordinator", "shop": "party", "bank": "party", "client": "client"}
+
+
+def set_up(folder: Path) -> None:
+    words = [f"{user}={role}" for user, role in USERS.items()]
+    subprocess.run([sys.executable, str(DOCKER / "setup.py"), str(folder), *words], check=True, capture_output=True)
+
+
+def test_setup_introduces_all_to_all_and_changes_nothing_later(tmp_path: Path) -> None:
+    set_up(tmp_path)
+    before = {file: file.read_bytes() for file in tmp_path.rglob("*") if file.is_file()}
+    for user, role in USERS.items():
+        key, roster = tmp_path / user / "identity.key", tmp_path / user / "roster.toml"
+        own = Credentials.load(Role(role), key, roster, user)
+        assert {name: own.roster.role(name) for name in own.roster.names} == USERS
+        assert stat.S_IMODE(key.stat().st_mode) == 0o400
+    set_up(tmp_path)
+    assert {file: file.read_bytes() for file in tmp_path.rglob("*") if file.is_file()} == before
+    # As after a start that was interrupted: they agree again.
+    (tmp_path / "bank" / "roster.toml").unlink()
+    set_up(tmp_path)
+    for user, role in USERS.items():
+        Credentials.load(Role(role), tmp_path / user / "identity.key", tmp_path / user / "roster.toml", user)
+
+
+def test_each_role_finds_its_identity_and_roster_where_setup_put_them(compose: dict[str, Any]) -> None:
+    for role in (*ROLES, "client"):
+        service = compose["services"][role]
+        assert service["environment"]["FEDBUS_IDENTITY"] == "/run/fedbus/identity.key"
+        assert service["environment"]["FEDBUS_ROSTER"] == "/run/fedbus/roster.toml"
+        (mounted,) = [each for each in service["volumes"] if each["target"] == "/run/fedbus"]
+        assert mounted["source"] == f"{role}-secret"
+    words = compose["services"]["setup"]["command"]
+    assert dict(word.split("=") for word in words if "=" in word) == USERS
+
+
 def test_setup_gives_each_user_a_url_that_the_definitions_know_and_changes_nothing_later(tmp_path: Path) -> None:
-    users = ["coordinator=coordinator", "shop=party", "bank=party", "client=client"]
-    command = [sys.executable, str(DOCKER / "setup.py"), str(tmp_path), *users]
-    subprocess.run(command, check=True, capture_output=True)
+    set_up(tmp_path)
     made = json.loads((tmp_path / "broker" / "definitions.json").read_text("utf-8"))
     hashes = {user["name"]: base64.b64decode(user["password_hash"]) for user in made["users"]}
     urls = {user: tmp_path / user / "amqp_url" for user in hashes}
@@ -135,5 +171,5 @@ def test_setup_gives_each_user_a_url_that_the_definitions_know_and_changes_nothi
         assert hashes[user][4:] == hashlib.sha256(hashes[user][:4] + password.encode()).digest()
         assert environment.check_url(url, user) == f"amqp://{user}:{password}@rabbitmq:5672/%2F"
         assert stat.S_IMODE(urls[user].stat().st_mode) == 0o400
-    subprocess.run(command, check=True, capture_output=True)
+    set_up(tmp_path)
     assert {user: file.read_text("utf-8") for user, file in urls.items()} == before

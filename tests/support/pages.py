@@ -1,7 +1,8 @@
 """Pages of the documentation as programs: what a reader would type and save, in the order of the page.
 
 A block of `toml` that begins with `# NAME.toml` is saved under that name, one that begins with `# NAME.toml, added` is
-added to it. A block of `sh` is run. A block of `text` is what that printed. Blocks without a language are pictures.
+added to it. A block of `python` that begins with `# NAME.py` is saved too. A block of `sh` is run. A block of `text` is
+what that printed. Blocks without a language are pictures.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from pathlib import Path
 from places import ROOT
 
 _FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
-_FILE = re.compile(r"# (?P<name>\S+\.toml)(?P<added>, added)?(:.*)?\n")
+_FILE = re.compile(r"# (?P<name>\S+\.(toml|py))(?P<added>, added)?(:.*)?\n")
 _BEGIN = """
 # The page's own commands follow; an administrator's are not for a test, and the processes that it starts end with it.
 sudo() { cat > /dev/null; }
@@ -36,8 +37,8 @@ class Block:
 
     @property
     def file(self) -> tuple[str, bool] | None:
-        """The file of settings that it is, and whether it is added to it."""
-        found = _FILE.match(self.text) if self.language == "toml" else None
+        """The file of settings or the script that it is, and whether it is added to it."""
+        found = _FILE.match(self.text) if self.language in ("toml", "python") else None
         return (found["name"], found["added"] is not None) if found else None
 
 
@@ -47,7 +48,7 @@ def blocks(page: Path) -> list[Block]:
 
 
 def saved(page: Path, name: str) -> str:
-    """The file of settings that a page has its reader save under a name."""
+    """The file that a page has its reader save under a name."""
     (found,) = [block.text for block in blocks(page) if block.file == (name, False)]
     return found
 

@@ -1,10 +1,12 @@
-"""Identities and the roster: signatures as the RFC has them, files that are refused, and who signed what."""
+"""Identities: signatures as the RFC has them, files that are refused, and secrets that two members have in common."""
 
 from __future__ import annotations
 
 import base64
+import datetime
 import os
 import stat
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -13,7 +15,7 @@ from hypothesis import strategies as st
 
 from fedbus.crypto import signing
 from fedbus.errors import ConfigError, ProtocolError
-from fedbus.identity import Identity, Roster
+from fedbus.identity import Identity, Role, Roster
 from places import vectors
 
 VECTORS = vectors("ed25519.json")
@@ -51,53 +53,6 @@ def test_statements_differ_unless_purpose_and_parts_agree(
     one: tuple[str, list[bytes]], other: tuple[str, list[bytes]]
 ) -> None:
     assert (signing.statement(*one) == signing.statement(*other)) == (one == other)
-
-
-def test_the_roster_knows_who_signed() -> None:
-    signature = ALICE.sign("keys", b"job", b"1")
-    assert len(signature) == 64
-    ROSTER.verify("alice", signature, "keys", b"job", b"1")
-    ROSTER.verify("bob", BOB.sign("keys", b"job", b"1"), "keys", b"job", b"1")
-    assert ROSTER.names == ("alice", "bob")
-
-
-@pytest.mark.parametrize(
-    ("name", "purpose", "parts"),
-    [
-        ("bob", "keys", (b"job", b"1")),
-        ("alice", "shares", (b"job", b"1")),
-        ("alice", "keys", (b"job", b"2")),
-        ("alice", "keys", (b"job1",)),
-        ("alice", "keys", (b"jo", b"b1")),
-        ("alice", "keys", (b"job", b"1", b"")),
-        ("alice", "keysjob", (b"1",)),
-    ],
-)
-def test_a_signature_is_for_its_signer_purpose_and_parts_only(
-    name: str, purpose: str, parts: tuple[bytes, ...]
-) -> None:
-    signature = ALICE.sign("keys", b"job", b"1")
-    with pytest.raises(ProtocolError, match=f"the {purpose} of {name} is not signed by the key that the roster has"):
-        ROSTER.verify(name, signature, purpose, *parts)
-
-
-@pytest.mark.parametrize("at", [0, 31, 32, 63])
-def test_a_changed_signature_is_refused(at: int) -> None:
-    signature = bytearray(ALICE.sign("keys"))
-    signature[at] ^= 1
-    with pytest.raises(ProtocolError, match="not signed"):
-        ROSTER.verify("alice", bytes(signature), "keys")
-
-
-@pytest.mark.parametrize("size", [0, 63, 65])
-def test_a_signature_of_another_length_is_refused(size: int) -> None:
-    with pytest.raises(ProtocolError, match="not signed"):
-        ROSTER.verify("alice", (ALICE.sign("keys") + b"\0")[:size], "keys")
-
-
-def test_who_is_not_on_the_roster_is_named() -> None:
-    with pytest.raises(ProtocolError, match="'carol' is not on the roster"):
-        ROSTER.verify("carol", ALICE.sign("keys"), "keys")
 
 
 def test_an_identity_is_kept_in_a_file_of_its_owner(tmp_path: Path) -> None:
@@ -178,70 +133,41 @@ def test_files_that_hold_no_identity_are_refused(tmp_path: Path) -> None:
     assert Identity.load(path)
 
 
-def test_a_roster_is_read_from_its_file(tmp_path: Path) -> None:
-    path = tmp_path / "roster.toml"
-    path.write_text(f'[parties]\nbob = "{BOB.public}"\nalice = "{ALICE.public}"\n')
-    roster = Roster.load(path)
-    assert roster.names == ("alice", "bob")
-    roster.verify("bob", BOB.sign("x", b"y"), "x", b"y")
+def test_two_members_agree_on_a_secret_of_their_own() -> None:
+    carol = Identity(b"c" * 32)
+    roster = Roster.of({"alice": ALICE.public, "bob": BOB.public, "carol": carol.public})
+    secret = ALICE.agree(roster, "bob")
+    assert len(secret) == 32
+    assert BOB.agree(roster, "alice") == secret
+    assert len({secret, ALICE.agree(roster, "carol"), BOB.agree(roster, "carol")}) == 3
 
 
-SECRET = "ed25519-private:" + base64.b64encode(bytes(range(32))).decode()
+def test_the_secret_is_the_one_that_is_known_for_the_keys() -> None:
+    known = vectors("x25519_of_ed25519.json")
+    one, other = (Identity(bytes.fromhex(private)) for private, *_ in known["converted"][1:])
+    assert one.agree(Roster.of({"other": other.public}), "other").hex() == known["agreed"]
 
 
-@pytest.mark.parametrize(
-    ("content", "message"),
-    [
-        ("", "missing key 'parties'"),
-        ("[parties]", "parties: there are none"),
-        ("parties = 3", "parties: Expected a table, got a whole number"),
-        ("[party]\nalice = 1", "unknown key 'party'; did you mean 'parties'"),
-        ("[parties]\nalice = 3", "parties.alice: not a public key"),
-        ('[parties]\nalice = "ed25519:AAAA"', "parties.alice: not a public key"),
-        (f'[parties]\nalice = "{ALICE.public[8:]}"', "parties.alice: not a public key"),
-        (f'[parties]\nalice = "{ALICE.public}="', "parties.alice: not a public key"),
-        (f'[parties]\nalice = "{SECRET}"', "parties.alice: a private key"),
-        (f'[parties]\n"A b" = "{ALICE.public}"', "parties.A b: not a name"),
-        (f'[parties]\nalice = "{ALICE.public}"\nbob = "{ALICE.public}"', "parties.bob: the same key as parties.alice"),
-        (f'alice = "{ALICE.public}"', "alice: the keys of parties go under [parties]"),
-        (f'alice = "{SECRET}"', "alice: the keys of parties go under [parties]"),
-        (f'bob = "{BOB.public}"\n[parties]\nalice = "{ALICE.public}"', "bob: the keys of parties go under [parties]"),
-        ("parties", "not valid TOML"),
-    ],
-)
-def test_rosters_that_are_none_are_refused(tmp_path: Path, content: str, message: str) -> None:
-    path = tmp_path / "roster.toml"
-    path.write_text(content)
-    with pytest.raises(ConfigError) as caught:
-        Roster.load(path)
-    assert f"{path}: {message}" in str(caught.value)
-    assert SECRET not in str(caught.value)
+def test_a_member_with_two_keys_is_agreed_with_by_either() -> None:
+    older, day = Identity(b"o" * 32), datetime.date(2026, 12, 31)
+    entries = [{"key": older.public, "until": day}, {"key": BOB.public}]
+    roster = Roster.of({"alice": ALICE.public, "bob": entries}, lambda: day)
+    assert ALICE.agree(roster, "bob") == ALICE.agree(roster, "bob", BOB.public) == BOB.agree(roster, "alice")
+    assert ALICE.agree(roster, "bob", older.public) == older.agree(roster, "alice") != BOB.agree(roster, "alice")
+    over = Roster.of({"alice": ALICE.public, "bob": entries}, lambda: day + datetime.timedelta(1))
+    for public in (older.public, ALICE.public, "ed25519:", text(bytes(32))):
+        with pytest.raises(ProtocolError, match="bob agrees on secrets by a key that the roster does not have for it"):
+            ALICE.agree(over, "bob", public)
 
 
-def test_a_roster_that_is_not_there_is_named(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=r"roster.toml: no such file"):
-        Roster.load(tmp_path / "roster.toml")
+def test_nothing_is_agreed_with_who_is_not_on_the_roster() -> None:
+    with pytest.raises(ProtocolError, match="'dave' is not on the roster"):
+        ALICE.agree(ROSTER, "dave")
 
 
-P = 2**255 - 19
-
-
-@pytest.mark.parametrize("y", [0, 1, P - 1, P, P + 1])
-@pytest.mark.parametrize("sign", [0, 1])
-def test_a_key_that_anybody_can_sign_by_is_refused(y: int, sign: int) -> None:
-    weak = (y + (sign << 255)).to_bytes(32, "little")
-    with pytest.raises(ConfigError, match=r"roster: parties.alice: not a public key"):
-        Roster.of({"alice": text(weak)})
-
-
-def test_the_points_of_order_8_are_refused() -> None:
-    """Doubling the point (x, y) three times gives the neutral element; the first doubling leads to y = 0."""
-    d = -121665 * pow(121666, -1, P) % P
-    found = [y for y in signing._WEAK if y not in (0, 1, P - 1, P, P + 1)]
-    assert len(found) == 2
-    for y in found:
-        square_of_x = (y * y - 1) * pow(d * y * y + 1, -1, P) % P
-        # -x^2 + y^2 = 1 + d x^2 y^2, and of twice the point y is (x^2 + y^2) / (1 - d x^2 y^2).
-        assert pow(square_of_x, (P - 1) // 2, P) == 1
-        assert (square_of_x + y * y) % P == 0
-        assert signing.is_weak(y.to_bytes(32, "little"))
+def test_an_introduction_is_an_entry_of_a_roster_with_its_proof() -> None:
+    member = ALICE.introduction("alice", Role.CLIENT)
+    roster = Roster.of(tomllib.loads(member.line()))
+    assert roster.members == (member,)
+    assert (roster.public("alice"), roster.role("alice")) == (ALICE.public, Role.CLIENT)
+    assert len(member.keys[0].proof) == 64

@@ -9,6 +9,7 @@ import pytest
 
 from fedbus import environment, settings
 from fedbus.errors import ConfigError
+from fedbus.identity import Role
 
 PARTY = 'name = "bank"\nstate = "state/bank.db"\n[broker]\nurl = "amqp://u:secret@h/"\n'
 DATASET = '[datasets.users]\nsource = "users.csv"\nid = "user_id"\n'
@@ -48,6 +49,45 @@ def test_the_url_comes_from_a_file_too(party: Path, tmp_path: Path) -> None:
     assert settings.load_party(party, {"FEDBUS_AMQP_URL_FILE": str(secret)}).broker.url == "amqp://bank:pw@rabbit/"
     with pytest.raises(ConfigError, match="FEDBUS_AMQP_URL_FILE"):
         settings.load_party(party, {"FEDBUS_AMQP_URL_FILE": str(tmp_path / "nothing")})
+
+
+def test_the_files_for_tls_are_relative_to_the_file_and_the_environment_wins(party: Path, tmp_path: Path) -> None:
+    party.write_text(PARTY.replace("amqp:", "amqps:") + 'ca = "tls/ca.pem"\nkey = "/etc/bank.pem"\n' + DATASET)
+    tls = settings.load_party(party, {}).broker.tls
+    assert str(tls.ca) == f"{party}: broker.ca: {tmp_path}/tls/ca.pem"
+    assert str(tls.key) == f"{party}: broker.key: /etc/bank.pem"
+    assert tls.certificate is None
+    variables = {"FEDBUS_AMQP_CA": "other.pem", "FEDBUS_AMQP_CERTIFICATE": f"{tmp_path}/own.pem"}
+    tls = settings.load_party(party, variables).broker.tls
+    assert str(tls.ca) == f"FEDBUS_AMQP_CA: {Path.cwd().resolve()}/other.pem"
+    assert str(tls.certificate) == f"FEDBUS_AMQP_CERTIFICATE: {tmp_path.resolve()}/own.pem"
+    assert str(tls.key) == f"{party}: broker.key: /etc/bank.pem"
+    coordinator = settings.load_coordinator(None, variables).broker.tls
+    assert str(coordinator.ca) == str(environment.broker_tls(variables).ca) == str(tls.ca)
+    assert not environment.broker_tls({})
+
+
+def test_a_simulation_s_broker_has_no_use_for_the_files_of_another(party: Path, tmp_path: Path) -> None:
+    party.write_text(PARTY.replace("amqp:", "amqps:") + 'ca = "tls/ca.pem"\n' + DATASET)
+    given = {"FEDBUS_AMQP_CA": str(tmp_path / "ca.pem"), "FEDBUS_AMQP_URL": "amqps://h/", "FEDBUS_SIMULATION": "true"}
+    private = environment.with_broker("amqp://u:pw@127.0.0.1:5/", given)
+    read = settings.load_party(party, private).broker
+    assert (read.url, read.ca) == ("amqp://u:pw@127.0.0.1:5/", "")
+    assert not read.tls
+    shared = settings.load_party(party, environment.with_broker("amqps://u:pw@h/", given)).broker
+    assert str(shared.tls.ca) == f"FEDBUS_AMQP_CA: {tmp_path.resolve()}/ca.pem"
+
+
+def test_no_setting_switches_the_verification_of_certificates_off(party: Path) -> None:
+    for key in ("verify", "insecure", "verify_peer"):
+        party.write_text(PARTY + f"{key} = false\n" + DATASET)
+        with pytest.raises(ConfigError, match=f"unknown key 'broker.{key}'"):
+            settings.load_party(party, {})
+    party.write_text(PARTY + DATASET)
+    url = "amqps://u:secret@h/?ssl_options={'ca_certs':None}"
+    with pytest.raises(ConfigError, match="FEDBUS_AMQP_URL: ssl_options is not taken from a URL") as caught:
+        settings.load_party(party, {"FEDBUS_AMQP_URL": url})
+    assert "secret" not in str(caught.value)
 
 
 def test_only_a_simulation_allows_short_keys_where_a_file_is_silent(party: Path) -> None:
@@ -111,9 +151,9 @@ def test_a_coordinator_needs_no_file() -> None:
     ("text", "error"),
     [
         (PARTY + DATASET, "this is a party file, as its 'datasets' shows, which `fedbus-party` serves"),
-        ('name = "bank"\nidentity = "bank.key"\n', "this is a party file, as its 'identity' shows"),
+        ('name = "c"\n[outputs]\nfolder = "o"\n', "this is a party file, as its 'outputs' shows"),
         ('name = "j"\nalgorithm = "vertical-linear"\n', "this is a job file"),
-        ("xyz = 1\n", "known: broker, metrics, name, operators, parties, processes, state$"),
+        ("xyz = 1\n", "known: broker, identity, metrics, name, operators, parties, processes, roster, state$"),
     ],
 )
 def test_what_is_no_coordinator_file_is_told_as_what_it_is(tmp_path: Path, text: str, error: str) -> None:
@@ -122,6 +162,39 @@ def test_what_is_no_coordinator_file_is_told_as_what_it_is(tmp_path: Path, text:
     with pytest.raises(ConfigError, match=error) as caught:
         settings.load_coordinator(file, {})
     assert str(file) in str(caught.value)
+
+
+def test_both_sides_name_their_identity_and_roster(tmp_path: Path) -> None:
+    lines = 'identity = "state/own.key"\nroster = "roster.toml"\n'
+    party, coordinator = tmp_path / "bank.toml", tmp_path / "coordinator.toml"
+    party.write_text(lines + PARTY + DATASET)
+    coordinator.write_text(lines + 'parties = ["bank"]\n')
+    for read in (settings.load_party(party, {}), settings.load_coordinator(coordinator, {})):
+        assert read.path(read.identity) == tmp_path / "state/own.key"
+        assert read.path(read.roster) == tmp_path / "roster.toml"
+    elsewhere = {"FEDBUS_IDENTITY": "/run/own.key", "FEDBUS_ROSTER": "/run/roster.toml"}
+    for read in (
+        settings.load_party(party, elsewhere),
+        settings.load_coordinator(coordinator, elsewhere),
+        settings.load_coordinator(None, elsewhere),
+    ):
+        assert (read.identity, read.roster) == ("/run/own.key", "/run/roster.toml")
+    assert environment.key_files(elsewhere) == (Path("/run/own.key"), Path("/run/roster.toml"))
+    assert environment.key_files({"FEDBUS_ROSTER": "r"}) == (None, Path("r"))
+
+
+def test_a_file_says_whose_it_is(tmp_path: Path) -> None:
+    party, coordinator, neither = (tmp_path / f"{name}.toml" for name in ("bank", "c", "n"))
+    party.write_text(PARTY + DATASET)
+    coordinator.write_text('name = "c"\noperators = ["olga"]\n')
+    neither.write_text('name = "n"\nstate = "n.db"\n')
+    assert [settings.load_member(file)[1] for file in (party, coordinator)] == [Role.PARTY, Role.COORDINATOR]
+    assert [settings.load_member(file)[0].name for file in (party, coordinator)] == ["bank", "c"]
+    with pytest.raises(ConfigError, match=r"n.toml: is it a party file or a coordinator file\?"):
+        settings.load_member(neither)
+    neither.write_text('name = "j"\nalgorithm = "fedavg"\n')
+    with pytest.raises(ConfigError, match="this is a job file"):
+        settings.load_member(neither)
 
 
 def test_a_party_file_is_told_the_keys_that_it_may_have(tmp_path: Path) -> None:

@@ -1,0 +1,64 @@
+"""Who a process is, and whom it knows: its identity and its roster, which have to agree."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from fedbus.errors import ConfigError
+from fedbus.identity import Identity, Role, Roster
+
+
+@dataclass(frozen=True, slots=True)
+class Credentials:
+    """A member's own key and the public keys of all members, its own among them."""
+
+    name: str
+    role: Role
+    identity: Identity
+    roster: Roster
+
+    @classmethod
+    def load(cls, role: Role, identity_file: Path, roster_file: Path, name: str | None = None) -> Credentials:
+        """From a member's two files.
+
+        Args:
+            name: the member's; None takes the one that the roster has for the key.
+
+        Raises:
+            ConfigError: a file is missing or wrong, or the roster does not have this key for the member, in this role.
+        """
+        identity, roster = Identity.load(identity_file), Roster.load(roster_file)
+        owner = roster.owner(identity.public)
+        if name is not None and name in roster.names and owner != name:
+            raise ConfigError(
+                f"{roster_file}: members.{name}: is not the key in {identity_file}; enter what `fedbus identity` prints"
+            )
+        if owner is None or (name is not None and owner != name):
+            raise ConfigError(
+                f"{roster_file}: members: has no {name or 'member'} with the key in {identity_file}; enter what"
+                " `fedbus identity` prints by `fedbus roster add`"
+            )
+        if roster.role(owner) != role:
+            raise ConfigError(f"{roster_file}: members.{owner}: is a {roster.role(owner)} there, and a {role} here")
+        return cls(owner, role, identity, roster)
+
+    @classmethod
+    def of_client(cls, identity_file: Path | None, roster_file: Path | None, user: str | None) -> Credentials | None:
+        """Of a client; None where it names neither file.
+
+        Args:
+            user: of the broker, who has to be the client; None where all share one.
+
+        Raises:
+            ConfigError: as `load`, only one of the two files is named, or the broker knows this client as another.
+        """
+        if identity_file is None and roster_file is None:
+            return None
+        if identity_file is None or roster_file is None:
+            missing = "identity" if identity_file is None else "roster"
+            raise ConfigError(
+                f"--{missing}: missing; a client that names one of its identity and its roster needs both:"
+                " --identity and --roster, or FEDBUS_IDENTITY and FEDBUS_ROSTER"
+            )
+        return cls.load(Role.CLIENT, identity_file, roster_file, user)
