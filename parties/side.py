@@ -53,7 +53,11 @@ class Brought:
 
 
 class PartySide(Protocol):
-    """What the module of a party's side has. Jobs are of its algorithm's class."""
+    """What the module of a party's side has. Jobs are of its algorithm's class.
+
+    A side that has nothing to say before a job imports `check_sizes`, `check_together`, `in_common`, `notes` and
+    `shortfalls` from this module, which say nothing.
+    """
 
     def take_part(
         self, session: Session[Any], engine: Engine, tables: Tables, policy: Policy, settings: PartySettings
@@ -100,6 +104,29 @@ class PartySide(Protocol):
     def shortfalls(self, spec: Any, brought: Sequence[Brought]) -> list[str]:
         """What of the job the parties' data do not allow although they take part in it."""
         ...
+
+
+def check_sizes(spec: JobSpec, sizes: Sizes) -> None:
+    """See PartySide: all sizes will do."""
+
+
+def check_together(job_file: Path, spec: JobSpec, brought: Sequence[Brought]) -> None:
+    """See PartySide: tables need not fit each other."""
+
+
+def in_common(spec: JobSpec, brought: Sequence[Brought], *, held_out: bool = False) -> tuple[int, int] | None:  # noqa: ARG001  # see PartySide
+    """See PartySide: rows are each party's own."""
+    return None
+
+
+def notes(spec: JobSpec, brought: Sequence[Brought]) -> list[str]:  # noqa: ARG001  # see PartySide
+    """See PartySide: there is nothing to know."""
+    return []
+
+
+def shortfalls(spec: JobSpec, brought: Sequence[Brought]) -> list[str]:  # noqa: ARG001  # see PartySide
+    """See PartySide: nothing falls short."""
+    return []
 
 
 def side_of(spec: JobSpec) -> PartySide:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from fedbus.algorithms.base import Sizes
 from fedbus.algorithms.fedavg.budget import spending
 from fedbus.algorithms.fedavg.columns import check_as_is, check_same
 from fedbus.algorithms.fedavg.plan import budget_note
@@ -18,7 +17,7 @@ from parties.fedavg.local import Local, columns_of
 from parties.fedavg.member import take_part
 from parties.fedavg.pooled import compare
 from parties.policy import Policy
-from parties.side import Brought
+from parties.side import Brought, check_sizes, in_common
 from parties.sums.trust import Trust
 
 __all__ = ["check", "check_sizes", "check_together", "compare", "in_common", "notes", "shortfalls", "take_part"]
@@ -34,10 +33,6 @@ def check(spec: AverageJob, brought: Brought, rows: int) -> None:
         Trust.of(party, spec.parties)
 
 
-def check_sizes(spec: AverageJob, sizes: Sizes) -> None:
-    """See PartySide: no round gives rows away by their number."""
-
-
 def check_together(job_file: Path, spec: AverageJob, brought: Sequence[Brought]) -> None:
     """See PartySide."""
     if not brought:
@@ -48,11 +43,6 @@ def check_together(job_file: Path, spec: AverageJob, brought: Sequence[Brought])
         check_as_is(spec.data.as_is, brought[0].tables.train.columns)
     except JobRefused as error:
         raise ConfigError(f"{job_file}: {error}") from error
-
-
-def in_common(spec: AverageJob, brought: Sequence[Brought], *, held_out: bool = False) -> None:  # noqa: ARG001  # see PartySide
-    """See PartySide: rows are each party's own."""
-    return
 
 
 def notes(spec: AverageJob, brought: Sequence[Brought]) -> list[str]:

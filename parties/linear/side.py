@@ -21,7 +21,7 @@ from parties.data.tables import Tables
 from parties.linear import gram, sgd
 from parties.linear.pooled import compare
 from parties.policy import Policy
-from parties.side import Brought, Result
+from parties.side import Brought, Result, shortfalls
 from parties.vertical import consent
 
 __all__ = ["check", "check_sizes", "check_together", "compare", "in_common", "notes", "shortfalls", "take_part"]
@@ -93,11 +93,6 @@ def notes(spec: LinearJob, brought: Sequence[Brought]) -> list[str]:
         rows = min(len(each.tables.train) for each in brought)
         told += many_weights(spec, rows, spec.trained({each.party.name: each.columns for each in brought}))
     return told
-
-
-def shortfalls(spec: LinearJob, brought: Sequence[Brought]) -> list[str]:  # noqa: ARG001  # see PartySide
-    """See PartySide: what does not fit is refused."""
-    return []
 
 
 def _check_in_common(spec: LinearJob, brought: Sequence[Brought], *, held_out: bool) -> None:

@@ -51,8 +51,9 @@ PAGES: dict[str, Callable[[Path], None]] = {
     "docs/howto/differential-privacy.md": two_parties,
     "docs/howto/between-organisations.md": nothing,
 }
-# Snippets are run by test_use_a_model.py and test_python.py; the third has commands for a machine of its own.
-OTHERS = {"docs/howto/use-a-model.md", "docs/howto/python.md", "docs/howto/operate.md"}
+# Snippets of the first two are run by test_use_a_model.py and test_python.py. The others have commands for machines of
+# their own: what they name is tested in tests/unit/fedbus/cli and tests/integration/test_tls.py.
+OTHERS = {f"docs/howto/{name}.md" for name in ("use-a-model", "python", "operate", "identities", "tls")}
 
 
 @pytest.mark.timeout(pages.SECONDS + 30)
