@@ -11,11 +11,10 @@ from typing import Any
 
 import structlog
 
-from coordinator.results import finished, told
+from coordinator.results import Draft, finished, told
 from coordinator.side import side_of
 from fedbus import codec, topology
 from fedbus.broker.base import Broker, Outgoing
-from fedbus.cautions import caution
 from fedbus.crypto.engine import Engine
 from fedbus.errors import (
     BrokerError,
@@ -33,6 +32,7 @@ from fedbus.messages.control import Accepted, Inquire, Outcome, Start
 from fedbus.messages.envelope import Envelope, Message
 from fedbus.messages.fields import shortened
 from fedbus.names import nearest
+from fedbus.report import Report
 from fedbus.retry import delay
 from fedbus.seals import IdentitySeals
 from fedbus.service.process import peak_memory
@@ -92,26 +92,22 @@ class Conductor:
         """
         record, began = self._record(session), time.monotonic()
         if not record.state.final:
-            report: dict[str, Any] = {
-                "job": session.job,
-                "name": session.spec.name,
-                "algorithm": session.spec.algorithm,
-            }
+            draft = Draft(session.spec, session.job)
             # A clock that was set meanwhile counts for what was before a restart only, and never backwards.
             before = 0.0 if record.started_at is None else max(0.0, time.time() - record.started_at)
-            ended = self._ended(session, record, report)
-            report["seconds"] = before + time.monotonic() - began
-            if not self._enter_end(session, *ended, report):
+            state, reason = self._ended(session, record, draft)
+            report = draft.ended(state, shortened(reason), before + time.monotonic() - began)
+            if not self._enter_end(session, state, report):
                 return
         session.close()
         self._tell_end(session, self._record(session))
 
-    def _ended(self, session: Session[JobSpec], record: JobRecord, report: dict[str, Any]) -> tuple[JobState, str]:
-        """Conduct the job; how it ended. The report gets what is known of it, however it does."""
+    def _ended(self, session: Session[JobSpec], record: JobRecord, draft: Draft) -> tuple[JobState, str]:
+        """Conduct the job; how it ended. The draft gets what is known of it, however it does."""
         if record.state is JobState.CANCELLING:
             return JobState.CANCELLED, record.reason
         try:
-            self._conduct(session, report)
+            self._conduct(session, draft)
         except Cancelled as error:
             return JobState.CANCELLED, str(error)
         except FedbusError as error:
@@ -125,29 +121,36 @@ class Conductor:
             return JobState.FAILED, reason
         return JobState.SUCCEEDED, ""
 
-    def _conduct(self, session: Session[JobSpec], report: dict[str, Any]) -> None:
+    def _conduct(self, session: Session[JobSpec], draft: Draft) -> None:
         spec = session.spec
         session.when_there_is_room(lambda: self._store.begin(session.job))
         queues = [topology.job_queue(name, session.job) for name in spec.participants]
         # For as long as it takes: a broker that is down is a delay, not the end of a job.
         self._broker.declare([*queues, *(topology.control_queue(party) for party in self._reached(spec))], timeout=None)
         session.open()
-        report.update(self._joined(session))
+        joined = self._joined(session)
+        draft.enter(joined)
         with roll_call(session, spec.parties, self._inquire):
-            side_of(spec).coordinate(session, self._engine, report)
+            figures: dict[str, Any] = {}
+            try:
+                side_of(spec).coordinate(session, self._engine, figures)
+            finally:
+                draft.enter(figures)
             session.at(session.round + 1)
             results = finished(session)
         sent = {party: figures_of["bytes_sent"] for party, figures_of in results.items()}
         memory = {party: figures_of["peak_memory_bytes"] for party, figures_of in results.items()}
         # One that was started again since it joined may serve its page elsewhere.
         pages = {party: figures_of["metrics"] for party, figures_of in results.items() if "metrics" in figures_of}
-        report |= {
-            **told(spec, results),
-            "metrics": {**report["metrics"], **pages, session.party: self._metrics_url},
-            "bytes_sent": {**sent, session.party: session.bytes_sent},
-            "peak_memory_bytes": {**memory, session.party: peak_memory()},
-        }
-        caution(report)
+        draft.enter(
+            {
+                **told(spec, results),
+                "metrics": {**joined["metrics"], **pages, session.party: self._metrics_url},
+                "bytes_sent": {**sent, session.party: session.bytes_sent},
+                "peak_memory_bytes": {**memory, session.party: peak_memory()},
+            }
+        )
+        draft.report = draft.report.cautioned()
 
     def _reached(self, spec: JobSpec) -> list[str]:
         """The parties whose queues are declared; of others an administrator may have declared them."""
@@ -197,23 +200,19 @@ class Conductor:
         self._announce(session.job)
         return joined
 
-    def _enter_end(self, session: Session[JobSpec], state: JobState, reason: str, report: dict[str, Any]) -> bool:
+    def _enter_end(self, session: Session[JobSpec], state: JobState, report: Report) -> bool:
         """Enter the end in the ledger, however long its disk is full; False where the process stops before that."""
-        reason = shortened(reason)
-        report |= {"state": state.value, **({"reason": reason} if reason else {})}
-        if state is not JobState.SUCCEEDED and "ended" in report:
-            report["ended"] = f"{state.value}: {reason}; {report['ended']}"
-        attempt = 0
+        packed, attempt = codec.pack(report.to_map()), 0
         while not self._stopping.is_set():
             try:
-                self._store.set_state(session.job, state, reason, codec.pack(report))
+                self._store.set_state(session.job, state, report.reason, packed)
             except StoreError as error:
                 attempt += 1
                 log.error("the end of a job cannot be entered; trying again", job=session.job, error=str(error))  # noqa: TRY400
                 self._stopping.wait(delay(attempt))
                 continue
             self._announce(session.job)
-            log.info("job ended", job=session.job, state=state.value, reason=reason)
+            log.info("job ended", job=session.job, state=state.value, reason=report.reason)
             return True
         return False
 

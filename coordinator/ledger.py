@@ -16,6 +16,7 @@ from fedbus.job import JobState
 from fedbus.messages.control import Outcome, Progress
 from fedbus.messages.fields import shortened
 from fedbus.messages.ledger import MAX_LINES, JobLine, JobList, JobShown, ListJobs, StateLine
+from fedbus.report import KEPT_VALUES
 from fedbus.store.base import Store
 from fedbus.store.records import JobRecord
 
@@ -27,8 +28,6 @@ _LIST_BYTES = _REPORT_BYTES = codec.MAX_BODY_BYTES * 3 // 4
 # For the state, its reason and the envelope.
 _ROOM_BYTES = 64 * 1024
 _MAX_STATES = 100
-# Of a list of values, one of each round, in a report that is too long, at its beginning and at its end.
-_KEPT_VALUES = 500
 
 
 class Ledger:
@@ -136,10 +135,10 @@ def told_report(record: JobRecord, most: int = codec.MAX_BODY_BYTES - _ROOM_BYTE
     report = _report(record)
     if report is None or record.report is None or len(record.report) <= most:
         return report
-    lists = [key for key, value in report.items() if isinstance(value, list) and len(value) > 2 * _KEPT_VALUES]
-    cut = {key: report[key][:_KEPT_VALUES] + report[key][-_KEPT_VALUES:] for key in lists}
+    lists = [key for key, value in report.items() if isinstance(value, list) and len(value) > 2 * KEPT_VALUES]
+    cut = {key: report[key][:KEPT_VALUES] + report[key][-KEPT_VALUES:] for key in lists}
     warning = (
-        f"of {', '.join(sorted(lists)) or 'its lists'} only the first and the last {_KEPT_VALUES} values are shown; "
+        f"of {', '.join(sorted(lists)) or 'its lists'} only the first and the last {KEPT_VALUES} values are shown; "
         f"`fedbus watch {record.job} --json FILE` has those that fit one message"
     )
     shorter = {**report, **cut, "warnings": [*report.get("warnings", ()), warning]}

@@ -5,11 +5,38 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from fedbus.job import JobSpec
+import msgspec
+
+from fedbus.algorithms import registry
+from fedbus.job import JobSpec, JobState
 from fedbus.messages.control import CELL_COUNTS, Finished
+from fedbus.report import Report
 from fedbus.session.session import Session
 
 Figures = Mapping[str, Mapping[str, Any]]
+
+
+class Draft:
+    """The report of a job that goes on. Whatever is entered is held to the type of the algorithm's reports.
+
+    Attributes:
+        report: as far as it is known.
+    """
+
+    def __init__(self, spec: JobSpec, job: str) -> None:
+        kind = registry.algorithm_of(spec).report
+        self.report = kind(job=job, state=JobState.RUNNING.value, name=spec.name, algorithm=spec.algorithm)
+
+    def enter(self, fields: Mapping[str, Any]) -> None:
+        """Enter what became known; raises ProtocolError where it is nothing that a report can say."""
+        self.report = self.report.joined(fields)
+
+    def ended(self, state: JobState, reason: str, seconds: float) -> Report:
+        """The report of the job's end."""
+        ended = self.report.ended
+        if state is not JobState.SUCCEEDED and ended:
+            ended = f"{state.value}: {reason}; {ended}"
+        return msgspec.structs.replace(self.report, state=state.value, reason=reason, seconds=seconds, ended=ended)
 
 
 def told(spec: JobSpec, results: Figures) -> dict[str, Any]:

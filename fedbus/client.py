@@ -1,7 +1,7 @@
 """The client's side: submit a job, watch it, fetch its report, cancel it.
 
-with Client(broker) as client:
-    job = client.submit(registry.load(Path("job.toml")))
+with Client.connect("amqp://alice:password@broker:5672/") as client:
+    job = client.submit("job.toml")
     for event in client.watch(job): ...
     report = client.result(job)
 """
@@ -14,32 +14,35 @@ import secrets
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from pathlib import Path
 from types import TracebackType
-from typing import Any
 
-from fedbus import codec, requests, topology
+from fedbus import codec, environment, requests, topology
+from fedbus.algorithms import registry
 from fedbus.broker.base import Broker, Delivery
+from fedbus.broker.rabbitmq.broker import AmqpBroker
 from fedbus.credentials import Credentials
 from fedbus.errors import (
     AccessRefused,
+    ConfigError,
     ConnectionLost,
     DecodeError,
     JobFailed,
     JobRefused,
     NotFound,
 )
+from fedbus.following import follow
 from fedbus.job import COORDINATOR, UNKNOWN, JobSpec, JobState, is_final, new_id
-from fedbus.messages.control import Cancel, Event, Notice, Query, StateChanged, Submit
+from fedbus.messages.control import Cancel, Event, Query, StateChanged, Submit
 from fedbus.messages.envelope import Envelope, M, Message
 from fedbus.messages.ledger import JobLine, JobList, JobShown, ListJobs, ShowJob
+from fedbus.report import Report
 from fedbus.seals import IdentitySeals, sign
 from fedbus.submissions import Submissions
 
 REPLY_SECONDS = 15.0
 _CHECK_SECONDS = 1.0
-# A coordinator is asked when nothing was heard for so long, later more seldom; after twice that its silence is told.
-_ASK_AGAIN_SECONDS = 7.0
-_SELDOM_SECONDS = 120.0
 
 Events = queue.SimpleQueue[Event]
 
@@ -62,6 +65,8 @@ class Client:
         self, broker: Broker, coordinator: str = COORDINATOR, *, credentials: Credentials, verify_sender: bool = True
     ) -> None:
         self._broker = broker
+        # The connection, where this client made it.
+        self._own: Broker | None = None
         self._coordinator = coordinator
         self._verify_sender = verify_sender
         self._name = credentials.name
@@ -86,6 +91,45 @@ class Client:
             ) from error
         self._subscription = broker.consume(watch.name, self._receive)
 
+    @classmethod
+    def connect(
+        cls,
+        url: str = "",
+        coordinator: str = COORDINATOR,
+        *,
+        identity: Path | None = None,
+        roster: Path | None = None,
+    ) -> Client:
+        """A client with a connection of its own to RabbitMQ, which it closes.
+
+        Args:
+            url: amqp://user:password@host:5672/, of a client's user; where it is left out, FEDBUS_AMQP_URL has it. For
+                amqps:// FEDBUS_AMQP_CA, FEDBUS_AMQP_CERTIFICATE and FEDBUS_AMQP_KEY name the files of certificates.
+            identity, roster: the client's files; where they are left out, FEDBUS_IDENTITY and FEDBUS_ROSTER may have
+                them.
+
+        Raises:
+            ConfigError: there is no URL, a file of certificates is not what it should be, or the client's identity and
+                its roster do not agree.
+            BrokerError: the broker cannot be reached, refuses the user, or one side does not accept the other's
+                certificate.
+        """
+        tls = environment.broker_tls(environment.with_broker(url) if url else None)
+        url = url or environment.broker_url()
+        if not url:
+            raise ConfigError("FEDBUS_AMQP_URL: not set; it is the broker's URL, amqp://user:password@host:5672/")
+        broker = AmqpBroker(environment.check_url(url, "the URL of the broker"), tls=tls)
+        own, verify = environment.key_files(), environment.verify_sender()
+        try:
+            by = Credentials.of_client(identity or own[0], roster or own[1], broker.user if verify else None)
+            broker.connect()
+            client = cls(broker, coordinator, credentials=by, verify_sender=verify)
+        except BaseException:
+            broker.close()
+            raise
+        client._own = broker
+        return client
+
     def __enter__(self) -> Client:
         return self
 
@@ -95,17 +139,24 @@ class Client:
         self.close()
 
     def close(self) -> None:
-        """Stop watching."""
+        """Stop watching, and close the connection where it is the client's own."""
         self._closed = True
         self._subscription.cancel()
+        if self._own is not None:
+            self._own.close()
 
-    def submit(self, spec: JobSpec) -> str:
+    def submit(self, job_spec: registry.JobSource) -> str:
         """Put a job in the coordinator's queue; returns its id.
 
+        Args:
+            job_spec: a specification, the path of a job file, or a map of what such a file says.
+
         Raises:
+            ConfigError: it is no sound job; see `registry.job_from`.
             Unroutable: no coordinator has ever been there.
             ConnectionLost: the broker does not confirm.
         """
+        spec = registry.job_from(job_spec)
         job = new_id(spec.name)
         self._submitted[job] = self._follow(job)
         submission = Envelope(job, self._name, self._coordinator, self._signed(job, spec))
@@ -162,7 +213,10 @@ class Client:
         with self._changed:
             events = self._submitted.pop(job, None) or self._follow(job)
         try:
-            yield from self._watched(job, events, timeout, check)
+            query = Envelope(job, self._name, self._coordinator, Query())
+            ask = partial(requests.publish, self._broker, self._seals, wait=False)
+            requests.request(self._broker, self._seals, topology.QUERY, query)
+            yield from follow(query, self._submissions, ask, lambda: self._next(events), timeout, check)
         finally:
             with self._changed:
                 self._followed[job].remove(events)
@@ -173,63 +227,27 @@ class Client:
             self._followed.setdefault(job, []).append(events)
         return events
 
-    def _watched(
-        self, job: str, events: Events, timeout: float | None, check: Callable[[], object] | None
-    ) -> Iterator[Event]:
-        query = Envelope(job, self._name, self._coordinator, Query())
-        requests.request(self._broker, self._seals, topology.QUERY, query)
-        state: StateChanged | None = None
-        heard = asked = answered = time.monotonic()
-        interval, silent = _ASK_AGAIN_SECONDS, False
-        while True:
-            event = self._next(events)
-            now = time.monotonic()
-            if event is not None:
-                answered, interval = now, _ASK_AGAIN_SECONDS
-                if silent:
-                    silent = False
-                    yield Notice("the coordinator answers again")
-            elif not silent and now - answered >= 2 * _ASK_AGAIN_SECONDS:
-                silent = True
-                yield Notice(
-                    f"no word from the coordinator for {now - answered:.0f} s; is fedbus-coordinator running? "
-                    "What it was asked waits in its queue until it is back"
-                )
-            if event is None:
-                if timeout is not None and now - heard >= timeout:
-                    raise TimeoutError(f"no event of job {job} for {timeout:g} s")
-                if check is not None:
-                    check()
-                if now - max(asked, answered) >= interval:
-                    # An event may have been lost with the connection, or with a coordinator that died.
-                    asked, interval = now, min(2 * interval, _SELDOM_SECONDS)
-                    requests.publish(self._broker, self._seals, topology.QUERY, query, wait=False)
-            elif self._submissions.may_come(job, event):
-                if (submission := self._submissions.again(job)) is not None:
-                    heard = now
-                    requests.publish(self._broker, self._seals, topology.SUBMIT, submission, wait=False)
-                    yield Notice("the coordinator has not received the job, although the broker had; submitted again")
-            # The answer to a query repeats a state that may have been an event already.
-            elif event != state:
-                heard = now
-                yield event
-                if isinstance(event, StateChanged):
-                    state = event
-                    if is_final(event.state):
-                        return
-
-    def result(self, job: str, timeout: float | None = None) -> dict[str, Any]:
+    def result(
+        self, job: str, timeout: float | None = None, progress: Callable[[Event], object] | None = None
+    ) -> Report:
         """The report of a job that succeeded, once it has.
+
+        Args:
+            progress: called with each event.
 
         Raises:
             JobFailed: it failed or was cancelled.
             NotFound: the coordinator does not know it.
+            ProtocolError: its report is none.
             TimeoutError: no event for `timeout` seconds.
         """
         for event in self.watch(job, timeout):
+            if progress is not None:
+                progress(event)
             if isinstance(event, StateChanged) and is_final(event.state):
-                if event.state == JobState.SUCCEEDED and event.report is not None:
-                    return event.report
+                report = report_of(job, event)
+                if report.succeeded and event.report is not None:
+                    return report
                 raise (NotFound if event.state == UNKNOWN else JobFailed)(f"job {job} {event.state}: {event.reason}")
         raise JobFailed(f"job {job} ended without a report")
 
@@ -304,3 +322,14 @@ class Client:
             with self._changed:
                 self._ended.add((envelope.job, envelope.sender))
                 self._changed.notify_all()
+
+
+def report_of(job: str, ended: StateChanged) -> Report:
+    """What a job's last event says: its report, or where it has none its state and reason.
+
+    Raises:
+        ProtocolError: the coordinator's report is none, or lacks what it has to have.
+    """
+    if ended.report is None:
+        return Report(job=job, state=ended.state, reason=ended.reason)
+    return registry.read_report(ended.report)

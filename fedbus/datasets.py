@@ -31,19 +31,31 @@ class DatasetSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A table that a party offers to jobs.
 
     Attributes:
-        source: a CSV or Parquet file, relative to the party file.
-        id: the column that identifies a row; never leaves the party unblinded.
-        columns: features; all but id, label and `exclude` where absent.
-        missing: what becomes of missing cells: an error; their row is dropped, before alignment; or the mean or the
-            median of the column's training rows, or zero, stands for them; "indicator" is the mean, and a column
-            `NAME__missing` that says where, for each column that has such cells in training rows.
-        indicators: with "indicator", the only columns that have one; where all parties have the same columns, they
-            have it whether or not a cell is missing.
-        dates: columns of dates, which become numbers: of `date_unit` since the beginning of 1970, UTC.
-        one_hot: columns of text, each level of which becomes a column of ones and zeros.
-        max_levels: of each such column, the most frequent ones; the others together are one more, `other`.
-        levels: of a column, which become columns; needed where all parties have the same columns.
-        given: the keys that the file gives, to tell them from defaults; no key itself.
+        source: The file: CSV, TSV (either compressed by gzip) or Parquet, as its first bytes say. Its path is relative
+            to the party file.
+        id: The column that identifies a row; it never leaves the party unblinded.
+        columns: The features. Where it is left out, these are all columns but the id, the label, those of `exclude`,
+            and an index that pandas wrote (`Unnamed: 0`, `__index_level_0__`). All have to be numbers unless one of the
+            keys below says otherwise. In a horizontal job all parties have the same ones, in the same order.
+        exclude: Columns that are no features.
+        missing: What becomes of missing cells. "error" refuses them; "drop" leaves their rows out, before alignment;
+            "mean", "median" and "zero" fill in that figure of the column's training rows. "indicator" fills in the mean
+            and adds a column `NAME__missing` that says where, for each column that has such cells in training rows.
+        indicators: With `missing = "indicator"`: the only columns that get such a column, whether or not a cell is
+            missing; all that need one where it is left out. Horizontal jobs need it, as all parties must have the same
+            columns.
+        dates: Columns of dates (ISO 8601 in CSV), which become numbers, counted from the beginning of 1970, UTC.
+        date_unit: The unit in which dates are counted.
+        one_hot: Columns of text. One level is the reference; each other one becomes a column `NAME=LEVEL` of ones and
+            zeros. The reference is the most frequent level, in a horizontal job the first of `levels`. The codes 1 and
+            1.0 are one level.
+        max_levels: So many levels of such a column are told apart, the most frequent ones; the others together have the
+            column `NAME=other`.
+        levels: The levels of columns, as `{ city = ["Bonn", "Trier", "other"] }`. Horizontal jobs need it, as all
+            parties must have the same columns; "other" then stands for whatever is not listed, and without it a cell
+            that is not listed is an error. In a vertical job all levels of the training rows count where it is left
+            out, and only the listed ones where it is given.
+        given: The keys that the file gives, to tell them from defaults; no key itself.
     """
 
     source: str

@@ -2,16 +2,19 @@
 
 FEDBUS_AMQP_URL          the broker's URL, with user and password
 FEDBUS_AMQP_URL_FILE     a file that holds it, as secret stores hand it over
+FEDBUS_AMQP_CA           for amqps: the file of certificates that the broker's is of
+FEDBUS_AMQP_CERTIFICATE  this participant's certificate, by which it logs in where the URL has no password
+FEDBUS_AMQP_KEY          its private key
 FEDBUS_STATE             the file of a participant's store
 FEDBUS_IDENTITY          the file of a participant's or client's private key, made by `fedbus identity`
 FEDBUS_ROSTER            the file with the public keys of all members, made by `fedbus roster`
-FEDBUS_METRICS_ADDRESS   host:port of the /metrics page, or its port alone
+FEDBUS_METRICS_ADDRESS   address of the /metrics page: host:port, or its port alone
 FEDBUS_PROCESSES         child processes for arithmetic; 0 computes in the process itself
 FEDBUS_TIER              "portable" or "native" arithmetic; the faster that the machine has where it is not set
 FEDBUS_VERIFY_SENDER     "false" where all participants share one user of the broker
 FEDBUS_SIMULATION        "true" where all parties are one operator's: a party file that does not say
                          policy.insecure_for_tests then allows it, and errors tell all that they say
-FEDBUS_LOG               debug, info, warning or error; add ",json" for JSON lines
+FEDBUS_LOG               level of the log: debug, info, warning or error; add ",json" for JSON lines
 """
 
 from __future__ import annotations
@@ -19,10 +22,16 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from urllib.parse import urlsplit
+from urllib.parse import parse_qs, urlsplit
 
+from fedbus.certificates.files import NamedFile, TlsFiles
 from fedbus.errors import ConfigError
+from fedbus.files import real
 from fedbus.schema import read_text
+
+# As [broker] of a settings file has them.
+TLS_KEYS = ("ca", "certificate", "key")
+_TLS_VARIABLES = tuple(f"FEDBUS_AMQP_{key.upper()}" for key in TLS_KEYS)
 
 
 def verify_sender(environment: Mapping[str, str] | None = None) -> bool:
@@ -47,6 +56,32 @@ def broker_url(environment: Mapping[str, str] | None = None) -> str:
         except ConfigError as error:
             raise ConfigError(f"FEDBUS_AMQP_URL_FILE: {error}") from None
     return check_url(url, source) if url else ""
+
+
+def tls_file(key: str, environment: Mapping[str, str] | None = None) -> NamedFile | None:
+    """A file for TLS that FEDBUS_AMQP_CA, FEDBUS_AMQP_CERTIFICATE or FEDBUS_AMQP_KEY names, None where it names none.
+
+    Args:
+        key: "ca", "certificate" or "key".
+    """
+    environment = os.environ if environment is None else environment
+    variable = _TLS_VARIABLES[TLS_KEYS.index(key)]
+    file = environment.get(variable, "")
+    return NamedFile(real(Path(file)), variable) if file else None
+
+
+def broker_tls(environment: Mapping[str, str] | None = None) -> TlsFiles:
+    """The files of certificates for the connection to the broker that the environment names."""
+    return TlsFiles(*(tls_file(key, environment) for key in TLS_KEYS))
+
+
+def with_broker(url: str, environment: Mapping[str, str] | None = None) -> dict[str, str]:
+    """The environment for who is to use this broker: files for TLS stay only where its URL is for TLS."""
+    environment = os.environ if environment is None else environment
+    kept = {
+        name: value for name, value in environment.items() if url.startswith("amqps:") or name not in _TLS_VARIABLES
+    }
+    return {**kept, "FEDBUS_AMQP_URL": url}
 
 
 def check_url(url: str, source: str) -> str:
@@ -105,4 +140,10 @@ def url_fault(url: str) -> str:
         sound = False
     if scheme not in ("amqp", "amqps") or not sound:
         return "not a broker URL; one looks like amqp://user:password@host:5672/"
+    if "ssl_options" in parse_qs(parts.query, keep_blank_values=True):
+        # pika would take a way to verify nothing from there.
+        return (
+            "ssl_options is not taken from a URL; certificates are files that broker.ca, broker.certificate and"
+            " broker.key name, or FEDBUS_AMQP_CA, FEDBUS_AMQP_CERTIFICATE and FEDBUS_AMQP_KEY"
+        )
     return ""

@@ -20,6 +20,7 @@
     │   └── InvalidPoint       bytes that are no element of the group
     ├── BrokerError
     │   ├── ConnectionLost     the broker cannot be reached; may pass
+    │   │   └── Untrusted      it or this side does not accept the other's certificate
     │   ├── Nacked             the broker did not take the message; may pass
     │   ├── Congested          too many messages wait for the broker already; may pass
     │   ├── Unroutable         no queue takes the message
@@ -175,6 +176,10 @@ class BrokerError(FedbusError):
 
 class ConnectionLost(BrokerError):
     """The broker cannot be reached; this may pass."""
+
+
+class Untrusted(ConnectionLost):
+    """The broker or this side does not accept the other's certificate; this passes when somebody mends it."""
 
 
 class Nacked(BrokerError):

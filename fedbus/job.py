@@ -59,11 +59,13 @@ def is_final(state: str) -> bool:
 
 
 class Part(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
-    """What one party brings.
+    """What one party brings to a job.
 
     Attributes:
-        dataset: a name in the party's own file.
-        test: a data set of its own for held-out rows, with the same columns.
+        party: The name of the party, as its own file has it.
+        dataset: Which of the party's data sets it trains on, by its name in the party's own file.
+        test: A data set of its own for held-out rows, with the same columns (the label's too, at who holds it) and ids
+            of its own. Held-out rows are named at every party or at none.
     """
 
     party: Name
@@ -75,9 +77,10 @@ class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defau
     """How long a job waits, in seconds.
 
     Attributes:
-        join: for every party to accept.
-        silence: for any sign of life of a peer. A party that computes still answers; one that is down does not.
-        resend: before a missing message is asked for again; doubles with each asking.
+        join: How long the coordinator waits for every party to accept the job.
+        silence: How long a process waits for any sign of life of another one before the job fails. A party that
+            computes still answers; one that is down does not.
+        resend: How long a process waits for a message before it asks for it again; the time doubles with each asking.
     """
 
     join: Wait = 60.0
@@ -86,7 +89,14 @@ class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defau
 
 
 class JobSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
-    """A job as submitted; every participant validates it anew. Each algorithm has a class of its own."""
+    """A job as submitted; every participant validates it anew. Each algorithm has a class of its own.
+
+    Attributes:
+        name: What the job is called. Its id, under which reports and models are kept, is made of this and of random
+            digits.
+        algorithm: The algorithm, by one of the names that head the sections of this page.
+        coordinator: The name of the coordinator, as its own file has it.
+    """
 
     ALGORITHM: ClassVar[str]
 
@@ -121,12 +131,12 @@ class JobSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     @property
     def key_bits(self) -> int | None:
         """Of the job's Paillier key, None where it has none."""
-        raise NotImplementedError
+        return None
 
     @property
     def insecure(self) -> bool:
         """The job asks for what protects nobody."""
-        raise NotImplementedError
+        return False
 
     @property
     def led(self) -> bool:
@@ -153,21 +163,21 @@ class JobSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
         """What a stored model says of itself beside what every one does; the loss and the label at least."""
         raise NotImplementedError
 
-    def reported(self, results: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    def reported(self, results: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:  # noqa: ARG002  # classes of jobs do
         """Parts of a report: what the parties say of the outcome.
 
         Args:
             results: the figures of each party that took part to the end.
         """
-        raise NotImplementedError
+        return {}
 
     def role(self, party: str) -> str:
         """What a participant is in the job, for metrics and messages."""
         return "coordinator" if party == self.coordinator else "party"
 
-    def label_of(self, party: str) -> str | None:
+    def label_of(self, party: str) -> str | None:  # noqa: ARG002  # classes of jobs do
         """The column that a party is to predict, None where it has none."""
-        raise NotImplementedError
+        return None
 
     def part_of(self, party: str) -> Part:
         """What a party brings; raises KeyError where it has no part."""

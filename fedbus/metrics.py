@@ -39,9 +39,27 @@ dead_letters = Counter("fedbus_dead_letters_total", "Messages sent to the dead-l
 refused = Counter("fedbus_refused_total", "Messages refused, by the reason.", ("reason",))
 resends = Counter("fedbus_resends_total", "Messages published again from the outbox at a peer's request.")
 jobs = Gauge("fedbus_jobs", "Jobs in the ledger by state.", ("state",))
-loss = Gauge("fedbus_loss", "Latest training loss of a job.", ("job",))
+loss = Gauge(
+    "fedbus_loss", "Latest loss of a job: of training, or on held-out rows where privacy keeps that back.", ("job",)
+)
 crypto_operations = Counter("fedbus_crypto_operations_total", "Big-integer operations.", ("operation",))
 crypto_seconds = Counter("fedbus_crypto_seconds_total", "Processor time of big-integer operations.", ("operation",))
+
+# What each label tells.
+LABELS = {
+    "algorithm": "the algorithm of the job, as its file names it",
+    "role": "what the process is in the job: `coordinator`, and `guest`, `host` or `party`",
+    "phase": "the part of a round. `round` is a whole round of training. In federated averaging the coordinator also "
+    "has `overhead`, which is what is left of a round without the slowest party's computation, the tasks `mean`, "
+    "`variance`, `train` and `evaluate`, and with masks `reveal` and `unmask`; a party has the tasks, which are its "
+    "own computation, and `hide`, which is encoding an update, masking or encrypting it, and handing it over. Other "
+    "algorithms have steps of theirs",
+    "kind": "the kind of the message",
+    "direction": "`sent` or `received`",
+    "operation": "what was done",
+    "state": "the state of the jobs",
+    "job": "the job's id",
+}
 
 
 def count_jobs(counts: Iterable[tuple[str, int]]) -> None:
@@ -56,7 +74,7 @@ PORT = 9464
 PORTS = 100
 # A scrape takes a few milliseconds: more than this at a time are no monitoring.
 MAX_CONNECTIONS = 16
-_REQUEST_SECONDS = 10.0
+REQUEST_SECONDS = 10.0
 _POLL_SECONDS = 0.5
 
 
@@ -84,11 +102,11 @@ def parse_address(address: str) -> tuple[str, int]:
 
 class _Handler(MetricsHandler):
     # Between two bytes of a request; the whole of it is bounded by the page.
-    timeout = _REQUEST_SECONDS
+    timeout = REQUEST_SECONDS
 
 
 class _Page(ThreadingHTTPServer):
-    """Serves each connection in a thread, of which there are MAX_CONNECTIONS, for _REQUEST_SECONDS at most."""
+    """Serves each connection in a thread, of which there are MAX_CONNECTIONS, for REQUEST_SECONDS at most."""
 
     daemon_threads = True
     block_on_close = False
@@ -114,7 +132,7 @@ class _Page(ThreadingHTTPServer):
         super().process_request(request, client_address)
 
     def service_actions(self) -> None:
-        overdue = time.monotonic() - _REQUEST_SECONDS
+        overdue = time.monotonic() - REQUEST_SECONDS
         with self._counting:
             for request in [request for request, since in self._since.items() if since < overdue]:
                 self._end(request)

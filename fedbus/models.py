@@ -17,11 +17,12 @@ from typing import Any
 
 import numpy as np
 
-from fedbus import __version__, codec
-from fedbus.algorithms.fedavg.weights import Weights
+from fedbus import codec
 from fedbus.errors import NotFound, StoreError
 from fedbus.job import JobSpec
 from fedbus.store.reader import Reader
+from fedbus.version import __version__
+from fedbus.weights import Weights
 
 # Of the map. Fields may be added to a format; one that loses a field or gives it another meaning is the next.
 FORMAT = 1

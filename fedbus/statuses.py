@@ -1,6 +1,6 @@
 """The exit statuses of all commands, and what each means: the one home of both.
 
-The table in docs/operations.md is held to it. What was asked for and cannot be had is told apart from what was tried
+docs/reference/exit-statuses.md is made of it. What was asked for and cannot be had is told apart from what was tried
 and failed, so that a script can do so.
 """
 

@@ -15,10 +15,24 @@ from fedbus.settings import PartySettings
 from fedbus.store.base import Store
 from parties import outputs
 from parties.data import tables
+from parties.data.tables import Tables
 from parties.policy import Policy
 from parties.side import side_of
 
 log = structlog.get_logger()
+
+
+def bring(settings: PartySettings, spec: JobSpec, policy: Policy) -> Tables:
+    """The tables of this party's part in a job to which it consents.
+
+    Raises:
+        JobRefused: the policy does not allow the job, or the party has no such data.
+        ConfigError: a key of its file has no effect, or predictions cannot be written where it says.
+        DataError: a table is missing or wrong.
+    """
+    policy.check_job(spec)
+    outputs.check(settings, spec)
+    return tables.load(settings, spec)
 
 
 def take_part(
@@ -31,9 +45,7 @@ def take_part(
     """
     spec = session.spec
     session.open()
-    policy.check_job(spec)
-    outputs.check(settings, spec)
-    own = tables.load(settings, spec)
+    own = bring(settings, spec, policy)
     for note in own.notes:
         log.warning("a table is not taken as it is", job=session.job, note=note)
     if not session.resumed:

@@ -8,9 +8,11 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any, Protocol, cast
 
+from fedbus.algorithms.base import Sizes
 from fedbus.algorithms.registry import algorithm_of
 from fedbus.crypto.engine import Engine
 from fedbus.job import JobSpec
+from fedbus.report import Report
 from fedbus.session.session import Session
 from fedbus.settings import PartySettings
 from parties.data.gaps import Gaps
@@ -51,7 +53,11 @@ class Brought:
 
 
 class PartySide(Protocol):
-    """What the module of a party's side has. Jobs are of its algorithm's class."""
+    """What the module of a party's side has. Jobs are of its algorithm's class.
+
+    A side that has nothing to say before a job imports `check_sizes`, `check_together`, `in_common`, `notes` and
+    `shortfalls` from this module, which say nothing.
+    """
 
     def take_part(
         self, session: Session[Any], engine: Engine, tables: Tables, policy: Policy, settings: PartySettings
@@ -63,8 +69,12 @@ class PartySide(Protocol):
         """
         ...
 
-    def compare(self, spec: Any, job: str, parties: Sequence[PartySettings]) -> dict[str, Any]:
-        """Figures of the same model on the pooled rows, and how far the federated one is from it."""
+    def compare(self, spec: Any, report: Any, parties: Sequence[PartySettings]) -> dict[str, Any]:
+        """Fields of the report: the same model on the pooled rows, and how far the federated one is from it.
+
+        Args:
+            report: of the job, which succeeded.
+        """
         ...
 
     def check(self, spec: Any, brought: Brought, rows: int) -> None:
@@ -76,6 +86,9 @@ class PartySide(Protocol):
         Raises:
             JobRefused, DataError: it would not take part.
         """
+
+    def check_sizes(self, spec: Any, sizes: Sizes) -> None:
+        """Hold the sizes of a job's data against what no party consents to, whatever its policy; raises JobRefused."""
 
     def check_together(self, job_file: Path, spec: Any, brought: Sequence[Brought]) -> None:
         """Hold parties' data against each other, as far as they are here; raises as `check`, and ConfigError."""
@@ -93,11 +106,34 @@ class PartySide(Protocol):
         ...
 
 
+def check_sizes(spec: JobSpec, sizes: Sizes) -> None:
+    """See PartySide: all sizes will do."""
+
+
+def check_together(job_file: Path, spec: JobSpec, brought: Sequence[Brought]) -> None:
+    """See PartySide: tables need not fit each other."""
+
+
+def in_common(spec: JobSpec, brought: Sequence[Brought], *, held_out: bool = False) -> tuple[int, int] | None:  # noqa: ARG001  # see PartySide
+    """See PartySide: rows are each party's own."""
+    return None
+
+
+def notes(spec: JobSpec, brought: Sequence[Brought]) -> list[str]:  # noqa: ARG001  # see PartySide
+    """See PartySide: there is nothing to know."""
+    return []
+
+
+def shortfalls(spec: JobSpec, brought: Sequence[Brought]) -> list[str]:  # noqa: ARG001  # see PartySide
+    """See PartySide: nothing falls short."""
+    return []
+
+
 def side_of(spec: JobSpec) -> PartySide:
     """A party's side of a job's algorithm; loads it."""
     return cast(PartySide, import_module(algorithm_of(spec).party))
 
 
-def compare(spec: JobSpec, job: str, parties: Sequence[PartySettings]) -> dict[str, Any]:
+def compare(spec: JobSpec, report: Report, parties: Sequence[PartySettings]) -> dict[str, Any]:
     """What the algorithm's side compares."""
-    return side_of(spec).compare(spec, job, parties)
+    return side_of(spec).compare(spec, report, parties)

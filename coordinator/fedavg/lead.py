@@ -16,23 +16,21 @@ import structlog
 from coordinator.fedavg import judgement, robust
 from coordinator.fedavg.progress import Course
 from coordinator.fedavg.strategy import Server
-from coordinator.sums.base import Sum, Sums
+from coordinator.sums.base import Sum
+from coordinator.sums.choice import sums_of
 from coordinator.sums.cohort import Cohort
-from coordinator.sums.homomorphic import EncryptedSums
-from coordinator.sums.masked import MaskedSums
-from coordinator.sums.plain import PlainSums
 from fedbus import metrics
 from fedbus.algorithms.fedavg import moments
 from fedbus.algorithms.fedavg.budget import Budget
 from fedbus.algorithms.fedavg.messages import Assignment, BestWeights, Described, GlobalWeights, Task
 from fedbus.algorithms.fedavg.spec import ROBUST, AverageJob
-from fedbus.algorithms.fedavg.sums import CLIPPED, plan
-from fedbus.algorithms.fedavg.weights import Weights
+from fedbus.algorithms.fedavg.tasks import CLIPPED, sum_layout
 from fedbus.chunks import CHUNK_BYTES, chunk_ranges
 from fedbus.crypto.engine import Engine
 from fedbus.errors import JobFailed, ProtocolError
 from fedbus.messages.control import Progress
 from fedbus.session.session import Session
+from fedbus.weights import Weights
 
 log = structlog.get_logger()
 
@@ -75,8 +73,9 @@ class Lead:
             described = {party: session.recv(party, Described) for party in self.spec.parties}
             state = {"course": Course.begin(self.spec, described).to_map(), "sums": {}, "absent": [], "reasons": {}}
         self.course = Course.of(state["course"])
-        self.cohort = Cohort(session, state["absent"], state["reasons"])
-        self.sums = self._sums(engine, state["sums"])
+        self.cohort = Cohort(session, self.spec.sums, state["absent"], state["reasons"])
+        keep = self.spec.strategy.name in ROBUST
+        self.sums = sums_of(session, self.cohort, engine, state["sums"], self._sums_left, keep=keep)
         self.weights, self.best = self._restored("weights"), self._restored("best")
         self.server: Server | None = None
         if self.weights is not None:
@@ -92,14 +91,8 @@ class Lead:
         # Kept for the end only where somebody can tell which model is best.
         self.watches = self.course.has_tests or (params.patience is not None and privacy is None)
 
-    def _sums(self, engine: Engine, state: dict[str, Any]) -> Sums:
-        match self.spec.params.aggregation:
-            case "masked":
-                return MaskedSums(self.session, self.cohort, state, lambda: self.course.sums_left(self.spec))
-            case "paillier":
-                return EncryptedSums(self.session, self.cohort, engine, state)
-            case _:
-                return PlainSums(self.session, self.cohort, keep=self.spec.strategy.name in ROBUST)
+    def _sums_left(self) -> int:
+        return self.course.sums_left(self.spec)
 
     def _restored(self, name: str) -> Weights | None:
         blob = self.session.blob(name)
@@ -142,15 +135,15 @@ class Lead:
 
     def _members(self) -> tuple[str, ...]:
         """Who is asked for the next sum, all of whom have keys for it; exchanges these where that takes it."""
-        while True:
+        while (decided := self.session.decided(Assignment)) is None:
             if self.sums.prepare():
                 self.checkpoint()
                 self.session.at(self.session.round + 1)
-                continue
-            decided = self.session.decided(Assignment)
-            if members := decided.members if decided else self.cohort.choose(self.sums.eligible):
+            elif members := self.cohort.choose(self.sums.eligible):
                 return members
-            self.cohort.wait_for(self.spec.min_clients)
+            else:
+                self.cohort.wait_for(self.cohort.rules.min_clients)
+        return decided.members
 
     def _initialise(self) -> None:
         """Have the first party that is there make the first weights; where it does not, the next one is asked."""
@@ -202,10 +195,10 @@ class Lead:
         """Have a task's vectors made by these and summed; who was asked, and the sum."""
         session, params = self.session, self.spec.params
         course = self.course
-        shape = plan(self.spec, task, len(course.exponents), len(self.weights or ()), course.outputs)
+        layout = sum_layout(self.spec, task.value, len(course.exponents), len(self.weights or ()), course.outputs)
         with session.phase(task.value):
             self._assign(task, members)
-            found = self.sums.sum(shape, members)
+            found = self.sums.sum(layout, members)
         log.debug("summed", job=session.job, task=task.value, members=len(members), aggregation=params.aggregation)
         return members, found
 

@@ -14,7 +14,7 @@ from fedbus.algorithms.fedavg.columns import Columns, check_as_is, check_same
 from fedbus.algorithms.fedavg.messages import Described, Task
 from fedbus.algorithms.fedavg.moments import IMMENSE
 from fedbus.algorithms.fedavg.spec import AverageJob
-from fedbus.algorithms.fedavg.sums import METRICS, shares, standardised
+from fedbus.algorithms.fedavg.tasks import METRICS, row_shares, standardised
 from fedbus.errors import JobRefused
 
 _MOST_ROWS = 2**40
@@ -149,7 +149,7 @@ class Course:
 
     def weight(self, survivors: tuple[str, ...]) -> float:
         """What part of all rows these parties have."""
-        parts = shares(self.rows)
+        parts = row_shares(self.rows)
         return sum(parts[party] for party in survivors)
 
     def enter_moments(self, spec: AverageJob, task: Task, sums: Sequence[Fraction], survivors: Sequence[str]) -> None:
@@ -184,7 +184,7 @@ class Course:
         """
         unit = self.label_scale**2
         loss = metrics[0] / self.weight(survivors) * unit
-        tests = shares(self.test_rows)
+        tests = row_shares(self.test_rows)
         weight = sum(tests[party] for party in survivors)
         if not weight:
             return loss, None

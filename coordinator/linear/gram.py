@@ -41,9 +41,9 @@ from fedbus.algorithms.linear.messages import (
     Step,
     Turn,
 )
+from fedbus.algorithms.linear.report import many_weights
 from fedbus.algorithms.linear.spec import MOST_FEATURE_BITS, LinearJob
 from fedbus.algorithms.vertical.messages import EncryptedLoss, Verdict
-from fedbus.cautions import many_weights
 from fedbus.crypto import fixedpoint
 from fedbus.crypto.tensor import CipherTensor
 from fedbus.messages.envelope import TensorMessage

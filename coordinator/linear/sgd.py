@@ -13,11 +13,11 @@ import numpy as np
 
 from coordinator.vertical.training import Training, Work
 from fedbus.algorithms.linear.messages import MaskedGradient
+from fedbus.algorithms.linear.report import many_weights
 from fedbus.algorithms.linear.spec import LinearJob
 from fedbus.algorithms.vertical.agreed import ALIGNMENT_ROUND
 from fedbus.algorithms.vertical.batching import batches
 from fedbus.algorithms.vertical.messages import EncryptedLoss, Verdict
-from fedbus.cautions import many_weights
 from fedbus.errors import JobFailed
 
 # A loss that is this many times the first one will not come back.

@@ -9,11 +9,11 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from fedbus.algorithms.fedavg import limbs
-from fedbus.algorithms.fedavg.messages import MaskedUpdate, PlainUpdate
-from fedbus.algorithms.fedavg.spec import AverageJob
-from fedbus.algorithms.fedavg.sums import Plan, block_ranges
+from fedbus.algorithms.sums import limbs
+from fedbus.algorithms.sums.layout import SumLayout, block_ranges
+from fedbus.algorithms.sums.messages import MaskedUpdate, PlainUpdate
 from fedbus.errors import ProtocolError
+from fedbus.job import JobSpec
 from fedbus.session.session import Session
 
 
@@ -22,13 +22,13 @@ class Sum:
     """A sum over parties.
 
     Attributes:
-        total: (plan.length,) residues of the plan's ring.
+        total: (layout.length,) residues of the layout's ring.
         survivors: whose vectors are in it.
         seconds: that each one's computation took.
         vectors: each survivor's own, where the coordinator may see them; () otherwise.
     """
 
-    plan: Plan
+    layout: SumLayout
     total: np.ndarray
     survivors: tuple[str, ...]
     seconds: dict[str, float]
@@ -36,23 +36,27 @@ class Sum:
 
     def values(self, weight: float) -> Iterator[tuple[int, np.ndarray]]:
         """The entries over the survivors' weight, float64, in pieces with their first positions."""
-        for start, stop in block_ranges(0, self.plan.numbers):
-            yield start, self.plan.ring.decode(self.total[start:stop]) / weight
+        for start, stop in block_ranges(0, self.layout.numbers):
+            yield start, self.layout.ring.decode(self.total[start:stop]) / weight
 
     def updates(self, weights: Sequence[float]) -> np.ndarray:
         """Each survivor's own update, (survivors, entries) float32: its vector over its weight."""
-        found = np.empty((len(self.vectors), self.plan.numbers), np.float32)
+        found = np.empty((len(self.vectors), self.layout.numbers), np.float32)
         for row, vector, weight in zip(found, self.vectors, weights, strict=True):
-            row[:] = self.plan.ring.decode(vector[: self.plan.numbers]) / weight
+            row[:] = self.layout.ring.decode(vector[: self.layout.numbers]) / weight
         return found
 
     def metrics(self) -> list[float]:
         """The metrics' sums; [] where the task does not measure."""
-        return limbs.decode(self.total[self.plan.numbers :].astype(np.int64))
+        return limbs.decode(self.total[self.layout.numbers :].astype(np.int64))
 
 
 class Sums(Protocol):
-    """One way of aggregation."""
+    """One way of aggregation; see parties/sums/hiding.py for the other side.
+
+    An algorithm's round is: `prepare` until nothing has to be, an order of its own with window and slot of `assign` to
+    members of the eligible, `sum`. Once the order was given, also before a restart, nothing is prepared any more.
+    """
 
     @property
     def state(self) -> dict[str, Any]:
@@ -71,15 +75,18 @@ class Sums(Protocol):
     def assign(self) -> tuple[int, int]:
         """Window and slot of the keys that serve the next sum."""
 
-    def sum(self, plan: Plan, members: Sequence[str]) -> Sum:
-        """Gather the vectors of those who were asked in this session round, and add them."""
+    def sum(self, layout: SumLayout, members: Sequence[str]) -> Sum:
+        """Gather the vectors of those who were asked in this session round, and add them.
+
+        It ends in this session round or a later one, which is to be checkpointed.
+        """
 
 
 def read(
-    session: Session[AverageJob],
+    session: Session[JobSpec],
     sender: str,
     kind: type[MaskedUpdate] | type[PlainUpdate],
-    plan: Plan,
+    layout: SumLayout,
     round_: int | None = None,
 ) -> Iterator[tuple[int, np.ndarray, float]]:
     """The pieces of a vector: first position, residues, seconds.
@@ -90,13 +97,13 @@ def read(
     Raises:
         ProtocolError: a vector of another shape than agreed.
     """
-    spans, number = plan.spans, 0
+    spans, number = layout.spans, 0
     for number, message in enumerate(session.recv_stream(sender, kind, round_), 1):
         start, stop = spans[min(number, len(spans)) - 1]
-        if number > len(spans) or len(message.residues) != (stop - start) * plan.ring.dtype.itemsize:
+        if number > len(spans) or len(message.residues) != (stop - start) * layout.ring.dtype.itemsize:
             raise ProtocolError(f"{sender} sent a {kind.kind} of another shape than the model's")
         if not 0 <= message.seconds < math.inf:
             raise ProtocolError(f"{sender} says that its computation took {message.seconds} s")
-        yield start, np.frombuffer(message.residues, plan.ring.dtype), message.seconds
+        yield start, np.frombuffer(message.residues, layout.ring.dtype), message.seconds
     if number != len(spans):
         raise ProtocolError(f"{sender} sent a {kind.kind} of another shape than the model's")

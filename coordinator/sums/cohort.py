@@ -5,14 +5,15 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NoReturn
 
 import structlog
 
-from fedbus.algorithms.fedavg.messages import Abstained, EncryptedSum, RevealRequest
-from fedbus.algorithms.fedavg.spec import AverageJob
-from fedbus.algorithms.fedavg.sums import in_order
+from coordinator.sums.gathering import Gathering
+from fedbus.algorithms.sums.messages import Abstained, EncryptedSum, RevealRequest
+from fedbus.algorithms.sums.rules import SumRules
 from fedbus.errors import JobFailed
+from fedbus.job import JobSpec
 from fedbus.messages.control import Notice
 from fedbus.messages.envelope import Message
 from fedbus.messages.fields import shortened
@@ -22,7 +23,7 @@ log = structlog.get_logger()
 
 
 class Cohort:
-    """The parties of a job of federated averaging.
+    """The parties of a job whose vectors are summed.
 
     Args:
         absent: who did not answer in time when last asked, as a checkpoint has it.
@@ -32,12 +33,18 @@ class Cohort:
         reasons: why a party was last left out of a sum, for the report.
     """
 
-    def __init__(self, session: Session[AverageJob], absent: Sequence[str], reasons: dict[str, str]) -> None:
+    def __init__(
+        self, session: Session[JobSpec], rules: SumRules, absent: Sequence[str], reasons: dict[str, str]
+    ) -> None:
         self.session = session
-        self.spec: AverageJob = session.spec
+        self.rules = rules
         self.reasons = dict(reasons)
         # Since when each has not been heard.
         self._absent = dict.fromkeys(absent, time.monotonic())
+
+    @property
+    def _silence(self) -> float:
+        return self.session.spec.limits.silence
 
     @property
     def absent(self) -> list[str]:
@@ -52,7 +59,7 @@ class Cohort:
                 log.info("a party is back", job=self.session.job, party=party)
                 del self._absent[party]
         self.reasons.update(failed)
-        return tuple(party for party in self.spec.parties if party not in failed and party not in self._absent)
+        return tuple(party for party in self.rules.parties if party not in failed and party not in self._absent)
 
     def tell(self, event: str, text: str, **fields: Any) -> None:
         """Tell the log, and whoever watches the job."""
@@ -71,7 +78,7 @@ class Cohort:
 
         if not enough():
             self._tell_wait(self.absent, least)
-        if not self.session.attendance.wait_until(enough, self.spec.limits.silence) or self._possible() < least:
+        if not self.session.attendance.wait_until(enough, self._silence) or self._possible() < least:
             raise JobFailed(self._too_few(least))
         return self.present()
 
@@ -81,13 +88,13 @@ class Cohort:
         () where there are too few.
         """
         present = tuple(party for party in self.present() if party in eligible)
-        if len(present) < self.spec.min_clients:
+        if len(present) < self.rules.min_clients:
             return ()
-        wanted = max(self.spec.min_clients, math.ceil(self.spec.params.client_fraction * len(self.spec.parties)))
+        wanted = max(self.rules.min_clients, math.ceil(self.rules.client_fraction * len(self.rules.parties)))
         if wanted >= len(present):
             return present
         drawn = self.session.random("members").permutation(len(present))[:wanted]
-        return in_order([present[int(position)] for position in drawn], self.spec)
+        return self.rules.in_order([present[int(position)] for position in drawn])
 
     def survivors(
         self, kind: type[Message], members: Sequence[str], told: RevealRequest | EncryptedSum | None
@@ -99,7 +106,7 @@ class Cohort:
         """
         if told is not None:
             return self.gather(kind, told.survivors, len(told.survivors))
-        return self.gather(kind, members, self.spec.min_clients)
+        return self.gather(kind, members, self.rules.min_clients)
 
     def gather(self, kind: type[Message], asked: Sequence[str], least: int, *, all_of: bool = True) -> tuple[str, ...]:
         """Those whose message of this kind is there, once all have answered, or the deadline is over and `least` have.
@@ -112,51 +119,35 @@ class Cohort:
         Raises:
             JobFailed: fewer have answered, for as long as limits.silence, or can.
         """
-        session, limits = self.session, self.spec.limits
-        began = asked_at = time.monotonic()
-        attempt, told = 0, False
-        while True:
-            there, open_ = self._sort(kind, asked)
-            waited = time.monotonic() - began
-            enough = len(there) >= least and (not all_of or waited >= self.spec.params.deadline)
-            if not open_ or enough:
-                break
-            if all(session.attendance.silence(party, began) >= limits.silence for party in open_):
-                break
-            if not told and waited >= self.spec.params.deadline:
-                told = True
-                self._tell_wait(open_, least)
-            if time.monotonic() - asked_at >= limits.resend:
-                attempt, asked_at = attempt + 1, time.monotonic()
-                for party in open_:
-                    session.attendance.ask(party, kind, attempt)
-
-            def changed(known: int = len(there) + len(asked) - len(open_)) -> bool:
-                now, waiting = self._sort(kind, asked)
-                return len(now) + len(asked) - len(waiting) != known
-
-            left = [limits.resend, limits.silence]
-            if waited < self.spec.params.deadline:
-                left.append(self.spec.params.deadline - waited)
-            session.attendance.wait_until(changed, max(0.0, min(left)), lambda: self._sort(kind, asked)[1])
+        gathering = Gathering(
+            self.session,
+            kind,
+            asked,
+            least,
+            deadline=self.rules.deadline,
+            all_of=all_of,
+            tell=lambda waited_for: self._tell_wait(waited_for, least),
+        )
+        there, open_ = gathering.wait()
         if len(there) < least:
-            self.excuse(asked)
-            for party in open_:
-                self.reasons[party] = f"gave no sign of life for {limits.silence:g} s (limits.silence)"
-            raise JobFailed(self._too_few(least))
+            self._fail(asked, open_, least)
         if all_of:
-            for party in open_:
-                log.warning("a party is late; the round goes on without it", job=session.job, party=party)
-                self.reasons[party] = f"did not answer within {self.spec.params.deadline:g} s (params.deadline)"
-                self._absent[party] = time.monotonic()
-        return in_order(there, self.spec)
+            self._go_on_without(open_)
+        return self.rules.in_order(there)
 
-    def _sort(self, kind: type[Message], asked: Sequence[str]) -> tuple[list[str], list[str]]:
-        """Who has answered with a message of this kind, and whose answer is still open."""
-        session, failed = self.session, self.session.attendance.failures
-        there = [party for party in asked if session.attendance.arrived(party, kind)]
-        rest = [party for party in asked if party not in there and party not in failed]
-        return there, [party for party in rest if not session.attendance.arrived(party, Abstained)]
+    def _fail(self, asked: Sequence[str], silent: Sequence[str], least: int) -> NoReturn:
+        """End the job for want of answers; the reason says why each party gave none."""
+        self.excuse(asked)
+        for party in silent:
+            self.reasons[party] = f"gave no sign of life for {self._silence:g} s (limits.silence)"
+        raise JobFailed(self._too_few(least))
+
+    def _go_on_without(self, late: Sequence[str]) -> None:
+        """Count those who are late as absent until they are heard again."""
+        for party in late:
+            log.warning("a party is late; the round goes on without it", job=self.session.job, party=party)
+            self.reasons[party] = f"did not answer within {self.rules.deadline:g} s (params.deadline)"
+            self._absent[party] = time.monotonic()
 
     def excuse(self, asked: Sequence[str]) -> list[str]:
         """Note who of these abstained in this round, and why; returns those who have no keys for it."""
@@ -172,13 +163,13 @@ class Cohort:
         return keyless
 
     def _tell_wait(self, parties: Sequence[str], least: int) -> None:
-        text = f"waiting for {', '.join(parties)}: a round takes {least} of the {len(self.spec.parties)} parties"
+        text = f"waiting for {', '.join(parties)}: a round takes {least} of the {len(self.rules.parties)} parties"
         self.tell("waiting for parties", text, parties=list(parties), least=least)
 
     def _possible(self) -> int:
-        return len(self.spec.parties) - len(self.session.attendance.failures)
+        return len(self.rules.parties) - len(self.session.attendance.failures)
 
     def _too_few(self, least: int) -> str:
         self.reasons.update(self.session.attendance.failures)
         why = "; ".join(f"{party}: {reason}" for party, reason in self.reasons.items())
-        return f"a round takes {least} of the {len(self.spec.parties)} parties, and fewer answer: {why or 'no answer'}"
+        return f"a round takes {least} of the {len(self.rules.parties)} parties, and fewer answer: {why or 'no answer'}"

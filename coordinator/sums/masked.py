@@ -7,16 +7,16 @@ those who dropped out.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from coordinator.sums.base import Sum, read
 from coordinator.sums.cohort import Cohort
-from fedbus.algorithms.fedavg.messages import (
+from fedbus.algorithms.sums.layout import SumLayout
+from fedbus.algorithms.sums.messages import (
     Advertise,
-    Assignment,
     MaskedUpdate,
     MaskKeys,
     PeerKeys,
@@ -25,14 +25,13 @@ from fedbus.algorithms.fedavg.messages import (
     RevealRequest,
     SealedShares,
 )
-from fedbus.algorithms.fedavg.spec import AverageJob
-from fedbus.algorithms.fedavg.sums import WINDOW_SUMS, Plan, mask_label
+from fedbus.algorithms.sums.rules import WINDOW_SUMS, mask_label
 from fedbus.crypto import secure_masks, shares
+from fedbus.crypto.sealing import KEY_BYTES
 from fedbus.errors import CryptoError, ProtocolError
+from fedbus.job import JobSpec
 from fedbus.messages.envelope import Message
 from fedbus.session.session import Session
-
-_KEY_BYTES = 32
 
 
 class MaskedSums:
@@ -44,7 +43,7 @@ class MaskedSums:
     """
 
     def __init__(
-        self, session: Session[AverageJob], cohort: Cohort, state: dict[str, Any], sums_left: Callable[[], int]
+        self, session: Session[JobSpec], cohort: Cohort, state: dict[str, Any], sums_left: Callable[[], int]
     ) -> None:
         self._session = session
         self._cohort = cohort
@@ -73,57 +72,73 @@ class MaskedSums:
     def prepare(self) -> bool:
         """Open a window of keys where the last one is used up, or a party is there that has no part in it."""
         session = self._session
-        if session.decided(Assignment) is not None:
-            return False
-        least = max(self._cohort.spec.threshold, self._cohort.spec.min_clients)
         # The first is dropped once all have dealt, and then the second is there.
-        begun, keys = session.decided(Advertise), session.decided(PeerKeys, session.round + 1)
-        if begun is None and keys is None and self._fits(self._cohort.wait_for(least)):
+        begun, told = session.decided(Advertise), session.decided(PeerKeys, session.round + 1)
+        if begun is None and told is None and self._fits(self._cohort.wait_for(self._least)):
             return False
-        if keys is not None:
-            asked, sums = keys.names, len(keys.keys[0]) // _KEY_BYTES
-        else:
-            asked, sums = self._cohort.wait_for(least), min(WINDOW_SUMS, max(1, self._sums_left()))
-        order = begun or Advertise(self._window + 1, sums)
-        if keys is None:
-            self._tell(asked, order)
-        holders = self._gather(MaskKeys, asked, PeerKeys, least)
-        given = {party: session.recv(party, MaskKeys) for party in holders}
-        for party, message in given.items():
-            if len(message.channel) != _KEY_BYTES or len(message.keys) != order.sums * _KEY_BYTES:
-                raise ProtocolError(f"{party} sent mask keys of another number than asked for")
+        order = begun or self._next_window(told)
+        given = self._advertised(order, told)
+        holders = tuple(given)
         session.at(session.round + 1)
-        channels = tuple(given[party].channel for party in holders)
-        signatures = tuple(given[party].signature for party in holders)
-        self._tell(holders, PeerKeys(holders, channels, tuple(given[p].keys for p in holders), signatures))
-        names = self._gather(SealedShares, holders, PeerShares, least)
-        sealed = {party: session.recv(party, SealedShares).sealed for party in names}
-        for party, each in sealed.items():
-            if len(each) != len(holders):
-                raise ProtocolError(f"{party} dealt shares to {len(each)} parties, where there are {len(holders)}")
+        sealed = self._dealt(given)
+        names = tuple(sealed)
         session.at(session.round + 1)
         for party in names:
             place = holders.index(party)
-            session.send(party, PeerShares(names, tuple(sealed[name][place] for name in names)))
+            session.send(party, PeerShares(names, tuple(each[place] for each in sealed.values())))
         self._window, self._used, self._sums = order.window, 0, order.sums
         self._holders, self._names = list(holders), list(names)
         self._keys = {party: given[party].keys for party in names}
         return True
 
+    @property
+    def _least(self) -> int:
+        """Parties without whom a window is of no use."""
+        return max(self._cohort.rules.threshold, self._cohort.rules.min_clients)
+
+    def _next_window(self, told: PeerKeys | None) -> Advertise:
+        """The order that opens the window after the last one, as it was given where parties were told keys already."""
+        sums = len(told.keys[0]) // KEY_BYTES if told else min(WINDOW_SUMS, max(1, self._sums_left()))
+        return Advertise(self._window + 1, sums)
+
+    def _advertised(self, order: Advertise, told: PeerKeys | None) -> dict[str, MaskKeys]:
+        """The public keys of those who take part in a window.
+
+        Args:
+            told: what they were told of each other before a restart.
+        """
+        asked = told.names if told else self._cohort.wait_for(self._least)
+        if told is None:
+            self._session.send(asked, order)
+        given = {party: self._session.recv(party, MaskKeys) for party in self._gather(MaskKeys, asked, PeerKeys)}
+        for party, message in given.items():
+            if len(message.channel) != KEY_BYTES or len(message.keys) != order.sums * KEY_BYTES:
+                raise ProtocolError(f"{party} sent mask keys of another number than asked for")
+        return given
+
+    def _dealt(self, given: Mapping[str, MaskKeys]) -> dict[str, tuple[bytes, ...]]:
+        """What each of those who deal sealed for every holder of keys, in the holders' order; all are told all keys."""
+        holders, messages = tuple(given), given.values()
+        channels, keys = tuple(each.channel for each in messages), tuple(each.keys for each in messages)
+        self._session.send(holders, PeerKeys(holders, channels, keys, tuple(each.signature for each in messages)))
+        names = self._gather(SealedShares, holders, PeerShares)
+        sealed = {party: self._session.recv(party, SealedShares).sealed for party in names}
+        for party, each in sealed.items():
+            if len(each) != len(holders):
+                raise ProtocolError(f"{party} dealt shares to {len(each)} parties, where there are {len(holders)}")
+        return sealed
+
     def _fits(self, present: Sequence[str]) -> bool:
         return self._used < self._sums and set(present) <= set(self._names)
 
     def _gather(
-        self, kind: type[Message], asked: Sequence[str], next_order: type[PeerKeys] | type[PeerShares], least: int
+        self, kind: type[Message], asked: Sequence[str], next_order: type[PeerKeys] | type[PeerShares]
     ) -> tuple[str, ...]:
         """Who has answered; the same as before a restart where others were told already."""
         decided = self._session.decided(next_order, self._session.round + 1)
-        there = self._cohort.gather(kind, decided.names if decided else asked, least)
+        there = self._cohort.gather(kind, decided.names if decided else asked, self._least)
         self._cohort.excuse(asked)
         return decided.names if decided else there
-
-    def _tell(self, parties: Sequence[str], order: Message) -> None:
-        self._session.send(parties, order)
 
     def assign(self) -> tuple[int, int]:
         """Window and slot of the next sum."""
@@ -131,7 +146,7 @@ class MaskedSums:
         self._used += 1
         return self._window, slot
 
-    def sum(self, plan: Plan, members: Sequence[str]) -> Sum:
+    def sum(self, layout: SumLayout, members: Sequence[str]) -> Sum:
         """See `Sums`; then, a session round later, have the masks revealed that did not cancel.
 
         Raises:
@@ -150,20 +165,20 @@ class MaskedSums:
         holders = [party for party in self._names if party in there and party not in session.attendance.failures]
         request = decided or RevealRequest(self._window, slot, tuple(members), survivors)
         with session.phase("reveal"):
-            self._tell(holders, request)
+            self._session.send(holders, request)
             # Added while the parties answer.
-            total, seconds = self._add(plan, survivors, session.round - 1)
-            revealing = cohort.gather(RevealedShares, holders, cohort.spec.threshold, all_of=False)
+            total, seconds = self._add(layout, survivors, session.round - 1)
+            revealing = cohort.gather(RevealedShares, holders, cohort.rules.threshold, all_of=False)
         with session.phase("unmask"):
             self._unmask(total, slot, tuple(members), survivors, revealing)
-        return Sum(plan, total, survivors, seconds)
+        return Sum(layout, total, survivors, seconds)
 
-    def _add(self, plan: Plan, survivors: Sequence[str], round_: int) -> tuple[np.ndarray, dict[str, float]]:
+    def _add(self, layout: SumLayout, survivors: Sequence[str], round_: int) -> tuple[np.ndarray, dict[str, float]]:
         """The sum of what these sent in a round, still behind masks, and how long each computed."""
-        total, seconds = np.zeros(plan.length, plan.ring.dtype), {}
+        total, seconds = np.zeros(layout.length, layout.ring.dtype), {}
         for party in survivors:
-            for start, residues, took in read(self._session, party, MaskedUpdate, plan, round_):
-                plan.ring.add(total[start : start + len(residues)], residues)
+            for start, residues, took in read(self._session, party, MaskedUpdate, layout, round_):
+                layout.ring.add(total[start : start + len(residues)], residues)
                 seconds[party] = took
         return total, seconds
 
@@ -179,7 +194,7 @@ class MaskedSums:
                 raise ProtocolError(f"{party} revealed another number of shares than asked for")
             revealed[self._holders.index(party)] = [*message.self_masks, *message.mask_keys]
         try:
-            secrets = shares.open_all(revealed, self._cohort.spec.threshold)
+            secrets = shares.open_all(revealed, self._cohort.rules.threshold)
         except CryptoError as error:
             raise ProtocolError(f"shares of {', '.join(revealing)} do not open a mask: {error}") from error
         for seed in secrets[: len(survivors)]:
@@ -193,4 +208,4 @@ class MaskedSums:
                 secure_masks.remove_pair(total, key, 0, dropped=party, survivor=survivor)
 
     def _key(self, party: str, slot: int) -> bytes:
-        return self._keys[party][slot * _KEY_BYTES : (slot + 1) * _KEY_BYTES]
+        return self._keys[party][slot * KEY_BYTES : (slot + 1) * KEY_BYTES]

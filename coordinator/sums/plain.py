@@ -9,9 +9,9 @@ import numpy as np
 
 from coordinator.sums.base import Sum, read
 from coordinator.sums.cohort import Cohort
-from fedbus.algorithms.fedavg.messages import PlainUpdate
-from fedbus.algorithms.fedavg.spec import AverageJob
-from fedbus.algorithms.fedavg.sums import Plan
+from fedbus.algorithms.sums.layout import SumLayout
+from fedbus.algorithms.sums.messages import PlainUpdate
+from fedbus.job import JobSpec
 from fedbus.session.session import Session
 
 
@@ -22,7 +22,7 @@ class PlainSums:
         keep: hold on to each vector, for strategies that compare them.
     """
 
-    def __init__(self, session: Session[AverageJob], cohort: Cohort, *, keep: bool) -> None:
+    def __init__(self, session: Session[JobSpec], cohort: Cohort, *, keep: bool) -> None:
         self._session = session
         self._cohort = cohort
         self._keep = keep
@@ -31,7 +31,7 @@ class PlainSums:
     @property
     def eligible(self) -> Sequence[str]:
         """All."""
-        return self._cohort.spec.parties
+        return self._cohort.rules.parties
 
     def prepare(self) -> bool:
         """No keys are needed."""
@@ -41,19 +41,19 @@ class PlainSums:
         """No keys serve it."""
         return -1, 0
 
-    def sum(self, plan: Plan, members: Sequence[str]) -> Sum:
+    def sum(self, layout: SumLayout, members: Sequence[str]) -> Sum:
         """See `Sums`."""
         session, cohort = self._session, self._cohort
-        survivors = cohort.gather(PlainUpdate, members, cohort.spec.min_clients)
+        survivors = cohort.gather(PlainUpdate, members, cohort.rules.min_clients)
         cohort.excuse(members)
-        total, seconds, vectors = np.zeros(plan.length, plan.ring.dtype), {}, []
+        total, seconds, vectors = np.zeros(layout.length, layout.ring.dtype), {}, []
         for party in survivors:
-            vector = np.zeros(plan.length, plan.ring.dtype) if self._keep else None
-            for start, residues, took in read(session, party, PlainUpdate, plan):
-                plan.ring.add(total[start : start + len(residues)], residues)
+            vector = np.zeros(layout.length, layout.ring.dtype) if self._keep else None
+            for start, residues, took in read(session, party, PlainUpdate, layout):
+                layout.ring.add(total[start : start + len(residues)], residues)
                 seconds[party] = took
                 if vector is not None:
                     vector[start : start + len(residues)] = residues
             if vector is not None:
                 vectors.append(vector)
-        return Sum(plan, total, survivors, seconds, tuple(vectors))
+        return Sum(layout, total, survivors, seconds, tuple(vectors))

@@ -2,29 +2,114 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from types import ModuleType
+from typing import Any, Protocol
 
+from fedbus.algorithms.facts import Told
 from fedbus.job import JobSpec
 from fedbus.messages.envelope import Message
+from fedbus.report import Report
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Algorithm:
     """An algorithm.
 
+    Modules are named and not imported: they are loaded when a job needs them, so that who trains no network does
+    without torch.
+
     Attributes:
         job: the class of its jobs, which says of itself what services must know.
         kinds: the messages that its jobs send beside those of every job; see `kinds_of`.
-        party: the module of a party's side, a parties.side.PartySide.
-        coordinator: that of the coordinator's, a coordinator.side.CoordinatorSide. Both are loaded when a job needs
-            them: who trains no network does without torch.
+        report: the class of its reports.
+        party: the module of a party's side, a parties.side.PartySide; it also holds against each other what the
+            parties of a job bring (`check_together`).
+        coordinator: that of the coordinator's side, a coordinator.side.CoordinatorSide.
+        plan: that which says what a job takes, a `Planning`.
+        facts: that which says what is shown of a report and of a plan, a `Facts`.
+        page: its page in the documentation, from the project's folder.
     """
 
     job: type[JobSpec]
     kinds: tuple[type[Message], ...]
+    report: type[Report]
     party: str
     coordinator: str
+    plan: str
+    facts: str
+    page: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sizes:
+    """What is known of a job's data before it runs, from tables that are here and from what somebody says.
+
+    Attributes:
+        columns: features of each party, as far as they are known.
+        rows, test_rows: training rows and held-out rows of each party whose tables are here.
+        rows_said, test_rows_said: that all parties are said to have.
+        rounds: of training; None takes what is usual.
+        parameters: of a network that a factory makes.
+    """
+
+    columns: Mapping[str, int] = field(default_factory=dict)
+    rows: Mapping[str, int] = field(default_factory=dict)
+    test_rows: Mapping[str, int] = field(default_factory=dict)
+    rows_said: int | None = None
+    test_rows_said: int = 0
+    rounds: int | None = None
+    parameters: int | None = None
+
+    @property
+    def common(self) -> int | None:
+        """How many training rows all parties can have in common at most; None where nothing is known."""
+        return min([*self.rows.values(), *([self.rows_said] if self.rows_said else [])], default=None)
+
+    @property
+    def common_test(self) -> int:
+        """How many held-out rows all parties can have in common at most."""
+        return min([*self.test_rows.values(), *([self.test_rows_said] if self.test_rows_said else [])], default=0)
+
+
+@dataclass(frozen=True, slots=True)
+class Forecast:
+    """What a job takes and what each role learns, before it runs.
+
+    Attributes:
+        figures: a map, as `fedbus plan --json` writes it; `Facts.of_plan` says what is shown of it.
+        notes: what whoever submits the job should know beside it.
+    """
+
+    figures: dict[str, Any]
+    notes: list[str] = field(default_factory=list)
+
+
+class Planning(Protocol):
+    """What the module `Algorithm.plan` has. Jobs are of the algorithm's class."""
+
+    def forecast(self, spec: Any, sizes: Sizes) -> Forecast:
+        """What a job takes.
+
+        Raises:
+            ConfigError: sizes are missing or do not fit the job; it says which options give them.
+            CryptoError, FixedPointOverflow: the job's numbers have no room.
+            JobRefused: the job could not begin.
+        """
+        ...
+
+
+class Facts(Protocol):
+    """What the module `Algorithm.facts` has. Reports and plans are those of the algorithm."""
+
+    def of_report(self, report: Any) -> Told:
+        """What is shown of the report of a job that succeeded, beside what every report has."""
+        ...
+
+    def of_plan(self, plan: Mapping[str, Any]) -> Told:
+        """What is shown of `Forecast.figures`."""
+        ...
 
 
 def kinds_of(*modules: ModuleType) -> tuple[type[Message], ...]:

@@ -5,17 +5,23 @@ An algorithm is one entry here; nothing else outside its own folders names it.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import date, time
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
-from fedbus.algorithms.base import Algorithm, kinds_of
-from fedbus.errors import ConfigError
+from fedbus import report
+from fedbus.algorithms.base import Algorithm, Facts, Planning, kinds_of
+from fedbus.errors import ConfigError, ProtocolError
 from fedbus.job import JobSpec, check_known
 from fedbus.messages import control, ledger
 from fedbus.messages.envelope import Message
+from fedbus.report import Report
 from fedbus.schema import convert, read_toml
+
+# A job as a program may have it: as a specification, as the path of its file, or as the map that the file would be.
+JobSource = JobSpec | Mapping[str, Any] | Path | str
 
 # The folder of each, whose module `algorithm` has the entry: a new algorithm is a new name in this line.
 _FOLDERS = ("linear", "fedavg")
@@ -38,6 +44,35 @@ def named() -> dict[str, Algorithm]:
 def algorithm_of(spec: JobSpec) -> Algorithm:
     """The entry of a job's algorithm."""
     return named()[spec.ALGORITHM]
+
+
+def planning_of(spec: JobSpec) -> Planning:
+    """What says what a job of this algorithm takes; loads it."""
+    return cast(Planning, import_module(algorithm_of(spec).plan))
+
+
+def facts_of(algorithm: str) -> Facts:
+    """What says what is shown of reports and plans of an algorithm, by the name that a job file has; loads it."""
+    return cast(Facts, import_module(named()[algorithm].facts))
+
+
+def read_report(fields: Mapping[str, Any]) -> Report:
+    """A report as its algorithm has it, from a map that another process has sent.
+
+    Raises:
+        ProtocolError: it is none, or that of an algorithm that this program does not have.
+    """
+    algorithm = fields.get("algorithm")
+    known = named()
+    if isinstance(algorithm, str) and algorithm in known:
+        return report.read(known[algorithm].report, fields)
+    found = report.read(Report, fields)
+    if found.succeeded:
+        raise ProtocolError(
+            f"the coordinator's report cannot be shown: its algorithm {found.algorithm[:80]!r} is none that this"
+            f" program has ({', '.join(known)})"
+        )
+    return found
 
 
 def parse(fields: Any, where: str = "job") -> JobSpec:
@@ -72,6 +107,17 @@ def load(path: Path) -> JobSpec:
             f"{path}: this is a party file; a job file has the keys name, algorithm, and its parties with their data"
         )
     return parse(fields, str(path))
+
+
+def job_from(source: JobSource) -> JobSpec:
+    """A job's specification, however somebody has it.
+
+    Raises:
+        ConfigError: see `parse`.
+    """
+    if isinstance(source, JobSpec):
+        return source
+    return parse(dict(source)) if isinstance(source, Mapping) else load(Path(source))
 
 
 def _check_values(fields: dict[str, Any], where: str) -> None:

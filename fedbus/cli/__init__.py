@@ -2,11 +2,24 @@
 
 from __future__ import annotations
 
-from fedbus.cli import broker, ledger, local, members, models, plan, remote
+from fedbus.cli import broker, ledger, local, members, models, plan, remote, tls
 from fedbus.cli.app import app, run
 from fedbus.cli.daemons import coordinator, party
 
-__all__ = ["app", "broker", "coordinator", "ledger", "local", "main", "members", "models", "party", "plan", "remote"]
+__all__ = [
+    "app",
+    "broker",
+    "coordinator",
+    "ledger",
+    "local",
+    "main",
+    "members",
+    "models",
+    "party",
+    "plan",
+    "remote",
+    "tls",
+]
 
 
 def main() -> None:

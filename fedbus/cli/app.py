@@ -9,10 +9,11 @@ from typing import Annotated
 
 import typer
 
-from fedbus import __version__, terminal
+from fedbus import terminal
 from fedbus.errors import FedbusError, ReaderGone
 from fedbus.service import process, signals
 from fedbus.statuses import Status
+from fedbus.version import __version__
 
 app = typer.Typer(
     name="fedbus",

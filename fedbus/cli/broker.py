@@ -14,6 +14,8 @@ from fedbus.broker.node.accounts import write_urls
 from fedbus.broker.node.definitions import definitions
 from fedbus.broker.node.lock import locked
 from fedbus.broker.node.node import Node
+from fedbus.certificates.files import NamedFile, TlsFiles
+from fedbus.certificates.listener import FILES
 from fedbus.cli.app import app, example
 from fedbus.errors import ConfigError
 from fedbus.files import reason
@@ -69,15 +71,26 @@ def broker(
         typer.Option("--definitions", help="What `fedbus broker-definitions` printed.", show_default=False),
     ],
     port: Annotated[int, typer.Option(min=1, max=65535, help="Of 127.0.0.1, where it listens.")] = 5672,
+    certificates: Annotated[
+        Path | None,
+        typer.Option(
+            help="The folder `broker` that `fedbus tls` made: connections are then TLS alone, by certificates on both"
+            " sides.",
+            show_default=False,
+        ),
+    ] = None,
 ) -> None:
     """Run the RabbitMQ that `ops/install` unpacked, or the system's, in the foreground: for trials on one machine.
 
     It needs no right, listens on 127.0.0.1 only, loads the definitions at each start, and ends on SIGTERM or Ctrl-C.
     """
     loads = _read_definitions(definitions_file)
+    if certificates is not None:
+        own = {key: NamedFile(certificates / file, "--certificates") for key, file in FILES.items()}
+        TlsFiles(**own).check()
     try:
-        with locked(folder), Node(folder, loads=loads, port=port) as node:
-            terminal.say(f"RabbitMQ serves amqp://127.0.0.1:{port}; its log is {folder / 'log' / 'rabbit.log'}")
+        with locked(folder), Node(folder, loads=loads, port=port, certificates=certificates) as node:
+            terminal.say(f"RabbitMQ serves {node.address}; its log is {folder / 'log' / 'rabbit.log'}")
             node.join()
     except OSError as error:
         raise ConfigError(f"{folder}: cannot be the broker's folder: {reason(error, folder)}") from error

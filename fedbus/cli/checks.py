@@ -35,21 +35,32 @@ def hold(
         DataError: a table is missing or wrong.
         JobRefused: a party's policy does not allow the job, or the parties' tables do not fit it or each other.
     """
-    from parties import outputs
-    from parties.data import tables
+    parties = [(file, settings.load_party(file, environment)) for file in files]
+    return hold_parties(job_file, spec, parties, note)
+
+
+def hold_parties(
+    job_file: Path,
+    spec: JobSpec,
+    parties: Sequence[tuple[Path, PartySettings]],
+    note: Callable[[str], object] = lambda _: None,
+) -> list[Brought]:
+    """Hold parties against a job; see `hold`.
+
+    Args:
+        parties: each with its file, or with what stands for it in errors.
+    """
+    from parties.participation import bring
     from parties.policy import Policy
     from parties.side import Brought, side_of
 
     brought: list[Brought] = []
     side = side_of(spec)
-    parties = [(file, settings.load_party(file, environment)) for file in files]
     _check_names(job_file, spec, parties)
     for file, party in parties:
         note(f"reading the tables of {file}")
-        outputs.check(party, spec)
-        found = Brought(file, party, tables.load(party, spec))
         try:
-            Policy.of(party).check_job(spec)
+            found = Brought(file, party, bring(party, spec, Policy.of(party)))
             side.check(spec, found, len(found.tables.train))
         except JobRefused as error:
             raise JobRefused(f"{file}: {error}") from error

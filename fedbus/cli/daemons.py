@@ -27,12 +27,12 @@ UntilEnd = Annotated[bool, typer.Option("--until-end-of-input", help="Stop when 
 
 def party() -> None:
     """The command `fedbus-party`."""
-    run(_single(_party, "fedbus-party --config bank.toml"))
+    run(DAEMONS["fedbus-party"]())
 
 
 def coordinator() -> None:
     """The command `fedbus-coordinator`."""
-    run(_single(_coordinator, "fedbus-coordinator --config coordinator.toml"))
+    run(DAEMONS["fedbus-coordinator"]())
 
 
 def _party(
@@ -60,3 +60,10 @@ def _single(command: Callable[..., None], typed: str) -> typer.Typer:
     single = typer.Typer(pretty_exceptions_enable=False, rich_markup_mode="markdown", add_completion=False)
     single.command(epilog=example(typed))(command)
     return single
+
+
+# By name; made when one is run or described.
+DAEMONS: dict[str, Callable[[], typer.Typer]] = {
+    "fedbus-party": lambda: _single(_party, "fedbus-party --config bank.toml"),
+    "fedbus-coordinator": lambda: _single(_coordinator, "fedbus-coordinator --config coordinator.toml"),
+}

@@ -1,4 +1,4 @@
-"""How a job's progress and plan look on a terminal; where it is none, plain lines."""
+"""How a job's progress looks on a terminal; where it is none, plain lines."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from rich.spinner import Spinner
 from rich.text import Text
 
 from fedbus import terminal
-from fedbus.cli.report import curve, print_facts
+from fedbus.algorithms.facts import curve
 from fedbus.messages.control import Event, Notice, Progress, StateChanged
 
 
@@ -101,54 +101,3 @@ class Display:
         test = "" if event.test_loss is None else f", on held-out rows {event.test_loss:.6g} before it"
         loss = "" if math.isnan(event.loss) else f", loss {event.loss:.6g}"
         return f"round {event.round}, epoch {event.epoch}{loss}{test}, {event.seconds:.3g} s"
-
-
-def print_plan(plan: dict[str, Any]) -> None:
-    """A job's plan on standard output; raises OutputError."""
-    slots = f", {plan['slots']} slots of {plan['slot_bits']} bits" if "slots" in plan else ""
-    columns = ", ".join(f"{party} {count:,}" for party, count in plan["columns"].items())
-    most = "at most " if plan.get("rows_at_most") else ""
-    held_out = f", {most}{plan['test_rows']:,} held out" if plan["test_rows"] else ""
-    assumed = " (assumed; --rounds says otherwise)" if plan.get("rounds_assumed") else ""
-    facts = [
-        ("job", f"{plan['name']}: {plan['algorithm']}, solver {plan['solver']}, {plan['rounds']} rounds{assumed}"),
-        ("data", f"{most}{plan['rows']:,} common rows{held_out}; columns: {columns}"),
-        ("numbers", f"{plan['fraction_bits']} fraction bits{slots}, {plan['headroom_bits']} bits of headroom"),
-        ("in all", f"{plan['seconds_on_this_machine']:.1f} s with all roles on this machine"),
-        ("messages", f"{plan['messages']:,}, {plan['bytes']:,} bytes"),
-    ]
-    print_facts(facts)
-    header = ("role", "multiplications", "processor s", "messages", "bytes")
-    rows = [
-        (
-            *(role, f"{cost['multiplications']:,}", f"{cost['processor_seconds']:.1f}"),
-            *(f"{cost['messages']:,}", f"{cost['bytes']:,}"),
-        )
-        for role, cost in plan["roles"].items()
-    ]
-    for line in terminal.table([header, *rows], numbers=4):
-        terminal.say(line)
-    for role, cost in plan["roles"].items():
-        terminal.say(f"{role} learns {cost['learns']}.")
-
-
-def print_average_plan(plan: dict[str, Any]) -> None:
-    """The plan of a job of federated averaging on standard output; raises OutputError."""
-    least = f", {plan['threshold']} of them to unmask" if plan["threshold"] else ""
-    facts = [
-        ("job", f"{plan['name']}: {plan['algorithm']}, {plan['strategy']}, {plan['rounds']} rounds at most"),
-        ("parties", f"{plan['parties']}; {plan['min_clients']} have to answer in a round{least}"),
-        ("network", f"{plan['parameters']:,} parameters on {plan['columns']} columns"),
-        (
-            "numbers",
-            f"{plan['entry_bits']} bits an entry, {plan['fraction_bits']} of them fraction bits; "
-            f"updates within {plan['clip_range']:g} on either side",
-        ),
-        ("a round", f"{plan['bytes_to_party']:,} bytes to each party, {plan['bytes_from_party']:,} bytes back"),
-        ("in all", f"{plan['bytes']:,} bytes of models and updates, at most"),
-    ]
-    print_facts(facts)
-    for role, learns in plan["learns"].items():
-        terminal.say(f"{role} learns {learns}.")
-    for line in plan["advice"]:
-        terminal.note(line)

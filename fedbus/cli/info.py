@@ -6,8 +6,8 @@ import os
 import platform
 from importlib.metadata import version
 
-from fedbus import __version__
 from fedbus.crypto import tier
+from fedbus.version import __version__
 
 _LIBRARIES = ("gmpy2", "numpy", "opacus", "phe", "pika", "rbcl", "safetensors", "torch")
 

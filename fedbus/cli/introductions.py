@@ -9,7 +9,9 @@ from pathlib import Path
 import msgspec
 
 from fedbus.credentials import Credentials
+from fedbus.errors import ConfigError
 from fedbus.identity import Identity, Role, Roster
+from fedbus.job import JobSpec
 from fedbus.members.entries import Member
 from fedbus.settings import PartySettings
 
@@ -39,24 +41,35 @@ class Introduced:
     client: KeyFiles
 
 
-def introduce(parties: Sequence[PartySettings], folder: Path, coordinator: str, client: str) -> Introduced:
-    """Make identities for a simulation's coordinator and client, and for its parties unless all have their own.
+def client_of(spec: JobSpec) -> str:
+    """The name of a simulation's client, which no participant has."""
+    name = "client"
+    while name in spec.participants:
+        name += "-"
+    return name
 
-    Then the coordinator's and the client's identities of the simulation are added to copies of the parties' rosters.
+
+def introduce(spec: JobSpec, parties: Sequence[PartySettings], folder: Path) -> Introduced:
+    """Make identities for a simulation's coordinator and client, and for its parties.
+
+    Where a job needs identities, and all parties have their own, they keep these and their rosters. The coordinator's
+    and the client's identities of the simulation are added to copies of the rosters. A party whose files are missing or
+    wrong stays as it is: it says so itself when the job begins.
 
     Args:
         folder: gets the files.
-
-    Raises:
-        ConfigError: a party's identity or roster is missing or wrong.
     """
+    coordinator, client = spec.coordinator, client_of(spec)
     made = [_make(folder, coordinator, Role.COORDINATOR), _make(folder, client, Role.CLIENT)]
     roster = folder / "roster.toml"
-    if all(party.identity and party.roster for party in parties):
+    if spec.needs_identities and all(party.identity and party.roster for party in parties):
         members, introduced = [], []
         for party in parties:
-            members.append(Identity.load(party.path(party.identity)).introduction(party.name, Role.PARTY))
-            introduced.append(_with_copy(party, folder, made))
+            try:
+                members.append(Identity.load(party.path(party.identity)).introduction(party.name, Role.PARTY))
+                introduced.append(_with_copy(party, folder, made))
+            except ConfigError:
+                introduced.append(party)
     else:
         members = [_make(folder, party.name, Role.PARTY) for party in parties]
         introduced = [

@@ -10,6 +10,7 @@ import tomli_w
 import typer
 
 from fedbus import terminal
+from fedbus.algorithms import registry
 from fedbus.cli.app import IdentityFile, JobId, JsonFile, RosterFile, app, example
 from fedbus.cli.remote import connected_client
 from fedbus.cli.report import print_report, to_json
@@ -84,7 +85,7 @@ def _print(shown: JobShown) -> None:
     if shown.report is not None:
         terminal.say("")
         if line.state == JobState.SUCCEEDED:
-            print_report(shown.report)
+            print_report(registry.read_report(shown.report))
         else:
             # How far it came; the sentences of a report are those of a model.
             for text in to_json(shown.report).splitlines():

@@ -77,13 +77,10 @@ def simulate(
     It works in stores of its own. Each party's model of a job that succeeds is copied into the store that the party's
     file names. The broker in a party file is not used.
     """
-    from coordinator.service import Service
     from fedbus.cli import simulation
-    from parties.side import compare
-    from parties.worker import Worker
 
     check_writable(json_file)
-    roles = simulation.Roles(coordinator=Service, party=Worker, compare=compare)
+    roles = simulation.usual_roles()
     spec = registry.load(job_file)
     # What can be known before anything is started is told once then, instead of by every role.
     with Display(spec.name) as display:

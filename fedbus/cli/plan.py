@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
 from fedbus import terminal
 from fedbus.algorithms import registry
-from fedbus.algorithms.fedavg.spec import AverageJob
-from fedbus.algorithms.linear.spec import LinearJob
-from fedbus.algorithms.vertical import batching
-from fedbus.cautions import many_weights
+from fedbus.algorithms.base import Sizes
+from fedbus.algorithms.facts import Told
 from fedbus.cli.app import JobFile, JsonFile, app, example
 from fedbus.cli.checks import hold, notes
-from fedbus.cli.display import print_average_plan, print_plan
+from fedbus.cli.report import print_facts, print_grid
 from fedbus.cli.reports import check_writable, write
 from fedbus.errors import ConfigError
 from fedbus.job import JobSpec
@@ -58,62 +56,44 @@ def plan(
     Of federated averaging (fedavg): bytes of a round, how many parties have to answer, the fixed point of updates; with
     differential privacy, how many rounds the budget allows for the parties' rows and what they spend of it.
     """
+    from parties.side import side_of
+
     check_writable(json_file)
     spec = registry.load(job_file)
-    sizes, brought = _sizes(columns or [], spec), hold(job_file, spec, party_files or ())
+    said, brought = _columns(columns or [], spec), hold(job_file, spec, party_files or ())
+    sizes = Sizes(
+        columns=said | {each.party.name: each.columns for each in brought},
+        rows={each.party.name: len(each.tables.train) for each in brought},
+        test_rows={each.party.name: len(each.tables.test) for each in brought if each.tables.test is not None},
+        rows_said=rows,
+        test_rows_said=test_rows,
+        rounds=rounds,
+        parameters=parameters,
+    )
     for line in notes(spec, brought):
         terminal.note(line)
-    lengths = {each.party.name: len(each.tables.train) for each in brought}
-    held_out = [len(each.tables.test) for each in brought if each.tables.test is not None]
-    sizes |= {each.party.name: each.columns for each in brought}
-    if isinstance(spec, LinearJob):
-        common = min([*lengths.values(), *([rows] if rows else [])], default=None)
-        made = _linear(spec, sizes, common, rounds, min([*held_out, *([test_rows] if test_rows else [])], default=0))
-        if common and len(brought) < len(spec.parties):
-            for line in many_weights(spec, common, spec.trained(sizes)):
-                terminal.note(line.removesuffix("."))
-        made |= {"rows_at_most": bool(party_files), "rounds_assumed": rounds is None}
-    else:
-        made = _average(spec, sizes, parameters, {**(dict.fromkeys(spec.parties, rows) if rows else {}), **lengths})
+    # No party takes part in a job whose rows a round would give away: better said now.
+    side_of(spec).check_sizes(spec, sizes)
+    forecast = registry.planning_of(spec).forecast(spec, sizes)
+    for line in forecast.notes:
+        terminal.note(line)
     if str(json_file) != "-":
-        (print_plan if isinstance(spec, LinearJob) else print_average_plan)(made)
+        _print(registry.facts_of(spec.algorithm).of_plan(forecast.figures))
     if json_file is not None:
-        write(made, json_file)
+        write(forecast.figures, json_file)
 
 
-def _linear(
-    spec: LinearJob, sizes: dict[str, int], rows: int | None, rounds: int | None, test_rows: int
-) -> dict[str, Any]:
-    from fedbus.algorithms.linear.plan import plan as make_plan
-    from parties.policy import Policy
-
-    missing = [party for party in spec.parties if party not in sizes]
-    if rows is None or missing:
-        raise ConfigError(
-            "--rows and --columns PARTY=NUMBER for each party are needed, or a party file for each; "
-            f"missing: {', '.join(missing) or 'rows'}"
-        )
-    features = {party: sizes[party] for party in spec.parties}
-    # No party takes part in a job whose rows a round would give away, whatever its policy: better said now.
-    smallest = rows // batching.count(rows, spec.params.batch_size)
-    Policy(min_batch_rows=1).check_batches(smallest, spec.trained(features), centred=spec.centred)
-    return make_plan(spec, rows, features, rounds, test_rows)
+def _print(told: Told) -> None:
+    print_facts(told.facts)
+    if told.grid is not None:
+        print_grid(told.grid)
+    for line in told.sentences:
+        terminal.say(line)
+    for line in told.notes:
+        terminal.note(line)
 
 
-def _average(spec: JobSpec, sizes: dict[str, int], parameters: int | None, rows: dict[str, int]) -> dict[str, Any]:
-    from fedbus.algorithms.fedavg.plan import average_plan
-
-    assert isinstance(spec, AverageJob)  # noqa: S101  # there are these two
-    if not sizes:
-        raise ConfigError("--columns PARTY=NUMBER or a party file is needed: the first layer has as many inputs")
-    if len(set(sizes.values())) > 1:
-        raise ConfigError(
-            "the parties have to have the same columns: " + ", ".join(f"{p} {n}" for p, n in sizes.items())
-        )
-    return average_plan(spec, next(iter(sizes.values())), parameters, rows)
-
-
-def _sizes(columns: list[str], spec: JobSpec) -> dict[str, int]:
+def _columns(columns: list[str], spec: JobSpec) -> dict[str, int]:
     sizes = {}
     for each in columns:
         name, _, number = each.partition("=")

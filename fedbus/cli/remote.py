@@ -5,21 +5,21 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
+import msgspec
 import typer
 
-from fedbus import environment, terminal
+from fedbus import terminal
 from fedbus.algorithms import registry
-from fedbus.broker.rabbitmq.broker import AmqpBroker
 from fedbus.cli.app import IdentityFile, JobFile, JobId, JsonFile, RosterFile, app, example
 from fedbus.cli.display import Display
 from fedbus.cli.reports import check_writable, finish
-from fedbus.client import Client
-from fedbus.credentials import Credentials
-from fedbus.errors import ConfigError, FedbusError, JobRefused, NotFound
+from fedbus.client import Client, report_of
+from fedbus.errors import FedbusError, JobRefused, NotFound
 from fedbus.job import COORDINATOR, UNKNOWN, JobState, is_final
 from fedbus.messages.control import StateChanged
+from fedbus.report import Report
 
 # For the coordinator's first word, which takes milliseconds where one runs.
 _WORD_SECONDS = 5.0
@@ -130,27 +130,9 @@ def _hear(client: Client, job: str) -> None:
         )
 
 
-@contextlib.contextmanager
-def connected_client(
-    name: str = COORDINATOR, identity: Path | None = None, roster: Path | None = None
-) -> Iterator[Client]:
-    """A client at the broker in FEDBUS_AMQP_URL.
-
-    Args:
-        identity, roster: its files, where they are others than the environment names.
-
-    Raises:
-        ConfigError: the URL is not set, or the client's identity and roster do not agree.
-    """
-    url = environment.broker_url()
-    if not url:
-        raise ConfigError("FEDBUS_AMQP_URL: not set; it is the broker's URL, amqp://user:password@host:5672/")
-    own, verify = environment.key_files(), environment.verify_sender()
-    with contextlib.closing(AmqpBroker(url)) as broker:
-        credentials = Credentials.of_client(identity or own[0], roster or own[1], broker.user if verify else None)
-        broker.connect()
-        with Client(broker, name, credentials=credentials, verify_sender=verify) as client:
-            yield client
+def connected_client(name: str = COORDINATOR, identity: Path | None = None, roster: Path | None = None) -> Client:
+    """A client at the broker in FEDBUS_AMQP_URL; ConfigError where it is not set."""
+    return Client.connect(coordinator=name, identity=identity, roster=roster)
 
 
 @contextlib.contextmanager
@@ -163,17 +145,19 @@ def going_on(job: str) -> Iterator[None]:
         raise
 
 
-def _followed(client: Client, job: str) -> dict[str, Any]:
+def _followed(client: Client, job: str) -> Report:
     """Show a job's events to its end; its report, or what there is in its place."""
-    report: dict[str, Any] = {"job": job}
+    report = Report(job=job, state=UNKNOWN)
     with Display(job) as display:
         for event in client.watch(job):
             display.show(event)
-            if isinstance(event, StateChanged):
-                lost = "; if it was submitted, it was lost: submit it again" if event.state == UNKNOWN else ""
-                report = event.report or {"job": job, "state": event.state, "reason": event.reason + lost}
+            if isinstance(event, StateChanged) and is_final(event.state):
+                report = report_of(job, event)
+    if report.state == UNKNOWN:
+        lost = "; if it was submitted, it was lost: submit it again"
+        return msgspec.structs.replace(report, reason=report.reason + lost)
     return report
 
 
-def _finish(report: dict[str, Any], json_file: Path | None) -> None:
-    finish(report, json_file, f"`fedbus watch {report['job']} --json FILE` has it again")
+def _finish(report: Report, json_file: Path | None) -> None:
+    finish(report, json_file, f"`fedbus watch {report.job} --json FILE` has it again")

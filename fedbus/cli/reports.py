@@ -10,7 +10,8 @@ from typing import Any
 from fedbus import files, terminal
 from fedbus.cli.report import print_report, to_json, write_report
 from fedbus.errors import ConfigError, JobFailed, NotFound, OutputError
-from fedbus.job import UNKNOWN, JobState
+from fedbus.job import UNKNOWN
+from fedbus.report import Report
 
 _STDOUT = "-"
 
@@ -34,7 +35,7 @@ def check_writable(json_file: Path | None) -> None:
         raise ConfigError(f"--json: {json_file} cannot be written: this user may not {what}; name another file")
 
 
-def finish(report: dict[str, Any], json_file: Path | None, again: str = "") -> None:
+def finish(report: Report, json_file: Path | None, again: str = "") -> None:
     """Show a report and write it.
 
     Args:
@@ -47,47 +48,46 @@ def finish(report: dict[str, Any], json_file: Path | None, again: str = "") -> N
         OutputError: the report could not be shown, or not written; the other was done.
     """
     troubles = []
-    succeeded = report["state"] == JobState.SUCCEEDED
     try:
-        if succeeded and str(json_file) != _STDOUT:
+        if report.succeeded and str(json_file) != _STDOUT:
             print_report(report)
     except OutputError as error:
         troubles.append(error)
     try:
         if json_file is not None:
-            write(report, json_file)
+            write(report.to_map(), json_file)
     except OutputError as error:
         troubles.append(OutputError(f"{error}; {again or _elsewhere(report)}"))
-    if not succeeded:
+    if not report.succeeded:
         for trouble in troubles:
             terminal.tell(f"error: {trouble}", "red")
-        if report["state"] == UNKNOWN:
-            raise NotFound(f"{report.get('reason', '')}; `fedbus jobs` lists those that it has")
-        raise JobFailed(f"job {report['job']} {report['state']}: {report.get('reason', '')}")
+        if report.state == UNKNOWN:
+            raise NotFound(f"{report.reason}; `fedbus jobs` lists those that it has")
+        raise JobFailed(f"job {report.job} {report.state}: {report.reason}")
     for trouble in reversed(troubles):
         raise trouble
 
 
-def write(report: dict[str, Any], json_file: Path) -> None:
-    """Write a report as JSON; - is standard output.
+def write(document: dict[str, Any], json_file: Path) -> None:
+    """Write a report, or what else a command has, as JSON; - is standard output.
 
     Raises:
         OutputError: it cannot be written; a file that was there is as it was.
     """
     if str(json_file) == _STDOUT:
-        terminal.write(to_json(report) + "\n")
+        terminal.write(to_json(document) + "\n")
     else:
-        write_report(report, json_file)
+        write_report(document, json_file)
 
 
-def _elsewhere(report: dict[str, Any]) -> str:
+def _elsewhere(report: Report) -> str:
     """Write a report that no command could have again to a new file; says where it is."""
     path = Path(tempfile.gettempdir())
     try:
-        number, name = tempfile.mkstemp(prefix=f"fedbus-report-{report['job']}-", suffix=".json", dir=path)
+        number, name = tempfile.mkstemp(prefix=f"fedbus-report-{report.job}-", suffix=".json", dir=path)
         path = Path(name)
         with open(number, "w", encoding="utf-8") as file:  # noqa: PTH123  # a descriptor
-            file.write(to_json(report) + "\n")
+            file.write(to_json(report.to_map()) + "\n")
     except OSError as error:
         return f"nor could {path}: {error.strerror}"
     return f"the report is in {path}"

@@ -8,32 +8,30 @@ job that succeeded are copied into those that the party files name.
 from __future__ import annotations
 
 import contextlib
-import os
-import subprocess
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import msgspec
 import structlog
 
-from fedbus import environment, metrics, settings
+from fedbus import metrics, settings
 from fedbus.algorithms import registry
 from fedbus.broker.memory.broker import MemoryHub
-from fedbus.broker.node.node import Node
-from fedbus.broker.rabbitmq.broker import AmqpBroker
-from fedbus.cautions import caution
-from fedbus.cli.introductions import Introduced, KeyFiles, introduce
+from fedbus.cli.introductions import Introduced, client_of, introduce
+from fedbus.cli.processes import END_SECONDS, Note, Running, on_rabbitmq
 from fedbus.cli.report import write_report
 from fedbus.cli.workplace import Workplace, open_workplace
-from fedbus.client import Client
+from fedbus.client import Client, report_of
 from fedbus.crypto.engine import Engine
-from fedbus.errors import ConfigError, FedbusError, JobFailed
+from fedbus.errors import ConfigError, JobFailed
 from fedbus.identity import Role
 from fedbus.job import JobSpec
 from fedbus.messages.control import Event, StateChanged
+from fedbus.report import Report
 from fedbus.service import process
 from fedbus.service.process import Factory, S
 from fedbus.settings import CoordinatorSettings, PartySettings
@@ -44,22 +42,25 @@ log = structlog.get_logger()
 # Of the parties: that of this process is for a single one, and would give all one broker user and one port.
 ENVIRONMENT = {"FEDBUS_SIMULATION": "true"}
 
-_END_SECONDS = 10.0
-
-Watch = Callable[[Event], None]
-Note = Callable[[str], object]
-Submit = Callable[[Path], str]
-Check = Callable[[], None]
-Running = tuple[Client, Submit, Check]
+Watch = Callable[[Event], object]
 
 
 @dataclass(frozen=True, slots=True)
 class Roles:
-    """What this package may not import: how to make each role, and how to compare with the pooled data."""
+    """How to make each role, and how to compare with the pooled data."""
 
     coordinator: Factory[CoordinatorSettings]
     party: Factory[PartySettings]
-    compare: Callable[[JobSpec, str, Sequence[PartySettings]], dict[str, Any]]
+    compare: Callable[[JobSpec, Report, Sequence[PartySettings]], dict[str, Any]]
+
+
+def usual_roles() -> Roles:
+    """The roles as they are; loads them."""
+    from coordinator.service import Service
+    from parties.side import compare
+    from parties.worker import Worker
+
+    return Roles(coordinator=Service, party=Worker, compare=compare)
 
 
 def run(
@@ -70,7 +71,7 @@ def run(
     watch: Watch,
     note: Note = log.info,
     keep: Path | None = None,
-) -> dict[str, Any]:
+) -> Report:
     """Run a job to its end and compare its model with the same model of the pooled data.
 
     Args:
@@ -90,64 +91,84 @@ def run(
         OutputError: the report cannot be written into `keep`.
     """
     spec = registry.load(job_file)
-    named = _parties(job_file, spec, files)
+    parties = [settings.load_party(file, ENVIRONMENT) for file in files]
+    check_complete(job_file, spec, parties)
+
+    def federation(known: Introduced, place: Workplace) -> AbstractContextManager[Running]:
+        if broker == "memory":
+            return _in_memory(spec, known, place, roles)
+        return on_rabbitmq(spec, known, job_file, files, place, note)
+
+    return _run(spec, parties, federation, roles, watch, note, keep)
+
+
+def run_in_memory(
+    spec: JobSpec, parties: Sequence[PartySettings], roles: Roles, watch: Watch, note: Note, keep: Path | None
+) -> Report:
+    """Run a job that need not be in a file, with all roles as threads of this process; see `run`.
+
+    Args:
+        parties: all those of the job; see `check_complete`.
+    """
+
+    def federation(known: Introduced, place: Workplace) -> AbstractContextManager[Running]:
+        return _in_memory(spec, known, place, roles)
+
+    return _run(spec, parties, federation, roles, watch, note, keep)
+
+
+def _run(
+    spec: JobSpec,
+    named: Sequence[PartySettings],
+    federation: Callable[[Introduced, Workplace], AbstractContextManager[Running]],
+    roles: Roles,
+    watch: Watch,
+    note: Note,
+    keep: Path | None,
+) -> Report:
     with open_workplace(keep) as place:
         parties = place.settle(named)
-        known = introduce(parties, place.folder, spec.coordinator, _client(spec))
-        parties = known.parties
-        if broker == "memory":
-            federation = _in_memory(spec, known, place, roles)
-        else:
-            federation = _on_rabbitmq(spec, known, files, place, note)
-        with federation as (client, submit, check):
-            report = _follow(client, submit(job_file), watch, check)
-            for party in client.wait_ended(report["job"], spec.parties, _END_SECONDS):
+        known = introduce(spec, parties, place.folder)
+        with federation(known, place) as (client, submit, check):
+            report = _follow(client, submit(), watch, check)
+            for party in client.wait_ended(report.job, spec.parties, END_SECONDS):
                 log.warning("a party did not enter how the job ended", party=party)
-        if report["state"] == "succeeded":
-            report.setdefault("warnings", []).extend(place.hand_out(report["job"], named))
+        if report.succeeded:
+            warnings = [*report.warnings, *place.hand_out(report.job, named)]
             note("comparing with the same model on the pooled data")
-            own = [msgspec.structs.replace(party, state=str(place.store(party.name))) for party in parties]
-            compared = roles.compare(spec, report["job"], own)
-            report["warnings"] += compared.pop("warnings", [])
-            report.update(compared)
-            if any(rounds < report["rounds"] for rounds in report.get("took_part", {}).values()):
-                # Plain averaging of all parties is another course then.
-                report.pop("max_weight_difference", None)
-            caution(report)
+            own = [msgspec.structs.replace(party, state=str(place.store(party.name))) for party in known.parties]
+            compared = roles.compare(spec, report, own)
+            warnings += compared.get("warnings", [])
+            report = report.joined({**compared, "warnings": warnings}).cautioned()
         # Nothing serves these pages any more.
-        report.pop("metrics", None)
+        report = report.without("metrics")
         if keep is not None:
-            write_report(report, place.folder / "report.json")
+            write_report(report.to_map(), place.folder / "report.json")
     return report
 
 
-def _parties(job_file: Path, spec: JobSpec, files: Sequence[Path]) -> list[PartySettings]:
-    parties = [settings.load_party(file, ENVIRONMENT) for file in files]
+def check_complete(job_file: Path, spec: JobSpec, parties: Sequence[PartySettings], way: str = "by --party") -> None:
+    """ConfigError where these are not all parties of the job, or others are among them.
+
+    Args:
+        way: in which party files are given, for the error.
+    """
     given = [party.name for party in parties]
     for name, place in zip(spec.parties, spec.places, strict=True):
         if name not in given:
             named = f"; given: {', '.join(given)}" if given else ""
-            raise ConfigError(f"{job_file}: {place}.party: no party file of {name!r} is given by --party{named}")
+            raise ConfigError(f"{job_file}: {place}.party: no party file of {name!r} is given {way}{named}")
     if len(given) > len(spec.parties):
         raise ConfigError(f"{job_file}: has the parties {', '.join(spec.parties)}; given: {', '.join(given)}")
-    return parties
 
 
-def _follow(client: Client, job: str, watch: Watch, check: Check) -> dict[str, Any]:
+def _follow(client: Client, job: str, watch: Watch, check: Callable[[], None]) -> Report:
     last: Event | None = None
     for last in client.watch(job, check=check):
         watch(last)
     if not isinstance(last, StateChanged):
         raise JobFailed(f"job {job} ended without a state")
-    return last.report or {"job": job, "state": last.state, "reason": last.reason}
-
-
-def _client(spec: JobSpec) -> str:
-    """The name of a simulation's client, which no participant has."""
-    name = "client"
-    while name in spec.participants:
-        name += "-"
-    return name
+    return report_of(job, last)
 
 
 @contextlib.contextmanager
@@ -177,10 +198,9 @@ def _in_memory(spec: JobSpec, known: Introduced, place: Workplace, roles: Roles)
         stack.callback(_stop, services)
         for service in services:
             service.start()
-        client = stack.enter_context(
-            Client(hub.connect(_client(spec)), spec.coordinator, credentials=known.client.credentials(Role.CLIENT))
-        )
-        yield client, lambda job_file: client.submit(registry.load(job_file)), lambda: None
+        broker, by = hub.connect(client_of(spec)), known.client.credentials(Role.CLIENT)
+        client = stack.enter_context(Client(broker, spec.coordinator, credentials=by))
+        yield client, lambda: client.submit(spec), lambda: None
 
 
 def _stop(services: Sequence[process.Service]) -> None:
@@ -188,113 +208,3 @@ def _stop(services: Sequence[process.Service]) -> None:
     with ThreadPoolExecutor(len(services)) as threads:
         for stopped in [threads.submit(service.stop) for service in services]:
             stopped.result()
-
-
-@contextlib.contextmanager
-def _on_rabbitmq(
-    spec: JobSpec, known: Introduced, files: Sequence[Path], place: Workplace, note: Note
-) -> Iterator[Running]:
-    folder = place.folder
-    with contextlib.ExitStack() as stack:
-        urls = stack.enter_context(_broker(spec, note))
-        # First of all: processes wait for a broker for ever, a simulation should not.
-        broker = AmqpBroker(urls[_client(spec)])
-        stack.callback(broker.close)
-        broker.connect()
-        config = folder / "coordinator.toml"
-        names = ", ".join(f'"{party}"' for party in spec.parties)
-        config.write_text(f'name = "{spec.coordinator}"\nparties = [{names}]\n', "utf-8")
-        commands = {spec.coordinator: [*process.script("fedbus-coordinator"), "--config", str(config)]}
-        own = {name: {"FEDBUS_STATE": str(place.store(name))} for name in spec.participants}
-        own[spec.coordinator] |= known.coordinator.environment()
-        for party, file in zip(known.parties, files, strict=True):
-            commands[party.name] = [*process.script("fedbus-party"), "--config", str(file)]
-            own[party.name] |= KeyFiles(party.path(party.identity), party.path(party.roster)).environment()
-        running = {
-            name: stack.enter_context(_process(name, command, urls, folder, own[name]))
-            for name, command in commands.items()
-        }
-        note(f"starting a process each for {', '.join(running)}")
-        for name, child in running.items():
-            _wait_ready(name, child, folder)
-        credentials, verify = known.client.credentials(Role.CLIENT), len(set(urls.values())) > 1
-        client = stack.enter_context(Client(broker, spec.coordinator, credentials=credentials, verify_sender=verify))
-
-        def check() -> None:
-            for name, child in running.items():
-                if child.poll() is not None:
-                    raise FedbusError(f"{name} ended with status {child.returncode}: " + _tail(name, folder))
-
-        yield client, lambda job_file: _submit(job_file, urls[_client(spec)], _verify_sender(urls), known.client), check
-
-
-@contextlib.contextmanager
-def _broker(spec: JobSpec, note: Note) -> Iterator[dict[str, str]]:
-    """URLs by user: of the broker in the environment, whose one user all share, or of a private node."""
-    client = _client(spec)
-    users = (*spec.participants, client)
-    if url := environment.broker_url():
-        yield dict.fromkeys(users, url)
-        return
-    roles = {spec.coordinator: "coordinator", **dict.fromkeys(spec.parties, "party"), client: "client"}
-    note("starting a private RabbitMQ node")
-    with Node(users=roles) as node:
-        yield {user: node.url(user) for user in users}
-
-
-@contextlib.contextmanager
-def _process(
-    name: str, command: list[str], urls: dict[str, str], folder: Path, own: dict[str, str]
-) -> Iterator[subprocess.Popen[str]]:
-    environment = {**os.environ, "FEDBUS_AMQP_URL": urls[name], "FEDBUS_VERIFY_SENDER": _verify_sender(urls)}
-    environment |= {"FEDBUS_METRICS_ADDRESS": "127.0.0.1:0", "FEDBUS_SIMULATION": "true", **own}
-    with (folder / f"{name}.log").open("w", encoding="utf-8") as log:
-        child = subprocess.Popen(  # noqa: S603  # our own scripts
-            [*command, "--until-end-of-input"],
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, text=True, env=environment,
-        )  # fmt: skip
-    try:
-        yield child
-    finally:
-        child.terminate()
-        try:
-            child.wait(_END_SECONDS)
-        except subprocess.TimeoutExpired:
-            child.kill()
-            child.wait()
-        for pipe in (child.stdin, child.stdout):
-            _close(pipe)
-
-
-def _verify_sender(urls: dict[str, str]) -> str:
-    """A shared user cannot vouch for a sender's name."""
-    return "false" if len(set(urls.values())) == 1 else "true"
-
-
-def _submit(job_file: Path, url: str, verify: str, own: KeyFiles) -> str:
-    environment = {**os.environ, "FEDBUS_AMQP_URL": url, "FEDBUS_VERIFY_SENDER": verify, **own.environment()}
-    done = subprocess.run(  # noqa: S603  # our own script
-        [*process.script("fedbus"), "submit", str(job_file)],
-        env=environment, capture_output=True, text=True, check=False,
-    )  # fmt: skip
-    if done.returncode:
-        raise FedbusError(f"the job could not be submitted: {done.stderr.strip()}")
-    return done.stdout.strip()
-
-
-def _wait_ready(name: str, child: subprocess.Popen[str], folder: Path) -> None:
-    assert child.stdout is not None  # noqa: S101  # it is a pipe
-    if not child.stdout.readline():
-        child.wait()
-        raise FedbusError(f"{name} did not start: " + _tail(name, folder))
-
-
-def _tail(name: str, folder: Path) -> str:
-    """The last lines of a process's log."""
-    return " / ".join((folder / f"{name}.log").read_text("utf-8").strip().splitlines()[-5:])
-
-
-def _close(pipe: IO[str] | None) -> None:
-    if pipe is not None:
-        with contextlib.suppress(BrokenPipeError):
-            pipe.close()

@@ -77,7 +77,7 @@ def configure_logging(default: str = "info") -> None:
 @contextlib.contextmanager
 def kept_log(path: Path) -> Iterator[None]:
     """Write log lines to a file too, from "info" on; standard error has those that it has anyway."""
-    before = structlog.get_config()
+    before, was_configured = structlog.get_config(), structlog.is_configured()
     level = getattr(logging, environment.log_format(default="warning")[0].upper())
     with path.open("a", encoding="utf-8", errors="backslashreplace") as file:
         structlog.configure(
@@ -87,7 +87,11 @@ def kept_log(path: Path) -> Iterator[None]:
         try:
             yield
         finally:
-            structlog.configure(**before)
+            if was_configured:
+                structlog.configure(**before)
+            else:
+                # To configure it as it was would leave it configured, which others in this process heed.
+                structlog.reset_defaults()
 
 
 class _TwoLogs:
@@ -167,17 +171,20 @@ def _start(config: S, factory: Factory[S], stack: contextlib.ExitStack, on_end: 
         raise ConfigError(f"metrics.address: {config.metrics.address!r} cannot be served: {reason}") from error
     stack.callback(page.close)
     engine = Engine(config.processes)
-    broker = AmqpBroker(config.broker.url, heartbeat=config.broker.heartbeat, on_end=on_end)
+    at = config.broker
+    broker = AmqpBroker(at.url, tls=at.tls, heartbeat=at.heartbeat, on_end=on_end)
     service = factory(config, broker, store, engine, page.url)
     for close in (service.join, engine.close, broker.close):
         stack.callback(close)
     if config.broker.verify_sender and broker.user != config.name:
         # Its queues would refuse it, and the others its messages.
         raise ConfigError(
-            f"name: {config.name!r}, but the broker's URL is of user {broker.user!r}; the two have to be the same"
-            " (or broker.verify_sender = false at all participants, where they share one user)"
+            f"name: {config.name!r}, but the broker's URL, or the certificate in its place, is of user {broker.user!r};"
+            " the two have to be the same (or broker.verify_sender = false at all participants, where they share one"
+            " user)"
         )
-    # For as long as it takes: a broker that is down may come back, a wrong password raises at once.
+    # For as long as it takes: a broker that is down, or has a wrong certificate, may be mended; a wrong password raises
+    # at once.
     broker.connect(timeout=None)
     stack.callback(service.stop)
     service.start()

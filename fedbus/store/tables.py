@@ -1,6 +1,6 @@
 """The tables of a store and its statements are made once, because to make one takes longer than to run it.
 
-Each record ends with the digest of fedbus.store.checks. Statements are text with values in the order of the columns:
+Each record ends with the digest of `checks.py`. Statements are text with values in the order of the columns:
 SQLAlchemy converts what is read by the column's type, which a damaged record need not have.
 """
 

@@ -12,11 +12,12 @@ import sqlite3
 from pathlib import Path
 from urllib.parse import quote
 
-from fedbus import __version__, files
+from fedbus import files
 from fedbus.errors import StoreDamaged, StoreError
 from fedbus.names import listed
 from fedbus.store import tables as t
 from fedbus.store.checks import REMEDY
+from fedbus.version import __version__
 
 # Of the header of an SQLite file: https://www.sqlite.org/fileformat2.html
 HEADER_BYTES = 100

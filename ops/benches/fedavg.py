@@ -106,7 +106,7 @@ def _job(
 ) -> dict[str, Any]:
     folder.mkdir(parents=True)
     job, files = write_job(folder, ["p0", "p1"], layers, columns, rows, rounds, f"batch_size = {batch_size}\n")
-    return simulation.run(job, files, broker, ROLES, lambda _: None)
+    return simulation.run(job, files, broker, ROLES, lambda _: None).to_map()
 
 
 def write_job(

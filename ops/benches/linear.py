@@ -17,7 +17,7 @@ import numpy as np
 from common import write_tables
 from coordinator.service import Service
 from fedbus.algorithms import registry
-from fedbus.algorithms.linear import plan
+from fedbus.algorithms.linear.plan import estimate
 from fedbus.cli import simulation
 from parties.linear import pooled
 from parties.worker import Worker
@@ -116,7 +116,7 @@ def _plan(arguments: argparse.Namespace, rows: int, rounds: int) -> dict[str, An
     """What `fedbus plan` says of the same job."""
     spec = registry.parse(tomllib.loads(JOB.format(key_bits=arguments.key_bits, params='solver = "gram"')))
     columns = {"shop": arguments.guest_features, "bank": arguments.host_features}
-    return plan.plan(spec, rows, columns, rounds)
+    return estimate(spec, rows, columns, rounds)
 
 
 def _sgd(arguments: argparse.Namespace) -> dict[str, object]:
@@ -155,6 +155,6 @@ def _job(
         job = folder / "job.toml"
         job.write_text(JOB.format(key_bits=arguments.key_bits, params=params), "utf-8")
         report = simulation.run(job, files, arguments.broker, ROLES, lambda _: None)
-    if report["state"] != "succeeded":
-        raise AssertionError(f"the job did not run as it should: {report.get('reason')}")
-    return report
+    if not report.succeeded:
+        raise AssertionError(f"the job did not run as it should: {report.reason}")
+    return report.to_map()

@@ -21,8 +21,9 @@ from coordinator.sums import masked as coordinator_masked
 from coordinator.sums.base import Sum
 from fedbus import settings
 from fedbus.algorithms import registry
-from fedbus.algorithms.fedavg.messages import Assignment, MaskedUpdate, RevealedShares
-from fedbus.algorithms.fedavg.sums import Plan
+from fedbus.algorithms.fedavg.messages import Assignment
+from fedbus.algorithms.sums.layout import SumLayout
+from fedbus.algorithms.sums.messages import MaskedUpdate, RevealedShares
 from fedbus.broker.memory.broker import MemoryHub
 from fedbus.cli.introductions import introduce
 from fedbus.client import Client
@@ -90,7 +91,7 @@ class Vanishing:
     def run(self, folder: Path) -> dict[str, Any]:
         """The job's report."""
         loaded = [settings.load_party(file, {"FEDBUS_SIMULATION": "true"}) for file in self._files]
-        known = introduce(loaded, folder, self.spec.coordinator, "client")
+        known = introduce(self.spec, loaded, folder)
         engine = Engine(0)
         with ExitStack() as stack, self._watched():
             hub = self._hub
@@ -187,16 +188,16 @@ class Vanishing:
             vanishing.record.vectors[order.window, order.slot, name] = np.concatenate([each for _, each in pieces])
             return answer(masking, order, iter(pieces), seconds)
 
-        def summed(sums: coordinator_masked.MaskedSums, plan: Plan, members: Sequence[str]) -> Sum:
+        def summed(sums: coordinator_masked.MaskedSums, layout: SumLayout, members: Sequence[str]) -> Sum:
             window, slot = sums._window, sums._used - 1
-            found = total(sums, plan, members)
-            expected = np.zeros(plan.length, plan.ring.dtype)
+            found = total(sums, layout, members)
+            expected = np.zeros(layout.length, layout.ring.dtype)
             for party in found.survivors:
                 expected += vanishing.record.vectors[window, slot, party]
             vanishing.record.exact.append(bool(np.array_equal(expected, found.total)))
             vanishing.record.survivors.append(len(found.survivors))
             with vanishing._lock:
-                vanishing._summed += plan.measures
+                vanishing._summed += bool(layout.metrics)
                 vanishing._lock.notify_all()
             return found
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from fractions import Fraction
 
@@ -12,19 +12,19 @@ import numpy as np
 
 from fedbus.algorithms.fedavg.budget import Budget
 from fedbus.algorithms.fedavg.columns import Columns
-from fedbus.algorithms.fedavg.limbs import LIMBS
-from fedbus.algorithms.fedavg.limbs import encode as encode_limbs
 from fedbus.algorithms.fedavg.messages import Assignment, Described, Task
 from fedbus.algorithms.fedavg.moments import encode as encode_moments
 from fedbus.algorithms.fedavg.spec import AverageJob
-from fedbus.algorithms.fedavg.sums import CLIPPED, METRICS, Plan, block_ranges, exponent_of, plan, standardised
-from fedbus.algorithms.fedavg.weights import Weights
+from fedbus.algorithms.fedavg.tasks import CLIPPED, METRICS, exponent_of, standardised, sum_layout
+from fedbus.algorithms.sums.layout import SumLayout, block_ranges
+from fedbus.algorithms.sums.limbs import LIMBS
+from fedbus.algorithms.sums.limbs import encode as encode_limbs
 from fedbus.errors import DataError, FixedPointOverflow, JobRefused, ProtocolError, TrainingDiverged
+from fedbus.weights import Weights
 from parties.data.tables import Tables
 from parties.fedavg import moments, network, private_training, training
 from parties.fedavg.scoring import Scale, label_of
-
-Pieces = Iterator[tuple[int, np.ndarray]]
+from parties.sums.hiding import Pieces
 
 # So that means and variances, in units of a column's power of two, are doubles.
 _LARGEST = 2.0**500
@@ -105,24 +105,18 @@ class Local:
         own = self.columns
         return Described(len(self.train), test_rows, own.names, own.date_units, own.references, exponents, self.outputs)
 
-    def plan(self, task: str) -> Plan:
-        """The shape of a task's vector."""
-        return plan(self.spec, task, int(self._standardised.sum()), self.layout.parameters, self.outputs)
-
-    def plan_of(self, numbers: int, bits: int) -> Plan:
-        """The shape of a vector that has so many entries of so many bits; ProtocolError where no task has one."""
-        for task in (Task.MEAN, Task.VARIANCE, Task.TRAIN, Task.EVALUATE):
-            shape = self.plan(task)
-            if (shape.length, shape.ring.bits) == (numbers, bits):
-                return shape
-        raise ProtocolError(f"no task of this job has a sum of {numbers} entries of {bits} bits")
+    def sum_layout(self, task: str) -> SumLayout:
+        """The layout of a task's vectors, one of SUMMED."""
+        return sum_layout(self.spec, task, int(self._standardised.sum()), self.layout.parameters, self.outputs)
 
     def check(self, model: Weights, sender: str) -> None:
         """ProtocolError where a model is not of this network's shape."""
         model.check_like(self.layout, sender)
 
-    def vector(self, order: Assignment, model: Weights | None, random: Callable[[int], bytes]) -> tuple[Plan, Pieces]:
-        """This party's vector for a task, its residues in pieces as the plan cuts them.
+    def vector(
+        self, order: Assignment, model: Weights | None, random: Callable[[int], bytes]
+    ) -> tuple[SumLayout, Pieces]:
+        """This party's vector for a task, its residues in pieces as the layout cuts them.
 
         Args:
             model: that the task is on.
@@ -138,7 +132,7 @@ class Local:
             raise ProtocolError("the coordinator speaks of other rows of all parties than there are")
         if len(order.mean) != len(self.train.columns) or len(order.scale) != len(self.train.columns):
             raise ProtocolError("the coordinator speaks of other columns than this party has")
-        shape = self.plan(order.task)
+        shape = self.sum_layout(order.task)
         if model is None:
             return shape, self._statistics(order, shape)
         self.check(model, "the coordinator")
@@ -147,7 +141,7 @@ class Local:
         except TrainingDiverged as error:
             raise TrainingDiverged(f"{error}; {remedy(self.spec)}") from error
 
-    def _trained(self, order: Assignment, model: Weights, shape: Plan, random: Callable[[int], bytes]) -> Pieces:
+    def _trained(self, order: Assignment, model: Weights, shape: SumLayout, random: Callable[[int], bytes]) -> Pieces:
         """Measure a model, and train it where that is the task."""
         train, test = self._rows(order)
         network.load(self.module, model, "the coordinator")
@@ -184,12 +178,12 @@ class Local:
         return 0.0
 
     def _baseline(self, label: np.ndarray, count: int) -> list[float]:
-        """What a prediction that is always the same comes to is made of; see averaging.baseline_metrics."""
+        """What a prediction that is always the same comes to is made of; see tasks.baseline_metrics."""
         if self.spec.params.loss == "mse":
             return [float(np.maximum(each, 0.0).mean()) for each in (label, -label, np.square(label))]
         return [float(np.mean(label == number)) for number in range(count)]
 
-    def _statistics(self, order: Assignment, shape: Plan) -> Pieces:
+    def _statistics(self, order: Assignment, shape: SumLayout) -> Pieces:
         """Means or variances of columns and of the label, in units of each one's power of two."""
         chosen, share = self._standardised, Fraction(len(self.train), order.rows)
         exponents = np.array(order.exponents, dtype=np.int64)
@@ -209,7 +203,7 @@ class Local:
             yield start, residues[start:stop]
 
     def _update(
-        self, shape: Plan, old: np.ndarray, new: network.Flat | None, share: float, limbs: np.ndarray
+        self, shape: SumLayout, old: np.ndarray, new: network.Flat | None, share: float, limbs: np.ndarray
     ) -> Pieces:
         """The update in fixed point, then the metrics; piece by piece, so that no copy of the whole is made."""
         numbers, ring, cut = shape.numbers, shape.ring, 0

@@ -19,51 +19,37 @@ algorithm 1. What each role learns: docs/explanation/average.md.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
 from typing import Any
 
-import numpy as np
 import structlog
 
-from fedbus.algorithms.fedavg.messages import (
-    Abstained,
-    Advertise,
-    Assignment,
-    BestWeights,
-    EncryptedSum,
-    GlobalWeights,
-    PeerKeys,
-    PeerShares,
-    PlainUpdate,
-    RevealRequest,
-    Task,
-)
+from fedbus.algorithms.fedavg.messages import Assignment, BestWeights, GlobalWeights, Task
 from fedbus.algorithms.fedavg.spec import AverageJob
-from fedbus.algorithms.fedavg.sums import Plan
-from fedbus.algorithms.fedavg.weights import Weights
+from fedbus.algorithms.fedavg.tasks import SUMMED
+from fedbus.algorithms.sums.layout import SumLayout
+from fedbus.algorithms.sums.messages import ORDERS, Abstained
 from fedbus.chunks import chunk_ranges
 from fedbus.crypto.engine import Engine
-from fedbus.errors import PeerSilent, ProtocolError, TrainingDiverged
+from fedbus.errors import ProtocolError, TrainingDiverged
 from fedbus.messages.envelope import Message
 from fedbus.messages.fields import shortened
 from fedbus.session.session import Session
 from fedbus.settings import PartySettings
+from fedbus.weights import Weights
 from parties.data.tables import Tables
-from parties.fedavg import network
+from parties.fedavg import consent, network
 from parties.fedavg.local import Local
 from parties.fedavg.scoring import with_own
 from parties.policy import Policy
 from parties.side import Result
-from parties.sums.homomorphic import Encryption
-from parties.sums.masked import Masking
-from parties.sums.trust import Trust
+from parties.sums.choice import hiding_of
 
 log = structlog.get_logger()
 
 # Of a model as safetensors, beside its weights; names and shapes.
 _HEADER_BYTES = 1024**2
 
-_ORDERS: tuple[type[Message], ...] = (Advertise, PeerKeys, PeerShares, Assignment, RevealRequest, EncryptedSum)
+_ORDERS: tuple[type[Message], ...] = (Assignment, *ORDERS)
 
 
 def take_part(
@@ -78,8 +64,8 @@ def take_part(
         ProtocolError: the coordinator or a party sent what the protocol does not allow.
     """
     spec = session.spec
-    policy.check_average(spec)
-    policy.check_rows(len(tables.train))
+    consent.check_job(policy, spec)
+    consent.check_rows(policy, len(tables.train))
     member = Member(session, engine, tables, settings)
     if not session.resumed:
         session.send(session.coordinator, member.local.describe())
@@ -101,158 +87,73 @@ class Member:
         state = session.restore() or {}
         self.local = Local(self.spec, tables, session.party, settings.processes, state.get("trained", 0))
         self.local.clipped = state.get("clipped", 0)
-        # The session round in which the keys' last message comes, while it has not.
-        self._keys_due: int | None = None
-        self.hiding: Masking | Encryption | None = None
-        if self.spec.params.aggregation != "plain":
-            trust = Trust.of(settings, self.spec.parties)
-            if self.spec.params.aggregation == "masked":
-                self.hiding = Masking(session, trust, state)
-            else:
-                self.hiding = Encryption(session, engine, trust, state)
+        self._hiding = hiding_of(self.spec.sums, session, self, engine, settings, state)
 
     def checkpoint(self, round_: int | None = None) -> None:
-        """Make the end of a session round durable, with this party's next answer or soon."""
-        self.session.checkpoint(self._state(), round_=round_, with_next=True)
+        """See `Contributor`."""
+        self.session.checkpoint(self.state, round_=round_, with_next=True)
 
-    def _state(self) -> dict[str, Any]:
-        hiding = {} if self.hiding is None else self.hiding.state
-        return {**hiding, "trained": self.local.trained, "clipped": self.local.clipped}
+    @property
+    def state(self) -> dict[str, Any]:
+        """See `Contributor`."""
+        return {**self._hiding.state, "trained": self.local.trained, "clipped": self.local.clipped}
+
+    def sum_layout(self, task: str) -> SumLayout:
+        """See `Contributor`."""
+        if task not in SUMMED:
+            raise ProtocolError(f"{self.session.coordinator} names task '{task}', of which this job has no sum")
+        return self.local.sum_layout(task)
 
     def follow(self, kind: type[Message]) -> Result | None:
         """Carry out the order of this session round; the result where it was the last."""
         session, lead = self.session, self.session.coordinator
-        if kind is Assignment:
-            order = session.recv(lead, Assignment)
-            if order.task == Task.CONCLUDE:
-                return self._conclude(order)
-            # Whoever is late with one sum is in time for the next.
-            if session.attendance.is_overtaken(lead, _ORDERS):
-                self._pass_over(order)
-            else:
-                self._contribute(order)
+        if kind is not Assignment:
+            self._hiding.follow(kind)
             return None
-        hiding = self.hiding
-        if isinstance(hiding, Masking):
-            self._exchange_masks(hiding, kind)
-        elif isinstance(hiding, Encryption):
-            self._exchange_key(hiding, kind)
+        order = session.recv(lead, Assignment)
+        if order.task == Task.CONCLUDE:
+            return self._conclude(order)
+        # Whoever is late with one sum is in time for the next.
+        if session.attendance.is_overtaken(lead, _ORDERS):
+            self._pass_over(order)
+        elif order.task == Task.INITIALISE:
+            self._initialise()
         else:
-            raise ProtocolError(f"{lead} sent a {kind.kind}, which aggregation 'plain' does not have")
+            self._contribute(order)
         return None
-
-    def _exchange_masks(self, masking: Masking, kind: type[Message]) -> None:
-        session, lead = self.session, self.session.coordinator
-        if kind is Advertise:
-            session.send(lead, masking.advertise(session.recv(lead, Advertise)))
-        elif kind is PeerKeys:
-            sealed = masking.deal(session.recv(lead, PeerKeys))
-            self._keys_due = session.round + 1
-            self.checkpoint(session.round - 1)
-            session.send(lead, sealed)
-        elif kind is PeerShares:
-            masking.keep(session.recv(lead, PeerShares))
-            self._keys_due = None
-            self.checkpoint()
-        elif kind is RevealRequest:
-            request = session.recv(lead, RevealRequest)
-            # Without the keys there is nothing to tell; the others are asked as well.
-            if self._has_keys(masking, request):
-                revealed = masking.reveal(request)
-                # Told once only, and told for certain: the request is not answered again.
-                session.send(lead, revealed, ends=self._state())
-                masking.make_ready(request)
-        else:
-            raise ProtocolError(f"{lead} sent a {kind.kind}, which aggregation 'masked' does not have")
-
-    def _exchange_key(self, encryption: Encryption, kind: type[Message]) -> None:
-        session, lead = self.session, self.session.coordinator
-        if kind is Advertise:
-            session.send(lead, encryption.advertise(session.recv(lead, Advertise)))
-        elif kind is PeerKeys:
-            dealt = encryption.deal(session.recv(lead, PeerKeys))
-            self._keys_due = session.round + 1
-            self.checkpoint(session.round - 1)
-            for message in dealt or ():
-                session.send(lead, message)
-        elif kind is PeerShares:
-            encryption.keep(session.recv(lead, PeerShares))
-            self._keys_due = None
-            self.checkpoint()
-        elif kind is EncryptedSum:
-            pieces = session.recv_stream(lead, EncryptedSum)
-            first = next(pieces)
-            shape = self.local.plan_of(first.numbers, first.bits)
-            session.send_stream(lead, encryption.open(first, shape, pieces), len(shape.spans))
-            self.checkpoint()
-        else:
-            raise ProtocolError(f"{lead} sent a {kind.kind}, which aggregation 'paillier' does not have")
-
-    def _has_keys(self, hiding: Masking | Encryption, order: Assignment | RevealRequest) -> bool:
-        """Whether this party has the keys that an order names.
-
-        The last message of their exchange is not answered, so an order can overtake it. It is waited for, not so long
-        that the coordinator goes on without this party.
-        """
-        session, due = self.session, self._keys_due
-        if hiding.has_keys(order) or due is None or not hiding.is_opening(order.window):
-            return hiding.has_keys(order)
-        self._keys_due = None
-        try:
-            with session.patience(self.spec.params.deadline / 2):
-                (last,) = session.recv_stream(session.coordinator, PeerShares, due)
-        except PeerSilent as error:
-            log.warning("the last message of an exchange of keys is missing", job=session.job, reason=str(error))
-            return False
-        hiding.keep(last)
-        return hiding.has_keys(order)
 
     def _pass_over(self, order: Assignment) -> None:
         """Leave out an order that another one followed; it may have been answered before a restart."""
-        if isinstance(self.hiding, Masking) and self.hiding.has_keys(order):
-            self.hiding.use_up(order)
+        self._hiding.pass_over(order)
         if order.task == Task.TRAIN:
             self.local.trained += 1
+
+    def _initialise(self) -> None:
+        """Make the first model."""
+        blob = network.weights(self.local.module).blob
+        ranges = chunk_ranges(len(blob), 1)
+        pieces = (GlobalWeights(bytes(blob[start:stop])) for start, stop in ranges)
+        self.session.send_stream(self.session.coordinator, pieces, len(ranges))
 
     def _contribute(self, order: Assignment) -> None:
         """Answer with this party's vector, or say why there is none."""
         session, lead = self.session, self.session.coordinator
-        if order.task != Task.INITIALISE and self.hiding is not None and not self._has_keys(self.hiding, order):
+        if not self._hiding.has_keys(order):
             log.warning("this party missed the exchange of keys and abstains", job=session.job, **_named(order))
             session.send(lead, Abstained("has no part in the keys of this sum", keyless=True))
-            return
-        if order.task == Task.INITIALISE:
-            blob = network.weights(self.local.module).blob
-            ranges = chunk_ranges(len(blob), 1)
-            session.send_stream(lead, (GlobalWeights(bytes(blob[a:b])) for a, b in ranges), len(ranges))
             return
         model = self._model(order) if order.task in (Task.TRAIN, Task.EVALUATE) else None
         began = time.monotonic()
         try:
             with session.phase(order.task):
-                shape, vector = self.local.vector(order, model, session.random("privacy").read)
+                layout, vector = self.local.vector(order, model, session.random("privacy").read)
         except TrainingDiverged as error:
             log.warning("this party abstains", job=session.job, **_named(order), reason=str(error))
             session.send(lead, Abstained(shortened(error.told)))
             return
         seconds = time.monotonic() - began
         with session.phase("hide"):
-            self._send(order, shape, vector, seconds)
-
-    def _send(self, order: Assignment, shape: Plan, vector: Iterator[tuple[int, np.ndarray]], seconds: float) -> None:
-        session, lead, hiding = self.session, self.session.coordinator, self.hiding
-        if isinstance(hiding, Masking):
-            masked = hiding.answer(order, vector, seconds)
-            self.checkpoint(session.round - 1)
-            session.send_stream(lead, masked, len(shape.spans))
-        elif isinstance(hiding, Encryption):
-            pieces = list(hiding.answer(shape, vector, seconds))
-            session.send_stream(lead, pieces, len(pieces))
-            self.checkpoint()
-        else:
-            plain = (PlainUpdate(residues.tobytes(), seconds) for _, residues in vector)
-            session.send_stream(lead, plain, len(shape.spans))
-            self.checkpoint()
+            self._hiding.send(order, layout, vector, seconds)
 
     def _conclude(self, order: Assignment) -> Result:
         """Keep the last model, and the best one where that is another."""

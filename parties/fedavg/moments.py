@@ -14,7 +14,7 @@ from fractions import Fraction
 import numpy as np
 
 from fedbus.algorithms.fedavg.moments import IMMENSE
-from fedbus.algorithms.fedavg.sums import exponent_of
+from fedbus.algorithms.fedavg.tasks import exponent_of
 
 
 def means(values: np.ndarray) -> list[Fraction]:

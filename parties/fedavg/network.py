@@ -16,8 +16,8 @@ import torch
 from torch import Tensor, nn
 
 from fedbus.algorithms.fedavg.network import Layer, Model, count_parameters, outputs_fault, parameters_fault
-from fedbus.algorithms.fedavg.weights import Layout, Shapes, Weights, check_shapes
 from fedbus.errors import JobRefused
+from fedbus.weights import Layout, Shapes, Weights, check_shapes
 
 _RANDOM = Lock()
 

@@ -14,13 +14,14 @@ import numpy as np
 import structlog
 
 from fedbus import codec
-from fedbus.algorithms.fedavg import sums
 from fedbus.algorithms.fedavg.moments import IMMENSE
+from fedbus.algorithms.fedavg.report import AverageReport
 from fedbus.algorithms.fedavg.spec import AverageJob, Strategy
-from fedbus.algorithms.fedavg.weights import Weights
+from fedbus.algorithms.fedavg.tasks import standardised
 from fedbus.errors import TrainingDiverged
 from fedbus.settings import PartySettings
 from fedbus.store.sqlite import SqliteStore
+from fedbus.weights import Weights
 from parties.data import tables
 from parties.data.table import Table
 from parties.fedavg import moments, network, training
@@ -33,7 +34,7 @@ log = structlog.get_logger()
 _AVERAGING = ("fedavg", "fedprox")
 
 
-def compare(spec: AverageJob, job: str, parties: Sequence[PartySettings]) -> dict[str, Any]:
+def compare(spec: AverageJob, report: AverageReport, parties: Sequence[PartySettings]) -> dict[str, Any]:
     """Figures of the models that were kept, of the network trained on the pooled rows for as many epochs, and of plain
     federated averaging.
 
@@ -48,7 +49,7 @@ def compare(spec: AverageJob, job: str, parties: Sequence[PartySettings]) -> dic
     by_name = {party.name: party for party in parties}
     ordered = [by_name[name] for name in spec.parties]
     loaded = [tables.load(party, spec) for party in ordered]
-    model = _model(job, ordered)
+    model = _model(report.job, ordered)
     kept = Scale.of(model)
     train = [own.train for own in loaded]
     last = Weights.parse(bytearray(model["last"]))
@@ -58,7 +59,10 @@ def compare(spec: AverageJob, job: str, parties: Sequence[PartySettings]) -> dic
     filled = {party.name: dict(own.gaps.train) for party, own in zip(ordered, loaded, strict=True)}
     if missing := {party: counts for party, counts in filled.items() if counts}:
         figures["missing_by_column"] = missing
-    if spec.strategy.name in _AVERAGING and spec.privacy is None and spec.params.client_fraction == 1.0:
+    # Plain averaging of all parties is another course where one missed a round.
+    all_took_part = all(rounds >= report.rounds for rounds in report.took_part.values())
+    plainly = spec.strategy.name in _AVERAGING and spec.privacy is None and spec.params.client_fraction == 1.0
+    if plainly and all_took_part:
         with _unless_it_diverges("plain federated averaging"):
             plain = federated_averaging(spec, [kept.rows(table) for table in train], rounds)
             figures["max_weight_difference"] = float(np.abs(plain.flat.astype(np.float64) - last.flat).max())
@@ -92,7 +96,7 @@ def _unless_it_diverges(what: str) -> Iterator[None]:
 
 def standardisation(train: Sequence[Table], spec: AverageJob) -> Scale:
     """Mean and deviation of columns and label of all rows together, as the job has them."""
-    chosen = sums.standardised(spec, train[0].columns)
+    chosen = standardised(spec, train[0].columns)
     values = [np.column_stack([table.features, label_of(table)]) for table in train]
     mean, scale = moments.fit(np.concatenate(values))
     mean, scale = np.where(chosen, mean, 0.0), np.where(chosen, scale, 1.0)

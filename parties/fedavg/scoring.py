@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from fedbus.algorithms.fedavg.spec import AverageJob
-from fedbus.algorithms.fedavg.weights import Weights
+from fedbus.weights import Weights
 from parties.data.table import Table
 from parties.data.tables import Tables
 from parties.fedavg import network, training

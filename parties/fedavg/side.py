@@ -12,21 +12,22 @@ from fedbus.algorithms.fedavg.spec import AverageJob
 from fedbus.cautions import seen_in_training
 from fedbus.errors import ConfigError, JobRefused
 from fedbus.files import real
+from parties.fedavg import consent
 from parties.fedavg.local import Local, columns_of
 from parties.fedavg.member import take_part
 from parties.fedavg.pooled import compare
 from parties.policy import Policy
-from parties.side import Brought
+from parties.side import Brought, check_sizes, in_common
 from parties.sums.trust import Trust
 
-__all__ = ["check", "check_together", "compare", "in_common", "notes", "shortfalls", "take_part"]
+__all__ = ["check", "check_sizes", "check_together", "compare", "in_common", "notes", "shortfalls", "take_part"]
 
 
 def check(spec: AverageJob, brought: Brought, rows: int) -> None:
     """See PartySide; makes the job's network for the party's rows, and holds its identity against its roster."""
     party, policy = brought.party, Policy.of(brought.party)
-    policy.check_average(spec)
-    policy.check_rows(rows)
+    consent.check_job(policy, spec)
+    consent.check_rows(policy, rows)
     Local(spec, brought.tables, party.name, party.processes).describe()
     if spec.needs_identities and party.identity and party.roster:
         Trust.of(party, spec.parties)
@@ -42,11 +43,6 @@ def check_together(job_file: Path, spec: AverageJob, brought: Sequence[Brought])
         check_as_is(spec.data.as_is, brought[0].tables.train.columns)
     except JobRefused as error:
         raise ConfigError(f"{job_file}: {error}") from error
-
-
-def in_common(spec: AverageJob, brought: Sequence[Brought], *, held_out: bool = False) -> None:  # noqa: ARG001  # see PartySide
-    """See PartySide: rows are each party's own."""
-    return
 
 
 def notes(spec: AverageJob, brought: Sequence[Brought]) -> list[str]:

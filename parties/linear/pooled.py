@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from fedbus import codec
+from fedbus.algorithms.linear.report import LinearReport
 from fedbus.algorithms.linear.spec import LinearJob
 from fedbus.settings import PartySettings
 from fedbus.store.sqlite import SqliteStore
@@ -17,7 +18,7 @@ from parties.data.gaps import filled
 from parties.data.table import Scaling, Table
 
 
-def compare(spec: LinearJob, job: str, parties: Sequence[PartySettings]) -> dict[str, Any]:
+def compare(spec: LinearJob, report: LinearReport, parties: Sequence[PartySettings]) -> dict[str, Any]:
     """Figures of the exact least-squares model of the pooled rows, and how far the federated model is from it.
 
     Coefficients are those of standardised columns.
@@ -47,7 +48,7 @@ def compare(spec: LinearJob, job: str, parties: Sequence[PartySettings]) -> dict
     def metrics(rows: Sequence[Table]) -> scores.Metrics:
         return scores.regression_metrics(_label(rows), _features(rows, scalings) @ weights + intercept)
 
-    shares = _shares(job, ordered)
+    shares = _shares(report.job, ordered)
     federated = np.concatenate([share["weights"] for share in shares])
     federated_intercept = float(shares[0]["intercept"])
     coefficients, start = {}, 0

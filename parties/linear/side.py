@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from fedbus.algorithms.base import Sizes
+from fedbus.algorithms.linear.report import many_weights
 from fedbus.algorithms.linear.spec import LinearJob
 from fedbus.algorithms.vertical import batching
-from fedbus.cautions import alike, many_weights, seen_in_training
+from fedbus.cautions import alike, seen_in_training
 from fedbus.crypto.engine import Engine
 from fedbus.errors import JobRefused
 from fedbus.names import listed
@@ -19,9 +21,10 @@ from parties.data.tables import Tables
 from parties.linear import gram, sgd
 from parties.linear.pooled import compare
 from parties.policy import Policy
-from parties.side import Brought, Result
+from parties.side import Brought, Result, shortfalls
+from parties.vertical import consent
 
-__all__ = ["check", "check_together", "compare", "in_common", "notes", "shortfalls", "take_part"]
+__all__ = ["check", "check_sizes", "check_together", "compare", "in_common", "notes", "shortfalls", "take_part"]
 
 _SOLVERS = {"gram": gram, "sgd": sgd}
 
@@ -45,9 +48,18 @@ def check(spec: LinearJob, brought: Brought, rows: int) -> None:
     own, policy = brought.tables, Policy.of(brought.party)
     # What is constant in the whole table is so in any part of it.
     Scaling.fit(own.fit(own.train).apply(own.train))
-    policy.check_alignment(rows)
+    consent.check_alignment(policy, rows)
     trained = spec.trained({brought.party.name: brought.columns})
-    policy.check_batches(rows // batching.count(rows, spec.batch_size), trained, centred=spec.centred)
+    consent.check_batches(policy, rows // batching.count(rows, spec.batch_size), trained, centred=spec.centred)
+
+
+def check_sizes(spec: LinearJob, sizes: Sizes) -> None:
+    """See PartySide: rows that one round would give away."""
+    if sizes.common is None or any(party not in sizes.columns for party in spec.parties):
+        return
+    trained = spec.trained({party: sizes.columns[party] for party in spec.parties})
+    smallest = sizes.common // batching.count(sizes.common, spec.batch_size)
+    consent.check_batches(Policy(min_batch_rows=1), smallest, trained, centred=spec.centred)
 
 
 def check_together(job_file: Path, spec: LinearJob, brought: Sequence[Brought]) -> None:  # noqa: ARG001  # see PartySide
@@ -83,11 +95,6 @@ def notes(spec: LinearJob, brought: Sequence[Brought]) -> list[str]:
     return told
 
 
-def shortfalls(spec: LinearJob, brought: Sequence[Brought]) -> list[str]:  # noqa: ARG001  # see PartySide
-    """See PartySide: what does not fit is refused."""
-    return []
-
-
 def _check_in_common(spec: LinearJob, brought: Sequence[Brought], *, held_out: bool) -> None:
     found = in_common(spec, brought, held_out=held_out)
     if found is None:
@@ -101,7 +108,7 @@ def _check_in_common(spec: LinearJob, brought: Sequence[Brought], *, held_out: b
         raise JobRefused(f"{names} have no id in common{hint or '; do their id columns mean the same?'}")
     for each in brought:
         try:
-            Policy.of(each.party).check_alignment(rows, kind)
+            consent.check_alignment(Policy.of(each.party), rows, kind)
             if not held_out:
                 check(spec, each, rows)
         except JobRefused as error:

@@ -18,15 +18,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from fedbus.algorithms.fedavg.messages import MaskKeys, PeerKeys, PeerShares
-from fedbus.algorithms.fedavg.spec import AverageJob
-from fedbus.algorithms.fedavg.sums import channel_label
+from fedbus.algorithms.sums.messages import MaskKeys, PeerKeys, PeerShares
+from fedbus.algorithms.sums.rules import channel_label
 from fedbus.crypto import sealing
 from fedbus.errors import CryptoError, ProtocolError
+from fedbus.job import JobSpec
 from fedbus.session.session import Session
 from parties.sums.trust import Trust
-
-_SEED_BYTES = 16
 
 
 @dataclass(slots=True)
@@ -53,15 +51,16 @@ class Window:
         """For a checkpoint."""
         return {name: getattr(self, name) for name in self.__slots__}
 
-    def key(self, party: str, slot: int, width: int = 32) -> bytes:
+    def key(self, party: str, slot: int) -> bytes:
         """A party's public mask key of a sum."""
-        return self.keys[self.names.index(party)][slot * width : (slot + 1) * width]
+        start, stop = (number * sealing.KEY_BYTES for number in (slot, slot + 1))
+        return self.keys[self.names.index(party)][start:stop]
 
 
 class Channels:
     """A party's side of the exchange of keys."""
 
-    def __init__(self, session: Session[AverageJob], trust: Trust) -> None:
+    def __init__(self, session: Session[JobSpec], trust: Trust) -> None:
         self._session = session
         self._trust = trust
 
@@ -121,7 +120,7 @@ class Channels:
         return opened
 
     def _channel(self, window: int) -> tuple[bytes, bytes]:
-        return sealing.key_pair(self._session.secret(f"channel/{window}").read(_SEED_BYTES))
+        return sealing.key_pair(self._session.secret(f"channel/{window}").read(sealing.SEED_BYTES))
 
     def _agreed(self, window: Window, peer: str) -> bytes:
         private, _ = self._channel(window.number)

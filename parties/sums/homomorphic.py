@@ -17,43 +17,52 @@ from typing import Any
 import numpy as np
 
 from fedbus import codec
-from fedbus.algorithms.fedavg.messages import (
+from fedbus.algorithms.sums.layout import SumLayout
+from fedbus.algorithms.sums.messages import (
     Advertise,
-    Assignment,
     EncryptedSum,
     EncryptedUpdate,
     MaskKeys,
     OpenedSum,
     PeerKeys,
     PeerShares,
-    RevealRequest,
     SealedShares,
     SumKey,
+    SumOrder,
 )
-from fedbus.algorithms.fedavg.spec import AverageJob
-from fedbus.algorithms.fedavg.sums import Plan, slots_of
+from fedbus.algorithms.sums.rules import SumRules
 from fedbus.chunks import chunk_ranges
 from fedbus.crypto.engine import Engine
 from fedbus.crypto.paillier import PrivateKey
 from fedbus.crypto.tensor import CipherTensor
 from fedbus.errors import CryptoError, ProtocolError
+from fedbus.job import JobSpec
+from fedbus.messages.envelope import Message
 from fedbus.session.session import Session
-from parties.sums.channels import Channels, Window
+from parties.sums.channels import Window
+from parties.sums.exchange import KeyedHiding
+from parties.sums.hiding import Contributor, Pieces
 from parties.sums.trust import Trust
 
 
-class Encryption:
-    """A party's hold on the parties' key.
+class Encryption(KeyedHiding):
+    """A party's hold on the parties' key, and its vectors under it; see `Hiding`.
 
     Args:
         state: of a checkpoint, {} before the first.
     """
 
-    def __init__(self, session: Session[AverageJob], engine: Engine, trust: Trust, state: dict[str, Any]) -> None:
-        self._session = session
+    def __init__(
+        self,
+        session: Session[JobSpec],
+        rules: SumRules,
+        contributor: Contributor,
+        trust: Trust,
+        engine: Engine,
+        state: dict[str, Any],
+    ) -> None:
+        super().__init__(session, rules, contributor, trust, state)
         self._engine = engine
-        self._channels = Channels(session, trust)
-        self._window = Window(**state["window"]) if "window" in state else None
         self._primes: list[bytes] = state.get("primes", [])
 
     @property
@@ -66,7 +75,7 @@ class Encryption:
         self._window = Window(order.window, 0)
         return self._channels.advertise(order.window, b"")
 
-    def deal(self, order: PeerKeys) -> tuple[SealedShares, SumKey] | None:
+    def deal(self, order: PeerKeys) -> tuple[SealedShares, SumKey] | tuple[()]:
         """As the first of a window: the key, made where there is none yet, sealed for the others; otherwise nothing.
 
         A key is drawn at random, so it has to be durable before it is sent.
@@ -74,9 +83,9 @@ class Encryption:
         window = self._opened()
         self._channels.accept(window, order, b"")
         if window.names[0] != self._session.party:
-            return None
+            return ()
         if not self._primes:
-            private = self._engine.generate_keypair(self._session.spec.params.key_bits)
+            private = self._engine.generate_keypair(self._rules.key_bits)
             self._primes = [int(prime).to_bytes(prime.bit_length() // 8 + 1, "big") for prime in (private.p, private.q)]
         sealed = self._channels.seal(window, [codec.pack(self._primes)] * len(window.names))
         return SealedShares(tuple(sealed)), SumKey(self._key().public.to_bytes())
@@ -96,51 +105,67 @@ class Encryption:
                 raise ProtocolError(f"{window.names[0]} dealt another key than the one in use")
             self._primes = primes
         bits = self._key().public.bits
-        if bits != self._session.spec.params.key_bits:
+        if bits != self._rules.key_bits:
             raise ProtocolError(f"{window.names[0]} dealt a key of {bits} bits, not of params.key_bits")
 
-    def has_keys(self, order: Assignment | RevealRequest) -> bool:
-        """Whether this party holds the key; it may have missed that."""
+    def holds_keys(self, order: SumOrder) -> bool:
+        """See `KeyedHiding`; one key serves all sums."""
         return bool(self._primes) and order.window >= 0
 
     def is_opening(self, window: int) -> bool:
-        """Whether this party is to get the key in a window."""
+        """See `KeyedHiding`; this party is to get the key in that window."""
         return self._window is not None and self._window.number == window
 
-    def answer(self, plan: Plan, vector: Iterator[tuple[int, np.ndarray]], seconds: float) -> Iterator[EncryptedUpdate]:
+    def pass_over(self, order: SumOrder) -> None:
+        """See `Hiding`; encryption uses nothing up."""
+
+    def send(self, order: SumOrder, layout: SumLayout, vector: Pieces, seconds: float) -> None:  # noqa: ARG002  # see Hiding
+        """See `Hiding`."""
+        pieces = list(self.answer(layout, vector, seconds))
+        self._session.send_stream(self._session.coordinator, pieces, len(pieces))
+        self._contributor.checkpoint()
+
+    def answer(self, layout: SumLayout, vector: Pieces, seconds: float) -> Iterator[EncryptedUpdate]:
         """A vector's pieces, packed and encrypted."""
-        key, slots = self._key().public, slots_of(plan, self._session.spec)
+        key, slots = self._key().public, layout.slots(self._rules.key_bits)
         whole = np.concatenate([residues for _, residues in vector])
-        signed = whole.view(f"<i{plan.ring.dtype.itemsize}").tolist()
+        signed = whole.view(f"<i{layout.ring.dtype.itemsize}").tolist()
         packed = [pack for (pack,) in slots.pack([signed])]
         for start, stop in chunk_ranges(len(packed), key.width):
             yield EncryptedUpdate(self._engine.encrypt(key, packed[start:stop], 0), seconds)
 
-    def open(self, order: EncryptedSum, plan: Plan, rest: Iterator[EncryptedSum]) -> Iterator[OpenedSum]:
+    def uncover(self, kind: type[Message]) -> None:
+        """See `KeyedHiding`."""
+        session, lead = self._session, self._session.coordinator
+        if kind is not EncryptedSum:
+            raise self._refused(kind)
+        pieces = session.recv_stream(lead, EncryptedSum)
+        first = next(pieces)
+        layout = self._contributor.sum_layout(first.task)
+        session.send_stream(lead, self.open(first, layout, pieces), len(layout.spans))
+        self._contributor.checkpoint()
+
+    def open(self, order: EncryptedSum, layout: SumLayout, rest: Iterator[EncryptedSum]) -> Iterator[OpenedSum]:
         """A sum in the clear, in pieces.
 
         Raises:
             ProtocolError: not a sum over enough parties, or of another length.
         """
-        private, spec = self._key(), self._session.spec
-        slots = slots_of(plan, spec)
+        private, rules = self._key(), self._rules
+        slots = layout.slots(rules.key_bits)
         tensor = CipherTensor.join([order.tensor, *(message.tensor for message in rest)])
-        if len(set(order.survivors) & set(spec.parties)) < spec.min_clients:
+        if len(set(order.survivors) & set(rules.parties)) < rules.min_clients:
             raise ProtocolError(f"{self._session.coordinator} asks to open a sum over too few parties")
-        if len(tensor) != slots.packs(plan.length) or order.numbers != plan.length:
+        agreed = layout.length, layout.ring.bits
+        if len(tensor) != slots.packs(layout.length) or (order.numbers, order.bits) != agreed:
             raise ProtocolError(f"{self._session.coordinator} asks to open a sum of another length than agreed")
         self._engine.check(private.public, tensor)
-        numbers = slots.unpack(self._engine.decrypt(private, tensor), plan.length)
-        residues = np.array(numbers, dtype=np.int64).astype(plan.ring.dtype)
-        for start, stop in plan.spans:
+        numbers = slots.unpack(self._engine.decrypt(private, tensor), layout.length)
+        residues = np.array(numbers, dtype=np.int64).astype(layout.ring.dtype)
+        for start, stop in layout.spans:
             yield OpenedSum(residues[start:stop].tobytes())
 
     def _key(self) -> PrivateKey:
         if not self._primes:
             raise ProtocolError(f"{self._session.coordinator} asks for arithmetic under a key that was never dealt")
         return PrivateKey.from_primes(*(int.from_bytes(prime, "big") for prime in self._primes))
-
-    def _opened(self) -> Window:
-        if self._window is None:
-            raise ProtocolError(f"{self._session.coordinator} speaks of a window of keys that was never opened")
-        return self._window

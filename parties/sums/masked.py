@@ -19,11 +19,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-import numpy as np
-
-from fedbus.algorithms.fedavg.messages import (
+from fedbus.algorithms.sums.layout import SumLayout
+from fedbus.algorithms.sums.messages import (
     Advertise,
-    Assignment,
     MaskedUpdate,
     MaskKeys,
     PeerKeys,
@@ -31,31 +29,34 @@ from fedbus.algorithms.fedavg.messages import (
     RevealedShares,
     RevealRequest,
     SealedShares,
+    SumOrder,
 )
-from fedbus.algorithms.fedavg.spec import AverageJob
-from fedbus.algorithms.fedavg.sums import WINDOW_SUMS, mask_label
+from fedbus.algorithms.sums.rules import WINDOW_SUMS, SumRules, mask_label
 from fedbus.crypto import secure_masks, shares
 from fedbus.errors import ProtocolError
+from fedbus.job import JobSpec
+from fedbus.messages.envelope import Message
 from fedbus.session.session import Session
-from parties.sums.channels import Channels, Window
+from parties.sums.channels import Window
+from parties.sums.exchange import KeyedHiding
+from parties.sums.hiding import Contributor, Pieces
 from parties.sums.trust import Trust
 
 _SHARE = shares.SHARE_BYTES
 _SEED_BYTES = shares.SECRET_BYTES
 
 
-class Masking:
-    """A party's windows of keys, and its vectors behind masks.
+class Masking(KeyedHiding):
+    """A party's windows of keys, and its vectors behind masks; see `Hiding`.
 
     Args:
         state: of a checkpoint, {} before the first.
     """
 
-    def __init__(self, session: Session[AverageJob], trust: Trust, state: dict[str, Any]) -> None:
-        self._session = session
-        self._threshold = session.spec.threshold
-        self._channels = Channels(session, trust)
-        self._window = Window(**state["window"]) if "window" in state else None
+    def __init__(
+        self, session: Session[JobSpec], rules: SumRules, contributor: Contributor, trust: Trust, state: dict[str, Any]
+    ) -> None:
+        super().__init__(session, rules, contributor, trust, state)
         # Of the window: the last sum whose masks are used up, in which session round, and the last of which shares were
         # revealed.
         self._used: int = state.get("used", -1)
@@ -87,7 +88,7 @@ class Masking:
         self._window, self._used, self._revealed = Window(order.window, order.sums), -1, -1
         return self._channels.advertise(order.window, self._public_keys(order.window, order.sums))
 
-    def deal(self, order: PeerKeys) -> SealedShares:
+    def deal(self, order: PeerKeys) -> tuple[SealedShares]:
         """Share this party's secrets among all who have keys.
 
         Shares are drawn anew at each call, so they have to be durable before any is sent, and are kept once made.
@@ -95,14 +96,15 @@ class Masking:
         window = self._opened()
         if not window.dealt:
             self._channels.accept(window, order, self._public_keys(window.number, window.sums))
-            if len(window.names) < self._threshold:
-                raise ProtocolError(f"{len(window.names)} parties have keys, below the threshold of {self._threshold}")
+            threshold = self._rules.threshold
+            if len(window.names) < threshold:
+                raise ProtocolError(f"{len(window.names)} parties have keys, below the threshold of {threshold}")
             seeds = [seed for slot in range(window.sums) for seed in self._seeds(window.number, slot)]
-            split = [shares.split(seed, len(window.names), self._threshold) for seed in seeds]
+            split = [shares.split(seed, len(window.names), threshold) for seed in seeds]
             dealt = [b"".join(parts) for parts in zip(*split, strict=True)]
             window.shares = {self._session.party: dealt[window.names.index(self._session.party)]}
             window.dealt = self._channels.seal(window, dealt)
-        return SealedShares(tuple(window.dealt))
+        return (SealedShares(tuple(window.dealt)),)
 
     def keep(self, order: PeerShares) -> None:
         """Take the shares that others dealt; with those the window is open."""
@@ -114,19 +116,23 @@ class Masking:
         window.shares |= opened
         window.dealt = []
 
-    def answer(
-        self, order: Assignment, vector: Iterator[tuple[int, np.ndarray]], seconds: float
-    ) -> Iterator[MaskedUpdate]:
+    def send(self, order: SumOrder, layout: SumLayout, vector: Pieces, seconds: float) -> None:
+        """See `Hiding`."""
+        masked = self.answer(order, vector, seconds)
+        self._contributor.checkpoint(self._session.round - 1)
+        self._session.send_stream(self._session.coordinator, masked, len(layout.spans))
+
+    def answer(self, order: SumOrder, vector: Pieces, seconds: float) -> Iterator[MaskedUpdate]:
         """A vector's pieces behind masks, which are used up at once: to be checkpointed before a piece is sent.
 
         Args:
-            vector: its residues with their first positions, as the plan cuts them; masked in place.
+            vector: masked in place.
             seconds: that it took.
         """
         window, session = self._opened(), self._session
         self.use_up(order)
         members = set(order.members)
-        if not members <= set(window.shares) or session.party not in members or len(members) < self._threshold:
+        if not members <= set(window.shares) or session.party not in members or len(members) < self._rules.threshold:
             raise ProtocolError(f"{session.coordinator} asks for a sum over {sorted(members)}, who have no common keys")
         ready = self._ready if self._ready_for == (window.number, order.slot, members) else None
         own, pairs = ready or self._mask_keys(window, order.slot, members)
@@ -139,6 +145,18 @@ class Masking:
 
         return masked()
 
+    def uncover(self, kind: type[Message]) -> None:
+        """See `KeyedHiding`; without the keys there is nothing to tell, and the others are asked as well."""
+        session, lead = self._session, self._session.coordinator
+        if kind is not RevealRequest:
+            raise self._refused(kind)
+        request = session.recv(lead, RevealRequest)
+        if self.has_keys(request):
+            revealed = self.reveal(request)
+            # Told once only, and told for certain: the request is not answered again.
+            session.send(lead, revealed, ends=self._contributor.state)
+            self.make_ready(request)
+
     def make_ready(self, last: RevealRequest) -> None:
         """Make the keys of the sum after this one, which most likely has the same members, while others are at work."""
         window, slot, members = self._opened(), last.slot + 1, set(last.members)
@@ -146,16 +164,21 @@ class Masking:
             self._ready = self._mask_keys(window, slot, members)
             self._ready_for = (window.number, slot, members)
 
-    def has_keys(self, order: Assignment | RevealRequest) -> bool:
-        """Whether this party took part in the exchange of the keys that an order names: it may have missed that."""
+    def holds_keys(self, order: SumOrder) -> bool:
+        """See `KeyedHiding`."""
         window = self._window
         return window is not None and order.window == window.number and set(order.members) <= set(window.shares)
 
     def is_opening(self, window: int) -> bool:
-        """Whether this party dealt its shares of a window and those of the others have not come."""
+        """See `KeyedHiding`; this party dealt its shares and those of the others have not come."""
         return self._window is not None and self._window.number == window and bool(self._window.dealt)
 
-    def use_up(self, order: Assignment) -> None:
+    def pass_over(self, order: SumOrder) -> None:
+        """See `Hiding`; its masks hide nothing any more."""
+        if self.holds_keys(order):
+            self.use_up(order)
+
+    def use_up(self, order: SumOrder) -> None:
         """Make sure that the masks of an order hide one vector only: the difference of two would be in the clear."""
         window, lead = self._opened(), self._session.coordinator
         if order.window != window.number or not 0 <= order.slot < window.sums:
@@ -179,7 +202,7 @@ class Masking:
             raise ProtocolError(f"{session.coordinator} asks for shares of a sum whose shares were revealed")
         self._revealed = order.slot
         # More than half of all are in a sum, so no two sets of survivors can be told to a majority each.
-        if not set(survivors) <= set(members) <= set(window.shares) or len(set(survivors)) < self._threshold:
+        if not set(survivors) <= set(members) <= set(window.shares) or len(set(survivors)) < self._rules.threshold:
             raise ProtocolError(f"{session.coordinator} asks for shares that would unmask too few parties")
         dropped = [party for party in members if party not in survivors]
         self_masks = tuple(self._share(party, 2 * order.slot) for party in survivors)
@@ -204,8 +227,3 @@ class Masking:
 
     def _public_keys(self, window: int, sums: int) -> bytes:
         return b"".join(secure_masks.mask_key(self._seeds(window, slot)[1])[1] for slot in range(sums))
-
-    def _opened(self) -> Window:
-        if self._window is None:
-            raise ProtocolError(f"{self._session.coordinator} speaks of a window of keys that was never opened")
-        return self._window

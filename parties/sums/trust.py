@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from fedbus.errors import ConfigError, ProtocolError
-from fedbus.identity import Identity, Roster
+from fedbus.identity import Identity, Role, Roster
 from fedbus.names import listed
 from fedbus.settings import PartySettings
 
@@ -54,6 +54,6 @@ class Trust:
         """Raise ProtocolError where these keys are not the party's own, or it is not on the roster."""
         parts = (job.encode(), str(window).encode(), party.encode(), channel, keys)
         try:
-            self.roster.verify(party, signature, _MASK_KEYS, *parts)
+            self.roster.verify(party, signature, _MASK_KEYS, *parts, role=Role.PARTY)
         except ProtocolError as error:
             raise ProtocolError(f"the mask keys that came as {party}'s are not its own: {error}") from error

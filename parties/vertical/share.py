@@ -28,6 +28,7 @@ from parties.data.table import Scaling, Table
 from parties.data.tables import Tables
 from parties.outputs import Predictions
 from parties.policy import Policy
+from parties.vertical import consent
 
 log = structlog.get_logger()
 
@@ -187,12 +188,12 @@ def _begin(session: Session[VerticalJob], engine: Engine, align: Align, tables: 
             rows=len(tables.train),
             form=ids.forms(tables.train.ids),
         )
-    policy.check_alignment(len(positions))
+    consent.check_alignment(policy, len(positions))
     test_positions, test_digest = None, b""
     if tables.test is not None:
         with session.batch(1):
             test_positions = align(session, engine, tables.test.ids)
-        policy.check_alignment(len(test_positions), "held-out rows")
+        consent.check_alignment(policy, len(test_positions), "held-out rows")
         test_digest = _digest(tables.test.take(test_positions))
     train = tables.train.take(positions)
     columns = len(tables.fit(train).columns) + (session.party == session.spec.guest_party)
@@ -214,7 +215,8 @@ def _begin(session: Session[VerticalJob], engine: Engine, align: Align, tables: 
     if given.score_bits != own_bits and (train.label is not None or not 0 <= given.score_bits <= fixedpoint.MAX_BITS):
         raise ProtocolError(f"{session.coordinator} named {given.score_bits} fraction bits of scores")
     spans = batches(len(positions), spec.batch_size)
-    policy.check_batches(min(stop - start for start, stop in spans), given.columns, centred=spec.centred)
+    smallest = min(stop - start for start, stop in spans)
+    consent.check_batches(policy, smallest, given.columns, centred=spec.centred)
     return Share(
         key=given.key,
         score_bits=given.score_bits,

@@ -11,6 +11,7 @@ import torch
 from safetensors.torch import load
 
 from fedbus import codec
+from fedbus.algorithms import registry
 from fedbus.algorithms.fedavg.moments import IMMENSE
 from fedbus.messages.control import Progress
 from fedbus.store.sqlite import SqliteStore
@@ -53,7 +54,7 @@ def kept(rows: Rows, job: str, party: str = "alice") -> dict[str, Any]:
 
 
 def predictions(model: dict[str, Any], features: np.ndarray, which: str = "last") -> np.ndarray:
-    """As the README shows."""
+    """As the page on models shows."""
     network = torch.nn.Sequential(torch.nn.Linear(features.shape[1], 1))
     network.load_state_dict(load(bytes(model[which])))
     with torch.no_grad():
@@ -126,7 +127,7 @@ def test_a_model_worse_than_the_mean_says_so_first(tmp_path: Path, capsys: pytes
     assert "The last model is worse than always predicting the mean of the label" in report["warnings"][0]
     assert "after round 0, has" in report["warnings"][0]
     capsys.readouterr()
-    print_report(report)
+    print_report(registry.read_report(report))
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].startswith("warning: The last model is worse")
     names = [line.split("  ")[0] for line in lines]

@@ -13,7 +13,8 @@ import pytest
 
 from coordinator.service import Service
 from fedbus import codec
-from fedbus.algorithms.fedavg.messages import Assignment, PeerKeys, PeerShares
+from fedbus.algorithms.fedavg.messages import Assignment
+from fedbus.algorithms.sums.messages import PeerKeys, PeerShares
 from fedbus.broker.base import Broker, Delivery, Handler, Subscription
 from fedbus.cli import simulation
 from fedbus.crypto.engine import Engine
@@ -30,13 +31,13 @@ from rows import synthetic
 
 
 def test_another_party_makes_the_first_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    rows, contribute = synthetic(tmp_path, deadline=0.5), Member._contribute
+    rows, initialise = synthetic(tmp_path, deadline=0.5), Member._initialise
 
-    def silent(self: Member, order: Assignment) -> None:
-        if (self.session.party, order.task) != ("bob", "initialise"):
-            contribute(self, order)
+    def silent(self: Member) -> None:
+        if self.session.party != "bob":
+            initialise(self)
 
-    monkeypatch.setattr(Member, "_contribute", silent)
+    monkeypatch.setattr(Member, "_initialise", silent)
     report = rows.run()
     assert report["state"] == "succeeded", report
     assert "did not answer" in report["left_out"]["bob"]
@@ -135,7 +136,7 @@ def test_another_party_deals_the_key(tmp_path: Path, monkeypatch: pytest.MonkeyP
     deal = Encryption.deal
 
     def silent(self: Encryption, order: PeerKeys) -> Any:
-        return None if self._session.party == "bob" else deal(self, order)
+        return () if self._session.party == "bob" else deal(self, order)
 
     monkeypatch.setattr(Encryption, "deal", silent)
     report = rows.run()

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +11,13 @@ import msgspec
 import numpy as np
 import pytest
 
-from fedbus.algorithms.fedavg.messages import Assignment, MaskedUpdate
-from fedbus.algorithms.fedavg.sums import channel_label
+from coordinator.sums.homomorphic import EncryptedSums
+from fedbus.algorithms.fedavg.messages import Assignment
+from fedbus.algorithms.sums.layout import SumLayout
+from fedbus.algorithms.sums.messages import MaskedUpdate
+from fedbus.algorithms.sums.rules import channel_label
 from fedbus.cli.local import check
+from fedbus.crypto.tensor import CipherTensor
 from fedbus.errors import ConfigError, DataError, JobRefused, TrainingDiverged
 from fedbus.identity import Identity
 from parties.fedavg import training
@@ -197,6 +202,29 @@ def test_shares_of_another_window(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     # Nobody who reads the report, or follows the job, takes it for a model of all rows.
     assert report["took_part"] == {"bob": 0, "alice": 4, "carol": 4}
     assert [text for text in rows.notices if "round 1 and later ones are without bob: what came as a secret of" in text]
+
+
+@pytest.mark.parametrize(
+    ("task", "words"),
+    [
+        ("conclude", "names task 'conclude', of which this job has no sum"),
+        ("evaluate", "asks to open a sum of another length than agreed"),
+    ],
+)
+def test_a_sum_that_comes_as_one_of_another_task(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], task: str, words: str
+) -> None:
+    rows = synthetic(tmp_path, aggregation="paillier", key_bits=512, insecure_for_tests=True, rounds=1)
+    opened = EncryptedSums._open
+
+    def renamed(self: EncryptedSums, total: CipherTensor, layout: SumLayout, survivors: Sequence[str]) -> np.ndarray:
+        named = replace(layout, task=task) if layout.task == "train" else layout
+        return opened(self, total, named, survivors)
+
+    monkeypatch.setattr(EncryptedSums, "_open", renamed)
+    failed(rows, "none of bob, alice, carol opened the sum")
+    # One party after the other is asked, and its log says why it does not.
+    assert capfd.readouterr().err.count(words) == 3
 
 
 def test_what_the_coordinator_receives_of_one_party_is_uniform(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -21,7 +21,9 @@ from fedbus.broker.base import Delivery, Outgoing
 from fedbus.broker.node.node import Node
 from fedbus.broker.rabbitmq import link as links
 from fedbus.broker.rabbitmq.broker import AmqpBroker
-from fedbus.broker.rabbitmq.link import Outage, parameters
+from fedbus.broker.rabbitmq.link import Outage
+from fedbus.broker.rabbitmq.login import Login
+from fedbus.certificates.files import TlsFiles
 from fedbus.errors import AccessRefused, ConfigError, ConnectionLost, Nacked, Unroutable
 from fedbus.topology import Queue
 
@@ -136,8 +138,9 @@ def test_a_wrong_port_is_one_warning(connect: Connect, monkeypatch: pytest.Monke
 
 
 def test_the_certificate_of_an_amqps_server_is_verified() -> None:
-    options = parameters("amqps://ann:pw1@h/", 30, "test").ssl_options
+    options = Login("amqps://ann:pw1@h/", TlsFiles()).parameters(30, "test").ssl_options
     assert (options.context.verify_mode, options.context.check_hostname) == (ssl.CERT_REQUIRED, True)
+    assert options.context.minimum_version == ssl.TLSVersion.TLSv1_2
 
 
 def test_nobody_listens(connect: Connect) -> None:

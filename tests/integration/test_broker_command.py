@@ -12,14 +12,16 @@ from pathlib import Path
 import pika
 import pytest
 
+from certificates import files
 from fedbus.broker.node.server import free_ports, is_free
+from fedbus.broker.rabbitmq.broker import AmqpBroker
 from fedbus.service.process import script
 
 WAIT = 60.0
 
 
-def start(folder: Path, port: int, *, definitions: str = "definitions.json") -> subprocess.Popen[str]:
-    command = [*script("fedbus"), "broker", "node", "--definitions", definitions, "--port", str(port)]
+def start(folder: Path, port: int, *options: str, definitions: str = "definitions.json") -> subprocess.Popen[str]:
+    command = [*script("fedbus"), "broker", "node", "--definitions", definitions, "--port", str(port), *options]
     return subprocess.Popen(command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
@@ -90,3 +92,26 @@ def test_what_keeps_it_from_starting_is_told(folder: Path) -> None:
             _, told = node.communicate(timeout=WAIT)
             assert node.returncode == status
             assert expected in told
+
+
+def test_with_certificates_it_serves_tls_alone_and_a_member_logs_in_by_its_own(folder: Path) -> None:
+    command = [*script("fedbus"), "tls", "tls", "--broker", "localhost", "--member", "north"]
+    subprocess.run(command, cwd=folder, check=True, capture_output=True)
+    port = free_ports()[0]
+    own = folder / "tls" / "members" / "north"
+    node = start(folder, port, "--certificates", "tls/broker")
+    assert node.stdout is not None
+    assert node.stdout.readline().startswith(f"RabbitMQ serves amqps://127.0.0.1:{port};")
+    with contextlib.closing(AmqpBroker(f"amqps://localhost:{port}/", tls=files(own))) as broker:
+        broker.connect(WAIT)
+        assert broker.user == "north"
+    node.send_signal(signal.SIGTERM)
+    node.communicate(timeout=WAIT)
+    assert node.returncode == 0
+
+
+def test_a_folder_without_the_broker_s_certificate_is_named(folder: Path) -> None:
+    node = start(folder, 5999, "--certificates", "urls")
+    _, told = node.communicate(timeout=WAIT)
+    assert node.returncode == 2
+    assert told == "error: --certificates: urls/ca.pem: no such file\n"

@@ -89,5 +89,5 @@ def test_a_party_that_connects_as_somebody_else_ends_with_what_is_wrong(urls: Pa
     file.write_text((tmp_path / "bob.toml").read_text().replace('"bob"', '"north"'))
     ended = fedbus("--config", str(file), command="fedbus-party", FEDBUS_AMQP_URL_FILE=str(urls / f"{user}.url"))
     assert ended.returncode == 2, ended.stderr
-    assert f"name: 'north', but the broker's URL is of user '{user}'" in ended.stderr
+    assert f"name: 'north', but the broker's URL, or the certificate in its place, is of user '{user}'" in ended.stderr
     assert "serving" not in ended.stdout

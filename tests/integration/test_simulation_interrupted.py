@@ -89,17 +89,17 @@ def test_one_that_was_killed_does_not_disturb_the_next(
         federation.params["max_epochs"] = 2
         job_file = federation.write_job()
         report = simulation.run(job_file, federation.files, "memory", ROLES, lambda _: None)
-        assert report["state"] == "succeeded"
+        assert report.succeeded
         assert list(scratch.iterdir()) == [running]
         child.kill()
         child.wait()
     os.utime(running, (0, 0))
     with structlog.testing.capture_logs() as logged:
         report = simulation.run(job_file, federation.files, "memory", ROLES, lambda _: None)
-    assert report["rounds"] == 2
+    assert report.rounds == 2
     assert not [line for line in logged if line["log_level"] != "info"]
     assert not list(scratch.iterdir()), "it removes what the killed one left"
-    assert len(federation.weights(report["job"])[0]) > 0
+    assert len(federation.weights(report.job)[0]) > 0
 
 
 def test_arithmetic_is_taken_from_the_roles_when_all_have_stopped(

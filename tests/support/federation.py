@@ -78,11 +78,12 @@ class Federation:
         return self.job_file
 
     def run(self, broker: str = "memory", roles: simulation.Roles = ROLES) -> dict[str, Any]:
-        """The job's report."""
+        """The job's report, as `--json` writes it."""
         self.write_job()
         # Another federation may have run in the same folder.
         self.runs = next(number for number in count(1) if not (self.folder / f"run{number}").exists())
-        return simulation.run(self.job_file, self.files, broker, roles, self.events.append, keep=self.place)
+        report = simulation.run(self.job_file, self.files, broker, roles, self.events.append, keep=self.place)
+        return report.to_map()
 
     def run_recording_order(self) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
         """The report, and each party's positions of the aligned rows, which no party publishes."""

@@ -12,12 +12,12 @@ import numpy as np
 from fedbus import codec
 from fedbus.algorithms import registry
 from fedbus.algorithms.fedavg.spec import AverageJob
-from fedbus.algorithms.fedavg.weights import Weights
 from fedbus.cli import simulation
 from fedbus.identity import Identity
 from fedbus.messages.control import Event, Notice
 from fedbus.settings import PartySettings, load_party
 from fedbus.store.sqlite import SqliteStore
+from fedbus.weights import Weights
 from federation import ROLES, toml_value
 from places import DATA
 
@@ -80,7 +80,7 @@ class Rows:
         return self.job_file
 
     def run(self, broker: str = "memory", roles: simulation.Roles = ROLES) -> dict[str, Any]:
-        """The job's report."""
+        """The job's report, as `--json` writes it."""
         self.write_job()
 
         def watch(event: Event) -> None:
@@ -89,7 +89,7 @@ class Rows:
                 self.watch(event)
 
         self.runs += 1
-        return simulation.run(self.job_file, self.files, broker, roles, watch, keep=self.place)
+        return simulation.run(self.job_file, self.files, broker, roles, watch, keep=self.place).to_map()
 
     def spec(self) -> AverageJob:
         spec = registry.load(self.write_job())

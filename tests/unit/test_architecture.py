@@ -13,14 +13,17 @@ import pytest
 
 from coordinator.side import CoordinatorSide
 from fedbus.algorithms import registry
-from fedbus.algorithms.base import Algorithm
+from fedbus.algorithms.base import Algorithm, Facts, Planning
+from fedbus.report import Report
 from parties.side import PartySide
 from places import ROOT
 
-FILES = sorted(file for package in ("fedbus", "parties", "coordinator") for file in (ROOT / package).rglob("*.py"))
+PACKAGES = ("fedbus", "parties", "coordinator")
+FILES = sorted(file for package in PACKAGES for file in (ROOT / package).rglob("*.py"))
 COMPOSITION_ROOT = "fedbus/cli/"
 HOMES = {
     "pika": "fedbus/broker/rabbitmq/",
+    "pandas": "fedbus/report.py",
     "msgpack": "fedbus/codec.py",
     "tenacity": "fedbus/retry.py",
     "prometheus_client": "fedbus/metrics.py",
@@ -28,12 +31,13 @@ HOMES = {
     "phe": "fedbus/crypto/",
     "gmpy2": "fedbus/crypto/",
     "rbcl": "fedbus/crypto/curve.py",
-    "cryptography": "fedbus/crypto/",
+    # Certificates of connections are no arithmetic of a protocol, and no protocol is to come to need them.
+    "cryptography": ("fedbus/crypto/", "fedbus/certificates/"),
     "mnemonic": "fedbus/members/keys.py",
     "shamirs": "fedbus/crypto/shares.py",
     "typer": "fedbus/cli/",
     "duckdb": "parties/",
-    "safetensors": "fedbus/algorithms/fedavg/weights.py",
+    "safetensors": "fedbus/weights.py",
     "opacus": "fedbus/algorithms/fedavg/budget.py",
 }
 # It takes a second and 200 MB to import, which only a process that trains networks is to spend.
@@ -113,11 +117,23 @@ def test_imports_go_down(name: str) -> None:
     assert above == set()
 
 
-@pytest.mark.parametrize("name", MODULES)
-def test_no_algorithm_imports_another(name: str) -> None:
-    own = {part for part in name.split(".") if part in ALGORITHMS}
-    others = {part for other in imports(MODULES[name]) & set(MODULES) for part in other.split(".")[:-1]}
-    assert not own or others & set(ALGORITHMS) <= own
+def algorithms_named_by(name: str) -> set[str]:
+    """The algorithms that a module outside their folders imports anything of.
+
+    The registry imports their entries by the names of the folders.
+    """
+    parts = {part for other in imports(MODULES[name]) if other.split(".")[0] in PACKAGES for part in other.split(".")}
+    return parts & set(ALGORITHMS) - set(MODULES[name].parent.relative_to(ROOT).parts)
+
+
+@pytest.mark.parametrize("name", sorted(MODULES))
+def test_no_algorithm_imports_another_and_nothing_else_imports_any(name: str) -> None:
+    assert algorithms_named_by(name) == set()
+
+
+def test_shared_folders_are_no_algorithms() -> None:
+    found = {part for name in MODULES for part in name.split(".")[1:-1]}
+    assert {"sums", "vertical", "data"} <= found - set(ALGORITHMS)
 
 
 @pytest.mark.parametrize("name", [name for name in MODULES if ".vertical" in name or name.startswith("fedbus.session")])
@@ -151,7 +167,7 @@ def test_a_module_imports_what_it_may(file: Path) -> None:
 def test_what_trains_no_network_starts_without_its_libraries() -> None:
     code = (
         "import sys, coordinator.service, coordinator.fedavg.robust, coordinator.fedavg.strategy, fedbus.cli.app, "
-        "fedbus.algorithms.fedavg.budget, fedbus.algorithms.fedavg.limbs, fedbus.algorithms.fedavg.weights, "
+        "fedbus.algorithms.fedavg.budget, fedbus.algorithms.sums.limbs, fedbus.weights, "
         "parties.worker; "
         "print(sorted({name.split('.')[0] for name in sys.modules} & {'torch', 'scipy', 'sklearn', 'opacus'}))"
     )
@@ -164,7 +180,7 @@ def test_only_settings_read_the_environment(file: Path) -> None:
     name = str(file.relative_to(ROOT))
     reads = "os.environ" in file.read_text() or "getenv" in file.read_text()
     # A child process is given the environment of its parent, and a node's own programs need their paths.
-    allowed = ("fedbus/environment.py", "fedbus/settings.py", "fedbus/cli/simulation.py", "fedbus/broker/node")
+    allowed = ("fedbus/environment.py", "fedbus/settings.py", "fedbus/cli/processes.py", "fedbus/broker/node")
     assert not reads or name.startswith(allowed)
 
 
@@ -179,13 +195,59 @@ def methods(protocol: type) -> dict[str, list[str]]:
     return {name: list(inspect.signature(value).parameters)[1:] for name, value in found.items()}
 
 
-@pytest.mark.parametrize("algorithm", registry.ALGORITHMS, ids=lambda algorithm: algorithm.job.ALGORITHM)
-def test_each_algorithm_has_what_both_sides_are_asked_for(algorithm: Algorithm) -> None:
-    for module, protocol in ((algorithm.party, PartySide), (algorithm.coordinator, CoordinatorSide)):
-        side = importlib.import_module(module)
+each_algorithm = pytest.mark.parametrize("algorithm", registry.ALGORITHMS, ids=lambda entry: entry.job.ALGORITHM)
+
+
+@each_algorithm
+def test_each_algorithm_has_what_it_is_asked_for(algorithm: Algorithm) -> None:
+    asked: dict[str, type] = {
+        algorithm.party: PartySide,
+        algorithm.coordinator: CoordinatorSide,
+        algorithm.plan: Planning,
+        algorithm.facts: Facts,
+    }
+    assert len(asked) == 4
+    for module, protocol in asked.items():
+        found = importlib.import_module(module)
         wanted = methods(protocol)
         assert wanted
-        assert {name: list(inspect.signature(getattr(side, name)).parameters) for name in wanted} == wanted
+        assert {name: list(inspect.signature(getattr(found, name)).parameters) for name in wanted} == wanted
+
+
+@each_algorithm
+def test_each_algorithm_has_a_report_of_its_own_and_a_page(algorithm: Algorithm) -> None:
+    assert issubclass(algorithm.report, Report)
+    assert algorithm.report is not Report
+    assert (ROOT / algorithm.page).is_file()
+
+
+def test_what_is_shown_of_a_report_needs_no_side_of_an_algorithm() -> None:
+    code = (
+        "import sys; from fedbus.algorithms import registry; "
+        "[registry.facts_of(name) for name in registry.named()]; "
+        "print(sorted({name.split('.')[0] for name in sys.modules} & {'parties', 'coordinator', 'torch', 'opacus'}))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize("name", [name for name in MODULES if name.startswith(("fedbus.cli", "fedbus.report"))])
+def test_what_shows_and_runs_jobs_names_no_algorithm(name: str) -> None:
+    parts = {part for other in imports(MODULES[name]) & set(MODULES) for part in other.split(".")}
+    assert not parts & set(ALGORITHMS)
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_only_an_algorithm_asks_whether_a_job_is_its_own(name: str) -> None:
+    classes = {algorithm.job.__name__ for algorithm in registry.ALGORITHMS}
+    asked = {
+        word.id
+        for node in ast.walk(ast.parse(MODULES[name].read_text()))
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "isinstance"
+        for word in ast.walk(node.args[1])
+        if isinstance(word, ast.Name)
+    }
+    assert not asked & classes or set(ALGORITHMS) & set(name.split("."))
 
 
 def test_algorithms_have_names_of_their_own() -> None:

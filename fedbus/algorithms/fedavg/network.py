@@ -25,10 +25,10 @@ class Layer(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaul
     """One layer of a network; exactly one of these is given.
 
     Attributes:
-        linear: an affine layer with so many outputs; its inputs are those of the layer before, or the features.
-        activation: one of ACTIVATIONS.
-        dropout: the part of the inputs that is dropped in training.
-        layer_norm: normalise over the outputs of the layer before.
+        linear: An affine layer with so many outputs; its inputs are those of the layer before, or the features.
+        activation: An activation function: "relu", "tanh", "sigmoid", "gelu" or "leaky_relu".
+        dropout: The part of the inputs that is dropped in training.
+        layer_norm: Normalise over the outputs of the layer before; the value is true.
     """
 
     linear: Annotated[int, Meta(ge=1, le=1_000_000)] | None = None
@@ -40,10 +40,14 @@ class Layer(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaul
 class Model(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
     """The network: layers, or a callable of the parties' own installation. No code travels.
 
+    A network has 250 million parameters at most.
+
     Attributes:
-        layers: in order.
-        factory: "module:callable" that returns a torch.nn.Module, called with `inputs`, the number of features, and
-            `arguments`; each party's policy has to list it.
+        layers: They are given in order, and in short as `layers = [{ linear = 32 }, { activation = "relu" }, { linear =
+            1 }]`.
+        factory: In place of `layers`: "module:callable" that all parties have installed and list in `policy.models`. It
+            returns a torch.nn.Module, and is called with `inputs`, the number of features, and `arguments`.
+        arguments: What `factory` is called with besides.
     """
 
     layers: Annotated[tuple[Layer, ...], Meta(max_length=200)] = ()

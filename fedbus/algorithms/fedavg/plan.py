@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from fedbus.algorithms.base import Forecast, Sizes
 from fedbus.algorithms.fedavg.budget import Spending, spending
 from fedbus.algorithms.fedavg.messages import Task
 from fedbus.algorithms.fedavg.network import count_parameters, parameters_fault
 from fedbus.algorithms.fedavg.spec import AverageJob
-from fedbus.algorithms.fedavg.sums import packs, plan
+from fedbus.algorithms.fedavg.tasks import sum_layout
+from fedbus.algorithms.sums.layout import SumLayout
 from fedbus.errors import ConfigError
 from fedbus.names import listed
 
@@ -21,6 +23,19 @@ _OF_COORDINATOR = {
     "plain": "each party's update, loss, and means and variances of columns and label",
 }
 _OF_PARTY = "the model of each round, and so the weighted average of all parties' updates"
+
+
+def forecast(spec: AverageJob, sizes: Sizes) -> Forecast:
+    """See base.Planning; every party has the same columns."""
+    columns = sizes.columns
+    if not columns:
+        raise ConfigError("--columns PARTY=NUMBER or a party file is needed: the first layer has as many inputs")
+    if len(set(columns.values())) > 1:
+        raise ConfigError(
+            "the parties have to have the same columns: " + ", ".join(f"{p} {n}" for p, n in columns.items())
+        )
+    said = dict.fromkeys(spec.parties, sizes.rows_said) if sizes.rows_said else {}
+    return Forecast(average_plan(spec, next(iter(columns.values())), sizes.parameters, {**said, **sizes.rows}))
 
 
 def average_plan(
@@ -43,45 +58,70 @@ def average_plan(
         FixedPointOverflow: clip_range and fraction_bits do not fit 64 bits.
         JobRefused: the privacy budget does not allow one round.
     """
-    if parameters is None:
-        if spec.model.factory is not None:
-            raise ConfigError("--parameters: say how many the network of model.factory has")
-        parameters = count_parameters(spec.model.layers, columns)
+    parameters = _parameters(spec, columns, parameters)
+    layout = sum_layout(spec, Task.TRAIN, columns, parameters)
+    return {
+        **_settings(spec),
+        "columns": columns,
+        "parameters": parameters,
+        "entry_bits": layout.ring.bits,
+        "fraction_bits": layout.ring.fraction_bits,
+        "clip_range": layout.ring.limit,
+        **_traffic(spec, layout, parameters),
+        "learns": _learns(spec),
+        **_affordable(spec, rows or {}),
+    }
+
+
+def _parameters(spec: AverageJob, columns: int, given: int | None) -> int:
+    """How many parameters the network has; raises ConfigError as `average_plan`."""
+    if given is None and spec.model.factory is not None:
+        raise ConfigError("--parameters: say how many the network of model.factory has")
+    parameters = count_parameters(spec.model.layers, columns) if given is None else given
     if fault := parameters_fault(parameters):
         raise ConfigError(f"model: {fault}")
-    shape, params = plan(spec, Task.TRAIN, columns, parameters), spec.params
-    up = shape.length * shape.ring.dtype.itemsize
-    if params.aggregation == "paillier":
-        up = packs(shape, spec) * params.key_bits // 4
-    masked = params.aggregation == "masked"
-    learns = _OF_COORDINATOR[params.aggregation].format(threshold=spec.threshold, least=spec.min_clients)
-    spent: dict[str, Any] = {}
-    given = advice(spec)
-    if spec.privacy is not None and rows:
-        found = spending(spec, rows)
-        spent = {"rounds_affordable": found.rounds, "epsilon": found.epsilon, "limited_by": found.party}
-        given.append(budget_note(spec, rows, found))
+    return parameters
+
+
+def _settings(spec: AverageJob) -> dict[str, Any]:
+    """What the job says of itself, with what follows where it says nothing."""
     return {
         "name": spec.name,
         "algorithm": spec.algorithm,
-        "aggregation": params.aggregation,
+        "aggregation": spec.params.aggregation,
         "strategy": spec.strategy.name,
         "parties": len(spec.parties),
-        "rounds": params.rounds,
-        "columns": columns,
-        "parameters": parameters,
-        "entry_bits": shape.ring.bits,
-        "fraction_bits": shape.ring.fraction_bits,
-        "clip_range": shape.ring.limit,
-        "threshold": spec.threshold if masked else None,
-        "min_clients": spec.min_clients,
-        "bytes_to_party": 4 * parameters,
-        "bytes_from_party": up,
-        "bytes": params.rounds * len(spec.parties) * (4 * parameters + up),
-        "learns": {spec.coordinator: learns, "each party": _OF_PARTY},
-        **spent,
-        "advice": given,
+        "rounds": spec.params.rounds,
+        "threshold": spec.sums.threshold if spec.params.aggregation == "masked" else None,
+        "min_clients": spec.sums.min_clients,
     }
+
+
+def _traffic(spec: AverageJob, layout: SumLayout, parameters: int) -> dict[str, int]:
+    """Bytes of a round to and from each party, and of all rounds."""
+    down, up = 4 * parameters, layout.length * layout.ring.dtype.itemsize
+    if spec.params.aggregation == "paillier":
+        # A ciphertext is modulo the square of the key's modulus.
+        up = layout.ciphertexts(spec.params.key_bits) * spec.params.key_bits // 4
+    rounds = spec.params.rounds * len(spec.parties)
+    return {"bytes_to_party": down, "bytes_from_party": up, "bytes": rounds * (down + up)}
+
+
+def _learns(spec: AverageJob) -> dict[str, str]:
+    """What each role learns of the others."""
+    of_coordinator = _OF_COORDINATOR[spec.params.aggregation]
+    told = of_coordinator.format(threshold=spec.sums.threshold, least=spec.sums.min_clients)
+    return {spec.coordinator: told, "each party": _OF_PARTY}
+
+
+def _affordable(spec: AverageJob, rows: Mapping[str, int]) -> dict[str, Any]:
+    """Advice; with [privacy] and rows also what the rounds spend of it. Raises JobRefused as `average_plan`."""
+    given = advice(spec)
+    if spec.privacy is None or not rows:
+        return {"advice": given}
+    found = spending(spec, rows)
+    spent = {"rounds_affordable": found.rounds, "epsilon": found.epsilon, "limited_by": found.party}
+    return {**spent, "advice": [*given, budget_note(spec, rows, found)]}
 
 
 def budget_note(spec: AverageJob, rows: Mapping[str, int], found: Spending) -> str:

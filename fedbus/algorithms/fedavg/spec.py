@@ -9,11 +9,11 @@ import msgspec
 from msgspec import Meta
 
 from fedbus.algorithms.fedavg.network import Fraction, Model, check_model
+from fedbus.algorithms.sums.rules import SumRules, check_aggregation, check_key_settings
 from fedbus.errors import ConfigError
 from fedbus.job import MIN_KEY_BITS, HowMany, JobSpec, KeyBits, NonEmpty, NotNegative, Part, Positive, Wait, check_known
 from fedbus.messages.fields import MAX_PARTIES
 
-AGGREGATIONS = ("masked", "paillier", "plain")
 OPTIMIZERS = ("sgd", "adam")
 LOSSES = ("mse", "cross_entropy", "bce")
 STRATEGIES = ("fedavg", "fedprox", "fedavgm", "fedadam", "fedyogi", "median", "trimmed_mean", "krum")
@@ -31,9 +31,6 @@ _OF_STRATEGY = {
     "trim": ("trimmed_mean",),
     "byzantine": ("krum",),
 }
-# Nothing else has a key.
-_OF_PAILLIER = ("key_bits", "insecure_for_tests")
-_LEAST_SUM = 2
 MAX_TRAINING_ROUNDS = 10_000
 
 
@@ -41,11 +38,12 @@ class Data(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_default
     """What is done to columns before training.
 
     Attributes:
-        standardize: subtract the mean and divide by the standard deviation of all parties' training rows, which are
-            aggregated as updates are.
-        as_is: columns that are left as they are.
-        standardize_label: train with loss "mse" on the label less its mean over its deviation, of the same rows. Losses
-            and predictions are given in the label's own unit. Labels of other losses are classes.
+        standardize: Subtract each column's mean and divide by its standard deviation, both of all parties' training
+            rows; they are summed as updates are, so that no party tells its own. A column with one value in all rows
+            becomes 0, and the report names it.
+        as_is: Columns that are left as they are.
+        standardize_label: With loss "mse" only, where the label is a number: train on the label less its mean over its
+            deviation, of the same rows. Losses, scores and predictions are in the label's own unit all the same.
     """
 
     standardize: bool = True
@@ -57,13 +55,20 @@ class Strategy(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_def
     """How the average of the parties' updates becomes the next model.
 
     Attributes:
-        name: one of STRATEGIES.
-        mu: FedProx's weight of the proximal term at the parties.
-        learning_rate: of the server, with fedavgm, fedadam and fedyogi; 0.1 with the last two where None, else 1.
-        momentum: of the server, with fedavgm.
-        beta1, beta2, tau: of fedadam and fedyogi.
-        trim: the part of the values that trimmed_mean drops at either end.
-        byzantine: how many parties krum expects to lie.
+        name: "fedavg" takes the average itself. "fedprox" keeps the parties' models near the common one while they
+            train. "fedavgm", "fedadam" and "fedyogi" take the average as the gradient of an optimiser at the server.
+            "median", "trimmed_mean" and "krum" compare the updates of single parties, and so need `params.aggregation =
+            "plain"`.
+        mu: With "fedprox" only: the weight of the proximal term at the parties.
+        learning_rate: With "fedavgm", "fedadam" and "fedyogi" only: the server's step. Where it is left out, "fedavgm"
+            takes 1 and the other two take 0.1.
+        momentum: With "fedavgm" only: the server's momentum.
+        beta1: With "fedadam" and "fedyogi" only: the decay of the mean of updates.
+        beta2: With "fedadam" and "fedyogi" only: the decay of the mean of their squares.
+        tau: With "fedadam" and "fedyogi" only: what is added to the root of that mean before it divides.
+        trim: With "trimmed_mean" only: the part of the values that is dropped at either end.
+        byzantine: With "krum" only: how many parties are expected to lie. The job needs twice as many parties and three
+            more.
     """
 
     name: str = "fedavg"
@@ -80,12 +85,14 @@ class Strategy(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_def
 class Privacy(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
     """Differential privacy of each row: DP-SGD at the parties (Abadi et al., CCS 2016).
 
+    The privacy budget that is spent is reported in each round, and the round that would pass `epsilon` is not run.
+
     Attributes:
-        noise_multiplier: standard deviation of the noise over max_grad_norm.
-        max_grad_norm: to which the gradient of each row is clipped.
-        epsilon: the budget; the round that would pass it is not run.
-        delta: of the guarantee; below one over the rows of a party.
-        accountant: "rdp" (Renyi) or "prv" (numerical composition), both opacus's.
+        noise_multiplier: The standard deviation of the noise, over `max_grad_norm`.
+        epsilon: The privacy budget. A smaller one protects rows better and allows fewer rounds.
+        delta: The probability that the guarantee allows itself; it has to be below one over the rows of a party.
+        max_grad_norm: The norm to which the gradient of each row is clipped.
+        accountant: How the budget that is spent is computed: "rdp" (Rényi) or "prv" (numerical composition).
     """
 
     noise_multiplier: Positive
@@ -96,27 +103,40 @@ class Privacy(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defa
 
 
 class AverageParams(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
-    """Parameters of `fedavg`.
+    """How the network is trained, and how updates are summed.
 
     Attributes:
-        rounds: of training; fewer where early stopping or the privacy budget ends it.
-        local_epochs: over a party's own rows in each round.
-        batch_size: rows of a step of the parties' optimiser.
-        optimizer: at the parties, "sgd" or "adam"; its state does not outlive the round.
-        loss: "mse", "cross_entropy" (label: class 0, 1, …) or "bce" (label: 0 or 1, one output without sigmoid).
-        seed: of initial weights and of the order of rows; public.
-        aggregation: "masked", the coordinator sees sums only; "paillier", not even these unless a party opens them;
-            "plain", it sees each update.
-        clip_range: of every entry of an update; beyond it entries are cut, and counted in the report (`clipped`).
-        fraction_bits: of the fixed point of updates; None is as many as residues of 32 bits allow, of 64 bits for a
-            small network.
-        key_bits: of the Paillier key; with "paillier" only.
-        client_fraction: of the parties, drawn at random for each round.
-        min_clients: without so many a round waits; None is the threshold, with "paillier" 2, with "plain" 1.
-        threshold: parties without which nothing can be unmasked; None is more than half of all.
-        deadline: seconds that a round waits for all its parties; then it goes on as soon as min_clients have answered.
-        patience: rounds without a better loss after which training ends; None goes through all rounds.
-        insecure_for_tests: with "paillier", allows a key below 2048 bits. Never for real data.
+        rounds: How many rounds there are; fewer where early stopping or the privacy budget ends training.
+        local_epochs: How many times a party goes through its own rows in each round.
+        batch_size: How many rows a step of the parties' optimiser takes.
+        optimizer: The optimiser at the parties, "sgd" or "adam". It begins anew in each round.
+        learning_rate: The step of the optimiser at the parties.
+        momentum: The momentum of optimiser "sgd" at the parties.
+        weight_decay: The weight decay (L2) of the optimiser at the parties.
+        loss: "mse" for a label that is a number, "cross_entropy" for classes 0, 1, 2 and so on, or "bce" for a label
+            that is 0 or 1; with "bce" the network has one output, without a sigmoid.
+        seed: From which the first weights and the order of rows follow; it is public.
+        aggregation: How updates are summed. With "masked" the coordinator sees sums only. With "paillier" the parties
+            hold a key and the coordinator adds ciphertexts: it does not see even the sums unless a party opens them.
+            With "plain" it sees each update, which every party's policy has to allow.
+        clip_range: The largest magnitude of an entry of an update. Larger ones are cut; the report counts them
+            (`clipped`) and warns, and a job in which most are cut fails.
+        fraction_bits: Fraction bits of the fixed point of updates. Where it is left out, as many as residues of 32 bits
+            allow, or of 64 bits for a small network.
+        key_bits: With aggregation "paillier" only: the length of the key in bits. A key below 2048 bits protects nobody
+            and is taken only with `insecure_for_tests`.
+        client_fraction: The part of the parties that is drawn at random for each round, `min_clients` at least. The
+            losses of a round are then over those drawn.
+        min_clients: Without so many parties a round waits. Where it is left out, it is `threshold`; with "paillier" it
+            is 2, with "plain" 1.
+        threshold: So many parties have to reveal secrets before a mask can be taken off; a majority, and more than half
+            of all where it is left out.
+        deadline: So many seconds a round waits for all its parties; then it goes on as soon as `min_clients` have
+            answered. Set it above the time that the slowest party trains, or that party is left out of every round.
+        patience: Training ends after so many rounds without a better loss, on held-out rows if there are any. Where it
+            is left out, the job goes through all rounds.
+        insecure_for_tests: With aggregation "paillier": allow a key below 2048 bits. This is never for real data, and
+            every party's policy has to allow it too. It may stand at the top of the file as well.
     """
 
     rounds: Annotated[int, Meta(ge=1, le=MAX_TRAINING_ROUNDS)] = 100
@@ -141,11 +161,14 @@ class AverageParams(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omi
 
 
 class AverageJob(JobSpec, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
-    """A job of federated averaging.
+    """A job of federated averaging: parties hold different rows of the same columns.
+
+    Each party trains a network on its own rows, and the coordinator makes the next one of the sum of their updates. All
+    parties keep the model. A job has 100 parties at most; all of them have to be there when it begins.
 
     Attributes:
-        label: the column to predict, at every party.
-        members: in the file `[[parties]]`.
+        label: The column to predict; it has the same name at every party.
+        members: In the file `[[parties]]`. Three or more are advised, for of two each can work out the other's update.
     """
 
     ALGORITHM: ClassVar[str] = "fedavg"
@@ -192,7 +215,7 @@ class AverageJob(JobSpec, frozen=True, kw_only=True, forbid_unknown_fields=True,
 
     @property
     def needs_identities(self) -> bool:
-        return self.params.aggregation != "plain"
+        return self.sums.hides
 
     @property
     def model_facts(self) -> dict[str, Any]:
@@ -203,48 +226,61 @@ class AverageJob(JobSpec, frozen=True, kw_only=True, forbid_unknown_fields=True,
         return {"clipped": {party: figures.get("clipped", 0) for party, figures in results.items()}}
 
     @property
-    def threshold(self) -> int:
-        """Parties without which nothing can be unmasked: a majority unless the job says otherwise."""
-        return self.params.threshold or len(self.members) // 2 + 1
+    def sums(self) -> SumRules:
+        """How the parties' vectors are summed."""
+        params = self.params
+        return SumRules.of(
+            params.aggregation,
+            self.parties,
+            threshold=params.threshold,
+            min_clients=params.min_clients,
+            client_fraction=params.client_fraction,
+            deadline=params.deadline,
+            key_bits=params.key_bits,
+        )
 
     @property
     def scales_label(self) -> bool:
         """Whether the label is standardised: where it is a number."""
         return self.data.standardize_label and self.params.loss == "mse"
 
-    @property
-    def min_clients(self) -> int:
-        """Parties without whose update no round ends."""
-        least = {"masked": self.threshold, "paillier": _LEAST_SUM, "plain": 1}[self.params.aggregation]
-        return self.params.min_clients or least
-
     def label_of(self, party: str) -> str | None:  # noqa: ARG002  # the same at all
         return self.label
 
     def check(self, fields: dict[str, Any], where: str) -> None:
         """See JobSpec; settings that contradict each other are refused too."""
-        params, strategy, parties = self.params, self.strategy, len(self.members)
-        check_known("params.aggregation", params.aggregation, AGGREGATIONS, where)
-        check_known("params.optimizer", params.optimizer, OPTIMIZERS, where)
-        check_known("params.loss", params.loss, LOSSES, where)
-        check_known("strategy.name", strategy.name, STRATEGIES, where)
-        check_model(self.model, params.loss, where)
-        if params.loss != "mse" and fields.get("data", {}).get("standardize_label"):
+        self._check_names(where)
+        check_model(self.model, self.params.loss, where)
+        self._check_label(fields.get("data", {}), where)
+        check_key_settings(self.params.aggregation, fields.get("params", {}), where)
+        self._check_strategy(fields.get("strategy", {}), where)
+        self.sums.check(where)
+        self._check_privacy(where)
+        super().check(fields, where)
+
+    def _check_names(self, where: str) -> None:
+        """Refuse an aggregation, an optimiser, a loss or a strategy that there is not."""
+        check_aggregation(self.params.aggregation, where)
+        check_known("params.optimizer", self.params.optimizer, OPTIMIZERS, where)
+        check_known("params.loss", self.params.loss, LOSSES, where)
+        check_known("strategy.name", self.strategy.name, STRATEGIES, where)
+
+    def _check_label(self, given: Mapping[str, Any], where: str) -> None:
+        """Refuse to standardise labels that are classes, where [data] asks for it."""
+        if self.params.loss != "mse" and given.get("standardize_label"):
             raise ConfigError(
-                f"{where}: data.standardize_label: belongs to loss 'mse', with {params.loss!r} labels are classes; "
-                "leave it out"
+                f"{where}: data.standardize_label: belongs to loss 'mse', with {self.params.loss!r} labels are "
+                "classes; leave it out"
             )
-        foreign = [key for key in fields.get("params", {}) if key in _OF_PAILLIER]
-        if params.aggregation != "paillier" and foreign:
-            raise ConfigError(
-                f"{where}: params.{foreign[0]}: belongs to aggregation 'paillier', this is {params.aggregation!r}; "
-                "leave it out"
-            )
-        for key in fields.get("strategy", {}):
+
+    def _check_strategy(self, given: Mapping[str, Any], where: str) -> None:
+        """Refuse settings of another strategy, and a strategy that the aggregation or the parties do not allow."""
+        strategy, parties = self.strategy, len(self.members)
+        for key in given:
             of = _OF_STRATEGY.get(key)
             if of is not None and strategy.name not in of:
                 raise ConfigError(f"{where}: strategy.{key}: belongs to {' and '.join(of)}, this is {strategy.name!r}")
-        if strategy.name in ROBUST and params.aggregation != "plain":
+        if strategy.name in ROBUST and self.sums.hides:
             raise ConfigError(
                 f"{where}: strategy.name: {strategy.name!r} compares single updates, which a coordinator sees only "
                 'with params.aggregation = "plain"; set it, if it may see them, or choose another strategy'
@@ -254,25 +290,14 @@ class AverageJob(JobSpec, frozen=True, kw_only=True, forbid_unknown_fields=True,
                 f"{where}: strategy.byzantine: krum with {strategy.byzantine} takes at least "
                 f"{2 * strategy.byzantine + 3} parties, this job has {parties}"
             )
-        for key, value in (("threshold", self.threshold), ("min_clients", self.min_clients)):
-            if value > parties:
-                raise ConfigError(f"{where}: params.{key}: {value} parties are asked for and the job has {parties}")
-        if params.aggregation == "masked" and 2 * self.threshold <= parties:
-            raise ConfigError(
-                f"{where}: params.threshold: {self.threshold} of {parties} parties are no majority; two halves could "
-                f"unmask different things of one party: at least {parties // 2 + 1} are needed"
-            )
-        if params.aggregation == "masked" and self.min_clients < self.threshold:
-            raise ConfigError(
-                f"{where}: params.min_clients: below {self.threshold} parties (params.threshold) nothing is unmasked"
-            )
-        if params.aggregation == "paillier" and self.min_clients < _LEAST_SUM:
-            raise ConfigError(f"{where}: params.min_clients: a sum over one party is that party's update")
-        if self.privacy is not None and params.patience is not None and not all(part.test for part in self.parts):
+
+    def _check_privacy(self, where: str) -> None:
+        """Refuse a privacy that nothing can account for, or patience without anything to watch."""
+        if self.privacy is None:
+            return
+        if self.params.patience is not None and not all(part.test for part in self.parts):
             raise ConfigError(
                 f"{where}: params.patience: [privacy] keeps the loss of training back, so that patience needs held-out "
                 "rows (`test`) at every party"
             )
-        if self.privacy is not None:
-            check_known("privacy.accountant", self.privacy.accountant, ACCOUNTANTS, where)
-        super().check(fields, where)
+        check_known("privacy.accountant", self.privacy.accountant, ACCOUNTANTS, where)

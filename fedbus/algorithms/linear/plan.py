@@ -6,12 +6,15 @@ import os
 from collections.abc import Mapping
 from typing import Any
 
+from fedbus.algorithms.base import Forecast, Sizes
 from fedbus.algorithms.linear import costs
 from fedbus.algorithms.linear.layout import lay_out
+from fedbus.algorithms.linear.report import many_weights
 from fedbus.algorithms.linear.spec import LinearJob
 from fedbus.algorithms.linear.speed import Speed, measure
 from fedbus.algorithms.vertical import batching
 from fedbus.crypto import fixedpoint
+from fedbus.errors import ConfigError
 
 # Epochs that conjugate gradients take on most data, and gradient descent at least.
 EPOCHS = {"gram": 12, "sgd": 50}
@@ -35,10 +38,27 @@ _COORDINATOR_LEARNS = {
 }
 
 
-def plan(
+def forecast(spec: LinearJob, sizes: Sizes) -> Forecast:
+    """See base.Planning."""
+    rows, missing = sizes.common, [party for party in spec.parties if party not in sizes.columns]
+    if rows is None or missing:
+        raise ConfigError(
+            "--rows and --columns PARTY=NUMBER for each party are needed, or a party file for each; "
+            f"missing: {', '.join(missing) or 'rows'}"
+        )
+    columns = {party: sizes.columns[party] for party in spec.parties}
+    figures = estimate(spec, rows, columns, sizes.rounds, sizes.common_test)
+    figures |= {"rows_at_most": bool(sizes.rows), "rounds_assumed": sizes.rounds is None}
+    # Where all tables are here, the parties' side has said it already.
+    known = len(sizes.rows) == len(spec.parties)
+    weights = [] if known else many_weights(spec, rows, spec.trained(sizes.columns))
+    return Forecast(figures, [line.removesuffix(".") for line in weights])
+
+
+def estimate(
     spec: LinearJob, rows: int, columns: Mapping[str, int], rounds: int | None = None, test_rows: int = 0
 ) -> dict[str, Any]:
-    """The plan of a job in which so many rows are common.
+    """What a job takes in which so many rows are common.
 
     Args:
         columns: features of each party.

@@ -32,22 +32,32 @@ _OF_SGD = ("learning_rate", "optimizer", "momentum", "batch_size", "patience")
 
 
 class LinearParams(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
-    """Parameters of `vertical-linear`.
+    """How a vertical linear regression is found.
 
     Attributes:
-        solver: "gram", conjugate gradients on encrypted cross products; or "sgd", gradient descent on encrypted
-            residuals, to which learning_rate, optimizer, momentum, batch_size and patience belong.
-        learning_rate: of the optimiser at each party, on standardised columns.
-        optimizer: "momentum" (heavy ball) or "adam".
-        l2: ridge; the objective is sum(d^2)/(2 rows) + l2/2 |w|^2 without the intercept.
-        batch_size: rows a round; None takes all of them.
-        tolerance: converged when an epoch's loss changed by no more than this part of itself, `patience` times running,
-            by default 1e-6; with solver "gram" when the norm of the preconditioned residual is this part of the first
-            one, by default where rounding begins.
-        max_epochs: times the batches of an epoch it may come to MAX_ROUNDS; checked once the rows are known.
-        feature_bits: fraction bits of the fixed point of standardised columns; None is 24 with solver "sgd", and with
-            "gram" the fewer the more rows there are, and MOST_FEATURE_BITS in a second pass where these fall short.
-        insecure_for_tests: allows a key below 2048 bits. Never for real data.
+        solver: How the model is found. "gram" multiplies the parties' columns with each other once, encrypted, and then
+            finds the exact solution by some ten rounds of conjugate gradients. "sgd" is gradient descent on encrypted
+            residuals; the keys `learning_rate`, `optimizer`, `momentum`, `batch_size` and `patience` belong to it
+            alone.
+        key_bits: The length of the job's Paillier key in bits. A key below 2048 bits protects nobody and is taken only
+            with `insecure_for_tests`.
+        learning_rate: Solver "sgd" only: the step of the optimiser at each party, on standardised columns.
+        optimizer: Solver "sgd" only: "momentum" (heavy ball) or "adam".
+        momentum: Solver "sgd" only: the part of the last step that optimiser "momentum" takes again.
+        l2: Ridge regularisation: the objective is `sum(d^2) / (2 rows) + l2 / 2 |w|^2`, in which d are the residuals
+            and w the weights without the intercept.
+        batch_size: Solver "sgd" only: how many rows a round takes; all of them where it is left out.
+        tolerance: When the model has converged. With solver "sgd" that is when an epoch's loss changed by no more than
+            this part of itself, `patience` times running, by default 1e-6. With solver "gram" it is when the norm of
+            the preconditioned residual is this part of the first one, by default where rounding begins.
+        patience: Solver "sgd" only: for how many epochs running the loss has to stay as it is.
+        max_epochs: After so many epochs the job stops at the latest. Times the batches of an epoch it may come to
+            100,000 rounds, which is checked once the number of rows is known.
+        feature_bits: Fraction bits of the fixed point of standardised columns. Where it is left out, solver "sgd" takes
+            24; solver "gram" takes 20 to 31, fewer the more rows there are, and 40 in a second pass over the rows where
+            these fall short. A report that asks for more bits names this key.
+        insecure_for_tests: Allow a key below 2048 bits. This is never for real data, and every party's policy has to
+            allow it too. It may stand at the top of the file as well.
     """
 
     solver: str = "gram"
@@ -80,7 +90,12 @@ class LinearParams(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit
 
 
 class LinearJob(VerticalJob, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
-    """A job of vertical linear regression."""
+    """A job of vertical linear regression: parties hold different columns about the same rows.
+
+    The parties find the rows that they have in common by their ids, and train a linear regression on the columns of all
+    of them. Each party keeps the weights of its own columns. The loss that a job reports is half the mean squared error
+    plus the ridge term; solver "sgd" reports it before the step of a round, solver "gram" after it.
+    """
 
     ALGORITHM: ClassVar[str] = "vertical-linear"
 

@@ -10,13 +10,17 @@ from fedbus.job import JobSpec, NonEmpty, Part
 
 
 class Guest(Part, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
-    """The party with the label, a column of its data set."""
+    """The party that holds the label, which is a column of its data set.
+
+    Attributes:
+        label: The column to predict. It may have any unit; its values stay below 4e12 in magnitude.
+    """
 
     label: NonEmpty
 
 
 class Host(Part, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
-    """A party with features only."""
+    """A party that holds features only."""
 
 
 class VerticalJob(JobSpec, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):

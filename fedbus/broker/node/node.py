@@ -22,20 +22,16 @@ from pathlib import Path
 from typing import Any, Self
 
 from fedbus import topology
-from fedbus.broker.base import MAX_MESSAGE_BYTES
 from fedbus.broker.node import supervisor
 from fedbus.broker.node.accounts import amqp_url, new_password, write_private
+from fedbus.broker.node.configuration import NAME, configuration, enabled_plugins, environment
 from fedbus.broker.node.definitions import definitions, user_definitions
-from fedbus.broker.node.server import HOST, accepts, find_server, free_ports, is_free, tool_environment
+from fedbus.broker.node.server import HOST, accepts, find_server, free_ports, is_free
 from fedbus.errors import BrokerError
 from fedbus.files import exists, real
 
 __all__ = ["Node", "definitions", "find_server"]
 
-_NAME = "fedbus@localhost"
-_ON_LOOPBACK = "-kernel inet_dist_use_interface {127,0,0,1}"
-# Erlang's threads spin before they sleep: beside other work on all cores rabbitmqctl takes ten times as long by that.
-_WITHOUT_SPINNING = "+sbwt none +sbwtdcpu none +sbwtdio none"
 _REMEDY = (
     "run ops/install, or set FEDBUS_RABBITMQ to a rabbitmq-server, or FEDBUS_AMQP_URL to the URL of a running broker"
 )
@@ -49,6 +45,8 @@ class Node:
         users: role (coordinator, party or client) by name; see fedbus.topology.permissions.
         loads: definitions that it loads in place of the topology and these users.
         port: where it listens for AMQP connections; a free one where absent.
+        certificates: a folder with the server's certificate, as `fedbus tls` makes it. Connections are then TLS only,
+            the client has to show a certificate of the same authority, and may log in by it.
         consumer_timeout_ms: how long the server waits for an acknowledgement before it closes the channel.
         heartbeat: seconds, the server's proposal.
 
@@ -64,6 +62,7 @@ class Node:
         *,
         loads: Mapping[str, Any] | None = None,
         port: int | None = None,
+        certificates: Path | None = None,
         consumer_timeout_ms: int | None = None,
         heartbeat: int | None = None,
     ) -> None:
@@ -74,6 +73,7 @@ class Node:
         self._supervisor: subprocess.Popen[bytes] | None = None
         self._loads = loads
         self._fixed_port = port
+        self._certificates = None if certificates is None else real(certificates)
         self._consumer_timeout_ms = consumer_timeout_ms
         self._heartbeat = heartbeat
         self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -83,6 +83,11 @@ class Node:
     def port(self) -> int:
         """The port where the node listens for AMQP connections; it is the same after a restart."""
         return int(self._state["ports"][0])
+
+    @property
+    def address(self) -> str:
+        """Scheme, host and port, without a user: amqps where it has certificates."""
+        return f"{'amqp' if self._certificates is None else 'amqps'}://{HOST}:{self.port}"
 
     def start(self, timeout: float = 60) -> None:
         """Start the node, or start it again with the same data, and wait until it accepts AMQP connections.
@@ -135,7 +140,7 @@ class Node:
         """
         if user not in self.users:
             raise BrokerError(f"the node has no user {user}; it has {', '.join(self.users)}")
-        return amqp_url(user, self._state["passwords"][user], f"amqp://{HOST}:{self.port}")
+        return amqp_url(user, self._state["passwords"][user], self.address)
 
     def add_user(self, user: str, role: str) -> None:
         """Add a user to the running node, with its permissions and, for a party, its control queue.
@@ -165,7 +170,7 @@ class Node:
         server = find_server()
         if server is None:
             raise BrokerError(f"no RabbitMQ server on this machine: {_REMEDY}")
-        command = [str(server.with_name("rabbitmqctl")), "--quiet", "--node", _NAME, *arguments]
+        command = [str(server.with_name("rabbitmqctl")), "--quiet", "--node", NAME, *arguments]
         try:
             done = subprocess.run(  # noqa: S603  # the server's own tool
                 command,
@@ -209,7 +214,7 @@ class Node:
             stdin=subprocess.DEVNULL,
             start_new_session=True,
         )
-        while not accepts(self.port):
+        while not accepts(self.port, tls=self._certificates is not None):
             if self._supervisor.poll() is not None:
                 raise BrokerError(f"the RabbitMQ node ended while it started:\n{self._log_tail(15)}\n{_REMEDY}")
             if time.monotonic() > end:
@@ -264,50 +269,17 @@ class Node:
         write_private(home / ".erlang.cookie", self._state["cookie"])
         loaded = definitions(self.users, passwords) if self._loads is None else self._loads
         write_private(folder / "definitions.json", json.dumps(loaded))
-        write_private(folder / "enabled_plugins", "[].\n")
+        write_private(folder / "enabled_plugins", enabled_plugins(self._certificates))
         write_private(folder / "advanced.config", "[].\n")
-        write_private(folder / "rabbitmq.conf", self._configuration())
-
-    def _configuration(self) -> str:
-        lines = [
-            f"listeners.tcp.1 = {HOST}:{self.port}",
-            f"load_definitions = {self._directory / 'definitions.json'}",
-            "log.console = false",
-            "log.file = rabbit.log",
-            "log.file.level = info",
-            # A node for a test must not stop publishers on a machine whose disk is nearly full.
-            "disk_free_limit.absolute = 16MB",
-            "vm_memory_high_watermark.absolute = 1GB",
-            "raft.wal_max_size_bytes = 33554432",
-            f"max_message_size = {MAX_MESSAGE_BYTES}",
-        ]
+        lines = configuration(folder, self.port, self._certificates)
         if self._consumer_timeout_ms is not None:
             lines.append(f"consumer_timeout = {self._consumer_timeout_ms}")
         if self._heartbeat is not None:
             lines.append(f"heartbeat = {self._heartbeat}")
-        return "\n".join(lines) + "\n"
+        write_private(folder / "rabbitmq.conf", "\n".join(lines) + "\n")
 
     def _environment(self, server: Path) -> dict[str, str]:
-        folder = self._directory
-        _, distribution, epmd = self._state["ports"]
-        return {
-            **tool_environment(server),
-            "HOME": str(folder / "home"),
-            "ERL_EPMD_PORT": str(epmd),
-            "ERL_EPMD_ADDRESS": HOST,
-            "RABBITMQ_NODENAME": _NAME,
-            "RABBITMQ_DIST_PORT": str(distribution),
-            "RABBITMQ_CONF_ENV_FILE": os.devnull,
-            "RABBITMQ_CONFIG_FILE": str(folder / "rabbitmq.conf"),
-            "RABBITMQ_ADVANCED_CONFIG_FILE": str(folder / "advanced.config"),
-            "RABBITMQ_GENERATED_CONFIG_DIR": str(folder / "generated"),
-            "RABBITMQ_ENABLED_PLUGINS_FILE": str(folder / "enabled_plugins"),
-            "RABBITMQ_MNESIA_BASE": str(folder / "mnesia"),
-            "RABBITMQ_LOG_BASE": str(folder / "log"),
-            "RABBITMQ_PID_FILE": str(folder / "server.pid"),
-            "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS": _ON_LOOPBACK,
-            "RABBITMQ_CTL_ERL_ARGS": f"{_ON_LOOPBACK} {_WITHOUT_SPINNING}",
-        }
+        return environment(server, self._directory, self._state["ports"])
 
     def _log_tail(self, lines: int) -> str:
         text = []

@@ -8,6 +8,7 @@ import os
 import random
 import shutil
 import socket
+import ssl
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -20,6 +21,7 @@ HOST = "127.0.0.1"
 # Below the range from which systems take the ports of outgoing connections, so that a restart finds its own free.
 _PORTS = range(20_000, 32_000)
 _PROTOCOL_HEADER = b"AMQP\x00\x00\x09\x01"
+_TLS_HANDSHAKE = b"\x16"  # RFC 8446, section 5.1
 _SERVER = "rabbitmq-server"
 _SYSTEM = Path("/usr/lib/rabbitmq/bin")
 _IN_TREE = ("usr/lib/rabbitmq/bin", "sbin", "bin", "")
@@ -99,13 +101,25 @@ def is_free(port: int) -> bool:
     return True
 
 
-def accepts(port: int) -> bool:
-    """Whether a server answers the protocol header with its first method, Connection.Start."""
+def accepts(port: int, *, tls: bool = False) -> bool:
+    """Whether a server answers the protocol header with its first method, Connection.Start, or a TLS hello."""
     with suppress(OSError), socket.create_connection((HOST, port), 1.0) as connection:
         connection.settimeout(5.0)
+        if tls:
+            return _greets(connection)
         connection.sendall(_PROTOCOL_HEADER)
         return connection.recv(1) == b"\x01"
     return False
+
+
+def _greets(connection: socket.socket) -> bool:
+    """Whether a server answers the client's TLS hello with its own. Nothing is said to it beyond that."""
+    sent = ssl.MemoryBIO()
+    hello = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).wrap_bio(ssl.MemoryBIO(), sent, server_hostname=HOST)
+    with suppress(ssl.SSLWantReadError):
+        hello.do_handshake()
+    connection.sendall(sent.read())
+    return connection.recv(1) == _TLS_HANDSHAKE
 
 
 def _chosen(path: Path) -> Path:

@@ -21,12 +21,14 @@ from fedbus.broker.base import Handler, Outgoing
 from fedbus.broker.delivery import DeliveryThread
 from fedbus.broker.rabbitmq.consumer import AmqpSubscription, Consumers
 from fedbus.broker.rabbitmq.declarer import Declarer, Request
-from fedbus.broker.rabbitmq.link import Link, Outage, parameters
+from fedbus.broker.rabbitmq.link import Link, Outage
+from fedbus.broker.rabbitmq.login import Login
 from fedbus.broker.rabbitmq.loop import IoThread
 from fedbus.broker.rabbitmq.mender import Mender
 from fedbus.broker.rabbitmq.probe import Prober
 from fedbus.broker.rabbitmq.publisher import Publisher
-from fedbus.errors import AccessRefused, BrokerError, ConnectionLost
+from fedbus.certificates.files import TlsFiles
+from fedbus.errors import AccessRefused, BrokerError, ConnectionLost, Untrusted
 from fedbus.topology import Queue
 
 log = structlog.get_logger(__name__)
@@ -39,15 +41,17 @@ class AmqpBroker:
     The constructor returns at once, and the connection is made in the background.
 
     Args:
-        url: amqp[s]://user:password@host[:port][/vhost]; with amqps the server's certificate is verified.
-        user: whom messages claim to be from; the broker takes no other than the URL's user, which is the default.
+        url: amqp[s]://user:password@host[:port][/vhost]; with amqps the server's certificate is verified. Without the
+            password the user is the one that the own certificate is of.
+        user: whom messages claim to be from; the broker takes no other than who logs in, which is the default.
+        tls: the files of certificates for amqps; they are read anew for each connection.
         heartbeat: seconds after which a silent connection counts as lost.
         nack_seconds: for how long a message that the broker does not take is tried again.
         on_end: called once, on the I/O thread, where that ends by an error of its own and not by `close`: nothing is
             sent or received any more, so a process that only serves should end too.
 
     Raises:
-        ConfigError: the URL is not of that form.
+        ConfigError: the URL is not of that form, or a file of certificates is not what it should be.
     """
 
     def __init__(
@@ -55,13 +59,14 @@ class AmqpBroker:
         url: str,
         user: str | None = None,
         *,
+        tls: TlsFiles | None = None,
         heartbeat: int = 30,
         nack_seconds: float = 60.0,
         on_end: Callable[[BrokerError], None] | None = None,
     ) -> None:
-        publishing = parameters(url, heartbeat, "fedbus publish")
-        self.user: str = user or publishing.credentials.username
-        self._place = f"{publishing.host}:{publishing.port}"
+        login = Login(url, tls or TlsFiles())
+        self.user: str = user or login.user
+        self._place = login.place
         self._changed = threading.Condition()
         self._up: set[str] = set()
         self._failure: BrokerError | None = None
@@ -80,8 +85,8 @@ class AmqpBroker:
         self._declarer = Declarer(self._io, Mender(self._prober, self.user))
         self._outage = Outage(self._place, links=2)
         self._links = [
-            self._link("publish", publishing, self._publish_up, self._publish_down),
-            self._link("consume", parameters(url, heartbeat, "fedbus consume"), self._consume_up, self._consume_down),
+            self._link("publish", login, heartbeat, self._publish_up, self._publish_down),
+            self._link("consume", login, heartbeat, self._consume_up, self._consume_down),
         ]
         for link in self._links:
             self._io.post(link.open)
@@ -95,12 +100,21 @@ class AmqpBroker:
     def connect(self, timeout: float | None = 30.0) -> None:
         """Wait until both connections are made.
 
+        Args:
+            timeout: seconds; None waits for as long as it takes, also until somebody mends certificates.
+
         Raises:
             AccessRefused: the broker does not know the user, or the password is wrong.
-            ConnectionLost: not within the timeout (seconds).
+            Untrusted: there is a timeout, and one side does not accept the other's certificate.
+            ConnectionLost: not within the timeout.
         """
+
+        def decided() -> bool:
+            mended_only = timeout is not None and isinstance(self._failure, Untrusted)
+            return len(self._up) == len(self._links) or self._refused or self._closed or mended_only
+
         with self._changed:
-            self._changed.wait_for(lambda: len(self._up) == len(self._links) or self._refused or self._closed, timeout)
+            self._changed.wait_for(decided, timeout)
             if self._closed or len(self._up) < len(self._links):
                 raise self._why_not(timeout)
 
@@ -164,7 +178,7 @@ class AmqpBroker:
         if not self._io.is_current:
             self._io.join(timeout + 2 * _FAREWELL_SECONDS)
 
-    def _link(self, name: str, settings: Any, up: Any, down: Any) -> Link:
+    def _link(self, name: str, login: Login, heartbeat: int, up: Any, down: Any) -> Link:
         def on_up(connection: Any) -> None:
             up(connection)
             with self._changed:
@@ -182,8 +196,9 @@ class AmqpBroker:
 
         return Link(
             self._io,
-            settings,
-            name,
+            login,
+            heartbeat,
+            f"fedbus {name}",
             self._outage,
             up=on_up,
             down=on_down,
@@ -227,7 +242,7 @@ class AmqpBroker:
             return self._fatal
         if self._closed:
             return ConnectionLost(f"the connection to RabbitMQ at {self._place} is closed")
-        if isinstance(self._failure, AccessRefused):
+        if isinstance(self._failure, AccessRefused | Untrusted):
             return self._failure
         within = "" if timeout is None else f" within {timeout:g} s"
         failure = self._failure or f"no connection to RabbitMQ at {self._place}"

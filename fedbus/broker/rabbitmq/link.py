@@ -3,25 +3,21 @@
 from __future__ import annotations
 
 import logging
+import ssl
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import structlog
-from pika import SelectConnection, URLParameters  # type: ignore[import-untyped]
-from pika.exceptions import (  # type: ignore[import-untyped]
-    AuthenticationError,
-    ConnectionClosed,
-    ProbableAccessDeniedError,
-    ProbableAuthenticationError,
-)
+from pika import SelectConnection  # type: ignore[import-untyped]
 
 from fedbus import metrics
 from fedbus.broker.rabbitmq.frames import FrameReader
+from fedbus.broker.rabbitmq.login import Login
 from fedbus.broker.rabbitmq.loop import IoThread
-from fedbus.environment import url_fault
-from fedbus.errors import AccessRefused, BrokerError, ConfigError, ConnectionLost
+from fedbus.broker.rabbitmq.refusals import describe, explain
+from fedbus.errors import BrokerError, ConfigError, ConnectionLost, Untrusted
 from fedbus.retry import delay
 
 log = structlog.get_logger(__name__)
@@ -31,31 +27,8 @@ log = structlog.get_logger(__name__)
 if not logging.getLogger("pika").level:
     logging.getLogger("pika").setLevel(logging.CRITICAL)
 
-_REFUSALS = (AuthenticationError, ProbableAuthenticationError, ProbableAccessDeniedError)
 _STEADY_SECONDS = 10.0
 _REMINDER_SECONDS = 60.0
-
-
-def parameters(url: str, heartbeat: int, name: str) -> Any:
-    """pika's parameters for one connection.
-
-    Raises:
-        ConfigError: no AMQP URL; says so without any part of it, which may be of a password.
-    """
-    if fault := url_fault(url):
-        raise ConfigError(f"broker URL: {fault}")
-    try:
-        parsed = URLParameters(url)
-    except (ValueError, TypeError):
-        # The cause repeats parts of the URL: it must not be chained.
-        raise ConfigError(
-            "broker URL: not of the form amqp[s]://user:password@host[:port][/vhost], "
-            "special characters percent-encoded"
-        ) from None
-    parsed.heartbeat = heartbeat
-    parsed.blocked_connection_timeout = None
-    parsed.client_properties = {"connection_name": name, "product": "fedbus"}
-    return parsed
 
 
 class Connection(SelectConnection):  # type: ignore[misc]
@@ -63,8 +36,12 @@ class Connection(SelectConnection):  # type: ignore[misc]
 
     It reads what a publisher wrote into a message's header by itself: pika's way of reading it ends the connection over
     a time that no calendar has or tables nested too deep, and the next connection meets the same message again.
+
+    Attributes:
+        lost_by: what ended the stream below it, which pika tells as a text only.
     """
 
+    lost_by: BaseException | None = None
     _gathered: list[bytes] | None = None
 
     def __init__(self, *arguments: Any, **keywords: Any) -> None:
@@ -85,6 +62,10 @@ class Connection(SelectConnection):  # type: ignore[misc]
 
     def _read_frame(self) -> tuple[int, Any]:
         return self._frames.read(self._frame_buffer)
+
+    def _proto_connection_lost(self, error: BaseException | None) -> None:
+        self.lost_by = error
+        super()._proto_connection_lost(error)
 
     def _adapter_emit_data(self, data: bytes) -> None:
         if self._gathered is None:
@@ -135,19 +116,22 @@ class Link:
 
     Args:
         io: the thread that owns it.
-        settings: from `parameters`.
-        name: for the log.
+        login: with what each is made.
+        heartbeat: seconds.
+        name: of the connection, for the broker's list of them.
         outage: what tells of the time without it.
         up: called with each connection made.
         down: called when it is lost.
-        failed: called with what each failed attempt says; AccessRefused where credentials are the reason.
+        failed: called with what each failed attempt says; AccessRefused where credentials are the reason, Untrusted
+            where certificates are.
         closed: called once after `close`.
     """
 
     def __init__(
         self,
         io: IoThread,
-        settings: Any,
+        login: Login,
+        heartbeat: int,
         name: str,
         outage: Outage,
         *,
@@ -157,8 +141,10 @@ class Link:
         closed: Callable[[], None],
     ) -> None:
         self._io = io
-        self._settings = settings
-        self._log = log.bind(connection=name, broker=f"{settings.host}:{settings.port}")
+        self._login = login
+        self._heartbeat = heartbeat
+        self._name = name
+        self._log = log.bind(connection=name, broker=login.place)
         self._outage = outage
         self._up, self._down, self._failed, self._closed = up, down, failed, closed
         self._connection: Any = None
@@ -171,8 +157,17 @@ class Link:
     def open(self) -> None:
         """Begin to connect."""
         self._timer = None
+        try:
+            settings = self._login.parameters(self._heartbeat, self._name)
+        except ConfigError as error:
+            # They were as they should be when the process began: somebody may be putting new ones in their place.
+            self._fail(Untrusted(str(error)))
+            return
+        except Untrusted as error:
+            self._fail(error)
+            return
         self._connection = Connection(
-            self._settings,
+            settings,
             on_open_callback=self._on_open,
             on_open_error_callback=self._on_open_error,
             on_close_callback=self._on_close,
@@ -209,15 +204,12 @@ class Link:
         connection.add_on_connection_unblocked_callback(self._on_unblocked)
         self._up(connection)
 
-    def _on_open_error(self, _: Any, error: BaseException) -> None:
-        cause = root_cause(error)
-        where = f"RabbitMQ at {self._settings.host}:{self._settings.port}"
-        failure: BrokerError
-        if isinstance(cause, _REFUSALS):
-            user, vhost = self._settings.credentials.username, self._settings.virtual_host
-            failure = AccessRefused(f"{where} refuses user {user} on vhost {vhost}: check user, password and vhost")
-        else:
-            failure = ConnectionLost(f"cannot connect to {where}: {describe(cause)}")
+    def _on_open_error(self, connection: Any, error: BaseException) -> None:
+        # Under TLS 1.3 a broker refuses a certificate when for pika the connection stands and the protocol is at fault.
+        lost_by = getattr(connection, "lost_by", None)
+        self._fail(explain(lost_by if isinstance(lost_by, ssl.SSLError) else error, self._login))
+
+    def _fail(self, failure: BrokerError) -> None:
         if not self._closing:
             self._failed(failure)
         self._again("no connection to RabbitMQ; nothing is sent or received until there is one", str(failure))
@@ -259,20 +251,3 @@ class Link:
 
     def _on_unblocked(self, *_: Any) -> None:
         self._log.info("RabbitMQ takes messages again")
-
-
-def root_cause(error: BaseException) -> BaseException:
-    """What lies under pika's wrappers of a failed attempt."""
-    while True:
-        inner = getattr(error, "exceptions", None) or [getattr(error, "exception", None), *error.args]
-        found = [each for each in inner if isinstance(each, BaseException)]
-        if isinstance(error, _REFUSALS) or not found:
-            return error
-        error = found[-1] if getattr(error, "exceptions", None) else found[0]
-
-
-def describe(error: BaseException) -> str:
-    """An error of pika or the network in words."""
-    if isinstance(error, ConnectionClosed):
-        return f"{error.reply_code} {error.reply_text}"
-    return str(error) or type(error).__name__

@@ -6,13 +6,14 @@ from typing import Any
 
 import pytest
 
-from fedbus.cautions import caution
+from fedbus.algorithms import registry
 from fedbus.cli.report import print_report
+from fedbus.report import Report
 
 
-def report(**changes: Any) -> dict[str, Any]:
+def report(**changes: Any) -> Report:
     """Of a job of two parties, as the coordinator makes it."""
-    return {
+    fields = {
         "job": "some-job",
         "algorithm": "vertical-linear",
         "state": "succeeded",
@@ -30,12 +31,11 @@ def report(**changes: Any) -> dict[str, Any]:
         "metrics": {"shop": "a", "bank": "b"},
         **changes,
     }
+    return registry.read_report(fields)
 
 
 def test_a_sound_report_warns_of_nothing() -> None:
-    sound = report()
-    caution(sound)
-    assert sound["warnings"] == []
+    assert report().cautioned().warnings == []
 
 
 @pytest.mark.parametrize(
@@ -49,10 +49,8 @@ def test_a_sound_report_warns_of_nothing() -> None:
 def test_a_model_worse_than_none_is_what_the_report_says_first(
     changes: dict[str, Any], said: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    poor = report(**changes)
-    caution(poor)
-    caution(poor)
-    (sentence,) = poor["warnings"]
+    poor = report(**changes).cautioned().cautioned()
+    (sentence,) = poor.warnings
     assert said in sentence
     print_report(poor)
     first = capsys.readouterr().out.splitlines()[0]
@@ -62,8 +60,7 @@ def test_a_model_worse_than_none_is_what_the_report_says_first(
 
 def test_rounding_is_not_worse_than_the_mean() -> None:
     level = report(train={"mse": 1.0, "rmse": 1.0, "r2": -1e-16}, loss=[1.0], final_loss=1.0 + 1e-15)
-    caution(level)
-    assert level["warnings"] == []
+    assert level.cautioned().warnings == []
 
 
 def test_a_job_of_no_round_and_an_undefined_score_are_printed(capsys: pytest.CaptureFixture[str]) -> None:

@@ -77,7 +77,7 @@ def test_only_the_coordinator_speaks_for_a_job() -> None:
 
 def test_a_lost_event_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("fedbus.client._CHECK_SECONDS", 0.01)
-    monkeypatch.setattr("fedbus.client._ASK_AGAIN_SECONDS", 0.02)
+    monkeypatch.setattr("fedbus.following._ASK_AGAIN_SECONDS", 0.02)
     hub = MemoryHub()
     coordinator, watching = hub.connect("coordinator"), hub.connect("client")
     coordinator.declare([topology.dead_queue(), topology.jobs_queue()])
@@ -163,7 +163,7 @@ def test_threads_of_one_client_that_ask_for_the_same_job_are_all_answered() -> N
 
 def test_a_coordinator_that_is_silent_and_answers_again_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("fedbus.client._CHECK_SECONDS", 0.01)
-    monkeypatch.setattr("fedbus.client._ASK_AGAIN_SECONDS", 0.02)
+    monkeypatch.setattr("fedbus.following._ASK_AGAIN_SECONDS", 0.02)
     hub = MemoryHub()
     coordinator, watching = hub.connect("coordinator"), hub.connect("client")
     coordinator.declare([topology.dead_queue(), topology.jobs_queue()])
@@ -202,7 +202,7 @@ def test_a_submission_that_never_arrives_is_given_up_with_a_sentence(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("fedbus.client._CHECK_SECONDS", 0.01)
-    monkeypatch.setattr("fedbus.client._ASK_AGAIN_SECONDS", 0.02)
+    monkeypatch.setattr("fedbus.following._ASK_AGAIN_SECONDS", 0.02)
     monkeypatch.setattr("fedbus.submissions.PAUSE_SECONDS", 0.01)
     hub = MemoryHub()
     coordinator, watching = hub.connect("coordinator"), hub.connect("client")

@@ -102,7 +102,7 @@ def test_slow_clients_hold_no_more_than_their_share() -> None:
 
 
 def test_a_client_that_takes_its_time_is_sent_away(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(metrics, "_REQUEST_SECONDS", 0.0)
+    monkeypatch.setattr(metrics, "REQUEST_SECONDS", 0.0)
     with serving("0") as server:
         port = int(server.url.split(":")[2].split("/")[0])
         with socket.create_connection(("127.0.0.1", port), WAIT) as client:

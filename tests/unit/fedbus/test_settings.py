@@ -51,6 +51,45 @@ def test_the_url_comes_from_a_file_too(party: Path, tmp_path: Path) -> None:
         settings.load_party(party, {"FEDBUS_AMQP_URL_FILE": str(tmp_path / "nothing")})
 
 
+def test_the_files_for_tls_are_relative_to_the_file_and_the_environment_wins(party: Path, tmp_path: Path) -> None:
+    party.write_text(PARTY.replace("amqp:", "amqps:") + 'ca = "tls/ca.pem"\nkey = "/etc/bank.pem"\n' + DATASET)
+    tls = settings.load_party(party, {}).broker.tls
+    assert str(tls.ca) == f"{party}: broker.ca: {tmp_path}/tls/ca.pem"
+    assert str(tls.key) == f"{party}: broker.key: /etc/bank.pem"
+    assert tls.certificate is None
+    variables = {"FEDBUS_AMQP_CA": "other.pem", "FEDBUS_AMQP_CERTIFICATE": f"{tmp_path}/own.pem"}
+    tls = settings.load_party(party, variables).broker.tls
+    assert str(tls.ca) == f"FEDBUS_AMQP_CA: {Path.cwd().resolve()}/other.pem"
+    assert str(tls.certificate) == f"FEDBUS_AMQP_CERTIFICATE: {tmp_path.resolve()}/own.pem"
+    assert str(tls.key) == f"{party}: broker.key: /etc/bank.pem"
+    coordinator = settings.load_coordinator(None, variables).broker.tls
+    assert str(coordinator.ca) == str(environment.broker_tls(variables).ca) == str(tls.ca)
+    assert not environment.broker_tls({})
+
+
+def test_a_simulation_s_broker_has_no_use_for_the_files_of_another(party: Path, tmp_path: Path) -> None:
+    party.write_text(PARTY.replace("amqp:", "amqps:") + 'ca = "tls/ca.pem"\n' + DATASET)
+    given = {"FEDBUS_AMQP_CA": str(tmp_path / "ca.pem"), "FEDBUS_AMQP_URL": "amqps://h/", "FEDBUS_SIMULATION": "true"}
+    private = environment.with_broker("amqp://u:pw@127.0.0.1:5/", given)
+    read = settings.load_party(party, private).broker
+    assert (read.url, read.ca) == ("amqp://u:pw@127.0.0.1:5/", "")
+    assert not read.tls
+    shared = settings.load_party(party, environment.with_broker("amqps://u:pw@h/", given)).broker
+    assert str(shared.tls.ca) == f"FEDBUS_AMQP_CA: {tmp_path.resolve()}/ca.pem"
+
+
+def test_no_setting_switches_the_verification_of_certificates_off(party: Path) -> None:
+    for key in ("verify", "insecure", "verify_peer"):
+        party.write_text(PARTY + f"{key} = false\n" + DATASET)
+        with pytest.raises(ConfigError, match=f"unknown key 'broker.{key}'"):
+            settings.load_party(party, {})
+    party.write_text(PARTY + DATASET)
+    url = "amqps://u:secret@h/?ssl_options={'ca_certs':None}"
+    with pytest.raises(ConfigError, match="FEDBUS_AMQP_URL: ssl_options is not taken from a URL") as caught:
+        settings.load_party(party, {"FEDBUS_AMQP_URL": url})
+    assert "secret" not in str(caught.value)
+
+
 def test_only_a_simulation_allows_short_keys_where_a_file_is_silent(party: Path) -> None:
     simulation = {"FEDBUS_SIMULATION": "true"}
     assert "insecure_for_tests" not in settings.load_party(party, {}).policy

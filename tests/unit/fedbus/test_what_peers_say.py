@@ -11,9 +11,9 @@ import structlog
 from payloads import HOSTILE, sound, types
 
 from fedbus import codec
+from fedbus.algorithms import registry
 from fedbus.algorithms.fedavg.messages import Task
 from fedbus.algorithms.registry import KINDS
-from fedbus.cli.report import print_report
 from fedbus.errors import DecodeError, ProtocolError
 from fedbus.messages.envelope import Envelope
 from fedbus.messages.fields import MAX_TEXT, nulled, shortened
@@ -164,4 +164,4 @@ def test_a_reason_forges_no_line_of_the_log(capfd: pytest.CaptureFixture[str]) -
 @pytest.mark.parametrize("rest", [{}, {"rows": "many", "rounds": {}}, {"rows": {"bank": {}}, "loss": ["a"]}])
 def test_a_report_that_cannot_be_shown_is_a_sentence(algorithm: Any, rest: dict[str, Any]) -> None:
     with pytest.raises(ProtocolError, match="the coordinator's report cannot be shown"):
-        print_report({"job": "j", "state": "succeeded", "algorithm": algorithm, **rest})
+        registry.read_report({"job": "j", "state": "succeeded", "algorithm": algorithm, **rest})

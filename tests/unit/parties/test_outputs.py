@@ -13,10 +13,11 @@ import numpy as np
 import pytest
 from structlog.testing import capture_logs
 
-from fedbus.cautions import caution
+from fedbus.algorithms import registry
 from fedbus.cli.checks import hold
 from fedbus.errors import ConfigError, NoPredictions
 from fedbus.messages.control import Finished
+from fedbus.report import Report, Written
 from fedbus.settings import OutputSettings, PartySettings
 from federation import Federation, held_out, synthetic
 from parties import outputs
@@ -149,7 +150,7 @@ def test_a_job_says_where_predictions_are_and_warns_where_they_are_not(
     assert report["predictions"] == {"shop": {"written": True, "file": str(file)}}
     assert file.exists()
     assert not any("predictions" in warning for warning in report["warnings"])
-    print_report(report)
+    print_report(registry.read_report(report))
     lines = capsys.readouterr().out.splitlines()
     assert [line.split() for line in lines if line.startswith("predictions")] == [["predictions", "shop:", str(file)]]
 
@@ -162,12 +163,11 @@ def test_a_job_says_where_predictions_are_and_warns_where_they_are_not(
     (warning,) = [each for each in report["warnings"] if "predictions" in each]
     assert warning.startswith("shop has the model, but could not write the predictions of its held-out rows: ")
     assert warning.endswith("No space left on device.")
-    print_report(report)
+    print_report(registry.read_report(report))
     assert f"warning: {warning}\n" in capsys.readouterr().out
 
 
 def test_a_warning_is_told_once() -> None:
-    report: dict[str, Any] = {"predictions": {"shop": {"written": False, "reason": "its disk is full"}}}
-    caution(report)
-    caution(report)
-    assert len(report["warnings"]) == 1
+    failed = {"shop": Written(written=False, reason="its disk is full")}
+    report = Report(job="j", state="succeeded", predictions=failed).cautioned().cautioned()
+    assert len(report.warnings) == 1

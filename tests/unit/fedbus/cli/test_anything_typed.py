@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import tomllib
 from copy import deepcopy
 from pathlib import Path
@@ -14,6 +15,7 @@ from hypothesis import strategies as st
 
 from fedbus.cli import daemons
 from fedbus.cli.app import app, invoke
+from fedbus.identity import Identity, Role
 from fedbus.statuses import Status
 from federation import Federation, synthetic
 from rows import synthetic as horizontal
@@ -115,9 +117,30 @@ def test_coordinator_files_of_anything(tmp_path: Path, capsys: pytest.CaptureFix
     assert status in (0, 2)
 
 
+@few
+@given(draw=st.data())
+def test_roster_files_of_anything(tmp_path: Path, capsys: pytest.CaptureFixture[str], draw: st.DataObject) -> None:
+    bank, newer, c = (Identity(name * 32) for name in (b"b", b"n", b"c"))
+    line = newer.introduction("bank", Role.PARTY).line()
+    members = {
+        "bank": {"key": bank.public, "role": "party", "until": datetime.date(2999, 12, 31)},
+        "shop": newer.public,
+    }
+    members |= tomllib.loads(c.introduction("c", Role.COORDINATOR).line())
+    file = tmp_path / "roster.toml"
+    file.write_text(tomli_w.dumps(mutated({"members": members}, draw)), "utf-8")
+    before = file.read_bytes()
+    command = draw.draw(st.sampled_from([["show"], ["add", line], ["add", "--replace", line], ["remove", "bank"]]))
+    status = invoke(app, ["roster", command[0], str(file), *command[1:]])
+    captured = capsys.readouterr()
+    hold(status, captured.out, captured.err)
+    assert status == 0 or file.read_bytes() == before
+
+
 WORDS = [
     *("check", "simulate", "identity", "info", "plan", "submit", "watch", "cancel", "jobs", "show", "model"),
     *("broker-definitions", "--party", "--json", "--rows", "--columns", "--keep", "--watch", "--help", "--limit"),
+    *("roster", "add", "remove", "--replace", "--until", "2999-12-31", "--identity", "--roster"),
     *(
         "--urls",
         "--client",
@@ -148,7 +171,7 @@ def test_any_words(
     (vertical.folder / "binary.toml").write_bytes(bytes(range(256)))
     names = ["job.toml", "shop.toml", "bank.csv", "state", ".", "/dev/null", "none.toml", "empty.toml", "binary.toml"]
     words = draw.draw(st.lists(st.sampled_from(WORDS + names), max_size=6))
-    first = draw.draw(st.sampled_from(WORDS[:12]))
+    first = draw.draw(st.sampled_from([*WORDS[:12], "roster"]))
     if first == "simulate":
         # One that is right would run.
         words = [word for word in words if word != "bank.toml"]

@@ -2,14 +2,28 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 
-from fedbus.cli.introductions import KeyFiles, introduce
+from fedbus.cli.introductions import Introduced, KeyFiles, client_of, introduce
 from fedbus.credentials import Credentials
 from fedbus.identity import Identity, Role, Roster
 from fedbus.settings import PartySettings
 
 ROLES = {"bank": Role.PARTY, "client": Role.CLIENT, "coordinator": Role.COORDINATOR, "shop": Role.PARTY}
+
+
+@dataclass
+class Job:
+    """What is asked of a job here."""
+
+    needs_identities: bool = True
+    coordinator: str = "coordinator"
+    participants: tuple[str, ...] = ("shop", "bank", "coordinator")
+
+
+def introduced(folder: Path, given: list[PartySettings], **job: bool) -> Introduced:
+    return introduce(Job(**job), given, folder)  # type: ignore[arg-type]
 
 
 def parties(folder: Path, **more: dict[str, str]) -> list[PartySettings]:
@@ -23,7 +37,7 @@ def credentials(role: Role, files: KeyFiles | PartySettings) -> Credentials:
 
 
 def test_all_are_introduced_to_all(tmp_path: Path) -> None:
-    known = introduce(parties(tmp_path), tmp_path, "coordinator", "client", own=True)
+    known = introduced(tmp_path, parties(tmp_path))
     every = [credentials(Role.PARTY, party) for party in known.parties]
     every += [credentials(Role.COORDINATOR, known.coordinator), credentials(Role.CLIENT, known.client)]
     assert [each.name for each in every] == ["shop", "bank", "coordinator", "client"]
@@ -53,7 +67,7 @@ def test_parties_keep_their_own_and_learn_of_the_simulations_coordinator_and_cli
     identities, named = own_files(own)
     before = (own / "roster.toml").read_text()
     place.mkdir()
-    known = introduce(parties(own, **named), place, "coordinator", "client", own=True)
+    known = introduced(place, parties(own, **named))
     coordinator = credentials(Role.COORDINATOR, known.coordinator)
     for party in known.parties:
         found = credentials(Role.PARTY, party)
@@ -69,7 +83,7 @@ def test_own_ones_are_left_aside_where_they_are_not_asked_for_or_not_all_have_th
     identities, named = own_files(tmp_path / "own")
     for place, given, own in (("a", named, False), ("b", {"shop": named["shop"]}, True)):
         (tmp_path / place).mkdir()
-        known = introduce(parties(tmp_path / "own", **given), tmp_path / place, "coordinator", "client", own=own)
+        known = introduced(tmp_path / place, parties(tmp_path / "own", **given), needs_identities=own)
         for party in known.parties:
             assert credentials(Role.PARTY, party).identity.public != identities[party.name].public
 
@@ -80,7 +94,12 @@ def test_a_party_whose_files_are_wrong_is_left_to_say_so(tmp_path: Path) -> None
     (own / "bank.key").chmod(0o644)
     place.mkdir()
     given = parties(own, **named)
-    known = introduce(given, place, "coordinator", "client", own=True)
+    known = introduced(place, given)
     assert known.parties[1] == given[1]
     assert known.parties[0].roster == str(place / "shop.roster.toml")
     assert Roster.load(known.coordinator.roster).names == ("client", "coordinator", "shop")
+
+
+def test_the_client_has_a_name_that_no_participant_has() -> None:
+    assert client_of(Job()) == "client"  # type: ignore[arg-type]
+    assert client_of(Job(participants=("client", "bank"))) == "client-"  # type: ignore[arg-type]

@@ -15,12 +15,15 @@ from typing import Any
 import pytest
 
 from fedbus import terminal
+from fedbus.algorithms import registry
+from fedbus.algorithms.facts import curve
 from fedbus.cli import report as reports_on_terminal
 from fedbus.cli.app import app, invoke
-from fedbus.cli.report import curve, to_json
+from fedbus.cli.report import to_json
 from fedbus.cli.reports import check_writable, finish, write
 from fedbus.errors import ConfigError, JobFailed, OutputError
 from fedbus.files import write_whole
+from fedbus.report import Report
 from fedbus.service.process import script
 
 LONG = "a-name-of-sixty-letters-that-is-longer-than-any-narrow-terminal"
@@ -33,7 +36,7 @@ SURROUNDINGS: list[dict[str, str]] = [
 ]
 
 
-def report(**more: Any) -> dict[str, Any]:
+def report(**more: Any) -> Report:
     """A small report of a vertical job."""
     found: dict[str, Any] = {"job": f"{LONG}-0123456789abcdef", "algorithm": "vertical-linear", "state": "succeeded"}
     found |= {"seconds": 1.0, "rows": {"shop": {"train": 9}}, "aligned_rows": 9, "rounds": 3, "epochs": 3}
@@ -42,7 +45,7 @@ def report(**more: Any) -> dict[str, Any]:
     found |= {"metrics": {"shop": "http://127.0.0.1:1/metrics"}}
     pair = {"federated": 1.25, "pooled": 1.5}
     found |= {"coefficients": {"shop": {LONG: pair}}, "intercept": pair}
-    return found | more
+    return registry.read_report(found | more)
 
 
 @pytest.mark.parametrize("surroundings", SURROUNDINGS, ids=str)
@@ -108,7 +111,7 @@ def test_a_loss_with_the_ridge_term_and_one_without_it_are_told_apart(capsys: py
 def test_losses_of_any_size_make_a_curve() -> None:
     assert curve([math.inf, 2.0, math.nan, 1.0], "_#") == "#_"
     assert curve([1e308, -1e308, 0.0], "_-#") == "#_-"
-    assert curve([math.inf]) == curve([]) == ""
+    assert curve([math.inf], "_#") == curve([], "_#") == ""
 
 
 def test_a_device_that_takes_nothing_costs_neither_the_report_nor_the_word_about_it(
@@ -120,7 +123,7 @@ def test_a_device_that_takes_nothing_costs_neither_the_report_nor_the_word_about
     assert "succeeded after" in capsys.readouterr().out
     (kept,) = tmp_path.iterdir()
     assert str(kept) in str(raised.value)
-    assert json.loads(kept.read_text())["job"] == report()["job"]
+    assert json.loads(kept.read_text())["job"] == report().job
     assert Path("/dev/full").is_char_device()
     with pytest.raises(OutputError, match="`fedbus watch"):
         finish(report(), Path("/dev/full"), "`fedbus watch j --json FILE` has it again")
@@ -156,7 +159,7 @@ def test_a_job_that_failed_is_the_error_also_where_its_report_cannot_be_written(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     with pytest.raises(JobFailed, match="failed: why"):
-        finish({"job": "j", "state": "failed", "reason": "why"}, Path("/dev/full"), "ask again")
+        finish(Report(job="j", state="failed", reason="why"), Path("/dev/full"), "ask again")
     assert "error: /dev/full cannot be written" in capsys.readouterr().err
 
 

@@ -33,7 +33,7 @@ def arguments(federation: Federation) -> tuple[Any, ...]:
 
 def run(federation: Federation, keep: Path | None = None) -> dict[str, Any]:
     federation.write_job()
-    return simulation.run(*arguments(federation), keep=keep)
+    return simulation.run(*arguments(federation), keep=keep).to_map()
 
 
 def test_the_parties_stores_get_the_models_and_nothing_else(federation: Federation, tmp_path: Path) -> None:
@@ -66,7 +66,7 @@ def test_two_at_once_of_the_same_files(federation: Federation) -> None:
     federation.write_job()
     with ThreadPoolExecutor(2) as threads:
         reports = [threads.submit(simulation.run, *arguments(federation)) for _ in range(2)]
-        jobs = [report.result()["job"] for report in reports]
+        jobs = [report.result().job for report in reports]
     for name in ("shop", "bank"):
         found = models.listed(federation.folder / "state" / f"{name}.db")
         assert sorted(model.fields["job"] for model in found) == sorted(jobs)

@@ -25,7 +25,7 @@ def test_cells_of_held_out_rows_are_counted_beside_those_of_training(
     assert report["missing_cells"] == {"shop": 1}
     assert report["test_missing_cells"] == {"shop": 3}
     assert report["test_unknown_levels"] == {"shop": 3}
-    print_report(report)
+    print_report(registry.read_report(report))
     lines = [line.split(maxsplit=3)[3] for line in capsys.readouterr().out.splitlines() if "in held-out rows" in line]
     assert lines == ["shop 3 cells filled, shop 3 cells of levels that its training rows lack"]
 

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fedbus.algorithms.fedavg import moments as limbs
-from fedbus.algorithms.fedavg.sums import exponent_of
+from fedbus.algorithms.fedavg.tasks import exponent_of
 from parties.fedavg import moments
 
 RANDOM = np.random.default_rng(11)

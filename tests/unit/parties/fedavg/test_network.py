@@ -12,8 +12,8 @@ import torch
 from torch import nn
 
 from fedbus.algorithms.fedavg.network import Layer, Model
-from fedbus.algorithms.fedavg.weights import Weights
 from fedbus.errors import JobRefused, ProtocolError
+from fedbus.weights import Weights
 from parties.fedavg.network import Flat, build, check_outputs, layout, load, weights
 
 LAYERS = Model(

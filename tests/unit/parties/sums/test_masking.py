@@ -2,74 +2,51 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
+from summing import NAMES, RULES, FakeSession, Order, peer_keys, trusts
 
-from fedbus.algorithms.fedavg.messages import Advertise, Assignment, PeerKeys, PeerShares, RevealRequest, Task
+from fedbus.algorithms.sums.messages import Advertise, PeerKeys, PeerShares, RevealRequest
 from fedbus.crypto import secure_masks, shares
-from fedbus.crypto.masking import SecretStream
 from fedbus.errors import ProtocolError
-from fedbus.identity import Identity, Roster
 from parties.sums.masked import Masking
 from parties.sums.trust import Trust
-
-NAMES = ("bob", "alice", "carol")
-
-
-@dataclass
-class FakeSession:
-    """What Masking asks of a session."""
-
-    party: str
-    job: str = "job-1"
-    round: int = 5
-    coordinator: str = "coordinator"
-    spec: Any = field(default_factory=lambda: SimpleNamespace(parties=NAMES, threshold=2))
-
-    def secret(self, label: str) -> SecretStream:
-        return SecretStream(self.party.encode() * 16, label)
 
 
 @pytest.fixture
 def parties(tmp_path: Path) -> dict[str, Masking]:
     """Three parties with an open window of four sums."""
-    identities = {name: Identity.create(tmp_path / f"{name}.key") for name in NAMES}
-    roster = Roster.of({name: identity.public for name, identity in identities.items()})
-    made = {
-        name: Masking(FakeSession(name), Trust(name, identities[name], roster), {})  # type: ignore[arg-type]
-        for name in NAMES
-    }
+    made = {name: masking(FakeSession(name), trust, {}) for name, trust in trusts(tmp_path).items()}
     open_window(made, 0)
     return made
 
 
 def open_window(parties: dict[str, Masking], number: int) -> None:
     given = {name: party.advertise(Advertise(number, 4)) for name, party in parties.items()}
-    keys = PeerKeys(
-        NAMES,
-        tuple(given[name].channel for name in NAMES),
-        tuple(given[name].keys for name in NAMES),
-        tuple(given[name].signature for name in NAMES),
-    )
-    dealt = {name: party.deal(keys).sealed for name, party in parties.items()}
+    keys = peer_keys(given)
+    dealt = {name: party.deal(keys)[0].sealed for name, party in parties.items()}
     for place, name in enumerate(NAMES):
         parties[name].keep(PeerShares(NAMES, tuple(dealt[other][place] for other in NAMES)))
 
 
-def order(slot: int, window: int = 0, members: tuple[str, ...] = NAMES) -> Assignment:
-    return Assignment(Task.TRAIN, 0, window, slot, members, 30, 0, (), np.zeros(1), np.ones(1))
+def order(slot: int, window: int = 0, members: tuple[str, ...] = NAMES) -> Order:
+    return Order(window, slot, members)
+
+
+def masking(session: Any, trust: Trust, state: dict[str, Any]) -> Masking:
+    """A party's hiding; its contributor is asked nothing before a vector is sent."""
+    return Masking(session, RULES, None, trust, state)  # type: ignore[arg-type]
 
 
 def vector(value: int, length: int = 50) -> np.ndarray:
     return np.full(length, value, "<u4")
 
 
-def hidden(party: Masking, order: Assignment, value: int) -> np.ndarray:
+def hidden(party: Masking, order: Order, value: int) -> np.ndarray:
     (message,) = party.answer(order, iter([(0, vector(value))]), 0.0)
     return np.frombuffer(message.residues, "<u4").copy()
 
@@ -102,7 +79,7 @@ def test_used_masks_are_known_after_a_restart(parties: dict[str, Masking]) -> No
     hidden(bob, order(1), 1)
     bob.reveal(RevealRequest(0, 1, NAMES, NAMES))
     bob._session.round += 1  # type: ignore[misc]
-    again = Masking(bob._session, bob._channels._trust, bob.state)
+    again = masking(bob._session, bob._channels._trust, bob.state)
     with pytest.raises(ProtocolError, match="a second vector"):
         hidden(again, order(1), 2)
     with pytest.raises(ProtocolError, match="whose shares were revealed"):
@@ -112,7 +89,7 @@ def test_used_masks_are_known_after_a_restart(parties: dict[str, Masking]) -> No
 def test_an_order_that_comes_again_after_a_restart_is_answered_again_once(parties: dict[str, Masking]) -> None:
     bob = parties["bob"]
     sent = hidden(bob, order(1), 1)
-    again = Masking(bob._session, bob._channels._trust, bob.state)
+    again = masking(bob._session, bob._channels._trust, bob.state)
     np.testing.assert_array_equal(hidden(again, order(1), 1), sent)
     with pytest.raises(ProtocolError, match="a second vector"):
         hidden(again, order(1), 2)
@@ -165,15 +142,10 @@ def test_keys_that_are_not_a_partys_own(parties: dict[str, Masking]) -> None:
 
 def test_dealt_shares_stay_the_same_when_they_are_asked_for_again(parties: dict[str, Masking]) -> None:
     given = {name: party.advertise(Advertise(1, 4)) for name, party in parties.items()}
-    keys = PeerKeys(
-        NAMES,
-        tuple(given[name].channel for name in NAMES),
-        tuple(given[name].keys for name in NAMES),
-        tuple(given[name].signature for name in NAMES),
-    )
+    keys = peer_keys(given)
     bob = parties["bob"]
     first = bob.deal(keys)
-    restarted = Masking(bob._session, bob._channels._trust, bob.state)
+    restarted = masking(bob._session, bob._channels._trust, bob.state)
     assert restarted.deal(keys) == first
 
 

@@ -28,7 +28,7 @@ def test_columns_are_not_taken_for_directions_of_as_many_bits(monkeypatch: pytes
 
     monkeypatch.setattr(plan, "measure", measure)
     with pytest.raises(InterruptedError):
-        plan.plan(registry.parse(job), 1000, {"shop": 3, "bank": 4})  # type: ignore[arg-type]
+        plan.estimate(registry.parse(job), 1000, {"shop": 3, "bank": 4})  # type: ignore[arg-type]
     direction = gram_layout(feature_bits=bits).direction_bits
     assert direction == DIRECTION_BITS[bits == 40]
     assert measured[bits + 3] == (1000, 4)

@@ -1,24 +1,20 @@
-"""What both sides of federated averaging must agree on: tasks, vectors, weights of parties, fixed point."""
+"""What both sides of federated averaging must agree on: vectors of each task, weights of parties, fixed point."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 
-from fedbus.algorithms.fedavg import limbs, moments
+from fedbus.algorithms.fedavg import moments
 from fedbus.algorithms.fedavg.messages import Task
 from fedbus.algorithms.fedavg.spec import AverageJob
-from fedbus.chunks import chunk_ranges
-from fedbus.crypto.packing import Slots
+from fedbus.algorithms.sums.layout import SumLayout
 from fedbus.crypto.residues import FixedRing
 
-# Entries that are computed with at a time, in numbers of 64 bits that stay in the processor's cache.
-_BLOCK = 32_768
-# Of a window of keys: sums that its two round trips of preparation serve.
-WINDOW_SUMS = 64
+# Tasks that sum vectors; the others are told by messages of their own.
+SUMMED = (Task.MEAN, Task.VARIANCE, Task.TRAIN, Task.EVALUATE)
 # Loss of training, loss on held-out rows, part of the held-out rows that is classified rightly, part of the entries of
 # an update that clip_range cut.
 METRICS = 4
@@ -35,37 +31,8 @@ _MOST_BITS = 50
 _LEAST_BITS = 32
 
 
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """The shape of one sum.
-
-    Attributes:
-        numbers: how many entries are in fixed point, or limbs of fedbus/algorithms/fedavg/moments.py.
-        metrics: how many numbers follow them in limbs of fedbus/algorithms/fedavg/limbs.py.
-        ring: of all entries.
-    """
-
-    numbers: int
-    metrics: int
-    ring: FixedRing
-
-    @property
-    def length(self) -> int:
-        return self.numbers + self.metrics * limbs.LIMBS
-
-    @property
-    def spans(self) -> list[tuple[int, int]]:
-        """The messages of a vector as (start, stop)."""
-        return chunk_ranges(self.length, self.ring.dtype.itemsize)
-
-
-def block_ranges(start: int, stop: int) -> list[tuple[int, int]]:
-    """The entries `start` to `stop` in blocks for arithmetic, as (start, stop)."""
-    return [(first, min(first + _BLOCK, stop)) for first in range(start, stop, _BLOCK)]
-
-
-def plan(spec: AverageJob, task: str, columns: int, parameters: int, outputs: int = 1) -> Plan:
-    """The shape of a task's sum.
+def sum_layout(spec: AverageJob, task: str, columns: int, parameters: int, outputs: int = 1) -> SumLayout:
+    """The layout of a task's sum: means and variances as limbs of moments.py, updates in fixed point.
 
     Args:
         columns: whose means and deviations are wanted, the label among them: see `standardised`.
@@ -78,12 +45,12 @@ def plan(spec: AverageJob, task: str, columns: int, parameters: int, outputs: in
     if task in (Task.MEAN, Task.VARIANCE):
         # Of a variance the mean square, and the mean of what the mean itself lost when it was rounded.
         numbers = columns * moments.LIMBS * (2 if task == Task.VARIANCE else 1)
-        return Plan(numbers, 0, FixedRing.plan(moments.LARGEST_LIMB, 0, parties, weighted=False))
+        return SumLayout(task, numbers, 0, FixedRing.plan(moments.LARGEST_LIMB, 0, parties, weighted=False))
     ring = FixedRing.plan(spec.params.clip_range, _fraction_bits(spec, parameters), parties)
     ring = FixedRing(max(ring.bits, _LEAST_BITS), ring.fraction_bits, ring.limit)
     if task == Task.TRAIN:
-        return Plan(parameters, METRICS, ring)
-    return Plan(0, METRICS + baseline_metrics(spec, outputs), ring)
+        return SumLayout(task, parameters, METRICS, ring)
+    return SumLayout(task, 0, METRICS + baseline_metrics(spec, outputs), ring)
 
 
 def baseline_metrics(spec: AverageJob, outputs: int) -> int:
@@ -115,33 +82,10 @@ def _fraction_bits(spec: AverageJob, parameters: int) -> int:
     return max(1, min(_MOST_BITS, bits - 2 - exponent_of(spec.params.clip_range)))
 
 
-def shares(rows: Mapping[str, int]) -> dict[str, float]:
+def row_shares(rows: Mapping[str, int]) -> dict[str, float]:
     """What part of all rows each party has; 0 of none. The weights of the average are these of those who answer."""
     total = sum(rows.values())
     return {party: count / total if total else 0.0 for party, count in rows.items()}
-
-
-def slots_of(plan: Plan, spec: AverageJob) -> Slots:
-    """How a vector lies in Paillier plaintexts: no sum over the parties leaves its slot.
-
-    The ring bounds the sum of all parties' entries already; here they are added as integers, not modulo 2^k.
-    """
-    return Slots.fit(plan.ring.bits, spec.params.key_bits)
-
-
-def packs(plan: Plan, spec: AverageJob) -> int:
-    """Ciphertexts of a vector."""
-    return slots_of(plan, spec).packs(plan.length)
-
-
-def mask_label(job: str, window: int, slot: int) -> str:
-    """What the masks of one sum are derived for."""
-    return f"{job}/{window}/{slot}"
-
-
-def channel_label(job: str, window: int, sender: str, recipient: str) -> bytes:
-    """What a party seals for another in a window; nothing else may be sealed under the same words."""
-    return f"{job}/{window}/{sender}/{recipient}".encode()
 
 
 def exponent_of(largest: float) -> int:
@@ -150,8 +94,3 @@ def exponent_of(largest: float) -> int:
         return 0
     mantissa, exponent = math.frexp(largest)
     return exponent - 1 if mantissa == 0.5 else exponent
-
-
-def in_order(names: Sequence[str], spec: AverageJob) -> tuple[str, ...]:
-    """These parties in the order of the job."""
-    return tuple(party for party in spec.parties if party in set(names))

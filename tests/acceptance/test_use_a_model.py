@@ -1,38 +1,36 @@
-"""What the README shows, run as it stands: job and party files, and what reads a stored model in Python."""
+"""What reads a stored model in Python, run as the page on models shows it."""
 
 from __future__ import annotations
 
 import csv
 import json
-import re
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
+import pages
 from fedbus.cli.app import app, invoke
 from places import ROOT
 
+HOWTO = ROOT / "docs/howto"
+PAGE = HOWTO / "use-a-model.md"
 JOB_ID = "house-prices-..."
 
 
-def blocks(language: str) -> list[str]:
-    """The README's examples in a language."""
-    return re.findall(rf"^```{language}\n(.*?)^```$", (ROOT / "README.md").read_text("utf-8"), re.MULTILINE | re.DOTALL)
+def snippet(*words: str) -> str:
+    """The one snippet that has all these words."""
+    found = [block.text for block in pages.blocks(PAGE) if block.language == "python"]
+    (one,) = [text for text in found if all(word in text for word in words)]
+    return one
 
 
-def block(language: str, *words: str) -> str:
-    """The one example that has all these words."""
-    (found,) = [text for text in blocks(language) if all(word in text for word in words)]
-    return found
-
-
-def run(snippet: str, job: str) -> dict[str, Any]:
-    """The names that a snippet leaves, run in the current folder with a job's id in place of the README's."""
-    assert JOB_ID in snippet
+def run(text: str, job: str) -> dict[str, Any]:
+    """The names that a snippet leaves, run in the current folder with a job's id in place of the page's."""
+    assert JOB_ID in text
     left: dict[str, Any] = {}
-    exec(compile(snippet.replace(JOB_ID, job), "README.md", "exec"), left)  # noqa: S102  # our own document
+    exec(compile(text.replace(JOB_ID, job), PAGE.name, "exec"), left)  # noqa: S102  # our own document
     return left
 
 
@@ -44,7 +42,7 @@ def predicted(folder: Path, job: str) -> dict[str, float]:
 
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder in which the paths of the README are right."""
+    """A folder in which the paths of the page are right."""
     (tmp_path / "ops").symlink_to(ROOT / "ops")
     monkeypatch.chdir(tmp_path)
     return tmp_path
@@ -59,12 +57,12 @@ def simulated(job_file: str, *parties: str) -> dict[str, Any]:
 
 
 def test_an_averaged_model_is_read_and_predicts(folder: Path) -> None:
-    Path("prices.toml").write_text(block("toml", "# prices.toml"))
-    bob = block("toml", 'name = "bob"')
+    Path("prices.toml").write_text(pages.saved(HOWTO / "horizontal-data.md", "prices.toml"))
+    bob = pages.saved(HOWTO / "horizontal-data.md", "bob.toml")
     Path("bob.toml").write_text(bob + '[outputs]\nfolder = "predictions"\n')
     Path("alice.toml").write_text(bob.replace("bob", "alice"))
     job = simulated("prices.toml", "bob", "alice")["job"]
-    left = run(block("python", "state/bob.db"), job)
+    left = run(snippet("state/bob.db"), job)
     expected = predicted(folder / "predictions", job)
     found = {row["tract"]: float(value) for row, value in zip(left["rows"], left["predicted"], strict=True)}
     assert found == pytest.approx(expected, rel=1e-5)
@@ -77,16 +75,16 @@ def test_shares_of_a_vertical_model_are_read_and_add_up(folder: Path) -> None:
     for name in ("products", "users"):
         for table in (name, f"{name}_test"):
             Path(f"{table}.csv").write_text((ROOT / f"ops/data/sample/{table}.csv").read_text())
-    Path("job.toml").write_text(block("toml", "# job.toml").replace("# test =", "test ="))
+    Path("job.toml").write_text(pages.saved(HOWTO / "vertical-data.md", "job.toml"))
     for party, name in (("shop", "products"), ("bank", "users")):
         text = f'name = "{party}"\nstate = "state/{party}.db"\n'
         for table in (name, f"{name}_test"):
             text += f'[datasets.{table}]\nsource = "{table}.csv"\nid = "user_id"\n'
         Path(f"{party}.toml").write_text(text + '[outputs]\nfolder = "predictions"\n')
     job = simulated("job.toml", "shop", "bank")["job"]
-    snippet = block("python", "state/bank.db")
+    bank = snippet("state/bank.db")
     total: dict[str, float] = {}
-    for own in (snippet, snippet.replace("bank.db", "shop.db").replace("users_test", "products_test")):
+    for own in (bank, bank.replace("bank.db", "shop.db").replace("users_test", "products_test")):
         left = run(own, job)
         for row, score in zip(left["rows"], left["scores"], strict=True):
             total[row["user_id"]] = total.get(row["user_id"], 0.0) + float(score)

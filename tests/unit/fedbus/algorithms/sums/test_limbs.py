@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fedbus.algorithms.fedavg.limbs import FRACTION_BITS, LIMBS, MAX_SUMMANDS, RANGE_BITS, decode, encode
+from fedbus.algorithms.sums.limbs import FRACTION_BITS, LIMBS, MAX_SUMMANDS, RANGE_BITS, decode, encode
 from fedbus.errors import FixedPointOverflow
 
 METRIC = st.floats(min_value=0, max_value=2.0**RANGE_BITS, exclude_max=True)

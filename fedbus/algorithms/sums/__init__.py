@@ -1,0 +1,1 @@
+"""Sums over parties' vectors that show no summand, for every algorithm that needs them."""
