@@ -16,7 +16,6 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
-from types import TracebackType
 
 from fedbus import codec, environment, requests, topology
 from fedbus.algorithms import registry
@@ -24,7 +23,6 @@ from fedbus.broker.base import Broker, Delivery
 from fedbus.broker.rabbitmq.broker import AmqpBroker
 from fedbus.credentials import Credentials
 from fedbus.errors import (
-    AccessRefused,
     ConfigError,
     ConnectionLost,
     DecodeError,
@@ -33,7 +31,7 @@ from fedbus.errors import (
     NotFound,
 )
 from fedbus.following import follow
-from fedbus.job import COORDINATOR, UNKNOWN, JobSpec, JobState, is_final, new_id
+from fedbus.job import COORDINATOR, UNKNOWN, JobState, is_final, new_id
 from fedbus.messages.control import Cancel, Event, Query, StateChanged, Submit
 from fedbus.messages.envelope import Envelope, M, Message
 from fedbus.messages.ledger import JobLine, JobList, JobShown, ListJobs, ShowJob
@@ -81,15 +79,7 @@ class Client:
         self._replies: dict[str, list[queue.SimpleQueue[Message]]] = {}
         self._changed = threading.Condition(threading.RLock())
         # Events of all jobs from now on: a job's first events must not be missed between submitting and watching.
-        watch = topology.watch_queue(broker.user, secrets.token_hex(8), self._name)
-        try:
-            broker.declare([watch])
-        except AccessRefused as error:
-            raise AccessRefused(
-                f"the broker's user {broker.user} may not watch jobs: they are submitted, watched and cancelled as a"
-                f" client's user, not as a party or the coordinator ({error})"
-            ) from error
-        self._subscription = broker.consume(watch.name, self._receive)
+        self._subscription = broker.consume(requests.declare_watch(broker, self._name), self._receive)
 
     @classmethod
     def connect(
@@ -133,9 +123,7 @@ class Client:
     def __enter__(self) -> Client:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     def close(self) -> None:
@@ -159,19 +147,13 @@ class Client:
         spec = registry.job_from(job_spec)
         job = new_id(spec.name)
         self._submitted[job] = self._follow(job)
-        submission = Envelope(job, self._name, self._coordinator, self._signed(job, spec))
-        self._submissions.add(submission)
-        requests.request(self._broker, self._seals, topology.SUBMIT, submission)
+        signed = Submit(spec.to_map(), sign(self._identity, job, self._name, spec))
+        self._submissions.add(self._request(topology.SUBMIT, job, signed))
         return job
-
-    def _signed(self, job: str, spec: JobSpec) -> Submit:
-        return Submit(spec.to_map(), sign(self._identity, job, self._name, spec))
 
     def cancel(self, job: str) -> None:
         """Ask the coordinator to end a job; raises as `submit`."""
-        requests.request(
-            self._broker, self._seals, topology.CANCEL, Envelope(job, self._name, self._coordinator, Cancel())
-        )
+        self._request(topology.CANCEL, job, Cancel())
 
     def jobs(self, limit: int = 100, *, unfinished: bool = False, timeout: float = REPLY_SECONDS) -> JobList:
         """The newest jobs in the coordinator's ledger: this user's, or all for one of its `operators`.
@@ -213,13 +195,17 @@ class Client:
         with self._changed:
             events = self._submitted.pop(job, None) or self._follow(job)
         try:
-            query = Envelope(job, self._name, self._coordinator, Query())
+            query = self._request(topology.QUERY, job, Query())
             ask = partial(requests.publish, self._broker, self._seals, wait=False)
-            requests.request(self._broker, self._seals, topology.QUERY, query)
             yield from follow(query, self._submissions, ask, lambda: self._next(events), timeout, check)
         finally:
             with self._changed:
                 self._followed[job].remove(events)
+
+    def _request(self, key: str, job: str, message: Message) -> Envelope:
+        envelope = Envelope(job, self._name, self._coordinator, message)
+        requests.request(self._broker, self._seals, key, envelope)
+        return envelope
 
     def _follow(self, job: str) -> Events:
         events: Events = queue.SimpleQueue()
@@ -265,9 +251,7 @@ class Client:
             self._replies.setdefault(about, []).append(replies)
         deadline = time.monotonic() + timeout
         try:
-            requests.request(
-                self._broker, self._seals, topology.QUERY, Envelope(about, self._name, self._coordinator, question)
-            )
+            self._request(topology.QUERY, about, question)
             while True:
                 reply = replies.get(timeout=max(deadline - time.monotonic(), 0.001))
                 if isinstance(reply, answer):
@@ -296,10 +280,9 @@ class Client:
         job = delivery.routing_key.partition(".")[2].partition(".")[0]
         if job in self._followed or job in self._replies:
             with contextlib.suppress(DecodeError):
-                about = codec.peek(delivery.body)
-                publisher = not self._verify_sender or delivery.user == about.sender
-                if publisher and about.recipient == self._name:
-                    self._sort(codec.decode(delivery.body, self._seals))
+                envelope = codec.decode(delivery.body, self._seals)
+                if not self._verify_sender or delivery.user == envelope.sender:
+                    self._sort(envelope)
         delivery.ack()
 
     def _sort(self, envelope: Envelope) -> None:

@@ -8,7 +8,7 @@ from concurrent.futures import Future
 
 from fedbus import codec, topology
 from fedbus.broker.base import Broker, Outgoing
-from fedbus.errors import ConfigError, ConnectionLost, Unroutable
+from fedbus.errors import AccessRefused, ConfigError, ConnectionLost, Unroutable
 from fedbus.messages.envelope import Envelope
 from fedbus.names import JOB_ID
 from fedbus.retry import delay
@@ -16,6 +16,23 @@ from fedbus.seals import IdentitySeals
 
 _CONFIRM_SECONDS = 30.0
 _TRIES = 4
+
+
+def declare_watch(broker: Broker, name: str) -> str:
+    """Declare a client's own queue for what it is told, and return the queue's name.
+
+    Raises:
+        AccessRefused: the connection's user is no client's.
+    """
+    watch = topology.watch_queue(broker.user, secrets.token_hex(8), name)
+    try:
+        broker.declare([watch])
+    except AccessRefused as error:
+        raise AccessRefused(
+            f"the broker's user {broker.user} may not watch jobs: they are submitted, watched and cancelled as a"
+            f" client's user, not as a party or the coordinator ({error})"
+        ) from error
+    return watch.name
 
 
 def request(broker: Broker, seals: IdentitySeals, key: str, envelope: Envelope) -> None:

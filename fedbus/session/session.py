@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import math
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
+from contextlib import AbstractContextManager
 from typing import Any, Generic, TypeVar, cast
 
 import structlog
@@ -24,13 +24,14 @@ from fedbus.credentials import Credentials
 from fedbus.crypto.masking import SecretStream
 from fedbus.errors import PeerSilent, ProtocolError, StoreError
 from fedbus.job import JobSpec
-from fedbus.messages.control import Failed, Notice, Ping, Progress, Resend
+from fedbus.messages.control import Failed, Notice, Ping, Progress
 from fedbus.messages.envelope import Envelope, M, Message
 from fedbus.seals import JobSeals
 from fedbus.session.attendance import Attendance, Place
 from fedbus.session.events import Events
 from fedbus.session.post import Post
 from fedbus.session.room import when_there_is_room
+from fedbus.session.waiting import Waiting
 from fedbus.store.base import Store
 from fedbus.store.records import Buffer, Checkpoint
 
@@ -40,8 +41,6 @@ E = TypeVar("E")
 # Who can work with any job of a kind can with one of a kind of that: a session only tells what its job is.
 J = TypeVar("J", bound=JobSpec, covariant=True)
 T = TypeVar("T")
-
-_LONGEST_RESEND = 300.0
 
 
 class Session(Generic[J]):
@@ -97,12 +96,12 @@ class Session(Generic[J]):
             verify_sender=verify_sender,
         )
         self._place = Place()
-        self._deadline = math.inf
         self.latest: Progress | None = None
         self._posted_before = -1
         # The coordinator waits for all, directly or because one waits for another; it tells who is missing.
         tell = self._tell_watchers if party == spec.coordinator else None
         self.attendance = Attendance(self._post, lambda: self._place, spec, tell)
+        self._waiting = Waiting(job, party, self._post, self.attendance, spec.limits)
         self._log = log.bind(job=job, party=party)
 
     def open(self) -> None:
@@ -181,7 +180,7 @@ class Session(Generic[J]):
         place = (sender, kind.kind, round_, self._place.batch)
         chunk, chunks = 0, 1
         while chunk < chunks:
-            envelope = self._wait(place, chunk)
+            envelope = self._waiting.wait(place, chunk)
             if chunk and envelope.chunks != chunks:
                 raise ProtocolError(f"{sender} changed the number of pieces of {kind.kind}")
             chunks = envelope.chunks
@@ -249,14 +248,9 @@ class Session(Generic[J]):
         """Secret randomness for one purpose of the whole job; the same in every round and after a restart."""
         return SecretStream(self._secret, f"{self.job}/{self.party}/job/{label}")
 
-    @contextlib.contextmanager
-    def patience(self, seconds: float) -> Iterator[None]:
+    def patience(self, seconds: float) -> AbstractContextManager[None]:
         """Wait no longer than this for any one message, whether its sender lives or not."""
-        self._deadline = time.monotonic() + seconds
-        try:
-            yield
-        finally:
-            self._deadline = math.inf
+        return self._waiting.patience(seconds)
 
     @contextlib.contextmanager
     def phase(self, name: str) -> Iterator[None]:
@@ -319,24 +313,3 @@ class Session(Generic[J]):
         return Envelope(
             self.job, self.party, to, message, place.round, place.batch, chunk, chunks, self._post.journal.checkpointed
         )
-
-    def _wait(self, place: tuple[str, str, int, int], chunk: int) -> Envelope:
-        sender, kind, round_, batch = place
-        limits, since = self.spec.limits, time.monotonic()
-        interval, attempt = limits.resend, 0
-        while True:
-            left = self._deadline - time.monotonic()
-            envelope = self.attendance.taken(place, chunk, min(interval, limits.silence, max(left, 0)))
-            if envelope is not None:
-                return envelope
-            silence = self._post.mailbox.silence(sender, since)
-            if silence >= limits.silence or left <= interval:
-                raise PeerSilent(
-                    f"{sender} gave no sign of life for {silence:.0f} s (limits.silence is {limits.silence:g}) "
-                    f"while {self.party} waited for {kind} of step {round_}"
-                )
-            attempt += 1
-            interval = min(2 * interval, _LONGEST_RESEND)
-            missing = self._post.mailbox.missing(place, chunk)
-            self._log.info("message missing; asking for it again", kind=kind, sender=sender, step=round_)
-            self._post.whisper(sender, Resend(kind, round_, batch, missing), attempt)

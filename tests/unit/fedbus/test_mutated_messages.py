@@ -52,7 +52,7 @@ ODD: list[Any] = [
 def body(kind: str) -> bytes:
     """A sound message of a kind."""
     envelope = Envelope("j-1", "bank", "shop", KINDS[kind])  # type: ignore[arg-type]  # only its name is looked at
-    payload = {"spec": JOB} if kind in ("submit", "start") else sound(kind)
+    payload = {**sound(kind), "spec": JOB} if kind in ("submit", "start") else sound(kind)
     return codec.pack({**codec.header(envelope), "payload": payload})
 
 

@@ -41,7 +41,7 @@ ACCEPTED: dict[str, set[str]] = {
     "bool": {"true"},
     "bytes": {"bytes"},
     "Signature": set(),
-    "Name": {"text"},
+    "Name": set(),
     "Names": {"empty list"},
     "Parts": {"empty list"},
     "Chunks": {"empty list"},
