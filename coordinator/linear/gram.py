@@ -1,4 +1,4 @@
-"""Vertical linear regression from encrypted cross products: the coordinator's side.
+"""The coordinator leads vertical linear regression from encrypted cross products: this is its side of solver `gram`.
 
 The protocol is in parties/linear/gram.py. The coordinator cuts up masked blocks without learning what they hold, opens
 what is masked uniformly, directs conjugate gradients by two sums a round, looks for columns of different parties that
@@ -52,7 +52,7 @@ log = structlog.get_logger()
 
 
 def train(work: Work[LinearJob], figures: dict[str, Any]) -> None:
-    """The coordinator's part once the parties are aligned.
+    """Play the coordinator's part from the moment when the parties are aligned.
 
     Args:
         figures: gets what the report says of how training ended.

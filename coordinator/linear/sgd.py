@@ -1,4 +1,4 @@
-"""Vertical linear regression by gradient descent: the coordinator's side. The protocol is in parties/linear/sgd.py.
+"""The coordinator leads vertical linear regression by gradient descent. The protocol is in parties/linear/sgd.py.
 
 It makes the key, opens what the parties masked, judges the loss, and learns nothing else: masked values are uniform.
 """
@@ -25,7 +25,7 @@ _DIVERGED = 1e6
 
 
 def train(work: Work[LinearJob], figures: dict[str, Any]) -> None:
-    """The coordinator's part once the parties are aligned.
+    """Play the coordinator's part from the moment when the parties are aligned.
 
     Args:
         figures: gets what the report says of how training ended.

@@ -1,4 +1,4 @@
-"""The coordinator's part of the alignment: it learns how many rows are common, and that all agree on it."""
+"""The coordinator takes part in the alignment: it learns how many rows are common, and that all agree on it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from fedbus.session.session import Session
 
 @dataclass(frozen=True, slots=True)
 class Sizes:
-    """What the parties have in common and what each trains.
+    """How many rows the parties have in common, and how many columns each of them trains.
 
     Attributes:
         columns: of each party, the guest's with the intercept's.
@@ -27,7 +27,7 @@ class Sizes:
 
 
 def coordinate(session: Session[VerticalJob]) -> Sizes:
-    """The sizes that the parties report.
+    """Collect the sizes that the parties report, and check that they agree.
 
     Raises:
         ProtocolError: a host counts other rows than the guest, or a number cannot be.

@@ -1,4 +1,6 @@
-"""A vertical job at the coordinator, whatever trains it: its key, sizes and losses, and the report's figures."""
+"""What the coordinator has of a vertical job, whatever trains it: its key, sizes and losses, and the report's
+figures.
+"""
 
 from __future__ import annotations
 
@@ -54,7 +56,7 @@ class Training:
     probed: int = 0
 
     def figures(self, last: Verdict) -> dict[str, Any]:
-        """What the report says of training."""
+        """Return what the report says of training."""
         p50, p99 = np.percentile(self.seconds, [50, 99]) if self.seconds else (0.0, 0.0)
         return {
             "aligned_rows": self.rows,
@@ -93,7 +95,7 @@ class Work(Generic[V]):
         self.session.checkpoint({"primes": _primes(self.private), **state})
 
     def publish(self, seconds: float) -> None:
-        """Tell all who watch of a round that is done."""
+        """Tell all who watch that a round is done."""
         session, training = self.session, self.training
         training.seconds.append(seconds)
         metrics.round_latency.labels(session.spec.algorithm, session.role, "round").observe(seconds)
@@ -108,7 +110,7 @@ class Work(Generic[V]):
 
     @contextlib.contextmanager
     def reporting(self, figures: dict[str, Any]) -> Iterator[None]:
-        """Enter what the report says of training, however it ends."""
+        """Enter in `figures` what the report says of training, however the `with` block ends."""
         try:
             yield
         finally:
@@ -150,7 +152,7 @@ def begin(session: Session[V], engine: Engine) -> Work[V]:
 
 
 def check_rounds(rows: int, spec: VerticalJob) -> None:
-    """Refuse a job whose report might not fit a message; raises JobRefused, which names the settings."""
+    """Refuse a job whose report might not fit a message; raise JobRefused, which names the settings."""
     epoch, (most, _) = count(rows, spec.batch_size), spec.length
     if most * epoch > MAX_ROUNDS:
         raise JobRefused(

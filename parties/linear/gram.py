@@ -1,4 +1,4 @@
-"""Vertical linear regression from encrypted cross products: the parties' side of solver `gram`.
+"""A party's side of solver `gram`: vertical linear regression from encrypted cross products.
 
 With X_P an orthogonal basis of the standardised columns of party P (parties/linear/basis.py), y the label around its
 mean in a unit near its deviation, n rows, and [[.]] encrypted under the coordinator's key, the solution of A w = b is
@@ -52,7 +52,7 @@ from parties.vertical.share import prepare
 
 
 def host(session: Session[LinearJob], engine: Engine, tables: Tables, policy: Policy) -> Result:
-    """A host's part; see the module. Raises DataError, ProtocolError, CryptoError, JobRefused, JobFailed."""
+    """Play a host's part; see the module. Raises DataError, ProtocolError, CryptoError, JobRefused, JobFailed."""
     job = prepare(session, engine, align.host, tables, policy)
     work = Work(session, engine, job)
     share = work.train()
@@ -66,7 +66,7 @@ def host(session: Session[LinearJob], engine: Engine, tables: Tables, policy: Po
 
 
 def guest(session: Session[LinearJob], engine: Engine, tables: Tables, policy: Policy) -> Result:
-    """The guest's part; see the module. Raises DataError, ProtocolError, CryptoError, JobRefused, JobFailed."""
+    """Play the guest's part; see the module. Raises DataError, ProtocolError, CryptoError, JobRefused, JobFailed."""
     job = prepare(session, engine, align.guest, tables, policy)
     work = Work(session, engine, job)
     share = work.train()

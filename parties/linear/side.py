@@ -1,4 +1,4 @@
-"""Vertical linear regression at a party: its part by the job's solver, and what is checked before a job."""
+"""A party's side of vertical linear regression, which is that of the job's solver, and what is checked before a job."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Encrypted sample alignment: private set intersection by Diffie-Hellman, a guest with any hosts.
+"""A guest and any number of hosts find the rows that all have, by private set intersection by Diffie-Hellman.
 
 With H the hash to the group, g and h the guest's and a host's secret exponents:
 
@@ -55,7 +55,7 @@ class _Pair:
 
 
 def guest(session: Session[VerticalJob], engine: Engine, ids: Sequence[str]) -> np.ndarray:
-    """The guest's side; returns the positions of the common rows in `ids`, in aligned order, shape (rows,).
+    """Play the guest's part. Return the positions of the common rows in `ids`, in aligned order, shape (rows,).
 
     Raises:
         JobFailed: no id is common to all.
@@ -86,7 +86,7 @@ def guest(session: Session[VerticalJob], engine: Engine, ids: Sequence[str]) -> 
 
 
 def host(session: Session[VerticalJob], engine: Engine, ids: Sequence[str]) -> np.ndarray:
-    """A host's side; returns the positions of the common rows in `ids`, in aligned order, shape (rows,).
+    """Play a host's part. Return the positions of the common rows in `ids`, in aligned order, shape (rows,).
 
     Raises:
         ProtocolError, InvalidPoint: the guest sent what the protocol does not allow.
