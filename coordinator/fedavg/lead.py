@@ -15,7 +15,7 @@ import structlog
 
 from coordinator.fedavg import judgement, robust
 from coordinator.fedavg.progress import Course
-from coordinator.fedavg.strategy import Server
+from coordinator.fedavg.strategy import ServerOptimizer
 from coordinator.sums.base import Sum
 from coordinator.sums.choice import sums_of
 from coordinator.sums.cohort import Cohort
@@ -77,9 +77,9 @@ class Lead:
         keep = self.spec.strategy.name in ROBUST
         self.sums = sums_of(session, self.cohort, engine, state["sums"], self._sums_left, keep=keep)
         self.weights, self.best = self._restored("weights"), self._restored("best")
-        self.server: Server | None = None
+        self.server: ServerOptimizer | None = None
         if self.weights is not None:
-            self.server = Server.create(self.spec.strategy, len(self.weights))
+            self.server = ServerOptimizer.create(self.spec.strategy, len(self.weights))
             names = self.server.arrays()
             self.server.restore({name: np.frombuffer(session.blob(name) or b"", np.float32) for name in names})
         privacy, params = self.spec.privacy, self.spec.params
@@ -158,7 +158,7 @@ class Lead:
             if len(blob) > _MOST_BYTES:
                 raise ProtocolError(f"{members[0]} sent a model of more than {_MOST_BYTES:,} bytes")
         self.weights = Weights.parse(blob)
-        self.server = Server.create(self.spec.strategy, len(self.weights))
+        self.server = ServerOptimizer.create(self.spec.strategy, len(self.weights))
         self.course.done.append(Task.INITIALISE)
         self.checkpoint({"weights": self.weights.blob, **self.server.arrays()})
 

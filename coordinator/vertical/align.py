@@ -12,7 +12,7 @@ from fedbus.session.session import Session
 
 
 @dataclass(frozen=True, slots=True)
-class Sizes:
+class CommonSizes:
     """How many rows the parties have in common, and how many columns each of them trains.
 
     Attributes:
@@ -26,7 +26,7 @@ class Sizes:
     score_bits: int
 
 
-def coordinate(session: Session[VerticalJob]) -> Sizes:
+def coordinate(session: Session[VerticalJob]) -> CommonSizes:
     """Collect the sizes that the parties report, and check that they agree.
 
     Raises:
@@ -45,4 +45,4 @@ def coordinate(session: Session[VerticalJob]) -> Sizes:
     if not 0 <= own.score_bits <= fixedpoint.MAX_BITS:
         raise ProtocolError(f"{guest} asks for {own.score_bits} fraction bits of scores")
     columns = {party: report.columns for party, report in reports.items()}
-    return Sizes(own.rows, own.test_rows, columns, own.score_bits)
+    return CommonSizes(own.rows, own.test_rows, columns, own.score_bits)

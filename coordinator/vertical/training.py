@@ -35,7 +35,7 @@ class Training:
     """How far training has come.
 
     Attributes:
-        rows, test_rows, columns, score_bits: as of align.Sizes.
+        rows, test_rows, columns, score_bits: as of align.CommonSizes.
         losses: of each round: of `sgd` on its batch and before its step, of `gram` after it, with the ridge term.
         products: of `gram`: rounds, checks, further passes and rounds of probes, in all.
         probed: of `gram`: rounds of probes.
@@ -72,7 +72,7 @@ class Training:
 
 
 @dataclass(slots=True)
-class Work(Generic[V]):
+class CoordinatorWork(Generic[V]):
     """What the coordinator works with in every round.
 
     Attributes:
@@ -126,7 +126,7 @@ class Work(Generic[V]):
             vectors.serve(self.session.spec.guest_party, MaskedScores, self.private, rows, vectors.score_bits)
 
 
-def begin(session: Session[V], engine: Engine) -> Work[V]:
+def begin(session: Session[V], engine: Engine) -> CoordinatorWork[V]:
     """Make the job's key and have the parties align, or take both up again after a restart.
 
     Raises:
@@ -138,7 +138,7 @@ def begin(session: Session[V], engine: Engine) -> Work[V]:
     if "training" in state:
         training, verdict, solver = Training(**state["training"]), Verdict(**state["verdict"]), state["solver"]
         vectors = Vectors(session, engine, private.public, training.score_bits)
-        return Work(session, private, vectors, training, verdict, solver)
+        return CoordinatorWork(session, private, vectors, training, verdict, solver)
     session.at(ALIGNMENT_ROUND)
     sizes = align.coordinate(session)
     check_rounds(sizes.rows, session.spec)
@@ -146,7 +146,7 @@ def begin(session: Session[V], engine: Engine) -> Work[V]:
         session.send(party, JobKey(private.public.to_bytes(), sizes.columns, sizes.score_bits))
     training = Training(sizes.rows, sizes.test_rows, sizes.columns, sizes.score_bits)
     vectors = Vectors(session, engine, private.public, training.score_bits)
-    work = Work(session, private, vectors, training, Verdict(0.0, stop=False, converged=False), {})
+    work = CoordinatorWork(session, private, vectors, training, Verdict(0.0, stop=False, converged=False), {})
     work.checkpoint()
     return work
 

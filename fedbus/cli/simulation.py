@@ -179,7 +179,7 @@ def _in_memory(spec: JobSpec, known: Introduced, place: Workplace, roles: Roles)
         page = metrics.Server("127.0.0.1:0")
         stack.callback(page.close)
         engine = Engine(None)
-        services: list[process.Service] = []
+        services: list[process.LongRunning] = []
 
         def add(factory: Factory[S], config: S, state: Path) -> None:
             store, connection = stack.enter_context(SqliteStore(state)), hub.connect(config.name)
@@ -201,7 +201,7 @@ def _in_memory(spec: JobSpec, known: Introduced, place: Workplace, roles: Roles)
         yield client, lambda: client.submit(spec), lambda: None
 
 
-def _stop(services: Sequence[process.Service]) -> None:
+def _stop(services: Sequence[process.LongRunning]) -> None:
     """At the same time: each gives its jobs some seconds to come to rest."""
     with ThreadPoolExecutor(len(services)) as threads:
         for stopped in [threads.submit(service.stop) for service in services]:

@@ -31,7 +31,7 @@ from fedbus.store.sqlite import SqliteStore
 S = TypeVar("S", CoordinatorSettings, PartySettings)
 
 
-class Service(Protocol):
+class LongRunning(Protocol):
     """What runs: a coordinator or a party."""
 
     def start(self) -> None: ...
@@ -50,7 +50,7 @@ _SWITCH_SECONDS = 0.0002
 _M_MMAP_THRESHOLD, _M_ARENA_MAX = -3, -8
 _LARGE_BYTES = 512 * 1024
 
-Factory = Callable[[S, Broker, Store, Engine, str], Service]
+Factory = Callable[[S, Broker, Store, Engine, str], LongRunning]
 
 
 def configure_logging(default: str = "info") -> None:

@@ -66,7 +66,7 @@ def take_part(
     spec = session.spec
     consent.check_job(policy, spec)
     consent.check_rows(policy, len(tables.train))
-    member = Member(session, engine, tables, settings)
+    member = Follower(session, engine, tables, settings)
     if not session.resumed:
         session.send(session.coordinator, member.local.describe())
     session.attendance.greet(session.coordinator)
@@ -78,7 +78,7 @@ def take_part(
             return with_own(result, spec, tables)
 
 
-class Member:
+class Follower:
     """A party in a job under way."""
 
     def __init__(self, session: Session[AverageJob], engine: Engine, tables: Tables, settings: PartySettings) -> None:

@@ -56,7 +56,7 @@ log = structlog.get_logger()
 _LEAST_PART = 1e-3
 
 
-class Work:
+class PartyWork:
     """What a party works with in every round."""
 
     def __init__(self, session: Session[LinearJob], engine: Engine, job: Prepared) -> None:

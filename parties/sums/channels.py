@@ -28,7 +28,7 @@ from parties.sums.trust import Trust
 
 
 @dataclass(slots=True)
-class Window:
+class KeyWindow:
     """The keys of a window, as one party has them.
 
     Attributes:
@@ -69,7 +69,7 @@ class Channels:
         _, channel = self._channel(window)
         return MaskKeys(channel, keys, self._trust.sign(self._session.job, window, channel, keys))
 
-    def accept(self, window: Window, order: PeerKeys, own_keys: bytes) -> None:
+    def accept(self, window: KeyWindow, order: PeerKeys, own_keys: bytes) -> None:
         """Enter everybody's keys.
 
         Raises:
@@ -91,7 +91,7 @@ class Channels:
             raise ProtocolError(f"{session.coordinator} passed on other keys of {session.party} than it sent")
         window.names, window.channels, window.keys = names, list(order.channels), list(order.keys)
 
-    def seal(self, window: Window, secrets: Sequence[bytes]) -> list[bytes]:
+    def seal(self, window: KeyWindow, secrets: Sequence[bytes]) -> list[bytes]:
         """What is for each party of a window, in its order; nothing for this party itself, or where it is empty."""
         sealed = []
         for name, secret in zip(window.names, secrets, strict=True):
@@ -99,7 +99,7 @@ class Channels:
             sealed.append(b"" if empty else sealing.seal(self._agreed(window, name), secret, self._label(window, name)))
         return sealed
 
-    def open(self, window: Window, order: PeerShares) -> dict[str, bytes]:
+    def open(self, window: KeyWindow, order: PeerShares) -> dict[str, bytes]:
         """What the parties of PeerShares sealed for this one, by their names; of itself nothing.
 
         Raises:
@@ -122,9 +122,9 @@ class Channels:
     def _channel(self, window: int) -> tuple[bytes, bytes]:
         return sealing.key_pair(self._session.secret(f"channel/{window}").read(sealing.SEED_BYTES))
 
-    def _agreed(self, window: Window, peer: str) -> bytes:
+    def _agreed(self, window: KeyWindow, peer: str) -> bytes:
         private, _ = self._channel(window.number)
         return sealing.agree(private, window.channels[window.names.index(peer)])
 
-    def _label(self, window: Window, recipient: str) -> bytes:
+    def _label(self, window: KeyWindow, recipient: str) -> bytes:
         return channel_label(self._session.job, window.number, self._session.party, recipient)

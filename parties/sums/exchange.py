@@ -14,7 +14,7 @@ from fedbus.errors import PeerSilent, ProtocolError
 from fedbus.job import JobSpec
 from fedbus.messages.envelope import Message
 from fedbus.session.session import Session
-from parties.sums.channels import Channels, Window
+from parties.sums.channels import Channels, KeyWindow
 from parties.sums.hiding import Contributor, Pieces
 from parties.sums.trust import Trust
 
@@ -35,7 +35,7 @@ class KeyedHiding(ABC):
         self._rules = rules
         self._contributor = contributor
         self._channels = Channels(session, trust)
-        self._window = Window(**state["window"]) if "window" in state else None
+        self._window = KeyWindow(**state["window"]) if "window" in state else None
         # The session round in which the exchange's last message comes, while it has not.
         self._due: int | None = None
 
@@ -113,7 +113,7 @@ class KeyedHiding(ABC):
         self.keep(last)
         return self.holds_keys(order)
 
-    def _opened(self) -> Window:
+    def _opened(self) -> KeyWindow:
         if self._window is None:
             raise ProtocolError(f"{self._session.coordinator} speaks of a window of keys that was never opened")
         return self._window

@@ -39,7 +39,7 @@ from fedbus.errors import CryptoError, ProtocolError
 from fedbus.job import JobSpec
 from fedbus.messages.envelope import Message
 from fedbus.session.session import Session
-from parties.sums.channels import Window
+from parties.sums.channels import KeyWindow
 from parties.sums.exchange import KeyedHiding
 from parties.sums.hiding import Contributor, Pieces
 from parties.sums.trust import Trust
@@ -72,7 +72,7 @@ class Encryption(KeyedHiding):
 
     def advertise(self, order: Advertise) -> MaskKeys:
         """Make a channel key; there are no masks."""
-        self._window = Window(order.window, 0)
+        self._window = KeyWindow(order.window, 0)
         return self._channels.advertise(order.window, b"")
 
     def deal(self, order: PeerKeys) -> tuple[SealedShares, SumKey] | tuple[()]:

@@ -37,7 +37,7 @@ from fedbus.errors import ProtocolError
 from fedbus.job import JobSpec
 from fedbus.messages.envelope import Message
 from fedbus.session.session import Session
-from parties.sums.channels import Window
+from parties.sums.channels import KeyWindow
 from parties.sums.exchange import KeyedHiding
 from parties.sums.hiding import Contributor, Pieces
 from parties.sums.trust import Trust
@@ -85,7 +85,7 @@ class Masking(KeyedHiding):
             raise ProtocolError(f"{self._session.coordinator} asks for the keys of {order.sums} sums")
         if self._window is not None and order.window <= self._window.number:
             raise ProtocolError(f"{self._session.coordinator} opens a window of keys anew, whose masks may be used up")
-        self._window, self._used, self._revealed = Window(order.window, order.sums), -1, -1
+        self._window, self._used, self._revealed = KeyWindow(order.window, order.sums), -1, -1
         return self._channels.advertise(order.window, self._public_keys(order.window, order.sums))
 
     def deal(self, order: PeerKeys) -> tuple[SealedShares]:
@@ -208,7 +208,7 @@ class Masking(KeyedHiding):
         self_masks = tuple(self._share(party, 2 * order.slot) for party in survivors)
         return RevealedShares(self_masks, tuple(self._share(party, 2 * order.slot + 1) for party in dropped))
 
-    def _mask_keys(self, window: Window, slot: int, members: set[str]) -> tuple[bytes, dict[str, bytes]]:
+    def _mask_keys(self, window: KeyWindow, slot: int, members: set[str]) -> tuple[bytes, dict[str, bytes]]:
         """The key of this party's own mask of a sum, and of those that it has in common with the other members."""
         label = mask_label(self._session.job, window.number, slot)
         self_seed, key_seed = self._seeds(window.number, slot)

@@ -189,6 +189,15 @@ def test_files_stay_readable(file: Path) -> None:
     assert len(file.read_text().splitlines()) <= 320
 
 
+def test_no_two_classes_have_one_name() -> None:
+    homes: dict[str, list[str]] = {}
+    for name, file in MODULES.items():
+        for node in ast.parse(file.read_text()).body:
+            if isinstance(node, ast.ClassDef):
+                homes.setdefault(node.name, []).append(name)
+    assert {name: found for name, found in homes.items() if len(found) > 1} == {}
+
+
 def methods(protocol: type) -> dict[str, list[str]]:
     """The parameters of each function that a Protocol asks of a module."""
     found = {name: value for name, value in vars(protocol).items() if inspect.isfunction(value) and name[0] != "_"}
