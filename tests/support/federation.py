@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pooled_descent
 
+import pooled_descent
 from coordinator.service import Service
 from fedbus import codec
 from fedbus.algorithms import registry

@@ -13,7 +13,8 @@ import pytest
 
 from coordinator.side import CoordinatorSide
 from fedbus.algorithms import registry
-from fedbus.algorithms.base import Algorithm, Facts, Planning
+from fedbus.algorithms.base import Algorithm, Facts, Planning, kinds_of
+from fedbus.messages import control, ledger
 from fedbus.report import Report
 from parties.side import PartySide
 from places import ROOT
@@ -55,7 +56,7 @@ LAYERS = (
     *("fedbus.store", "fedbus.session", "fedbus.service", "parties", "fedbus.cli"),
 )
 # The folders of algorithms; `vertical`, `sums` and `data` are for all.
-ALGORITHMS = ("linear", "fedavg")
+ALGORITHMS = tuple(algorithm.party.split(".")[1] for algorithm in registry.ALGORITHMS)
 
 
 def module(file: Path) -> str:
@@ -145,7 +146,7 @@ def test_what_algorithms_share_imports_none_of_them(name: str) -> None:
 def test_only_who_opens_a_store_knows_which_one_it_is() -> None:
     users = {name for name, file in MODULES.items() if "fedbus.store.sqlite" in imports(file)}
     opens = {"fedbus.service.process", "fedbus.cli.simulation", "fedbus.cli.workplace"}
-    assert users == opens | {f"parties.{name}.pooled" for name in ALGORITHMS}
+    assert opens <= users <= opens | {f"parties.{name}.pooled" for name in ALGORITHMS}
 
 
 @pytest.mark.parametrize("file", FILES, ids=lambda file: str(file.relative_to(ROOT)))
@@ -209,14 +210,13 @@ each_algorithm = pytest.mark.parametrize("algorithm", registry.ALGORITHMS, ids=l
 
 @each_algorithm
 def test_each_algorithm_has_what_it_is_asked_for(algorithm: Algorithm) -> None:
-    asked: dict[str, type] = {
-        algorithm.party: PartySide,
-        algorithm.coordinator: CoordinatorSide,
-        algorithm.plan: Planning,
-        algorithm.facts: Facts,
-    }
-    assert len(asked) == 4
-    for module, protocol in asked.items():
+    asked: list[tuple[str, type]] = [
+        (algorithm.party, PartySide),
+        (algorithm.coordinator, CoordinatorSide),
+        (algorithm.plan, Planning),
+        (algorithm.facts, Facts),
+    ]
+    for module, protocol in asked:
         found = importlib.import_module(module)
         wanted = methods(protocol)
         assert wanted
@@ -259,7 +259,22 @@ def test_only_an_algorithm_asks_whether_a_job_is_its_own(name: str) -> None:
     assert not asked & classes or set(ALGORITHMS) & set(name.split("."))
 
 
-def test_algorithms_have_names_of_their_own() -> None:
+def test_algorithms_have_names_and_folders_of_their_own() -> None:
     names = [algorithm.job.ALGORITHM for algorithm in registry.ALGORITHMS]
     assert len(set(names)) == len(names) == len(set(ALGORITHMS))
     assert set(names) == set(registry.named())
+    for folder, algorithm in zip(ALGORITHMS, registry.ALGORITHMS, strict=True):
+        homes = [module.split(".")[:-1] for module in (algorithm.party, algorithm.coordinator, algorithm.plan)]
+        assert homes == [["parties", folder], ["coordinator", folder], ["fedbus", "algorithms", folder]]
+
+
+def test_no_two_kinds_of_messages_have_one_name() -> None:
+    shared = kinds_of(control, ledger)
+    kinds = {*shared, *(kind for algorithm in registry.ALGORITHMS for kind in algorithm.kinds)}
+    assert len({kind.kind for kind in kinds}) == len(kinds)
+    assert set(registry.KINDS.values()) == kinds
+
+
+def test_each_folder_is_a_package() -> None:
+    folders = {file.parent for file in FILES}
+    assert [folder for folder in sorted(folders) if not (folder / "__init__.py").is_file()] == []

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from pooled_descent import gradient_descent
 
 from fedbus.algorithms.vertical.batching import batches, count
 from parties.data.table import Scaling
 from parties.linear.optimizer import Optimizer
 from parties.scores import least_squares, regression_metrics
 from places import DATA
+from pooled_descent import gradient_descent
 from reader import load
 
 
