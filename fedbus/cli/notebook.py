@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import multiprocessing
 import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -20,7 +21,7 @@ from fedbus.algorithms import registry
 from fedbus.algorithms.registry import JobSource
 from fedbus.cli import simulation
 from fedbus.cli.checks import hold_parties
-from fedbus.errors import JobFailed
+from fedbus.errors import ConfigError, JobFailed
 from fedbus.messages.control import Event
 from fedbus.report import Report
 from fedbus.settings import PartySettings
@@ -62,6 +63,12 @@ def simulate(
         StoreError: what a party calls its store is none.
         JobFailed: the job failed.
     """
+    # Set while a child imports the script that started it; what that starts anew would start children without end.
+    if getattr(multiprocessing.current_process(), "_inheriting", False):
+        raise ConfigError(
+            "a child process of a simulation has come upon `fedbus.simulate` in the script that it imports; put the"
+            ' call below `if __name__ == "__main__":`'
+        )
     spec = registry.job_from(job)
     where = Path(job) if isinstance(job, Path | str) else Path("job")
     given = [_party(party, number) for number, party in enumerate(parties)]

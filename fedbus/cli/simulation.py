@@ -174,6 +174,8 @@ def _follow(client: Client, job: str, watch: Watch, check: Callable[[], None]) -
 def _in_memory(spec: JobSpec, known: Introduced, place: Workplace, roles: Roles) -> Iterator[Running]:
     hub = MemoryHub()
     with contextlib.ExitStack() as stack:
+        # The client's connection is nobody else's to close.
+        stack.callback(hub.close)
         if place.kept:
             stack.enter_context(process.kept_log(place.folder / "simulation.log"))
         page = metrics.Server("127.0.0.1:0")
