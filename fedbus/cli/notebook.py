@@ -21,7 +21,7 @@ from fedbus.algorithms import registry
 from fedbus.algorithms.registry import JobSource
 from fedbus.cli import simulation
 from fedbus.cli.checks import hold_parties
-from fedbus.errors import ConfigError, JobFailed
+from fedbus.errors import JobFailed
 from fedbus.messages.control import Event
 from fedbus.report import Report
 from fedbus.settings import PartySettings
@@ -30,6 +30,11 @@ from fedbus.settings import PartySettings
 PartySource = Mapping[str, Any] | Path | str
 
 _lock, _running = threading.Lock(), 0
+
+_NOT_GUARDED = (
+    'fedbus.simulate: call it below `if __name__ == "__main__":`; child processes, which do the arithmetic, import the'
+    " script"
+)
 
 
 def simulate(
@@ -63,12 +68,9 @@ def simulate(
         StoreError: what a party calls its store is none.
         JobFailed: the job failed.
     """
-    # Set while a child imports the script that started it; what that starts anew would start children without end.
     if getattr(multiprocessing.current_process(), "_inheriting", False):
-        raise ConfigError(
-            "a child process of a simulation has come upon `fedbus.simulate` in the script that it imports; put the"
-            ' call below `if __name__ == "__main__":`'
-        )
+        # A child process imports the script that started it, which was to call this in its main part only.
+        raise SystemExit(_NOT_GUARDED)
     spec = registry.job_from(job)
     where = Path(job) if isinstance(job, Path | str) else Path("job")
     given = [_party(party, number) for number, party in enumerate(parties)]

@@ -120,8 +120,8 @@ class Child:
             result, seconds = outcome
             return result, seconds
         raise CryptoError(
-            "child processes died twice in one operation: is memory short, or does a script start its jobs outside of"
-            ' `if __name__ == "__main__":`? See standard error too'
+            "child processes died twice in one operation: is memory short? Or is it run by a script, which has to do so"
+            ' below `if __name__ == "__main__":`, for child processes import it? See standard error too'
         )
 
     def close(self) -> None:

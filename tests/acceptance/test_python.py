@@ -111,7 +111,7 @@ def test_the_client_of_the_page_gets_the_report(
 ) -> None:
     urls = []
 
-    def connected(url: str, *, tls: object) -> Any:
+    def connected(url: str, **_: object) -> Any:
         urls.append(url)
         broker = hub.connect("carol")
         # Of the real one, which connects when it is told to.
@@ -153,8 +153,8 @@ def test_a_script_without_the_line_that_it_needs_is_told_so(small: Federation) -
     script.write_text("import fedbus\nfedbus.simulate('job.toml', ['shop.toml', 'bank.toml'])\n")
     done = subprocess.run([sys.executable, script], cwd=small.folder, capture_output=True, text=True, check=False)
     assert done.returncode == 1
-    assert 'put the call below `if __name__ == "__main__":`' in done.stderr
-    assert "or does a script start its jobs outside of" in done.stderr.splitlines()[-1]
+    assert 'fedbus.simulate: call it below `if __name__ == "__main__":`' in done.stderr
+    assert 'below `if __name__ == "__main__":`, for child processes import it' in done.stderr.splitlines()[-1]
 
 
 def test_it_runs_in_a_running_event_loop(small: Federation) -> None:
