@@ -174,8 +174,6 @@ def _follow(client: Client, job: str, watch: Watch, check: Callable[[], None]) -
 def _in_memory(spec: JobSpec, known: Introduced, place: Workplace, roles: Roles) -> Iterator[Running]:
     hub = MemoryHub()
     with contextlib.ExitStack() as stack:
-        # The client's connection is nobody else's to close.
-        stack.callback(hub.close)
         if place.kept:
             stack.enter_context(process.kept_log(place.folder / "simulation.log"))
         page = metrics.Server("127.0.0.1:0")
@@ -199,7 +197,10 @@ def _in_memory(spec: JobSpec, known: Introduced, place: Workplace, roles: Roles)
         stack.callback(_stop, services)
         for service in services:
             service.start()
-        client = stack.enter_context(Client(hub.connect(client_of(spec)), spec.coordinator))
+        # A client leaves a connection open that it did not make.
+        broker = hub.connect(client_of(spec))
+        stack.callback(broker.close)
+        client = stack.enter_context(Client(broker, spec.coordinator))
         yield client, lambda: client.submit(spec), lambda: None
 
 

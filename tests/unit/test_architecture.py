@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import importlib
 import inspect
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -52,8 +53,8 @@ TORCH_HOMES = {
 
 # Folders from the ground up; what lies beside them in `fedbus` belongs wherever no circle arises.
 LAYERS = (
-    *("fedbus.crypto", "fedbus.messages", "fedbus.job", "fedbus.algorithms", "fedbus.codec", "fedbus.broker"),
-    *("fedbus.store", "fedbus.session", "fedbus.service", "parties", "fedbus.cli"),
+    *("fedbus.certificates", "fedbus.crypto", "fedbus.members", "fedbus.messages", "fedbus.job", "fedbus.algorithms"),
+    *("fedbus.codec", "fedbus.broker", "fedbus.store", "fedbus.session", "fedbus.service", "parties", "fedbus.cli"),
 )
 # The folders of algorithms; `vertical`, `sums` and `data` are for all.
 ALGORITHMS = tuple(algorithm.party.split(".")[1] for algorithm in registry.ALGORITHMS)
@@ -109,6 +110,16 @@ def layer(name: str) -> int:
     """Of a module in LAYERS, the coordinator beside the parties; -1 for others."""
     beside = name.replace("coordinator", "parties", 1) if name.startswith("coordinator") else name
     return next((place for place, part in enumerate(LAYERS) if f"{beside}.".startswith(f"{part}.")), -1)
+
+
+def test_the_page_on_architecture_lists_the_layers_in_their_order() -> None:
+    page = (ROOT / "docs/explanation/architecture.md").read_text("utf-8")
+    places = re.findall(r"^\d+\. \*\*`([\w/.]+)`", page, re.MULTILINE)
+    named = [place.removesuffix(".py").strip("/").replace("/", ".") for place in places]
+    assert tuple(name for name in named if name in LAYERS) == LAYERS
+    # Whatever has a folder has its place in it.
+    folders = {f"fedbus.{file.parent.name}" for file in (ROOT / "fedbus").glob("*/__init__.py")}
+    assert folders <= {*LAYERS}
 
 
 @pytest.mark.parametrize("name", [name for name in MODULES if layer(name) >= 0])

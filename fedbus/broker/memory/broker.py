@@ -40,13 +40,6 @@ class MemoryHub:
         with self.lock:
             self._connections.remove(broker)
 
-    def close(self) -> None:
-        """Close all connections that are still open."""
-        with self.lock:
-            left = [*self._connections]
-        for broker in left:
-            broker.close()
-
     def cut(self, user: str | None = None) -> None:
         """Drop the connections of one user, or of all; each is made again at once, as after a network failure."""
         with self.lock:
