@@ -1,4 +1,4 @@
-"""A whole federation on one machine: any job with any party files, on either broker.
+"""A simulation is a whole federation on one machine: any job with any party files, on either broker.
 
 In memory all roles run as threads of this process on the in-process broker; on RabbitMQ each is a process of its own,
 started as an operator would start it, and the job goes through the queue. Stores are the simulation's own; models of a
@@ -54,7 +54,7 @@ class Roles:
 
 
 def usual_roles() -> Roles:
-    """The roles as they are; loads them."""
+    """Return the roles as they are; this loads them."""
     from coordinator.service import Service
     from parties.side import compare
     from parties.worker import Worker
@@ -147,7 +147,7 @@ def _run(
 
 
 def check_complete(job_file: Path, spec: JobSpec, parties: Sequence[PartySettings], way: str = "by --party") -> None:
-    """ConfigError where these are not all parties of the job, or others are among them.
+    """Raise ConfigError where these are not all parties of the job, or others are among them.
 
     Args:
         way: in which party files are given, for the error.
@@ -205,7 +205,7 @@ def _in_memory(spec: JobSpec, known: Introduced, place: Workplace, roles: Roles)
 
 
 def _stop(services: Sequence[process.LongRunning]) -> None:
-    """At the same time: each gives its jobs some seconds to come to rest."""
+    """Stop services at the same time: each gives its jobs some seconds to come to rest."""
     with ThreadPoolExecutor(len(services)) as threads:
         for stopped in [threads.submit(service.stop) for service in services]:
             stopped.result()

@@ -1,4 +1,4 @@
-"""What one party tells another past the coordinator: keys signed by their identities, secrets sealed under them.
+"""One party tells another past the coordinator: keys signed by their identities, and secrets sealed under them.
 
 In a session round each:
 
@@ -48,11 +48,11 @@ class KeyWindow:
     shares: dict[str, bytes] = field(default_factory=dict)
 
     def to_map(self) -> dict[str, Any]:
-        """For a checkpoint."""
+        """Return the window as a map, for a checkpoint."""
         return {name: getattr(self, name) for name in self.__slots__}
 
     def key(self, party: str, slot: int) -> bytes:
-        """A party's public mask key of a sum."""
+        """Return a party's public mask key of a sum."""
         start, stop = (number * sealing.KEY_BYTES for number in (slot, slot + 1))
         return self.keys[self.names.index(party)][start:stop]
 
@@ -65,7 +65,7 @@ class Channels:
         self._trust = trust
 
     def advertise(self, window: int, keys: bytes) -> MaskKeys:
-        """This party's public keys."""
+        """Return this party's public keys, signed."""
         _, channel = self._channel(window)
         return MaskKeys(channel, keys, self._trust.sign(self._session.job, window, channel, keys))
 
@@ -92,7 +92,7 @@ class Channels:
         window.names, window.channels, window.keys = names, list(order.channels), list(order.keys)
 
     def seal(self, window: KeyWindow, secrets: Sequence[bytes]) -> list[bytes]:
-        """What is for each party of a window, in its order; nothing for this party itself, or where it is empty."""
+        """Seal what is for each party of a window, in its order; nothing for this party, or where it is empty."""
         sealed = []
         for name, secret in zip(window.names, secrets, strict=True):
             empty = name == self._session.party or not secret
@@ -100,7 +100,7 @@ class Channels:
         return sealed
 
     def open(self, window: KeyWindow, order: PeerShares) -> dict[str, bytes]:
-        """What the parties of PeerShares sealed for this one, by their names; of itself nothing.
+        """Open what the parties of PeerShares sealed for this one, by their names; of itself there is nothing.
 
         Raises:
             ProtocolError: something was sealed for another party, window or job, or changed on its way.
