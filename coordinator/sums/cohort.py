@@ -99,7 +99,7 @@ class Cohort:
     def survivors(
         self, kind: type[Message], members: Sequence[str], told: RevealRequest | EncryptedSum | None
     ) -> tuple[str, ...]:
-        """Return those whose vector is there. Once parties were told whose are in the sum, none of these may be missing.
+        """Return those whose vector is there. Once parties were told who is in the sum, none of these may be absent.
 
         Raises:
             JobFailed: as `gather`.

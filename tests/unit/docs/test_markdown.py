@@ -91,3 +91,17 @@ def test_code_and_programs_name_pages_that_are_there() -> None:
     for file in sources:
         for page in re.findall(r"\bdocs/[\w/-]+\.md", file.read_text("utf-8")):
             assert (ROOT / page).is_file(), f"{name(file)}: {page}"
+
+
+def test_pages_and_code_name_modules_that_are_there() -> None:
+    code = [file for folder in ("fedbus", "parties", "coordinator", "ops") for file in (ROOT / folder).rglob("*.py")]
+    for file in (*code, *PAGES):
+        # What a version has changed was named as it was then.
+        if file.name == "CHANGELOG.md":
+            continue
+        for module in re.findall(
+            r"(?<![\w/])(?:fedbus|parties|coordinator|ops|tests)/[\w/]+\.py\b", file.read_text("utf-8")
+        ):
+            # A placeholder, and the algorithm that the tutorial adds.
+            if not {"NAME", "total"} & set(module.split("/")):
+                assert (ROOT / module).is_file(), f"{name(file)}: {module}"
