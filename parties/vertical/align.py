@@ -23,6 +23,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from fedbus.algorithms.vertical.agreed import MATCH_BYTES, POSITION_BYTES
 from fedbus.algorithms.vertical.job import VerticalJob
 from fedbus.algorithms.vertical.messages import AlignmentOffer, BlindedIds, CommonRows, DoublyBlindedIds
 from fedbus.chunks import CHUNK_BYTES
@@ -32,10 +33,10 @@ from fedbus.crypto.engine import Engine
 from fedbus.errors import JobFailed, ProtocolError
 from fedbus.session.session import Session
 from parties.data.table import MAX_ROWS
-from parties.vertical.matching import MATCH_BYTES, cut, match
+from parties.vertical.matching import cut, match
 
 _CHUNK_ROWS = CHUNK_BYTES // POINT_BYTES
-_POSITION = np.dtype(">u4")
+_POSITION = np.dtype(f">u{POSITION_BYTES}")
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,11 +6,10 @@ from __future__ import annotations
 
 import numpy as np
 
+from fedbus.algorithms.vertical.agreed import MATCH_BYTES
 from fedbus.crypto.curve import POINT_BYTES
 from fedbus.errors import ProtocolError
 
-# Two of n and m different values are alike in so many bytes with a probability of n m / 2^128.
-MATCH_BYTES = 16
 # Not the first byte, whose lowest bit is 0 in ristretto255, and not the last ones, whose values are not uniform.
 _MATCH_FROM = 8
 _HALF = np.dtype("<u8")

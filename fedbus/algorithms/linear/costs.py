@@ -10,11 +10,11 @@ from dataclasses import dataclass, field
 
 from fedbus.algorithms.linear.layout import Layout, lay_out
 from fedbus.algorithms.linear.spec import LinearJob
+from fedbus.algorithms.vertical.agreed import MATCH_BYTES, POSITION_BYTES
 from fedbus.algorithms.vertical.batching import batches
 from fedbus.chunks import CHUNK_BYTES
+from fedbus.crypto.curve import POINT_BYTES
 
-# Of the alignment: a point, a doubly blinded value, a position.
-POINT_BYTES, VALUE_BYTES, POSITION_BYTES = 32, 16, 4
 # Bits of the integers that residuals and scores are, and of a standardised column above its fraction.
 WIDE_BITS, _COLUMN_RANGE_BITS = 62, 3
 
@@ -140,7 +140,7 @@ def _alignment(costs: Costs, spec: LinearJob, rows: int) -> None:
             side.blindings += 2 * rows
             side.messages += 2 * chunks
         guest.size += rows * (POINT_BYTES + POSITION_BYTES)
-        host.size += rows * (POINT_BYTES + VALUE_BYTES)
+        host.size += rows * (POINT_BYTES + MATCH_BYTES)
 
 
 def _gram(once: _Wire, each: _Wire, layout: Layout) -> None:
