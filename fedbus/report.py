@@ -175,7 +175,7 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
         return not_kept + seen
 
     def held_out(self, party: str) -> int:
-        """On how many held-out rows of a party the model is measured."""
+        """Return on how many held-out rows of a party the model is measured."""
         return self.rows[party].test if party in self.rows else 0
 
     def curve(self) -> dict[str, list[float]]:

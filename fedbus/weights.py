@@ -176,12 +176,12 @@ def check_shapes(found: Shapes, expected: Shapes, sender: str) -> None:
 
 
 def _quoted(name: str) -> str:
-    """For messages: a peer may have chosen a name of a megabyte."""
+    """Return a name for a message: a peer may have chosen one of a megabyte."""
     return repr(name if len(name) <= _SHOWN else name[:_SHOWN] + "…")
 
 
 def _data_start(blob: bytes | bytearray) -> int:
-    """Where the data section begins; ProtocolError where the blob is shorter or the header too large."""
+    """Return where the data section begins; raise ProtocolError where the blob is shorter or the header too large."""
     length = int.from_bytes(blob[:_LENGTH_BYTES], "little")
     if length > MAX_HEADER_BYTES:
         raise ProtocolError(f"weights: the header has {length} bytes, at most {MAX_HEADER_BYTES} are read")

@@ -216,5 +216,5 @@ def eigenvalues(steps: list[list[float]]) -> tuple[float, float]:
 
 
 def _variance(bits: int) -> float:
-    """Of the error by which a column of so many fraction bits is rounded."""
+    """Return the variance of the error by which a column of so many fraction bits is rounded."""
     return float(4.0**-bits / 12)

@@ -54,7 +54,9 @@ def match(mine: bytes, theirs: bytes, sender: str) -> tuple[np.ndarray, np.ndarr
 
 
 def _neighbours(high: np.ndarray, low: np.ndarray, order: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Of each value in this order but the last: whether the next one has the same first half; and the same second."""
+    """Return of each value but the last whether the next one in this order has the same first half, and the same
+    second.
+    """
     sorted_high, sorted_low = high[order], low[order]
     alike = sorted_high[1:] == sorted_high[:-1]
     return alike, alike & (sorted_low[1:] == sorted_low[:-1])
