@@ -35,7 +35,6 @@ from pathlib import Path
 from fedbus import settings
 from fedbus.service import process
 from fedbus.errors import FedbusError
-from keyring import key_files
 
 class Service:
     def __init__(self, config, broker, *_):
