@@ -88,7 +88,7 @@ def test_a_party_that_the_coordinator_does_not_know_ends_the_job_at_once(
     job.write_text(job.read_text().replace('"bank"', '"bnak"'))
     last = ended(client.watch(client.submit(running.federation.spec()), WAIT))
     assert last.state == "failed"
-    assert "'bnak' is not on the roster; its operator's public key has to be put there first" in last.reason
+    assert "'bnak' is not on the roster; did you mean 'bank'? Otherwise its operator's public key has to" in last.reason
 
 
 def test_what_is_asked_of_a_coordinator_that_is_down_is_said_to_wait_and_then_done(
