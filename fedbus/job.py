@@ -133,6 +133,11 @@ class JobSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
         return None
 
     @property
+    def epsilon(self) -> float | None:
+        """The most that the job may spend of the privacy of each row; None where it has no bound."""
+        return None
+
+    @property
     def insecure(self) -> bool:
         """The job asks for what protects nobody."""
         return False

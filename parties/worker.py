@@ -42,8 +42,10 @@ from fedbus.store.base import Store
 from fedbus.store.missing import end_what_is_missing
 from fedbus.store.records import PROVISIONAL
 from parties import participation
+from parties.approval import Approvals
 from parties.policy import Policy
 from parties.replies import Replies, coordinator_of, told
+from parties.signing import Signing
 
 log = structlog.get_logger()
 
@@ -87,6 +89,8 @@ class Worker:
             ended=self._tell_end,
         )
         self._holding = Holding(self._control, self._tell_of_waiting)
+        self._approvals = Approvals.of(settings)
+        self._signing = Signing(store.audit, settings)
         self._subscription: Subscription | None = None
 
     def start(self) -> None:
@@ -95,7 +99,9 @@ class Worker:
             ended = self._store.job(record.job)
             if ended is not None:
                 self._replies.refuse(record.job, coordinator_of(record), ended.reason.removeprefix(f"{self.name}: "))
+        self._signing.start()
         unfinished = self._store.unfinished()
+        self._approvals.keep_only([record.job for record in unfinished])
         for record in unfinished:
             if record.state.final:
                 self._store.purge(record.job)
@@ -114,6 +120,8 @@ class Worker:
     def join(self) -> None:
         """See Runs."""
         self._runs.join()
+        # Last: jobs enter what they do until they have come to rest.
+        self._signing.stop()
 
     # What the coordinator says.
 
@@ -157,7 +165,9 @@ class Worker:
             spec = registry.parse(message.spec)
         except ConfigError as error:
             # The text is about the job alone, which its submitter wrote.
-            self._replies.refuse(job, sender, f"this party's version of fedbus refuses the job: {error}")
+            reason = f"this party's version of fedbus refuses the job: {error}"
+            self._enter_refusal(job, shortened(reason), refused=True)
+            self._replies.refuse(job, sender, reason)
             return
         if sender != spec.coordinator or self.name not in spec.parties:
             raise JobRefused(f"{sender} is not the coordinator of job {job}, or {self.name} has no part in it")
@@ -217,6 +227,7 @@ class Worker:
         if outcome is not None:
             self._when_there_is_room(lambda: self._enter_own_end(job, outcome))
             self._when_there_is_room(lambda: self._store.purge(job))
+            self._approvals.forget(job)
             self._replies.depart(job, session.coordinator)
         self._runs.count()
 
@@ -251,8 +262,16 @@ class Worker:
                 log.error(  # noqa: TRY400
                     "cannot go on; the coordinator is told", job=session.job, reason=str(error), exc_info=unexpected
                 )
-                session.report_failure(Failed(shortened(told(error, everything=self._settings.simulation))))
+                reason = shortened(told(error, everything=self._settings.simulation))
+                self._enter_refusal(session.job, reason, refused=isinstance(error, JobRefused))
+                session.report_failure(Failed(reason))
         return self._outcome(run)
+
+    def _enter_refusal(self, job: str, reason: str, *, refused: bool) -> None:
+        """Enter into the audit log that this party does not go on with a job, and what others are told of why."""
+        # Where the store cannot be written the job ends all the same, as it has to.
+        with contextlib.suppress(StoreError):
+            self._store.audit.enter("refused" if refused else "failed", job, reason=reason)
 
     def _outcome(self, run: _Run) -> Outcome | None:
         """Wait for the coordinator's word; without one the job has failed, unless this process is stopping."""

@@ -15,6 +15,7 @@ from fedbus.job import JobSpec
 from fedbus.messages.control import Alive, Failed, Notice, Ping, Resend, ResendAfter
 from fedbus.messages.envelope import Envelope, Message
 from fedbus.messages.fields import shortened
+from fedbus.messages.shapes import shape_of
 from fedbus.session.journal import Journal
 from fedbus.session.mailbox import AHEAD, Mailbox
 from fedbus.session.notices import Notices
@@ -81,7 +82,10 @@ class Post:
 
     def send(self, *envelopes: Envelope, checkpoint: Checkpoint | None = None) -> None:
         """Journal messages together, and a checkpoint with them, then publish them."""
-        made = [_stored(envelope, envelope.recipient, codec.encode(envelope)) for envelope in envelopes]
+        made = [
+            _stored(envelope, envelope.recipient, codec.encode(envelope), self._released(envelope))
+            for envelope in envelopes
+        ]
         sent = []
         for envelope, stored, new in zip(envelopes, made, self.journal.post(made, checkpoint), strict=True):
             # Sent before a restart: the same bytes again, or its recipient might get halves of two encryptions.
@@ -89,6 +93,10 @@ class Post:
             sent.append(stored if body is None else _stored(envelope, stored.peer, body))
         self.bytes_sent += sum(len(stored.body) for stored in sent)
         self._publish(*sent)
+
+    def _released(self, envelope: Envelope) -> str | None:
+        """The shape of what a party's message releases of its own; a coordinator has nothing of its own."""
+        return None if self._party == self._coordinator else shape_of(envelope.payload)
 
     def report(self, envelope: Envelope) -> None:
         """Send the last message of a participant that cannot go on; even one whose store cannot be written."""
@@ -265,6 +273,6 @@ def publish_reply(broker: Broker, envelope: Envelope) -> None:
     broker.publish(outgoing, wait=False)
 
 
-def _stored(envelope: Envelope, peer: str, body: bytes) -> StoredMessage:
+def _stored(envelope: Envelope, peer: str, body: bytes, shape: str | None = None) -> StoredMessage:
     place = (envelope.round, envelope.batch, envelope.chunk)
-    return StoredMessage(envelope.id, envelope.job, peer, envelope.kind, *place, body)
+    return StoredMessage(envelope.id, envelope.job, peer, envelope.kind, *place, body, shape)

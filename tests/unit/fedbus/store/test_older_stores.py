@@ -14,6 +14,7 @@ from fedbus.errors import DecodeError, StoreError
 from fedbus.job import JobState
 from fedbus.store.reader import Reader
 from fedbus.store.sqlite import SqliteStore
+from fedbus.store.versions import take_over
 from places import ROOT
 
 STORES = ROOT / "tests" / "vectors" / "stores"
@@ -53,6 +54,9 @@ def test_a_store_whose_jobs_have_ended_goes_on_with_its_ledger_and_its_models(tm
         assert share is not None
         assert models.unpack(share, 0.0, where=str(path)).fields["job"] == JOB
         store.add_job("job-2", b"spec", JobState.RUNNING)
+        store.audit.enter("accepted", "job-2")
+        store.past.begin("job-2", "users", None)
+        assert [record.number for record in store.audit.records()] == [1]
     assert version(path) == 3
     # Its own jobs that have not ended are none of the program before.
     with SqliteStore(path) as store:
@@ -116,7 +120,7 @@ def test_a_store_that_was_taken_over_in_its_log_only_is_one_of_this_version(tmp_
     path = made(tmp_path / "there.db", "ended")
     with contextlib.closing(sqlite3.connect(path)) as connection:
         connection.execute("PRAGMA journal_mode = WAL")
-        connection.execute("PRAGMA user_version = 3")
+        assert take_over(connection.cursor())
         enter(connection, "job-1")
         # As it is where a reader kept the log from being emptied until the process was killed.
         for suffix in ("", "-wal"):
