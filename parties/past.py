@@ -85,8 +85,8 @@ class Remembered(Use):
                 raise JobRefused(
                     f"{_jobs(len(alike))} here had nearly the same {len(ids)} rows of data set '{self._dataset}', and"
                     f" this party's policy allows {policy.max_similar_jobs} (`max_similar_jobs`): by what the results"
-                    " of such jobs differ, one learns of the few rows that only one of them had; use what these jobs gave,"
-                    " or ask its operator to raise it"
+                    " of such jobs differ, one learns of the few rows that only one of them had; use what these jobs"
+                    " gave, or ask its operator to raise it"
                 )
             self._session.when_there_is_room(lambda: past.enter_rows(self._job, sketch))
 

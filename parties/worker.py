@@ -116,12 +116,13 @@ class Worker:
         if self._subscription is not None:
             self._subscription.cancel()
         self._runs.stop()
+        self._signing.stop()
 
     def join(self) -> None:
         """See Runs."""
         self._runs.join()
-        # Last: jobs enter what they do until they have come to rest.
-        self._signing.stop()
+        # Jobs enter what they do until they have come to rest.
+        self._signing.sign()
 
     # What the coordinator says.
 
