@@ -7,9 +7,8 @@ import threading
 
 import structlog
 
+from fedbus.credentials import Credentials
 from fedbus.errors import StoreError
-from fedbus.identity import Identity
-from fedbus.settings import PartySettings
 from fedbus.store.audit import AuditLog
 
 log = structlog.get_logger()
@@ -19,42 +18,34 @@ _LONGEST_WAIT = 3600.0
 
 
 class Signing:
-    """Signs an audit log with its member's identity; without one it does nothing.
+    """Signs an audit log with its member's identity.
 
     Each signature is also a line of the process's own log. Whoever keeps that elsewhere notices a log whose end was cut
     off together with its signatures.
     """
 
-    def __init__(self, audit: AuditLog, settings: PartySettings) -> None:
-        self._audit = audit
-        self._name = settings.name
-        self._identity = Identity.load(settings.path(settings.identity)) if settings.identity else None
+    def __init__(self, audit: AuditLog, credentials: Credentials) -> None:
+        self._audit, self._credentials = audit, credentials
         self._stopping = threading.Event()
         self._thread: threading.Thread | None = None
 
     def start(self) -> None:
         """Sign what a process before this one left unsigned, and then each day's records when it is over."""
-        if self._identity is None:
-            log.info("the audit log is not signed: the party file names no identity")
-            return
         self.sign()
         self._thread = threading.Thread(target=self._watch, name="signs the audit log", daemon=True)
         self._thread.start()
 
     def stop(self) -> None:
-        """Sign what is there, for the last time."""
+        """Sign what is there, and no more at the end of a day."""
         self._stopping.set()
         if self._thread is not None:
             self._thread.join()
-            self._thread = None
-            self.sign()
+        self.sign()
 
     def sign(self) -> None:
         """Sign what no signature reaches yet; a store that cannot be written is for others to tell."""
-        if self._identity is None:
-            return
         try:
-            head = self._audit.sign(self._identity, self._name)
+            head = self._audit.sign(self._credentials.identity, self._credentials.name)
         except StoreError as error:
             log.warning("the audit log cannot be signed now", error=str(error))
             return

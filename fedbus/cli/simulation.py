@@ -28,6 +28,7 @@ from fedbus.cli.workplace import Workplace, open_workplace
 from fedbus.client import Client, report_of
 from fedbus.crypto.engine import Engine
 from fedbus.errors import ConfigError, JobFailed
+from fedbus.identity import Role
 from fedbus.job import JobSpec
 from fedbus.messages.control import Event, StateChanged
 from fedbus.report import Report
@@ -197,7 +198,8 @@ def _in_memory(spec: JobSpec, known: Introduced, place: Workplace, roles: Roles)
         stack.callback(_stop, services)
         for service in services:
             service.start()
-        client = stack.enter_context(Client(hub.connect(client_of(spec)), spec.coordinator))
+        broker, by = hub.connect(client_of(spec)), known.client.credentials(Role.CLIENT)
+        client = stack.enter_context(Client(broker, spec.coordinator, credentials=by))
         yield client, lambda: client.submit(spec), lambda: None
 
 

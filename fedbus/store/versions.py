@@ -29,14 +29,9 @@ WRITE_AHEAD = "-wal"
 # The format that is taken over, and the last program that wrote it.
 _BEFORE, _PROGRAM_BEFORE = 2, "0.1.0"
 # Tables that it did not have.
-_NEW = frozenset({t.audit.name, t.audit_head.name, t.sketch_key.name, t.uses.name})
+_NEW = frozenset(table.name for table in (t.audit, t.audit_head, t.proofs, t.sketch_key, t.uses))
 # Jobs that a sentence names.
 _NAMED = 3
-
-
-def schema_of(version: int) -> tuple[tuple[str, str], ...]:
-    """Return the tables of a store of this version or the one before, as SQLite describes them."""
-    return tuple((name, sql) for name, sql in t.schema() if version != _BEFORE or name not in _NEW)
 
 
 def check_header(path: Path, header: bytes) -> None:
@@ -81,6 +76,11 @@ def check_ended(path: Path, header: bytes) -> None:
             f" Start fedbus {_PROGRAM_BEFORE} again at all participants, wait until the jobs have ended or end each by"
             f" `fedbus cancel JOB`; then start fedbus {__version__}"
         )
+
+
+def schema_of(version: int) -> tuple[tuple[str, str], ...]:
+    """Return the tables of a store of this version or the one before, as SQLite describes them."""
+    return tuple((name, sql) for name, sql in t.schema() if version != _BEFORE or name not in _NEW)
 
 
 def take_over(cursor: sqlite3.Cursor) -> bool:

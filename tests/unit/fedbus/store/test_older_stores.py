@@ -57,10 +57,12 @@ def test_a_store_whose_jobs_have_ended_goes_on_with_its_ledger_and_its_models(tm
         store.audit.enter("accepted", "job-2")
         store.past.begin("job-2", "users", None)
         assert [record.number for record in store.audit.records()] == [1]
+        store.put_proof("job-2", "shop", b"proof")
     assert version(path) == 3
     # Its own jobs that have not ended are none of the program before.
     with SqliteStore(path) as store:
         assert [each.job for each in store.unfinished()] == ["job-2"]
+        assert store.proofs("job-2") == {"shop": b"proof"}
 
 
 def test_models_of_an_older_store_are_read_whether_its_jobs_have_ended_or_not(tmp_path: Path) -> None:
