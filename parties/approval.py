@@ -81,8 +81,9 @@ class Approvals:
             FedbusError: the job ended meanwhile.
         """
         job = session.job
+        self._make()
         if (answer := self._answer(job)) is None:
-            self._ask(job, facts)
+            self._write(job, _QUESTION, {"job": job, "since": now(), **facts})
             log.warning("the job waits for this party's operator: fedbus party approve, or reject", job=job)
         looked = 0
         while answer is None:
@@ -135,14 +136,13 @@ class Approvals:
     def _open(self, job: str) -> bool:
         return files.exists(self._path(job, _QUESTION)) and not files.exists(self._path(job, _ANSWER))
 
-    def _ask(self, job: str, facts: dict[str, Any]) -> None:
+    def _make(self) -> None:
         try:
             self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             # Whoever could write here could approve.
             self.folder.chmod(0o700)
         except OSError as error:
             raise StoreError(f"{self.folder}: cannot be made: {files.reason(error, self.folder)}") from None
-        self._write(job, _QUESTION, {"job": job, "since": now(), **facts})
 
     def _answer(self, job: str) -> Answer | None:
         path = self._path(job, _ANSWER)

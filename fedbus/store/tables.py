@@ -243,7 +243,7 @@ MODEL_IDS = _text(sa.select(models.c.job).order_by(models.c.created_at))
 
 ADD_AUDIT = _text(insert(audit))
 AUDIT = _text(sa.select(audit).order_by(audit.c.number))
-LAST_AUDIT = _text(sa.select(audit).order_by(audit.c.number.desc()).limit(1))
+LAST_AUDIT = _text(sa.select(audit).order_by(audit.c.number.desc()))
 PUT_AUDIT_HEAD = _replace(audit_head)
 AUDIT_HEAD = _text(sa.select(audit_head))
 
