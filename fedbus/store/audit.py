@@ -44,7 +44,7 @@ class AuditLog:
                 "round": message.round,
                 "shape": message.shape,
                 "bytes": len(message.body),
-                "digest": hashlib.blake2b(message.body, digest_size=16).hexdigest(),
+                "digest": hashlib.sha256(message.body).hexdigest(),
             }
             for message in messages
             if message.shape is not None

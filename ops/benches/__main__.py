@@ -29,6 +29,7 @@ BENCHES = {
     "align": "align",
     "linear": "linear",
     "fedavg": "fedavg",
+    "audit": "audit",
 }
 FOLDER = Path(__file__).resolve().parent
 

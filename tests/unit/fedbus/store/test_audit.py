@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
 import sqlite3
 from collections.abc import Callable
@@ -63,7 +64,7 @@ def test_a_log_says_what_was_decided_and_what_was_sent(path: Path) -> None:
         "shape": "data bytes[4]",
         "bytes": 4,
     }
-    assert len(release["digest"]) == 32
+    assert release["digest"] == hashlib.sha256(b"body").hexdigest()
     assert verified(path).to_map() == {"records": 5, "signed": 4, "signatures": 1, "unsigned_days": []}
 
 
