@@ -2,7 +2,7 @@
 
 A record's hash is SHA-256 over the hash before it and the record's text, so that none can be changed, left out, added
 or moved without every later hash being another. Records of kind "signature" hold the member's signature over the hash
-before them. docs/adr/0013-an-audit-log-in-the-store.md says what that shows and what it cannot.
+before them. docs/adr/0014-an-audit-log-in-the-store.md says what that shows and what it cannot.
 """
 
 from __future__ import annotations

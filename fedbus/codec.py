@@ -22,7 +22,7 @@ from fedbus.crypto.tensor import CipherTensor
 from fedbus.errors import DecodeError
 from fedbus.messages.envelope import VERSION, Envelope, Message
 from fedbus.messages.fields import MAX_BATCH, MAX_CHUNKS, MAX_ROUND, Finite
-from fedbus.messages.seal import JOB, PLAIN, Seals
+from fedbus.messages.seal import GROUP, MANNERS, PLAIN, Seals
 from fedbus.names import JOB_ID, NAME
 
 MAX_BODY_BYTES = 4 * CHUNK_BYTES
@@ -59,18 +59,18 @@ def encode_all(envelopes: Sequence[Envelope], seals: Seals | None = None) -> lis
     """
     message = envelopes[0].payload
     payload = {f.name: getattr(message, f.name) for f in dataclasses.fields(message)}
-    key, sealed = b"", b""
+    content = None
     if seals is not None:
-        key, sealed = seals.seal_content(_common(envelopes[0]), pack(payload))
+        content = seals.seal_content(_common(envelopes[0]), pack(payload), group=len(envelopes) > 1)
     bodies = []
     for envelope in envelopes:
-        if seals is None:
+        if seals is None or content is None:
             body = pack({**header(envelope), "payload": payload})
         else:
-            manner = seals.manner(envelope.kind, envelope.recipient)
+            manner = seals.manner(envelope.kind, envelope.recipient) | (GROUP if len(envelopes) > 1 else 0)
             fields = header(envelope, manner, seals.certificate)
-            slot = seals.seal_key(envelope.recipient, manner, key, sealed, pack(fields))
-            body = pack({**fields, "payload": slot + sealed})
+            slot = seals.seal_key(envelope.recipient, manner, content, pack(fields))
+            body = pack({**fields, "payload": slot + content.sealed})
         if len(body) > MAX_BODY_BYTES:
             raise ValueError(f"a {envelope.kind} message of {len(body)} bytes is over the limit of {MAX_BODY_BYTES}")
         bodies.append(body)
@@ -192,7 +192,7 @@ class _Header(msgspec.Struct, frozen=True):
     chunks: int
     checkpoint: int
     sent_at: Finite
-    seal: Annotated[int, Meta(ge=PLAIN, le=JOB)]
+    seal: int
     key: Annotated[bytes, Meta(max_length=_MAX_KEY)]
 
 
@@ -229,6 +229,8 @@ def _check_places(envelope: _Header) -> None:
         raise DecodeError("malformed message: no valid sender or recipient")
     if not 0 <= envelope.chunk < envelope.chunks <= MAX_CHUNKS:
         raise DecodeError("malformed message: chunk is not within chunks")
+    if envelope.seal not in MANNERS:
+        raise DecodeError("malformed message: sealed in no manner that there is", why="seal")
     if envelope.round < 0 or envelope.batch < 0 or envelope.checkpoint < -1:
         raise DecodeError("malformed message: negative round, batch or checkpoint")
     if max(envelope.round, envelope.checkpoint) > MAX_ROUND or envelope.batch > MAX_BATCH:

@@ -5,19 +5,14 @@ Anybody who may publish can send what is refused, as often as it likes: the log 
 
 from __future__ import annotations
 
-import threading
-import time
-
 import structlog
 
 from fedbus import metrics
 from fedbus.broker.base import Delivery
 from fedbus.errors import FedbusError
+from fedbus.seldom import Seldom
 
 log = structlog.get_logger()
-
-# Between two lines of one reason.
-PAUSE_SECONDS = 60.0
 
 
 class Refusals:
@@ -31,24 +26,15 @@ class Refusals:
     def __init__(self, what: str, **bound: str) -> None:
         self._what = what
         self._log = log.bind(**bound)
-        self._lock = threading.Lock()
-        # Of each reason, which are a few: when it was last logged, and how often not since.
-        self._logged: dict[str, float] = {}
-        self._silent: dict[str, int] = {}
+        self._seldom = Seldom()
 
     def refuse(self, delivery: Delivery, error: FedbusError) -> None:
         """Move a message to the dead letters, with what the error tells others."""
         why = getattr(error, "why", "job")
         metrics.refused.labels(why).inc()
         delivery.dead_letter(error.told)
-        with self._lock:
-            now = time.monotonic()
-            if why in self._logged and now - self._logged[why] < PAUSE_SECONDS:
-                self._silent[why] = self._silent.get(why, 0) + 1
-                return
-            self._logged[why] = now
-            others = self._silent.pop(why, 0)
-        more = {"others_of_this_kind": others} if others else {}
+        if (more := self._seldom.due(why)) is None:
+            return
         self._log.warning(
             f"{self._what} refused; it is in the dead-letter queue",
             reason=str(error),

@@ -1,8 +1,9 @@
 """Payloads sealed by their sender for their recipient alone: a broker and whoever reads its queues see places only.
 
-A payload is sealed once, under a key of its own. That key is sealed for each recipient together with a digest of the
-sealed payload, so that no other recipient can put another payload in its place, and bound to all of the header that
-stays readable, so that a message cannot be moved to another job, place or recipient. It is sealed
+A payload is sealed once, under a key of its own. That key is sealed for each recipient and bound to all of the header
+that stays readable, so that a message cannot be moved to another job, place or recipient. Where there are several
+recipients it is bound to a digest of the sealed payload too, so that none of them, who all know the key, can put
+another payload in its place for another. The key is sealed
 
 - within a job under the secret that sender and recipient agree on by X25519 key pairs that each of them makes for the
   job. Each message carries its sender's public key, signed by the sender's identity; with the job the pairs are gone,
@@ -30,7 +31,7 @@ from fedbus.job import JobSpec
 from fedbus.members.keys import public_text
 from fedbus.messages.control import Alive, Failed, Notice, Ping, Resend, ResendAfter
 from fedbus.messages.envelope import COORDINATOR, Envelope
-from fedbus.messages.seal import IDENTITY, JOB
+from fedbus.messages.seal import GROUP, IDENTITY, JOB, Content
 
 CERTIFICATE_BYTES = sealing.KEY_BYTES + SIGNATURE_BYTES
 _JOB_KEY = "fedbus job key"
@@ -85,23 +86,23 @@ class IdentitySeals:
         """See Seals."""
         return IDENTITY
 
-    def seal_content(self, common: bytes, plaintext: bytes) -> tuple[bytes, bytes]:
+    def seal_content(self, common: bytes, plaintext: bytes, *, group: bool) -> Content:
         """See Seals."""
-        return _seal_content(common, plaintext)
+        return _seal_content(common, plaintext, group=group)
 
-    def seal_key(self, recipient: str, manner: int, key: bytes, sealed: bytes, associated: bytes) -> bytes:  # noqa: ARG002
+    def seal_key(self, recipient: str, manner: int, content: Content, associated: bytes) -> bytes:  # noqa: ARG002  # see Seals
         """See Seals."""
-        return sealing.seal(self._secrets.of(recipient)[0], key, _bound(associated, sealed))
+        return sealing.seal(self._secrets.of(recipient)[0], content.key, associated + content.digest)
 
     def open(
         self, unread: Envelope, manner: int, certificate: bytes, common: bytes, associated: bytes, box: bytes
     ) -> bytes:
         """See Seals."""
-        if manner != IDENTITY or certificate:
+        if not manner & IDENTITY or certificate:
             raise DecodeError(f"{unread.kind} message that is sealed as within a job", why="seal")
         found = _known(unread, self._secrets, _peer(unread, self.name))
         check_sender(unread, self._credentials.roster.role(unread.sender))
-        return _open(unread, found, common, associated, box)
+        return _open(unread, found, manner, common, associated, box)
 
 
 class JobSeals:
@@ -151,14 +152,14 @@ class JobSeals:
             return IDENTITY
         raise ProtocolError(f"{kind} for {recipient}, of whom there is no key for job {self._job} yet")
 
-    def seal_content(self, common: bytes, plaintext: bytes) -> tuple[bytes, bytes]:
+    def seal_content(self, common: bytes, plaintext: bytes, *, group: bool) -> Content:
         """See Seals."""
-        return _seal_content(common, plaintext)
+        return _seal_content(common, plaintext, group=group)
 
-    def seal_key(self, recipient: str, manner: int, key: bytes, sealed: bytes, associated: bytes) -> bytes:
+    def seal_key(self, recipient: str, manner: int, content: Content, associated: bytes) -> bytes:
         """See Seals."""
-        secret = self._peers[recipient][1] if manner == JOB else self._secrets.of(recipient)[0]
-        return sealing.seal(secret, key, _bound(associated, sealed))
+        secret = self._peers[recipient][1] if manner & JOB else self._secrets.of(recipient)[0]
+        return sealing.seal(secret, content.key, associated + content.digest)
 
     def open(
         self, unread: Envelope, manner: int, certificate: bytes, common: bytes, associated: bytes, box: bytes
@@ -166,19 +167,19 @@ class JobSeals:
         """See Seals; the sender's key is entered once a message under it has opened."""
         peer = _peer(unread, self._name)
         check_sender(unread, self._role(unread.sender))
-        if manner == IDENTITY and unread.kind not in _EARLY:
+        if manner & IDENTITY and unread.kind not in _EARLY:
             raise DecodeError(f"{unread.kind} message of {unread.sender} that is not sealed for the job", why="seal")
         if unread.sender == self._name:
             return self._open_own(unread, manner, peer, common, associated, box)
-        if manner == IDENTITY and not certificate:
+        if manner & IDENTITY and not certificate:
             # Of one that has no session of the job.
-            return _open(unread, _known(unread, self._secrets, peer), common, associated, box)
+            return _open(unread, _known(unread, self._secrets, peer), manner, common, associated, box)
         known = self._peers.get(peer)
         if known is not None and known[0] != certificate:
             raise DecodeError(f"{unread.kind} message of {peer} under another key than its own in this job", why="key")
         agreed = known[1] if known else self._agree(peer, certificate)
-        found = (agreed,) if manner == JOB else _known(unread, self._secrets, peer)
-        plaintext = _open(unread, found, common, associated, box)
+        found = (agreed,) if manner & JOB else _known(unread, self._secrets, peer)
+        plaintext = _open(unread, found, manner, common, associated, box)
         self._peers.setdefault(peer, (certificate, agreed))
         if peer not in self._kept:
             # A store that cannot be written fails the journal, which knows what to do about it.
@@ -190,11 +191,11 @@ class JobSeals:
     def _open_own(
         self, unread: Envelope, manner: int, peer: str, common: bytes, associated: bytes, box: bytes
     ) -> bytes:
-        if manner == IDENTITY:
-            return _open(unread, _known(unread, self._secrets, peer), common, associated, box)
+        if manner & IDENTITY:
+            return _open(unread, _known(unread, self._secrets, peer), manner, common, associated, box)
         if not self.knows(peer):
             raise DecodeError(f"own {unread.kind} message to {peer}, of whom there is no key", why="seal")
-        return _open(unread, (self._peers[peer][1],), common, associated, box)
+        return _open(unread, (self._peers[peer][1],), manner, common, associated, box)
 
     def _agree(self, name: str, certificate: bytes) -> bytes:
         public, signature = certificate[: sealing.KEY_BYTES], certificate[sealing.KEY_BYTES :]
@@ -241,15 +242,19 @@ def _peer(unread: Envelope, name: str) -> str:
     return unread.sender if unread.recipient == name else unread.recipient
 
 
-def _seal_content(common: bytes, plaintext: bytes) -> tuple[bytes, bytes]:
+def _seal_content(common: bytes, plaintext: bytes, *, group: bool) -> Content:
     key = secrets.token_bytes(sealing.KEY_BYTES)
-    return key, sealing.seal_once(key, plaintext, common)
+    sealed = sealing.seal_once(key, plaintext, common)
+    return Content(key, sealed, _digest(sealed) if group else b"")
 
 
-def _open(unread: Envelope, found: tuple[bytes, ...], common: bytes, associated: bytes, box: bytes) -> bytes:
+def _open(
+    unread: Envelope, found: tuple[bytes, ...], manner: int, common: bytes, associated: bytes, box: bytes
+) -> bytes:
     """The payload; one of the secrets has to open it."""
-    slot, sealed = box[:_SLOT_BYTES], box[_SLOT_BYTES:]
-    bound = _bound(associated, sealed)
+    # Not copied, for it may be long.
+    slot, sealed = box[:_SLOT_BYTES], memoryview(box)[_SLOT_BYTES:]
+    bound = associated + (_digest(sealed) if manner & GROUP else b"")
     for secret in found[:-1]:
         with contextlib.suppress(CryptoError):
             return sealing.open_once(sealing.open_sealed(secret, slot, bound), sealed, common)
@@ -259,5 +264,5 @@ def _open(unread: Envelope, found: tuple[bytes, ...], common: bytes, associated:
         raise DecodeError(f"{unread.kind} message that comes as {unread.sender}'s: {error}", why="seal") from error
 
 
-def _bound(associated: bytes, sealed: bytes) -> bytes:
-    return associated + hashlib.sha256(sealed).digest()
+def _digest(sealed: bytes | memoryview) -> bytes:
+    return hashlib.sha256(sealed).digest()

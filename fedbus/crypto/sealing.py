@@ -120,7 +120,7 @@ def seal_once(key: bytes, plaintext: bytes, associated: bytes) -> bytes:
     return ChaCha20Poly1305(key).encrypt(bytes(_NONCE_BYTES), plaintext, associated)
 
 
-def open_once(key: bytes, sealed: bytes, associated: bytes) -> bytes:
+def open_once(key: bytes, sealed: bytes | memoryview, associated: bytes) -> bytes:
     """The plaintext of what `seal_once` made; raises CryptoError as `open_sealed` does."""
     try:
         return ChaCha20Poly1305(key).decrypt(bytes(_NONCE_BYTES), sealed, associated)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -55,15 +55,21 @@ def session_of(own: Credentials, job: str, store: Store, broker: Broker, *, veri
 
 
 @contextlib.contextmanager
-def sessions(spec: JobSpec) -> Iterator[dict[str, Session[Any]]]:
-    """An open session for each participant, on the in-process broker."""
+def sessions(spec: JobSpec, connect: Callable[[str], Broker] | None = None) -> Iterator[dict[str, Session[Any]]]:
+    """An open session for each participant.
+
+    Args:
+        connect: connects a user to a broker; None uses one in this process.
+    """
     with contextlib.ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        hub, opened, known = MemoryHub(), {}, acquainted(spec)
-        for name in spec.participants:
-            broker = hub.connect(name)
+        opened, known, connect = {}, acquainted(spec), connect or MemoryHub().connect
+        brokers = {name: connect(name) for name in spec.participants}
+        brokers[spec.coordinator].declare(
+            [topology.dead_queue(), *(topology.job_queue(name, JOB) for name in spec.participants)]
+        )
+        for name, broker in brokers.items():
             stack.callback(broker.close)
-            broker.declare([topology.job_queue(name, JOB)])
             store = stack.enter_context(SqliteStore(folder / f"{name}.db"))
             store.add_job(JOB, codec.pack(spec.to_map()), JobState.RUNNING)
             opened[name] = session_of(known[name], JOB, store, broker)

@@ -61,10 +61,10 @@ def sealed(envelope: Envelope, by: str = "") -> bytes:
 def crafted(envelope: Envelope, payload: Any, by: str = "") -> bytes:
     """A message like this one, properly sealed, whose payload may be anything."""
     made = seals(by or envelope.sender)
-    key, box = made.seal_content(codec._common(envelope), codec.pack(payload))
+    content = made.seal_content(codec._common(envelope), codec.pack(payload), group=False)
     fields = codec.header(envelope, IDENTITY)
-    slot = made.seal_key(envelope.recipient, IDENTITY, key, box, codec.pack(fields))
-    return codec.pack({**fields, "payload": slot + box})
+    slot = made.seal_key(envelope.recipient, IDENTITY, content, codec.pack(fields))
+    return codec.pack({**fields, "payload": slot + content.sealed})
 
 
 def opened(name: str, body: bytes) -> Envelope:

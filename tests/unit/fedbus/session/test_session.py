@@ -25,6 +25,7 @@ from fedbus.identity import Identity
 from fedbus.job import JobSpec, JobState
 from fedbus.messages.control import Alive, Failed, Ping, Resend, ResendAfter
 from fedbus.messages.envelope import Envelope, Message
+from fedbus.messages.seal import GROUP
 from fedbus.messages.seal import JOB as SEALED_FOR_JOB
 from fedbus.seals import JobSeals
 from fedbus.session.events import Events
@@ -435,10 +436,10 @@ def test_what_does_not_open_is_a_dead_letter_that_is_counted_and_ends_no_job(ben
 def test_a_malformed_message_that_a_participant_sealed_ends_the_job(bench: Bench) -> None:
     bank, shop = bench.session("bank"), bench.seals("shop", "bank")
     envelope = Envelope(JOB, "shop", "bank", points(1))
-    key, box = shop.seal_content(codec._common(envelope), codec.pack({"ids": 7}))
+    content = shop.seal_content(codec._common(envelope), codec.pack({"ids": 7}), group=False)
     fields = codec.header(envelope, SEALED_FOR_JOB, shop.certificate)
-    slot = shop.seal_key("bank", SEALED_FOR_JOB, key, box, codec.pack(fields))
-    publish(bench, "shop", codec.pack({**fields, "payload": slot + box}))
+    slot = shop.seal_key("bank", SEALED_FOR_JOB, content, codec.pack(fields))
+    publish(bench, "shop", codec.pack({**fields, "payload": slot + content.sealed}))
     with pytest.raises(ProtocolError, match="bank received from shop: malformed"):
         bank.recv("shop", BlindedIds)
     assert "malformed" in bench.dead().headers[REASON_HEADER]
@@ -483,8 +484,10 @@ def test_a_message_for_two_is_sealed_once_and_neither_reads_or_changes_the_other
     key = sealing.open_sealed(coordinator._peers["shop"][1], box[:60], bound + hashlib.sha256(box[60:]).digest())
     assert sealing.open_once(key, box[60:], common) == codec.pack({})
     other = sealing.seal_once(key, codec.pack({"x": 1}), common)
-    with pytest.raises(DecodeError, match="does not open"):
-        codec.decode(codec.pack({**fields, "payload": fields["payload"][:60] + other}), bank)
+    for manner in (SEALED_FOR_JOB, SEALED_FOR_JOB | GROUP):
+        # As it is, or said to be for the bank alone, where no digest binds the two.
+        with pytest.raises(DecodeError, match="does not open"):
+            codec.decode(codec.pack({**fields, "seal": manner, "payload": fields["payload"][:60] + other}), bank)
 
 
 def test_an_outsider_cannot_end_a_job(bench: Bench) -> None:
