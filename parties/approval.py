@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import getpass
 import json
+import time
 from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +20,7 @@ import structlog
 
 from fedbus import files
 from fedbus.audit import now
-from fedbus.errors import ConfigError, JobRefused, NotFound, StoreError
+from fedbus.errors import ConfigError, JobRefused, NotFound, PeerSilent, StoreError
 from fedbus.names import JOB_ID, nearest
 from fedbus.session.session import Session
 from fedbus.settings import PartySettings
@@ -71,13 +72,14 @@ class Approvals:
         """Have a job wait until the operator has answered; an answer that is there already is the one.
 
         The session is open meanwhile, so that the others hear signs of life. It ends the wait where the coordinator
-        ends the job, which waits no longer than the job's `limits.join`.
+        ends the job, which waits no longer than the job's `limits.join`, and where the coordinator is gone.
 
         Args:
             facts: about the job, for the operator.
 
         Raises:
             StoreError: the folder cannot be used.
+            PeerSilent: the coordinator gave no sign of life for longer than the job allows.
             FedbusError: the job ended meanwhile.
         """
         job = session.job
@@ -85,8 +87,13 @@ class Approvals:
         if (answer := self._answer(job)) is None:
             self._write(job, _QUESTION, {"job": job, "since": now(), **facts})
             log.warning("the job waits for this party's operator: fedbus party approve, or reject", job=job)
-        looked = 0
+        looked, began, silence = 0, time.monotonic(), session.spec.limits.silence
         while answer is None:
+            if session.attendance.silence(session.coordinator, began) >= silence:
+                raise PeerSilent(
+                    f"{session.coordinator} gave no sign of life for {silence:g} s (limits.silence) while the job"
+                    " waited for this party's operator"
+                )
             if looked % _TELL_EVERY == 0:
                 session.tell(
                     "its policy has its operator approve each job (`ask`), and the job waits for that, no longer than"

@@ -8,7 +8,6 @@ waiting.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable
 from concurrent.futures import CancelledError, Future
 from typing import Any
 
@@ -28,7 +27,6 @@ from fedbus.errors import (
     PeerSilent,
     ProtocolError,
     StoreError,
-    StoreFull,
 )
 from fedbus.identity import Role
 from fedbus.job import JobState
@@ -40,7 +38,7 @@ from fedbus.seals import IdentitySeals, check_signed
 from fedbus.service.runs import Run, Runs
 from fedbus.session.events import Events
 from fedbus.session.rollcall import roll_call
-from fedbus.session.room import FULL, Holding, when_there_is_room
+from fedbus.session.room import FULL, Holding
 from fedbus.session.session import Session
 from fedbus.settings import PartySettings
 from fedbus.store.base import Store
@@ -244,24 +242,11 @@ class Worker:
         with contextlib.closing(session), roll_call(session, (session.coordinator,), self._replies.inquire):
             outcome = self._seen_through(run)
         if outcome is not None:
-            self._when_there_is_room(lambda: self._enter_own_end(job, outcome))
-            self._when_there_is_room(lambda: self._store.purge(job))
+            self._runs.when_there_is_room(lambda: self._enter_own_end(job, outcome))
+            self._runs.when_there_is_room(lambda: self._store.purge(job))
             self._approvals.forget(job)
             self._replies.depart(job, session.coordinator)
         self._runs.count()
-
-    def _when_there_is_room(self, work: Callable[[], object]) -> None:
-        """Do what writes to the store and no session waits for; raises StoreError where the process stops first."""
-
-        def wait(seconds: float) -> None:
-            if self._runs.stopping.wait(seconds):
-                raise StoreError(f"{self._store.place}: the process stopped before there was room on the disk")
-
-        def tell(error: StoreFull | None) -> None:
-            if error:
-                log.error("the end of a job cannot be entered yet; trying again", error=str(error))
-
-        when_there_is_room(work, wait, tell)
 
     def _enter_own_end(self, job: str, outcome: Outcome) -> None:
         """Enter the end of a job that this party learnt of before it had the model."""
@@ -300,7 +285,7 @@ class Worker:
         except PeerSilent as error:
             reason = str(error)
             # Should the coordinator say yet how the job ended, its word replaces this.
-            self._when_there_is_room(lambda: self._store.set_state(job, end, reason, PROVISIONAL))
+            self._runs.when_there_is_room(lambda: self._store.set_state(job, end, reason, PROVISIONAL))
             self._tell_end(job)
             return Outcome(end.value, reason)
         except CancelledError:

@@ -12,7 +12,7 @@ import pytest
 
 from fedbus.cli import app
 from fedbus.cli.app import invoke
-from fedbus.errors import ConfigError, JobFailed, JobRefused, NotFound, StoreError
+from fedbus.errors import ConfigError, JobFailed, JobRefused, NotFound, PeerSilent, StoreError
 from fedbus.settings import load_party
 from fedbus.statuses import Status
 from parties.approval import Answer, Approvals, check_answer
@@ -25,8 +25,11 @@ class Waiting:
 
     def __init__(self, job: str, *steps: Any) -> None:
         self.job, self.steps, self.told = job, list(steps), list[str]()
-        self.spec = SimpleNamespace(limits=SimpleNamespace(join=60.0))
-        self.attendance = self
+        self.spec = SimpleNamespace(limits=SimpleNamespace(join=60.0, silence=5.0))
+        self.attendance, self.coordinator, self.quiet = self, "coordinator", 0.0
+
+    def silence(self, _: str, __: float) -> float:
+        return self.quiet
 
     def tell(self, sentence: str) -> None:
         self.told.append(sentence)
@@ -83,6 +86,13 @@ def test_a_job_that_is_rejected_says_why(approvals: Approvals, file: Path) -> No
     answer, _ = wait(approvals, "job-1", lambda: invoke(app, reject))
     with pytest.raises(JobRefused, match=r"operator does not approve .*`ask`.*: not agreed"):
         check_answer(answer)
+
+
+def test_a_coordinator_that_is_gone_is_not_waited_for(approvals: Approvals) -> None:
+    session: Any = Waiting("job-1")
+    session.steps.append(lambda: setattr(session, "quiet", 5.0))
+    with pytest.raises(PeerSilent, match=r"coordinator gave no sign of life for 5 s .*operator"):
+        approvals.wait(session, FACTS)
 
 
 def test_an_answer_outlives_the_process_and_nobody_is_asked_twice(approvals: Approvals) -> None:
