@@ -1,4 +1,4 @@
-"""Who a process is, and whom it knows: its identity and its roster, which have to agree."""
+"""A process knows who it is and whom it knows: its identity and its roster have to agree."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Credentials:
 
     @classmethod
     def load(cls, role: Role, identity_file: Path, roster_file: Path, name: str | None = None) -> Credentials:
-        """From a member's two files.
+        """Read a member's two files.
 
         Args:
             name: the member's; None takes the one that the roster has for the key.
@@ -46,7 +46,7 @@ class Credentials:
 
     @classmethod
     def of_client(cls, identity_file: Path | None, roster_file: Path | None, user: str | None) -> Credentials:
-        """Of a client.
+        """Read a client's two files.
 
         Args:
             user: of the broker, who has to be the client; None where all share one.

@@ -130,7 +130,7 @@ class JobSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
 
     @property
     def key_bits(self) -> int | None:
-        """Of the job's Paillier key, None where it has none."""
+        """The length of the job's Paillier key, None where it has none."""
         return None
 
     @property
@@ -155,7 +155,7 @@ class JobSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
 
     @property
     def same_columns(self) -> bool:
-        """All parties have the same columns, of rows of their own."""
+        """Whether all parties have the same columns, of rows of their own."""
         return False
 
     @property
@@ -221,7 +221,7 @@ class JobSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
 
 
 def check_known(key: str, value: str, known: tuple[str, ...], where: str) -> None:
-    """Raises ConfigError with the nearest known value, and all of them, where this is none."""
+    """Raise ConfigError with the nearest known value, and all of them, where this is none."""
     if value not in known:
         raise ConfigError(f"{where}: {key}: {unknown(value, known)}")
 

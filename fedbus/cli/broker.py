@@ -99,7 +99,7 @@ def broker(
 
 
 def _read_definitions(file: Path) -> dict[str, Any]:
-    """Definitions for RabbitMQ; ConfigError where the file has none."""
+    """Read definitions for RabbitMQ; raise ConfigError where the file has none."""
     try:
         loaded = json.loads(file.read_text("utf-8"))
     except OSError as error:
@@ -112,7 +112,7 @@ def _read_definitions(file: Path) -> dict[str, Any]:
 
 
 def _users(named: dict[str, list[str] | None]) -> dict[str, str]:
-    """Roles by name; ConfigError for a name that is none, or has two roles."""
+    """Return roles by name; raise ConfigError for a name that is none, or that has two roles."""
     users: dict[str, str] = {}
     for role, names in named.items():
         for name in names or ():

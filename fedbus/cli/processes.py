@@ -1,4 +1,4 @@
-"""A simulation on RabbitMQ: a process for each role, started as an operator would start it."""
+"""A simulation on RabbitMQ starts a process for each role, as an operator would start it."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ Running = tuple[Client, Callable[[], str], Callable[[], None]]
 def on_rabbitmq(
     spec: JobSpec, known: Introduced, job_file: Path, files: Sequence[Path], place: Workplace, note: Note
 ) -> Iterator[Running]:
-    """The job's roles at work, until the end of the context.
+    """Have the job's roles at work until the end of the `with` block.
 
     Args:
         files: of the parties, in their order.
@@ -77,7 +77,7 @@ def on_rabbitmq(
 
 @contextlib.contextmanager
 def _broker(spec: JobSpec, note: Note) -> Iterator[dict[str, str]]:
-    """URLs by user: of the broker in the environment, whose one user all share, or of a private node."""
+    """Return URLs by user: of the broker in the environment, whose one user all share, or of a private node."""
     client = client_of(spec)
     users = (*spec.participants, client)
     if url := environment.broker_url():
@@ -114,7 +114,7 @@ def _process(
 
 
 def _verify_sender(urls: dict[str, str]) -> str:
-    """A shared user cannot vouch for a sender's name."""
+    """Return what FEDBUS_VERIFY_SENDER is to say: a user that all share cannot vouch for a sender's name."""
     return "false" if len(set(urls.values())) == 1 else "true"
 
 
@@ -137,7 +137,7 @@ def _wait_ready(name: str, child: subprocess.Popen[str], folder: Path) -> None:
 
 
 def _tail(name: str, folder: Path) -> str:
-    """The last lines of a process's log."""
+    """Return the last lines of a process's log."""
     return " / ".join((folder / f"{name}.log").read_text("utf-8").strip().splitlines()[-5:])
 
 

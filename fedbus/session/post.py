@@ -35,7 +35,7 @@ _FIRST_PING_SECONDS = 0.5
 
 
 class Post:
-    """Sends and receives for one participant.
+    """It sends and receives for one participant.
 
     Args:
         tell: hands on to whoever watches the job.
@@ -130,7 +130,7 @@ class Post:
         self._publish(self._failure)
 
     def wait_for_room(self, seconds: float) -> None:
-        """Wait while the disk is full; raises what ends the job meanwhile."""
+        """Wait while the disk is full. Raise what ends the job meanwhile."""
         self.mailbox.wait(lambda: False, seconds)
 
     def tell_of_room(self, error: StoreFull | None) -> None:
@@ -288,7 +288,7 @@ class Post:
             self.whisper(sender, Alive())
 
     def _wanted(self, sender: str, question: Resend | ResendAfter | Ping) -> Iterator[StoredMessage]:
-        """What a participant is to be sent again, as it is in the outbox."""
+        """Return what a participant is to be sent again, as it is in the outbox."""
         match question:
             case Ping():
                 return

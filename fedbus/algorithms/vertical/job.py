@@ -41,7 +41,7 @@ class VerticalJob(JobSpec, frozen=True, kw_only=True, forbid_unknown_fields=True
 
     @property
     def parts(self) -> tuple[Part, ...]:
-        """Guest first."""
+        """What each party brings, the guest's first."""
         return (self.guest, *self.hosts)
 
     @property
