@@ -60,7 +60,7 @@ class Head:
 
 
 @dataclass(slots=True)
-class Verdict:
+class Verified:
     """What a sound log shows.
 
     Attributes:
@@ -92,7 +92,7 @@ def signature(identity: Identity, name: str, head: Head) -> dict[str, Any]:
     return {"signer": name, "key": identity.public, "signature": base64.b64encode(made).decode()}
 
 
-def verify(records: Iterable[Record], head: Head | None, name: str, keys: Iterable[str]) -> Verdict:
+def verify(records: Iterable[Record], head: Head | None, name: str, keys: Iterable[str]) -> Verified:
     """Hold a log against its hashes, its head and the signatures in it.
 
     Args:
@@ -103,7 +103,7 @@ def verify(records: Iterable[Record], head: Head | None, name: str, keys: Iterab
     Raises:
         AuditBroken: says which record is changed, missing, added or moved, or that the end is missing.
     """
-    verdict, at, known, days = Verdict(), Head(), set(keys), dict[str, int]()
+    verdict, at, known, days = Verified(), Head(), set(keys), dict[str, int]()
     for record in records:
         if record.number != at.number + 1:
             raise AuditBroken(

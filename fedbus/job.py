@@ -77,7 +77,8 @@ class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defau
     """How long a job waits, in seconds.
 
     Attributes:
-        join: How long the coordinator waits for every party to accept the job.
+        join: How long the coordinator waits for every party to accept the job, and so for the operators who have to
+            approve it first, where a party's policy asks them.
         silence: How long a process waits for any sign of life of another one before the job fails. A party that
             computes still answers; one that is down does not.
         resend: How long a process waits for a message before it asks for it again; the time doubles with each asking.

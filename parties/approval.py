@@ -37,7 +37,7 @@ _TELL_EVERY = 120
 _MAX_WHY = 1000
 
 
-class Answer(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class OperatorAnswer(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What an operator says of a job.
 
     Attributes:
@@ -68,7 +68,7 @@ class Approvals:
         state = settings.path(settings.state)
         return cls(state.with_name(state.name + _FOLDER))
 
-    def wait(self, session: Session[Any], facts: dict[str, Any]) -> Answer:
+    def wait(self, session: Session[Any], facts: dict[str, Any]) -> OperatorAnswer:
         """Have a job wait until the operator has answered; an answer that is there already is the one.
 
         The session is open meanwhile, so that the others hear signs of life. It ends the wait where the coordinator
@@ -114,7 +114,7 @@ class Approvals:
         return sorted(found, key=lambda question: str(question.get("since")))
 
     def answer(self, job: str, *, approved: bool, why: str = "") -> None:
-        """Answer for a job that waits.
+        """OperatorAnswer for a job that waits.
 
         Raises:
             NotFound: it does not wait here.
@@ -126,7 +126,7 @@ class Approvals:
             waiting = [str(question.get("job")) for question in self.pending()]
             hint = nearest(job, waiting) if waiting else "no job does"
             raise NotFound(f"{self.folder}: job {job} does not wait for an answer; {hint}")
-        self._write(job, _ANSWER, msgspec.to_builtins(Answer(approved, getpass.getuser(), now(), why)))
+        self._write(job, _ANSWER, msgspec.to_builtins(OperatorAnswer(approved, getpass.getuser(), now(), why)))
 
     def forget(self, job: str) -> None:
         """Remove question and answer of a job that has ended."""
@@ -151,10 +151,10 @@ class Approvals:
         except OSError as error:
             raise StoreError(f"{self.folder}: cannot be made: {files.reason(error, self.folder)}") from None
 
-    def _answer(self, job: str) -> Answer | None:
+    def _answer(self, job: str) -> OperatorAnswer | None:
         path = self._path(job, _ANSWER)
         try:
-            return msgspec.json.decode(path.read_bytes(), type=Answer)
+            return msgspec.json.decode(path.read_bytes(), type=OperatorAnswer)
         except FileNotFoundError:
             return None
         except (OSError, msgspec.MsgspecError) as error:
@@ -171,7 +171,7 @@ class Approvals:
         return self.folder / f"{job}{suffix}"
 
 
-def check_answer(answer: Answer) -> None:
+def check_answer(answer: OperatorAnswer) -> None:
     """JobRefused where the operator does not approve; says why."""
     if not answer.approved:
         why = f": {answer.why}" if answer.why else "; ask why"

@@ -75,7 +75,9 @@ def _join(session: Session[JobSpec], store: Store, settings: PartySettings, poli
     use = Remembered(session, store, policy)
     joined = session.resumed
     try:
-        if not joined:
+        if joined:
+            use.go_on()
+        else:
             _permit(session, store, settings, policy, use)
         own = replace(bring(settings, spec, policy), use=use)
         for note in own.notes:

@@ -63,6 +63,10 @@ class Remembered(Use):
             self._session.when_there_is_room(enter)
             self._is_new = True
 
+    def go_on(self) -> None:
+        """Enter that the job goes on after a restart: what it had spent until then is not all of it."""
+        self._session.when_there_is_room(lambda: self._store.past.spend(self._job, None))
+
     def take_back(self) -> None:
         """Forget the job where it was entered by this object, and did not begin."""
         if self._is_new:

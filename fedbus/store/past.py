@@ -75,8 +75,8 @@ class Past:
             if self.used(job) is None:
                 _put(cursor, Used(job, dataset, time.time(), charged))
 
-    def spend(self, job: str, epsilon: float) -> None:
-        """Enter what a job has spent until now."""
+    def spend(self, job: str, epsilon: float | None) -> None:
+        """Enter what a job has spent until now; None where that is not known any more, as it goes on."""
         with self._database.writing() as cursor:
             if (used := self.used(job)) is not None:
                 _put(cursor, replace(used, spent=epsilon))

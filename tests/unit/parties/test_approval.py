@@ -15,7 +15,7 @@ from fedbus.cli.app import invoke
 from fedbus.errors import ConfigError, JobFailed, JobRefused, NotFound, PeerSilent, StoreError
 from fedbus.settings import load_party
 from fedbus.statuses import Status
-from parties.approval import Answer, Approvals, check_answer
+from parties.approval import OperatorAnswer, Approvals, check_answer
 
 FACTS = {"submitter": "olga", "algorithm": "fedavg", "dataset": "users", "parties": ["bank", "shop"], "rounds": 3}
 
@@ -53,7 +53,7 @@ def approvals(file: Path) -> Approvals:
     return Approvals.of(load_party(file, {}))
 
 
-def wait(approvals: Approvals, job: str, *steps: Any) -> tuple[Answer, list[str]]:
+def wait(approvals: Approvals, job: str, *steps: Any) -> tuple[OperatorAnswer, list[str]]:
     session: Any = Waiting(job, *steps)
     return approvals.wait(session, FACTS), session.told
 

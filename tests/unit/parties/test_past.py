@@ -66,6 +66,18 @@ def test_a_job_that_ended_without_a_word_of_what_it_spent_counts_in_full(store: 
         use("second", 2.5, epsilon={"rows": 5.0}).begin()
 
 
+def test_what_a_job_had_spent_before_a_restart_is_not_all_that_it_spent(store: SqliteStore, use: Use) -> None:
+    rules: dict[str, Any] = {"epsilon": {"rows": 5.0}}
+    first = use("first", 3.0, **rules)
+    first.begin()
+    first.spent(1.0)
+    # It goes on, trains, and is killed: nobody says any more what it spent.
+    use("first", 3.0, **rules).go_on()
+    store.set_state("first", JobState.FAILED)
+    with pytest.raises(JobRefused, match="3 of it spent"):
+        use("second", 2.5, **rules).begin()
+
+
 def test_what_jobs_spent_before_there_was_a_budget_counts(use: Use) -> None:
     use("first", 3.0).begin()
     with pytest.raises(JobRefused, match="`epsilon`"):

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from fedbus import audit
-from fedbus.audit import Head, Record, Verdict, chained
+from fedbus.audit import Head, Record, Verified, chained
 from fedbus.crypto import signing
 from fedbus.errors import AuditBroken, ConfigError
 from fedbus.identity import Identity
@@ -46,7 +46,7 @@ def read(path: Path) -> tuple[list[Record], Head]:
         return reader.audit()
 
 
-def verified(path: Path) -> Verdict:
+def verified(path: Path) -> Verified:
     return audit.verify(*read(path), "bank", [OWN.public])
 
 
