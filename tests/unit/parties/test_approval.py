@@ -15,7 +15,7 @@ from fedbus.cli.app import invoke
 from fedbus.errors import ConfigError, JobFailed, JobRefused, NotFound, PeerSilent, StoreError
 from fedbus.settings import load_party
 from fedbus.statuses import Status
-from parties.approval import OperatorAnswer, Approvals, check_answer
+from parties.approval import Approvals, OperatorAnswer, check_answer
 
 FACTS = {"submitter": "olga", "algorithm": "fedavg", "dataset": "users", "parties": ["bank", "shop"], "rounds": 3}
 
