@@ -18,7 +18,7 @@ from fedbus.errors import JobRefused, StoreFull
 from fedbus.job import JobSpec
 from fedbus.session.session import Session
 from fedbus.store.base import Store
-from fedbus.store.past import Used
+from fedbus.store.past import Sketch, Used
 from parties.data.use import Use
 from parties.policy import Policy
 
@@ -74,25 +74,30 @@ class Remembered(Use):
 
     def on(self, ids: Sequence[str]) -> None:
         """See Use."""
-        past, policy = self._store.past, self._policy
+        past, most = self._store.past, self._policy.max_similar_jobs
         sketch = past.sketch(ids)
         with _charging:
-            alike = [
-                used
-                for used in past.uses(self._dataset)
-                if used.job != self._job
-                and used.sketch is not None
-                and used.sketch.resemblance(sketch) >= policy.similar_rows
-            ]
-            if policy.max_similar_jobs is not None and len(alike) >= policy.max_similar_jobs:
+            # Sketches are kept without the rule too: one that is set later knows of all jobs.
+            alike = [] if most is None else self._alike(sketch)
+            if most is not None and len(alike) >= most:
                 log.warning("jobs on nearly the same rows", job=self._job, jobs=[used.job for used in alike])
                 raise JobRefused(
                     f"{_jobs(len(alike))} here had nearly the same {len(ids)} rows of data set '{self._dataset}', and"
-                    f" this party's policy allows {policy.max_similar_jobs} (`max_similar_jobs`): by what the results"
-                    " of such jobs differ, one learns of the few rows that only one of them had; use what these jobs"
-                    " gave, or ask its operator to raise it"
+                    f" this party's policy allows {most} (`max_similar_jobs`): by what the results of such jobs differ,"
+                    " one learns of the few rows that only one of them had; use what these jobs gave, or ask its"
+                    " operator to raise it"
                 )
             self._session.when_there_is_room(lambda: past.enter_rows(self._job, sketch))
+
+    def _alike(self, sketch: Sketch) -> list[Used]:
+        """The other jobs that had nearly the rows of this sketch."""
+        return [
+            used
+            for used in self._store.past.uses(self._dataset)
+            if used.job != self._job
+            and used.sketch is not None
+            and used.sketch.resemblance(sketch) >= self._policy.similar_rows
+        ]
 
     def spent(self, epsilon: float) -> None:
         """See Use."""
