@@ -188,7 +188,8 @@ class Conductor:
         except PeerSilent as error:
             absent = next(party for party in parties if party not in accepted)
             raise JobRefused(
-                f"{absent} did not join within {limits.join:g} s (limits.join); is its fedbus-party running?"
+                f"{absent} did not join within {limits.join:g} s (limits.join); is its fedbus-party running, or"
+                " does its operator have to approve the job?"
             ) from error
         joined = {
             "rows": {party: message.rows for party, message in accepted.items()},

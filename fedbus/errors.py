@@ -29,7 +29,8 @@
     │   ├── StoreInUse         another process works on the same store
     │   ├── StoreFull          its disk is full; may pass
     │   ├── StoreLost          it was deleted, moved or replaced
-    │   └── StoreDamaged       what it gives back is not what it was given
+    │   ├── StoreDamaged       what it gives back is not what it was given
+    │   └── AuditBroken        the audit log is not what was written, or its end is missing
     ├── NotFound               there is no such job, or no such model in the store
     └── OutputError            what was done cannot be shown, or not written to the file that was named for it
         └── ReaderGone         whoever read standard output wants no more
@@ -225,6 +226,12 @@ class StoreDamaged(StoreError):
     """What the store gives back is not what it was given."""
 
     kind = "its store is damaged"
+
+
+class AuditBroken(StoreError):
+    """The audit log is not what was written: a record was changed, removed, added or moved, or the end is missing."""
+
+    kind = "its audit log is not what was written"
 
 
 class NotFound(FedbusError):

@@ -12,6 +12,7 @@ import os
 import secrets
 import stat
 from pathlib import Path
+from typing import TextIO, cast
 
 # What these say of a path is that nothing is there.
 _NOTHING = (errno.ENOENT, errno.ENOTDIR, errno.EBADF, errno.ELOOP)
@@ -64,6 +65,21 @@ def reason(error: OSError, path: Path) -> str:
             if not os.access(folder, os.X_OK):
                 return f"this user may not enter the folder {folder}; let this user in, or name another path"
     return error.strerror or str(error)
+
+
+def open_private(path: Path, mode: str) -> TextIO:
+    """Open a file of text to be written, "w" or "a", which only its owner may read where it is new.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    # Path.open takes no opener.
+    opened = open(path, mode, encoding="utf-8", errors="backslashreplace", opener=_private)  # noqa: SIM115
+    return cast(TextIO, opened)
+
+
+def _private(path: str, flags: int) -> int:
+    return os.open(path, flags, 0o600)
 
 
 def write_whole(path: Path, text: str, *, mode: int = 0o666) -> None:

@@ -77,7 +77,8 @@ class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defau
     """How long a job waits, in seconds.
 
     Attributes:
-        join: How long the coordinator waits for every party to accept the job.
+        join: How long the coordinator waits for every party to accept the job, and so for the operators who have to
+            approve it first, where a party's policy asks them.
         silence: How long a process waits for any sign of life of another one before the job fails. A party that
             computes still answers; one that is down does not.
         resend: How long a process waits for a message before it asks for it again; the time doubles with each asking.
@@ -131,6 +132,11 @@ class JobSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     @property
     def key_bits(self) -> int | None:
         """The length of the job's Paillier key, None where it has none."""
+        return None
+
+    @property
+    def epsilon(self) -> float | None:
+        """The most that the job may spend of the privacy of each row; None where it has no bound."""
         return None
 
     @property

@@ -8,7 +8,6 @@ waiting.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable
 from concurrent.futures import CancelledError, Future
 from typing import Any
 
@@ -28,7 +27,6 @@ from fedbus.errors import (
     PeerSilent,
     ProtocolError,
     StoreError,
-    StoreFull,
 )
 from fedbus.identity import Role
 from fedbus.job import JobState
@@ -40,15 +38,17 @@ from fedbus.seals import IdentitySeals, check_signed
 from fedbus.service.runs import Run, Runs
 from fedbus.session.events import Events
 from fedbus.session.rollcall import roll_call
-from fedbus.session.room import FULL, Holding, when_there_is_room
+from fedbus.session.room import FULL, Holding
 from fedbus.session.session import Session
 from fedbus.settings import PartySettings
 from fedbus.store.base import Store
 from fedbus.store.missing import end_what_is_missing
 from fedbus.store.records import PROVISIONAL
 from parties import participation
+from parties.approval import Approvals
 from parties.policy import Policy
 from parties.replies import Replies, coordinator_of, told
+from parties.signing import Signing
 
 log = structlog.get_logger()
 
@@ -96,6 +96,8 @@ class Worker:
             ended=self._tell_end,
         )
         self._holding = Holding(self._control, self._tell_of_waiting)
+        self._approvals = Approvals.of(settings)
+        self._signing = Signing(store.audit, self._credentials)
         self._refusals = Refusals("control message")
         self._subscription: Subscription | None = None
 
@@ -105,7 +107,9 @@ class Worker:
             ended = self._store.job(record.job)
             if ended is not None:
                 self._replies.refuse(record.job, coordinator_of(record), ended.reason.removeprefix(f"{self.name}: "))
+        self._signing.start()
         unfinished = self._store.unfinished()
+        self._approvals.keep_only([record.job for record in unfinished])
         for record in unfinished:
             if record.state.final:
                 self._store.purge(record.job)
@@ -120,10 +124,13 @@ class Worker:
         if self._subscription is not None:
             self._subscription.cancel()
         self._runs.stop()
+        self._signing.stop()
 
     def join(self) -> None:
         """See Runs."""
         self._runs.join()
+        # Jobs enter what they do until they have come to rest.
+        self._signing.sign()
 
     # What the coordinator says.
 
@@ -168,22 +175,24 @@ class Worker:
             spec = registry.parse(message.spec)
         except ConfigError as error:
             # The text is about the job alone, which its submitter wrote.
-            self._replies.refuse(job, sender, f"this party's version of fedbus refuses the job: {error}")
+            self._refuse(job, sender, f"this party's version of fedbus refuses the job: {error}")
             return
         if sender != spec.coordinator or self.name not in spec.parties:
             raise JobRefused(f"{sender} is not the coordinator of job {job}, or {self.name} has no part in it")
         try:
             check_signed(self._credentials.roster, job, message.owner, message.signature, spec)
         except ProtocolError as error:
-            self._replies.refuse(
-                job, sender, f"this party takes part in no job that its submitter did not sign: {error}"
-            )
+            self._refuse(job, sender, f"this party takes part in no job that its submitter did not sign: {error}")
             return
         if message.accepted and self._store.job(job) is None:
             self._replies.refuse_unknown(job, sender)
         elif self._store.add_job(job, codec.pack(message.spec), JobState.RUNNING, owner=message.owner):
             log.info("job received", job=job, algorithm=spec.algorithm)
             self._runs.begin(job)
+
+    def _refuse(self, job: str, coordinator: str, reason: str) -> None:
+        self._enter_refusal(job, shortened(reason), refused=True)
+        self._replies.refuse(job, coordinator, reason)
 
     def _answer(self, job: str, sender: str) -> None:
         """The coordinator has not heard of this party for a while: say so where the job does not go on here."""
@@ -233,23 +242,11 @@ class Worker:
         with contextlib.closing(session), roll_call(session, (session.coordinator,), self._replies.inquire):
             outcome = self._seen_through(run)
         if outcome is not None:
-            self._when_there_is_room(lambda: self._enter_own_end(job, outcome))
-            self._when_there_is_room(lambda: self._store.purge(job))
+            self._runs.when_there_is_room(lambda: self._enter_own_end(job, outcome))
+            self._runs.when_there_is_room(lambda: self._store.purge(job))
+            self._approvals.forget(job)
             self._replies.depart(job, session.coordinator)
         self._runs.count()
-
-    def _when_there_is_room(self, work: Callable[[], object]) -> None:
-        """Do what writes to the store and no session waits for; raises StoreError where the process stops first."""
-
-        def wait(seconds: float) -> None:
-            if self._runs.stopping.wait(seconds):
-                raise StoreError(f"{self._store.place}: the process stopped before there was room on the disk")
-
-        def tell(error: StoreFull | None) -> None:
-            if error:
-                log.error("the end of a job cannot be entered yet; trying again", error=str(error))
-
-        when_there_is_room(work, wait, tell)
 
     def _enter_own_end(self, job: str, outcome: Outcome) -> None:
         """Enter the end of a job that this party learnt of before it had the model."""
@@ -269,8 +266,16 @@ class Worker:
                 log.error(  # noqa: TRY400
                     "cannot go on; the coordinator is told", job=session.job, reason=str(error), exc_info=unexpected
                 )
-                session.report_failure(Failed(shortened(told(error, everything=self._settings.simulation))))
+                reason = shortened(told(error, everything=self._settings.simulation))
+                self._enter_refusal(session.job, reason, refused=isinstance(error, JobRefused))
+                session.report_failure(Failed(reason))
         return self._outcome(run)
+
+    def _enter_refusal(self, job: str, reason: str, *, refused: bool) -> None:
+        """Enter into the audit log that this party does not go on with a job, and what others are told of why."""
+        # Where the store cannot be written the job ends all the same, as it has to.
+        with contextlib.suppress(StoreError):
+            self._store.audit.enter("refused" if refused else "failed", job, reason=reason)
 
     def _outcome(self, run: _Run) -> Outcome | None:
         """Wait for the coordinator's word; without one the job has failed, unless this process is stopping."""
@@ -280,7 +285,7 @@ class Worker:
         except PeerSilent as error:
             reason = str(error)
             # Should the coordinator say yet how the job ended, its word replaces this.
-            self._when_there_is_room(lambda: self._store.set_state(job, end, reason, PROVISIONAL))
+            self._runs.when_there_is_room(lambda: self._store.set_state(job, end, reason, PROVISIONAL))
             self._tell_end(job)
             return Outcome(end.value, reason)
         except CancelledError:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from fedbus.cli import broker, ledger, local, members, models, plan, remote, tls
+from fedbus.cli import approvals, audit, broker, ledger, local, members, models, plan, remote, tls
 from fedbus.cli.app import app, run
 from fedbus.cli.daemons import coordinator, party
 
 __all__ = [
     "app",
+    "approvals",
+    "audit",
     "broker",
     "coordinator",
     "ledger",

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import IO
 
-from fedbus import environment
+from fedbus import environment, files
 from fedbus.broker.node.node import Node
 from fedbus.broker.rabbitmq.broker import AmqpBroker
 from fedbus.cli.introductions import Introduced, KeyFiles, client_of
@@ -95,7 +95,7 @@ def _process(
 ) -> Iterator[subprocess.Popen[str]]:
     given = {**environment.with_broker(urls[name]), "FEDBUS_VERIFY_SENDER": _verify_sender(urls)}
     given |= {"FEDBUS_METRICS_ADDRESS": "127.0.0.1:0", "FEDBUS_SIMULATION": "true", **own}
-    with (folder / f"{name}.log").open("w", encoding="utf-8") as log:
+    with files.open_private(folder / f"{name}.log", "w") as log:
         child = subprocess.Popen(  # noqa: S603  # our own scripts
             [*command, "--until-end-of-input"],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, text=True, env=given,

@@ -7,6 +7,7 @@ import ctypes
 import faulthandler
 import logging
 import os
+import resource
 import signal
 import sys
 import threading
@@ -22,7 +23,7 @@ from fedbus.broker.base import Broker
 from fedbus.broker.rabbitmq.broker import AmqpBroker
 from fedbus.crypto.engine import Engine
 from fedbus.errors import BrokerError, ConfigError, OutputError
-from fedbus.files import exists
+from fedbus.files import exists, open_private
 from fedbus.service import signals
 from fedbus.settings import CoordinatorSettings, PartySettings
 from fedbus.store.base import Store
@@ -79,7 +80,7 @@ def kept_log(path: Path) -> Iterator[None]:
     """Write log lines to a file too, from "info" on; standard error has those that it has anyway."""
     before, was_configured = structlog.get_config(), structlog.is_configured()
     level = getattr(logging, environment.log_format(default="warning")[0].upper())
-    with path.open("a", encoding="utf-8", errors="backslashreplace") as file:
+    with open_private(path, "a") as file:
         structlog.configure(
             wrapper_class=structlog.make_filtering_bound_logger(min(level, logging.INFO)),
             logger_factory=lambda *_: _TwoLogs(file, level),
@@ -135,6 +136,8 @@ def run(config: S, factory: Factory[S], *, until_end_of_input: bool = False) -> 
         raise ConfigError("broker.url: missing; set it in the file or in FEDBUS_AMQP_URL")
     sys.setswitchinterval(_SWITCH_SECONDS)
     _return_large_buffers()
+    # A core file would hold private keys and rows, for whoever may read it.
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     with contextlib.ExitStack() as stack:
         signals.end_on_signals(heed=(signal.SIGTERM, signal.SIGINT))
         # An operator who asks why a process hangs gets the answer in the log.

@@ -13,9 +13,10 @@ import structlog
 from fedbus import metrics
 from fedbus.broker.base import Broker
 from fedbus.credentials import Credentials
-from fedbus.errors import ConfigError, JobFailed
+from fedbus.errors import ConfigError, JobFailed, StoreError, StoreFull
 from fedbus.job import JobState
 from fedbus.session.events import Events
+from fedbus.session.room import when_there_is_room
 from fedbus.session.session import Session
 from fedbus.store.base import Store
 from fedbus.store.records import JobRecord
@@ -124,6 +125,19 @@ class Runs(Generic[R]):
     def count(self) -> None:
         """Have /metrics say how many jobs are in each state."""
         metrics.count_jobs(self._store.count_jobs().items())
+
+    def when_there_is_room(self, work: Callable[[], object]) -> None:
+        """Do what writes to the store and no session waits for; raises StoreError where the process stops first."""
+
+        def wait(seconds: float) -> None:
+            if self.stopping.wait(seconds):
+                raise StoreError(f"{self._store.place}: the process stopped before there was room on the disk")
+
+        def tell(error: StoreFull | None) -> None:
+            if error:
+                log.error("the end of a job cannot be entered yet; trying again", error=str(error))
+
+        when_there_is_room(work, wait, tell)
 
     def stop(self) -> None:
         """Interrupt all jobs, and give them GRACE_SECONDS to come to rest."""

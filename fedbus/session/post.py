@@ -16,6 +16,7 @@ from fedbus.job import JobSpec
 from fedbus.messages.control import Alive, Failed, Notice, Ping, Resend, ResendAfter
 from fedbus.messages.envelope import Envelope, Message
 from fedbus.messages.fields import shortened
+from fedbus.messages.shapes import shape_of
 from fedbus.refusals import Refusals
 from fedbus.seals import JobSeals
 from fedbus.session.journal import Journal
@@ -69,6 +70,8 @@ class Post:
         self._limits = spec.limits
         self._party = party
         self._coordinator = spec.coordinator
+        # A coordinator has nothing of its own.
+        self._releases = party != spec.coordinator
         self._notices = Notices(self._notify)
         self._store = store
         self._broker = broker
@@ -109,7 +112,10 @@ class Post:
         for envelope in envelopes:
             self._meet(envelope.recipient)
         bodies = codec.encode_all(envelopes, self._seals)
-        made = [_stored(envelope, envelope.recipient, body) for envelope, body in zip(envelopes, bodies, strict=True)]
+        made = [
+            _stored(envelope, envelope.recipient, body, releases=self._releases)
+            for envelope, body in zip(envelopes, bodies, strict=True)
+        ]
         sent = []
         for envelope, stored, new in zip(envelopes, made, self.journal.post(made, checkpoint), strict=True):
             # Sent before a restart: the same bytes again, or its recipient might get halves of two encryptions.
@@ -294,6 +300,6 @@ class Post:
                         yield stored
 
 
-def _stored(envelope: Envelope, peer: str, body: bytes) -> StoredMessage:
-    place = (envelope.round, envelope.batch, envelope.chunk)
-    return StoredMessage(envelope.id, envelope.job, peer, envelope.kind, *place, body)
+def _stored(envelope: Envelope, peer: str, body: bytes, *, releases: bool = False) -> StoredMessage:
+    place, shape = (envelope.round, envelope.batch, envelope.chunk), shape_of(envelope.payload) if releases else None
+    return StoredMessage(envelope.id, envelope.job, peer, envelope.kind, *place, body, shape)

@@ -26,6 +26,7 @@ from fedbus.errors import PeerSilent, ProtocolError, StoreError
 from fedbus.job import JobSpec
 from fedbus.messages.control import Failed, Notice, Ping, Progress
 from fedbus.messages.envelope import Envelope, M, Message
+from fedbus.messages.fields import shortened
 from fedbus.seals import JobSeals
 from fedbus.session.attendance import Attendance, Place
 from fedbus.session.events import Events
@@ -266,6 +267,10 @@ class Session(Generic[J]):
 
     def _tell_watchers(self, sentence: str) -> None:
         self.publish_event(Notice(sentence))
+
+    def tell(self, sentence: str) -> None:
+        """Have the coordinator tell whoever watches the job; what need not survive, and need not arrive."""
+        self._post.whisper(self.coordinator, Notice(shortened(sentence)))
 
     def when_there_is_room(self, work: Callable[[], T]) -> T:
         """Do what writes to the store, however long its disk is full; raises what ends the job meanwhile."""

@@ -7,6 +7,8 @@ from typing import Protocol
 
 from fedbus.errors import StoreError
 from fedbus.job import JobState
+from fedbus.store.audit import AuditLog
+from fedbus.store.past import Past
 from fedbus.store.records import Checkpoint, JobRecord, StateRecord, StoredMessage
 
 
@@ -20,10 +22,14 @@ class Store(Protocol):
         place: what errors call the store: its file, or its database.
         lost: a sentence on entries that the store once had and has no more; empty where all is there. What it has is
             consistent, but jobs have gone on from where it is.
+        audit: what a party decided and sent.
+        past: what a party remembers of its jobs.
     """
 
     place: str
     lost: str
+    audit: AuditLog
+    past: Past
 
     def close(self) -> None:
         """Give the store free for another process. Idempotent."""

@@ -1,5 +1,5 @@
 """A store is read here from beside the process that works on it.
-Only its models are read, so that nothing disturbs the jobs.
+Only its models and its audit log are read, so that nothing disturbs the jobs.
 """
 
 from __future__ import annotations
@@ -11,7 +11,8 @@ from pathlib import Path
 from types import TracebackType
 from urllib.parse import quote
 
-from fedbus.errors import StoreError
+from fedbus.audit import Head, Record
+from fedbus.errors import AuditBroken, StoreError
 from fedbus.files import exists, is_file
 from fedbus.store import tables as t
 from fedbus.store.checks import opened
@@ -23,7 +24,7 @@ _BUSY_SECONDS = 5.0
 
 
 class Reader:
-    """It opens a store for reading its models only, and takes no lock.
+    """It opens a store for reading its models and its audit log only, and takes no lock.
 
     Raises:
         StoreError: there is no such file, or it is no store whose models this version reads.
@@ -66,6 +67,35 @@ class Reader:
             return None
         _, share, created_at = opened(self._path, t.models.name, found, job)
         return share, created_at
+
+    def audit(self) -> tuple[list[Record], Head]:
+        """Return the records of the audit log, as they are, and where the store says that it ends.
+
+        Raises:
+            StoreError: the store is of a version without an audit log.
+            AuditBroken: the store does not say where the log ends.
+        """
+        with self._reading():
+            tables = {name for (name,) in self._connection.execute("SELECT name FROM sqlite_schema")}
+            if t.audit.name not in tables:
+                raise StoreError(f"{self._path}: has no audit log; fedbus-party adds one when it is started")
+            # One state of both, whatever the process writes meanwhile.
+            self._connection.execute("BEGIN")
+            try:
+                rows = self._connection.execute(t.AUDIT).fetchall()
+                head = self._connection.execute(t.AUDIT_HEAD).fetchone()
+            finally:
+                self._connection.execute("ROLLBACK")
+        try:
+            records = [Record(int(number), str(entry), bytes(digest)) for number, entry, digest, _ in rows]
+        except (TypeError, ValueError):
+            raise AuditBroken(f"{self._path}: a record of the audit log is damaged: it holds other types") from None
+        if head is None:
+            if records:
+                raise AuditBroken(f"{self._path}: the store does not say where its audit log ends")
+            return records, Head()
+        _, number, digest = opened(self._path, t.audit_head.name, head, "the audit log")
+        return records, Head(number, digest)
 
     @contextlib.contextmanager
     def _reading(self) -> Iterator[None]:

@@ -54,7 +54,12 @@ class StateRecord:
 
 @dataclass(frozen=True, slots=True)
 class StoredMessage:
-    """A message in the inbox (peer is the sender) or the outbox (peer is the recipient)."""
+    """A message in the inbox (peer is the sender) or the outbox (peer is the recipient).
+
+    Attributes:
+        shape: of what a message to be sent releases, for the audit log; None for one that is not entered there. It is
+            no part of the record.
+    """
 
     id: str
     job: str
@@ -64,6 +69,7 @@ class StoredMessage:
     batch: int
     chunk: int
     body: bytes
+    shape: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

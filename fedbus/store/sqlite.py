@@ -24,8 +24,10 @@ from fedbus import codec
 from fedbus.errors import StoreError
 from fedbus.job import JobState
 from fedbus.store import tables as t
+from fedbus.store.audit import AuditLog
 from fedbus.store.checks import opened, sealed
 from fedbus.store.database import Database
+from fedbus.store.past import Past
 from fedbus.store.records import (
     PROVISIONAL,
     Checkpoint,
@@ -59,6 +61,8 @@ class SqliteStore:
         self.path = path
         self.place = str(path)
         self._database = Database(path)
+        self.audit = AuditLog(self._database)
+        self.past = Past(self._database)
         self.lost = self._database.lost
 
     def __enter__(self) -> SqliteStore:
@@ -188,6 +192,7 @@ class SqliteStore:
             for message in posted:
                 cursor.execute(t.POST, sealed(t.outbox.name, to_row(message)))
                 new.append(cursor.rowcount == 1)
+            self.audit.release(cursor, [message for message, is_new in zip(posted, new, strict=True) if is_new])
             if checkpoint is not None:
                 values = (job, checkpoint.round, checkpoint.state)
                 cursor.execute(t.CHECKPOINT, sealed(t.checkpoints.name, values))

@@ -102,6 +102,45 @@ models = sa.Table(
     sa.Column("created_at", sa.Float, nullable=False),
     _digest(),
 )
+# Every decision of a party and every release of information, a chain of hashes; see fedbus/store/audit.py.
+audit = sa.Table(
+    "audit",
+    tables,
+    sa.Column("number", sa.Integer, primary_key=True),
+    sa.Column("entry", sa.Text, nullable=False),
+    sa.Column("hash", sa.LargeBinary, nullable=False),
+    _digest(),
+)
+# One record: the last one of the audit log.
+audit_head = sa.Table(
+    "audit_head",
+    tables,
+    sa.Column("id", sa.Integer, primary_key=True),
+    sa.Column("number", sa.Integer, nullable=False),
+    sa.Column("hash", sa.LargeBinary, nullable=False),
+    _digest(),
+)
+# Which jobs used which data sets of a party, and what they spent; see fedbus/store/past.py.
+uses = sa.Table(
+    "uses",
+    tables,
+    sa.Column("job", sa.Text, primary_key=True),
+    sa.Column("dataset", sa.Text, nullable=False),
+    sa.Column("at", sa.Float, nullable=False),
+    sa.Column("charged", sa.Float),
+    sa.Column("spent", sa.Float),
+    sa.Column("rows", sa.Integer),
+    sa.Column("sketch", sa.LargeBinary),
+    _digest(),
+)
+# One record: under which rows are sketched, so that a sketch tells nobody else which they are.
+sketch_key = sa.Table(
+    "sketch_key",
+    tables,
+    sa.Column("id", sa.Integer, primary_key=True),
+    sa.Column("key", sa.LargeBinary, nullable=False),
+    _digest(),
+)
 # What others signed for a job: its submitter the job, each participant its public key.
 proofs = sa.Table(
     "proofs",
@@ -201,6 +240,20 @@ BLOB = _text(_chosen(arrays, "job", "name").order_by(arrays.c.chunk))
 PUT_MODEL = _replace(models)
 MODEL = _text(_chosen(models, "job"))
 MODEL_IDS = _text(sa.select(models.c.job).order_by(models.c.created_at))
+
+ADD_AUDIT = _text(insert(audit))
+AUDIT = _text(sa.select(audit).order_by(audit.c.number))
+LAST_AUDIT = _text(sa.select(audit).order_by(audit.c.number.desc()))
+PUT_AUDIT_HEAD = _replace(audit_head)
+AUDIT_HEAD = _text(sa.select(audit_head))
+
+PUT_USE = _replace(uses)
+USE = _text(_chosen(uses, "job"))
+DROP_USE = _dropped(uses, "job")
+USES = _text(_chosen(uses, "dataset").order_by(uses.c.at, uses.c.job))
+USES_SINCE = _text(sa.select(uses).where(uses.c.at > _p("since")))
+ADD_SKETCH_KEY = _text(insert(sketch_key).on_conflict_do_nothing())
+SKETCH_KEY = _text(sa.select(sketch_key))
 
 PROGRESS = _text(sa.select(progress))
 PUT_PROGRESS = _replace(progress)

@@ -29,7 +29,7 @@ WRITE_AHEAD = "-wal"
 # The format that is taken over, and the last program that wrote it.
 _BEFORE, _PROGRAM_BEFORE = 2, "0.1.0"
 # Tables that it did not have.
-_NEW = frozenset({t.proofs.name})
+_NEW = frozenset(table.name for table in (t.audit, t.audit_head, t.proofs, t.sketch_key, t.uses))
 # Jobs that a sentence names.
 _NAMED = 3
 

@@ -30,6 +30,7 @@ BENCHES = {
     "align": "align",
     "linear": "linear",
     "fedavg": "fedavg",
+    "audit": "audit",
 }
 FOLDER = Path(__file__).resolve().parent
 

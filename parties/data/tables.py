@@ -17,6 +17,7 @@ from parties.data import reading, table
 from parties.data.gaps import Gaps
 from parties.data.recoding import Recoding
 from parties.data.source import Source, open_source
+from parties.data.use import UNUSED, Use
 
 log = structlog.get_logger()
 
@@ -34,6 +35,8 @@ class Tables:
         how: the data set's section of the party file.
         recoding: what was made of the columns; None where that takes the rows in common.
         gaps: cells that were filled, where the recoding is done; of a vertical job the rows in common tell.
+        named: the columns that are features, as the file has them.
+        use: is told what becomes of the rows.
     """
 
     train: table.Table
@@ -41,6 +44,8 @@ class Tables:
     how: DatasetSettings = _AS_IT_IS
     recoding: Recoding | None = None
     gaps: Gaps = field(default_factory=Gaps)
+    named: tuple[str, ...] = ()
+    use: Use = UNUSED
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -90,7 +95,7 @@ def load(settings: PartySettings, spec: JobSpec) -> Tables:
         _check_keys(f"{settings.file}: datasets.{part.test}", held_out, train, how, used)
         own = msgspec.structs.replace(how, source=held_out.source, id=held_out.id)
         test = reading.load(source, own, label=label, like=train.columns)
-    tables = Tables(train, test, how)
+    tables = Tables(train, test, how, named=train.columns)
     if not spec.same_columns:
         return tables
     recoding = Recoding.fit(train, how, agreed=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from fedbus.algorithms.fedavg.spec import AverageJob
 from fedbus.errors import JobRefused
+from parties import consent
 from parties.policy import Policy
 from parties.sums.consent import check_sums
 
@@ -23,10 +24,15 @@ def check_job(policy: Policy, spec: AverageJob) -> None:
         )
 
 
-def check_rows(policy: Policy, rows: int) -> None:
-    """Hold the number of this party's rows for training against `min_rows`; raises JobRefused, which names both."""
+def check_rows(policy: Policy, rows: int, columns: int = 0) -> None:
+    """Hold this party's rows for training against `min_rows` and `min_rows_per_column`; raises JobRefused.
+
+    Args:
+        columns: that the network is trained on.
+    """
     if rows < policy.min_rows:
         raise JobRefused(
             f"this party has {rows} {'row' if rows == 1 else 'rows'} to train on, and its policy asks for at least"
             f" {policy.min_rows} (`min_rows`); bring more rows, or ask its operator to lower it"
         )
+    consent.check_ratio(policy, rows, columns)

@@ -93,6 +93,11 @@ class Local:
             params = spec.params
             self._budget = Budget(spec.privacy, params.batch_size, [len(self.train)], params.local_epochs)
 
+    @property
+    def epsilon(self) -> float:
+        """What the rounds until now have spent of the privacy of this party's rows; infinite without [privacy]."""
+        return math.inf if self._budget is None else self._budget.epsilon_after(self.trained)
+
     def describe(self) -> Described:
         """Return what the coordinator is told of the tables; raise DataError where values are too large."""
         largest = np.abs(self.train.features).max(axis=0)

@@ -63,19 +63,25 @@ def take_part(
         DataError: a label that does not fit the loss.
         ProtocolError: the coordinator or a party sent what the protocol does not allow.
     """
-    spec = session.spec
-    consent.check_job(policy, spec)
-    consent.check_rows(policy, len(tables.train))
-    member = Follower(session, engine, tables, settings)
-    if not session.resumed:
-        session.send(session.coordinator, member.local.describe())
-    session.attendance.greet(session.coordinator)
-    while True:
-        round_, kind = session.attendance.next_order(session.coordinator, _ORDERS)
-        session.at(round_)
-        result = member.follow(kind)
-        if result is not None:
-            return with_own(result, spec, tables)
+    spec, member = session.spec, None
+    try:
+        consent.check_job(policy, spec)
+        consent.check_rows(policy, len(tables.train), len(tables.train.columns))
+        if not session.resumed:
+            tables.use.on(tables.train.ids)
+        member = Follower(session, engine, tables, settings)
+        if not session.resumed:
+            session.send(session.coordinator, member.local.describe())
+        session.attendance.greet(session.coordinator)
+        while True:
+            round_, kind = session.attendance.next_order(session.coordinator, _ORDERS)
+            session.at(round_)
+            result = member.follow(kind)
+            if result is not None:
+                return with_own(result, spec, tables)
+    finally:
+        if spec.privacy is not None and (member is not None or not session.resumed):
+            tables.use.spent(0.0 if member is None else member.local.epsilon)
 
 
 class Follower:

@@ -27,7 +27,7 @@ def check(spec: AverageJob, brought: Brought, rows: int) -> None:
     """See PartySide; makes the job's network for the party's rows, and holds its identity against its roster."""
     party, policy = brought.party, Policy.of(brought.party)
     consent.check_job(policy, spec)
-    consent.check_rows(policy, rows)
+    consent.check_rows(policy, rows, len(brought.tables.train.columns))
     Local(spec, brought.tables, party.name, party.processes).describe()
     if spec.needs_identities and party.identity and party.roster:
         Trust.of(party, spec.parties)

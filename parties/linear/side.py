@@ -50,6 +50,7 @@ def check(spec: LinearJob, brought: Brought, rows: int) -> None:
     Scaling.fit(own.fit(own.train).apply(own.train))
     consent.check_alignment(policy, rows)
     trained = spec.trained({brought.party.name: brought.columns})
+    consent.check_columns(policy, rows, trained)
     consent.check_batches(policy, rows // batching.count(rows, spec.batch_size), trained, centred=spec.centred)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from fedbus.errors import JobRefused
+from parties.consent import check_ratio
 from parties.policy import Policy
 
 
@@ -20,6 +21,11 @@ def check_alignment(policy: Policy, rows: int, kind: str = "rows") -> None:
             f" {policy.min_aligned_rows} (`min_aligned_rows`); check that both sides write the same"
             " ids alike: the log of each says in what form its own are; or ask the operator to lower it"
         )
+
+
+def check_columns(policy: Policy, rows: int, columns: Mapping[str, int]) -> None:
+    """Hold aligned rows for each column of all parties against `min_rows_per_column`; raises JobRefused."""
+    check_ratio(policy, rows, sum(columns.values()))
 
 
 def check_batches(policy: Policy, smallest: int, columns: Mapping[str, int], *, centred: bool) -> None:

@@ -196,6 +196,7 @@ def _begin(session: Session[VerticalJob], engine: Engine, align: Align, tables: 
         consent.check_alignment(policy, len(test_positions), "held-out rows")
         test_digest = _digest(tables.test.take(test_positions))
     train = tables.train.take(positions)
+    tables.use.on(train.ids)
     columns = len(tables.fit(train).columns) + (session.party == session.spec.guest_party)
     own_bits = 0
     if train.label is not None:
@@ -216,6 +217,7 @@ def _begin(session: Session[VerticalJob], engine: Engine, align: Align, tables: 
         raise ProtocolError(f"{session.coordinator} named {given.score_bits} fraction bits of scores")
     spans = batches(len(positions), spec.batch_size)
     smallest = min(stop - start for start, stop in spans)
+    consent.check_columns(policy, len(positions), given.columns)
     consent.check_batches(policy, smallest, given.columns, centred=spec.centred)
     return Share(
         key=given.key,

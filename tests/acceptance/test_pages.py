@@ -53,7 +53,7 @@ PAGES: dict[str, Callable[[Path], None]] = {
 }
 # Snippets of the first two are run by test_use_a_model.py and test_python.py. The others have commands for machines of
 # their own: what they name is tested in tests/unit/fedbus/cli and tests/integration/test_tls.py.
-OTHERS = {f"docs/howto/{name}.md" for name in ("use-a-model", "python", "operate", "identities", "tls")}
+OTHERS = {f"docs/howto/{name}.md" for name in ("use-a-model", "python", "operate", "identities", "tls", "consent")}
 
 
 @pytest.mark.timeout(pages.SECONDS + 30)

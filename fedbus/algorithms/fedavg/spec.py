@@ -198,6 +198,10 @@ class AverageJob(JobSpec, frozen=True, kw_only=True, forbid_unknown_fields=True,
         return self.params.key_bits if self.params.aggregation == "paillier" else None
 
     @property
+    def epsilon(self) -> float | None:
+        return None if self.privacy is None else self.privacy.epsilon
+
+    @property
     def insecure(self) -> bool:
         return self.params.insecure_for_tests
 

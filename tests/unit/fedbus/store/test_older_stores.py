@@ -54,6 +54,9 @@ def test_a_store_whose_jobs_have_ended_goes_on_with_its_ledger_and_its_models(tm
         assert share is not None
         assert models.unpack(share, 0.0, where=str(path)).fields["job"] == JOB
         store.add_job("job-2", b"spec", JobState.RUNNING)
+        store.audit.enter("accepted", "job-2")
+        store.past.begin("job-2", "users", None)
+        assert [record.number for record in store.audit.records()] == [1]
         store.put_proof("job-2", "shop", b"proof")
     assert version(path) == 3
     # Its own jobs that have not ended are none of the program before.
