@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from fedbus.cli import broker, ledger, local, members, models, plan, remote, tls
+from fedbus.cli import broker, ledger, local, members, models, plan, remote, tls, trial
 from fedbus.cli.app import app, run
 from fedbus.cli.daemons import coordinator, party
 
@@ -19,6 +19,7 @@ __all__ = [
     "plan",
     "remote",
     "tls",
+    "trial",
 ]
 
 
