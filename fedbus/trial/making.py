@@ -46,6 +46,8 @@ def make(folder: Path, cast: Cast, data: Mapping[str, Sequence[Dataset]], label:
         layout = Layout(folder)
         for name in (*cast.roles, layout.definitions.parent.name, LOGS):
             (layout.folder / name).mkdir(mode=0o700)
+        for name in cast.services:
+            (layout.folder / name / "state").mkdir(mode=0o700)
         logins = _logins(layout, cast)
         _introduce(layout, cast)
         for party in cast.parties:
@@ -130,6 +132,7 @@ def _logins(layout: Layout, cast: Cast) -> dict[str, dict[str, Path]]:
     write_private(layout.definitions, json.dumps(definitions(roles, passwords), indent=2) + "\n")
     if cast.tls:
         own = layout.folder / CERTIFICATES
+        own.mkdir(mode=0o700)
         provide(own, ["127.0.0.1"], list(cast.roles), days=_DAYS, renew_days=_RENEW_DAYS)
         for path in own.rglob("*"):
             path.chmod(0o700 if path.is_dir() else 0o600)

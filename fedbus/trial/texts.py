@@ -15,8 +15,8 @@ from fedbus.trial.layout import Cast, Layout
 _TABLE = """\
 # A table that this party offers to jobs. Take away the marks, and write your own file and its column of ids:
 #
-# [datasets.{dataset}]               # the name that job files have
-# source = "{dataset}.csv"           # CSV, TSV or Parquet; relative to this file, or the whole path
+# [datasets.{dataset}]                # the name that job files have
+# source = "{dataset}.csv"            # CSV, TSV or Parquet; relative to this file, or the whole path
 # id = "id"                          # the column that identifies a row
 """
 _POLICY = """\
