@@ -60,6 +60,13 @@ def broker_url(environment: Mapping[str, str] | None = None) -> str:
     return check_url(url, source) if url else ""
 
 
+def url_file(environment: Mapping[str, str] | None = None) -> Path | None:
+    """The file from which the broker's URL comes; None where it comes from elsewhere."""
+    environment = os.environ if environment is None else environment
+    file = environment.get("FEDBUS_AMQP_URL_FILE", "")
+    return Path(file) if file and not environment.get("FEDBUS_AMQP_URL") else None
+
+
 def tls_file(key: str, environment: Mapping[str, str] | None = None) -> NamedFile | None:
     """A file for TLS that FEDBUS_AMQP_CA, FEDBUS_AMQP_CERTIFICATE or FEDBUS_AMQP_KEY names, None where it names none.
 

@@ -5,11 +5,13 @@ from __future__ import annotations
 from fedbus.cli import broker, ledger, local, members, models, plan, remote, tls, trial
 from fedbus.cli.app import app, run
 from fedbus.cli.daemons import coordinator, party
+from fedbus.cli.doctor import command as doctor
 
 __all__ = [
     "app",
     "broker",
     "coordinator",
+    "doctor",
     "ledger",
     "local",
     "main",
