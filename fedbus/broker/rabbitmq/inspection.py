@@ -1,7 +1,7 @@
 """What a broker lets a user do, found out by trying: for a diagnosis, beside the connections that carry messages.
 
-Nothing that is tried changes what others have: messages are published where no queue takes them, queues are looked
-for that nobody has, and what is declared is the user's own and goes with the connection.
+Nothing that is tried changes what others have: messages are taken back or come back, queues are looked for that nobody
+has, and what is declared is the user's own and goes with the connection.
 """
 
 from __future__ import annotations
@@ -9,6 +9,8 @@ from __future__ import annotations
 import contextlib
 import datetime
 import secrets
+import socket
+import ssl
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -63,6 +65,20 @@ class Clocks:
         return min(0.0, self.after - self.broker)
 
 
+def certificate_end(login: Login) -> datetime.datetime | None:
+    """When the broker's certificate ends; None where that cannot be said, as a connection that is refused tells why."""
+    context = login.parameters(_HEARTBEAT, "fedbus doctor").ssl_options.context
+    try:
+        with (
+            socket.create_connection((login.host, login.port), _SECONDS) as plain,
+            context.wrap_socket(plain, server_hostname=login.host) as secure,
+        ):
+            found = secure.getpeercert()
+    except OSError:
+        return None
+    return datetime.datetime.fromtimestamp(ssl.cert_time_to_seconds(found["notAfter"]), datetime.UTC)
+
+
 class Inspection:
     """Questions to a broker as one of its users, each on a channel of its own, which a refusal closes.
 
@@ -109,26 +125,45 @@ class Inspection:
             return False
         return True
 
-    def publish(self, exchange: str, key: str) -> float:
-        """Publish a message without content that no participant heeds; seconds until the broker has answered.
+    def try_publishing(self, exchange: str, key: str) -> None:
+        """Publish a message in a transaction that is taken back: the broker holds it against this user's rights only.
 
         Raises:
             AccessRefused: this user may not publish there under that key.
             Unroutable: there is no such exchange.
         """
-        # Dead letters have a queue that takes whatever comes. What expires there is gone.
-        expiration = "0" if exchange == topology.DEAD else None
-        properties = BasicProperties(user_id=self.user, headers={PROBE_HEADER: "1"}, expiration=expiration)
 
-        def publish(channel: Any) -> float:
+        def publish(channel: Any) -> None:
+            channel.tx_select()
+            channel.basic_publish(exchange, key, b"", BasicProperties(user_id=self.user))
+            channel.tx_rollback()
+
+        self._ask(f"exchange {exchange}, key {key}", publish)
+
+    def bounce(self, exchange: str, key: str) -> float:
+        """Publish an empty message under a key that no queue is bound by; seconds until it has come back.
+
+        Raises:
+            AccessRefused: this user may not publish there under that key.
+            Unroutable: there is no such exchange.
+            ConnectionLost: it did not come back, as some queue is bound by that key all the same.
+        """
+        # Where somebody watches all, this has participants pass over it.
+        properties = BasicProperties(user_id=self.user, headers={PROBE_HEADER: "1"})
+
+        def publish(channel: Any) -> float | None:
             channel.confirm_delivery()
             begin = time.monotonic()
-            # Where no queue takes it, the message itself comes back.
-            with contextlib.suppress(UnroutableError):
+            try:
                 channel.basic_publish(exchange, key, b"", properties, mandatory=True)
-            return time.monotonic() - begin
+            except UnroutableError:
+                return time.monotonic() - begin
+            return None
 
-        return self._ask(f"exchange {exchange}, key {key}", publish)
+        seconds = self._ask(f"exchange {exchange}, key {key}", publish)
+        if seconds is None:
+            raise ConnectionLost(f"exchange {exchange}, key {key}: the broker did not send an unroutable message back")
+        return seconds
 
     def read(self, queue: str) -> None:
         """Ask for a message of a queue that nobody has, under a name like that of one that somebody may have.

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import datetime
 import ipaddress
 import socket
 
 from fedbus import topology
 from fedbus.broker.rabbitmq.broker import AmqpBroker
-from fedbus.broker.rabbitmq.inspection import Clocks, Inspection
+from fedbus.broker.rabbitmq.inspection import Clocks, Inspection, certificate_end
 from fedbus.broker.rabbitmq.login import Login
 from fedbus.cli.doctor import rights
 from fedbus.cli.doctor.findings import Findings
@@ -119,6 +120,12 @@ def _logged_in(subject: Subject, login: Login, found: Findings) -> bool:
             found.fail(step, str(error), Status.BROKER)
             return False
     found.ok("login", f"as {login.user} on vhost {login.vhost}")
+    if login.secure and (end := certificate_end(login)):
+        text = f"the broker's certificate ends on {end:%Y-%m-%d}"
+        if end < datetime.datetime.now(datetime.UTC) + datetime.timedelta(days=_DAYS):
+            found.warn("tls", f"{text}; its administrator renews it by `fedbus tls FOLDER` (docs/howto/tls.md)")
+        else:
+            found.ok("tls", text)
     return True
 
 
@@ -182,7 +189,7 @@ def _examine_round_trip(at: Inspection, subject: Subject, user: str, found: Find
     exchange = topology.JOBS if subject.role is Role.CLIENT else topology.DATA
     with contextlib.suppress(AccessRefused):
         # Among the rights where it is refused.
-        seconds = at.publish(exchange, f"{user}.{user}.doctor")
+        seconds = at.bounce(exchange, f"{user}.{user}.doctor")
         found.ok("round trip", f"a message came back from the broker in {seconds * 1000:.1f} ms")
         return
     found.leave("round trip", f"{user} may not publish")
