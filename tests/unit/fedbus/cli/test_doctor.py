@@ -63,7 +63,7 @@ def test_each_finding_is_a_line_and_the_status_is_that_of_the_first_failure(plac
     assert done.exit_code == Status.BROKER
     lines = done.stdout.splitlines()
     assert lines[0].split() == ["ok", "file", f"{place}/shop.toml:", "a", "party's,", "shop"]
-    assert [line for line in lines if line.startswith("failure")][0].split()[1:3] == ["connection", "127.0.0.1:1"]
+    assert next(line for line in lines if line.startswith("failure")).split()[1:3] == ["connection", "127.0.0.1:1"]
     assert "error: 1 fault has to be mended" in done.stderr
     assert "secret-word" not in done.output
 
@@ -89,7 +89,7 @@ def test_a_file_that_is_wrong_is_all_that_is_told(place: Path) -> None:
     steps = found(place)
     assert steps.keys() == {"file"}
     assert steps["file"][0][0] == "failure"
-    assert "'min_row'; did you mean 'min_rows'?" in steps["file"][0][1]
+    assert "unknown key 'policy.min_row'; did you mean 'min_rows'?" in steps["file"][0][1]
     assert run(str(place / "shop.toml")).exit_code == Status.CONFIGURATION
 
 
