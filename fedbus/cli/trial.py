@@ -56,14 +56,20 @@ def new(
     ] = None,
     id_column: Annotated[
         str | None,
-        typer.Option("--id", help="The column of ids in these tables; the only one that all have.", show_default=False),
+        typer.Option(
+            "--id",
+            help="The column of ids in these tables; if left out, the only one that all have.",
+            show_default=False,
+        ),
     ] = None,
     label: Annotated[
-        str, typer.Option(help="The column of these tables that job files are to predict.", show_default=False)
-    ] = "",
+        str | None, typer.Option(help="The column of these tables that job files are to predict.", show_default=False)
+    ] = None,
     port: Annotated[
         int | None,
-        typer.Option(min=1, max=65535, help="Of 127.0.0.1, for the broker; a free one.", show_default=False),
+        typer.Option(
+            min=1, max=65535, help="Of 127.0.0.1, for the broker; a free one if left out.", show_default=False
+        ),
     ] = None,
     tls: Annotated[bool, typer.Option("--tls", help="Make certificates, and have all connections use them.")] = False,
 ) -> None:
@@ -87,7 +93,7 @@ def new(
         raise ConfigError(f"--label {label}: has no effect without --data; name the tables, or leave it out")
     if id_column and not tables:
         raise ConfigError(f"--id {id_column}: has no effect without --data; name the tables, or leave it out")
-    jobs = make(folder, cast, tables, label)
+    jobs = make(folder, cast, tables, label or "")
     terminal.say(f"{folder}: a federation of {listed(list(cast.roles))}; {folder / 'README.md'} says how to use it")
     missing = [f"{folder}/{party}/{party}.toml" for party in parties if party not in tables]
     if missing:

@@ -179,7 +179,19 @@ def test_a_member_that_dies_is_said_with_its_last_lines_and_the_others_go_on(fol
         told.append(process.stderr.readline())
     (death,) = [place for place, line in enumerate(told) if "error: bank ended with status -9" in line]
     assert "connected to RabbitMQ" in told[death + 1]
-    # Over TLS, by certificate alone.
+    # Over TLS, by certificate alone; variables of another member do not count for a whole trial.
+    examined = fedbus("doctor", str(folder), **variables(folder, "olga"))
+    assert examined.returncode == 0, examined.stdout
+    assert [
+        line for line in examined.stdout.splitlines() if line.startswith(("coordinator ", "party ", "client "))
+    ] == [
+        "coordinator coordinator",
+        "party shop",
+        "party bank",
+        "client olga",
+    ]
+    assert examined.stdout.count("login by certificate") == 4
+    assert "this party's process does not run" in examined.stdout
     jobs = fedbus("jobs", **variables(folder, "olga"))
     assert (jobs.returncode, jobs.stderr) == (0, "")
     status, _, told_last = end(process)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 import os
 import stat
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -58,10 +59,14 @@ class Subject:
         return self.broker.tls
 
 
-def of_file(file: Path, found: Findings) -> Subject | None:
-    """A party or a coordinator; None where its file is wrong, which is among the findings."""
+def of_file(file: Path, found: Findings, variables: Mapping[str, str] | None = None) -> Subject | None:
+    """A party or a coordinator; None where its file is wrong, which is among the findings.
+
+    Args:
+        variables: its environment; None is that of this process.
+    """
     with found.step("file"):
-        own, role = settings.load_member(file)
+        own, role = settings.load_member(file, variables)
         check_policy(own)
         identity, roster = (own.path(path) if path else None for path in (own.identity, own.roster))
         subject = Subject(role, own.name, own.broker, identity, roster, file)
@@ -69,17 +74,26 @@ def of_file(file: Path, found: Findings) -> Subject | None:
             subject.party = own
         else:
             subject.service, subject.coordinator = own, own.name
-        _check_url(found, file if own.broker.url and not environment.broker_url() else environment.url_file())
+        _check_url(
+            found, file if own.broker.url and not environment.broker_url(variables) else environment.url_file(variables)
+        )
         found.ok("file", f"{file}: a {role}'s, {own.name}")
         return subject
     return None
 
 
-def of_environment(identity: Path | None, roster: Path | None, found: Findings) -> Subject | None:
-    """A client, who has no file; None where a variable is wrong."""
+def of_environment(
+    identity: Path | None, roster: Path | None, found: Findings, variables: Mapping[str, str] | None = None
+) -> Subject | None:
+    """A client, who has no file; None where a variable is wrong.
+
+    Args:
+        identity, roster: in place of those that the variables name.
+        variables: as `of_file` takes them.
+    """
     with found.step("variables"):
-        own = environment.key_files()
-        url, tls = environment.broker_url(), environment.broker_tls()
+        own = environment.key_files(variables)
+        url, tls = environment.broker_url(variables), environment.broker_tls(variables)
         named = {key: str(file.path) for key in environment.TLS_KEYS if (file := getattr(tls, key))}
         where = {key: getattr(tls, key).setting for key in named}
         broker = BrokerSettings(
@@ -87,10 +101,10 @@ def of_environment(identity: Path | None, roster: Path | None, found: Findings) 
             ca=named.get("ca", ""),
             certificate=named.get("certificate", ""),
             key=named.get("key", ""),
-            verify_sender=environment.verify_sender(),
+            verify_sender=environment.verify_sender(variables),
             named=where,
         )
-        _check_url(found, environment.url_file())
+        _check_url(found, environment.url_file(variables))
         found.ok("variables", "a client, as no file is given")
         return Subject(Role.CLIENT, None, broker, identity or own[0], roster or own[1])
     return None
@@ -123,7 +137,7 @@ def examine_keys(subject: Subject, found: Findings) -> None:
         leads = [member.name for member in roster.members if member.role is Role.COORDINATOR]
         if leads and subject.role is not Role.COORDINATOR:
             subject.coordinator = leads[0]
-        found.ok("roster", f"{subject.roster}: has {known.name} by this key, and {len(roster.members) - 1} others")
+        found.ok("roster", f"{subject.roster}: has {known.name} by this key, and has {len(roster.members)} members")
         for member in roster.members:
             _check_dates(member, subject, found)
         if not leads:
