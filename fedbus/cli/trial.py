@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import queue
 import re
+import shlex
 import threading
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -100,7 +101,7 @@ def new(
         terminal.say(f"write each party's table into {listed(missing)}")
     if jobs and not label:
         terminal.say(f"write the label into {listed([f'{folder}/{clients[0]}/{job}' for job in jobs])}")
-    terminal.say(f"start it by `fedbus up {folder}`")
+    terminal.say(f"start it by `fedbus up {shlex.quote(str(folder))}`")
 
 
 @app.command(epilog=example("fedbus up trial"))
@@ -143,7 +144,9 @@ def _serve(cast: Cast, layout: Layout, node: Node) -> None:
                 terminal.tell(f"error: {error}; log {member.log}", "red")
                 raise typer.Exit(max(member.process.returncode, 1)) from None
         client = cast.clients[0]
-        terminal.say(f"all serve, until Ctrl-C; `. {layout.own(client, '.sh')}` has a shell submit jobs as {client}")
+        terminal.say(
+            f"all serve, until Ctrl-C; `. {shlex.quote(str(layout.own(client, '.sh')))}` has a shell submit jobs as {client}"
+        )
         threading.Thread(target=_await_node, args=(node, ended), daemon=True).start()
         for member in running:
             threading.Thread(target=_await, args=(member, ended), daemon=True).start()

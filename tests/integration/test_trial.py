@@ -9,6 +9,7 @@ import signal
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 
@@ -107,6 +108,17 @@ def fill(folder: Path) -> Path:
     return job
 
 
+def secrets_of(folder: Path) -> dict[str, Path]:
+    """Each member's password and private key, and the one file that has it."""
+    found = {}
+    for name in load(folder).roles:
+        url, key = folder / name / f"{name}.url", folder / name / f"{name}.key"
+        found[urlsplit(url.read_text().strip()).password or "none"] = url
+        found[key.read_text().strip().rpartition(":")[2]] = key
+    assert len(found) == 8
+    return found
+
+
 def processes_of(folder: Path) -> list[str]:
     """Command lines of processes that have the folder's path in them."""
     found = []
@@ -129,6 +141,8 @@ def test_own_tables_are_trained_on_and_a_job_goes_on_at_the_next_up(folder: Path
     own, port = variables(folder, "olga"), load(folder).port
     first = up()
     lines = until_all_serve(first)
+    commands = processes_of(folder)
+    assert len(commands) > 4
     assert [line.split(":")[0] for line in lines[:4]] == ["broker", "coordinator", "shop", "bank"]
     assert all("serving" in line for line in lines[:4])
     second = fedbus("up", str(folder))
@@ -156,7 +170,12 @@ def test_own_tables_are_trained_on_and_a_job_goes_on_at_the_next_up(folder: Path
     assert watched.returncode == 0, watched.stderr
     found = json.loads(report.read_text())
     assert (found["state"], found["rounds"]) == ("succeeded", 30)
-    assert end(again)[0] == Status.DONE
+    status, last, _ = end(again)
+    assert status == Status.DONE
+    printed = "".join([*commands, *lines, said, last, submitted.stderr, watched.stdout, watched.stderr])
+    for secret, file in secrets_of(folder).items():
+        assert secret not in printed
+        assert [path for path in folder.rglob("*") if path.is_file() and secret.encode() in path.read_bytes()] == [file]
     log = (folder / "logs" / "coordinator.log").read_text()
     # It is the job of the first run that went on.
     assert (log.count("connected to RabbitMQ"), log.count("job received")) == (2, 1)
