@@ -9,12 +9,13 @@ from typing import Annotated
 
 from msgspec import Meta
 
-_NAME = r"[a-z0-9][a-z0-9_-]{0,63}"
-NAME = re.compile(_NAME)
+NAME_RULE = r"[a-z0-9][a-z0-9_-]{0,63}"
+NAME = re.compile(NAME_RULE)
 JOB_ID = re.compile(r"[a-z0-9][a-z0-9_-]{0,95}")
 
 # A participant's name, as a field of a structure that is checked when it is read.
-Name = Annotated[str, Meta(pattern=rf"\A{_NAME}\Z")]
+NAME_IN_WORDS = "a name has lower-case letters, digits, _ and - only, begins with a letter or digit, and has at most 64"
+Name = Annotated[str, Meta(pattern=rf"\A{NAME_RULE}\Z")]
 
 
 def nearest(name: str, known: Iterable[str]) -> str:

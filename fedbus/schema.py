@@ -13,7 +13,7 @@ import msgspec
 
 from fedbus.errors import ConfigError
 from fedbus.files import reason
-from fedbus.names import nearest, unknown
+from fedbus.names import NAME_IN_WORDS, NAME_RULE, nearest, unknown
 
 S = TypeVar("S", bound=msgspec.Struct)
 
@@ -100,6 +100,8 @@ def convert(fields: Any, struct: type[S], where: str, prefix: str = "") -> S:
         elif reason.startswith("Expected `object`") and key:
             reason += f"; [{key}] begins it"
         reason = re.sub("`(int|float|str|bool|object|array|datetime|date|time)( \\| null)?`", _in_words, reason)
+        if NAME_RULE in reason:
+            reason = NAME_IN_WORDS
         raise ConfigError(f"{where}: {key + ': ' if key else ''}{reason}") from error
 
 

@@ -15,6 +15,8 @@ from fedbus.cli.reports import check_writable, write
 _HEADINGS = ("job", "name", "algorithm", "kept", "rounds")
 # Of a list of numbers or names, on a terminal; JSON has all.
 _SHOWN = 6
+# Lists with a value for each column of a model.
+_OF_COLUMNS = ("columns", "weights", "mean", "scale")
 
 
 @app.command(epilog=example("fedbus model bank.toml", "fedbus model state/bank.db house-prices-7b892ac7faa846dc"))
@@ -42,8 +44,10 @@ def model(
     else:
         found = models.read(path, job).describe()
         recoding = found.get("recoding") or ()
-        facts = {name: value for name, value in found.items() if name != "recoding" and _says(value)}
-        lines = terminal.table([(name, _short(value)) for name, value in facts.items()]) + _recoded(recoding)
+        listed = _by_column(found)
+        facts = {name: value for name, value in found.items() if name not in ("recoding", *listed) and _says(value)}
+        lines = terminal.table([(name, _short(value)) for name, value in facts.items()])
+        lines += _listed(listed) + _recoded(recoding)
     if str(json_file) != "-":
         for line in lines:
             terminal.say(line)
@@ -54,6 +58,23 @@ def model(
 def _says(value: Any) -> bool:
     """Whether a fact is one: a host has no intercept, and most tables no columns that follow from others."""
     return bool(value) or isinstance(value, int | float)
+
+
+def _by_column(found: Mapping[str, Any]) -> dict[str, list[Any]]:
+    """What a model has of each of its columns, the names first; empty where it has no columns."""
+    columns = found.get("columns")
+    if not isinstance(columns, list) or not columns:
+        return {}
+    lists = {name: found.get(name) for name in _OF_COLUMNS}
+    return {name: value for name, value in lists.items() if isinstance(value, list) and len(value) == len(columns)}
+
+
+def _listed(by_column: Mapping[str, list[Any]]) -> list[str]:
+    """What a model has of each of its columns, a line each."""
+    if not by_column:
+        return []
+    rows = [tuple(map(_short, values)) for values in zip(*by_column.values(), strict=True)]
+    return ["", "columns", *(f"  {line}" for line in terminal.table([("column", *list(by_column)[1:]), *rows]))]
 
 
 def _recoded(recoding: Sequence[Mapping[str, Any]]) -> list[str]:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import multiprocessing
 import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -29,6 +30,11 @@ from fedbus.settings import PartySettings
 PartySource = Mapping[str, Any] | Path | str
 
 _lock, _running = threading.Lock(), 0
+
+_NOT_GUARDED = (
+    'fedbus.simulate: call it below `if __name__ == "__main__":`; child processes, which do the arithmetic, import the'
+    " script"
+)
 
 
 def simulate(
@@ -62,6 +68,9 @@ def simulate(
         StoreError: what a party calls its store is none.
         JobFailed: the job failed.
     """
+    if getattr(multiprocessing.current_process(), "_inheriting", False):
+        # A child process imports the script that started it, which was to call this in its main part only.
+        raise SystemExit(_NOT_GUARDED)
     spec = registry.job_from(job)
     where = Path(job) if isinstance(job, Path | str) else Path("job")
     given = [_party(party, number) for number, party in enumerate(parties)]

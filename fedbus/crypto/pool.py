@@ -119,7 +119,10 @@ class Child:
                 raise outcome
             result, seconds = outcome
             return result, seconds
-        raise CryptoError("child processes died twice in one operation: is memory short? See standard error too")
+        raise CryptoError(
+            "child processes died twice in one operation: is memory short? Or is it run by a script, which has to do so"
+            ' below `if __name__ == "__main__":`, for child processes import it? See standard error too'
+        )
 
     def close(self) -> None:
         """End the process at once, from any thread. Its own thread notices that and buries it.

@@ -15,6 +15,9 @@ from parties.data.cells import Column, Kind
 from parties.data.source import Source, open_source
 from parties.data.table import MAX_LABEL, MAX_ROWS, Table
 
+# Of the columns that an error names beside the first.
+_NAMED = 8
+
 
 def load(
     source: Path,
@@ -142,7 +145,10 @@ def _features(file: Source, how: DatasetSettings, label: str | None) -> tuple[tu
 def _check(
     file: Source, wanted: Sequence[tuple[str, Kind]], read: Sequence[Column], label: str | None, missing: str
 ) -> None:
-    """DataError for the first cell, row by row, that is wrong, or missing where that is an error."""
+    """DataError for the first cell, row by row, that is wrong, or missing where that is an error.
+
+    It also names the other columns that have such cells, so that all of them can be mended at once.
+    """
     faults = []
     for column in read:
         refused = missing == "error" or (column.name == label and missing != "drop")
@@ -153,7 +159,14 @@ def _check(
         return
     name, kind = wanted[faults.index(position)]
     reason = cells.fault(file, name, position, kind, label=name == label)
-    raise DataError(f"{file.path.name}: column '{name}', row {file.row(position)}: the cell {reason}")
+    others = [
+        f"'{column}' (row {file.row(found)})"
+        for (column, _), found in zip(wanted, faults, strict=True)
+        if found < len(read[0].values) and column != name
+    ]
+    more = [*others[:_NAMED], f"{len(others) - _NAMED} more"] if len(others) > _NAMED else others
+    also = f". Such cells are also in {listed(more)}" if others else ""
+    raise DataError(f"{file.path.name}: column '{name}', row {file.row(position)}: the cell {reason}{also}")
 
 
 def _dropped(

@@ -111,7 +111,7 @@ def test_the_client_of_the_page_gets_the_report(
 ) -> None:
     urls = []
 
-    def connected(url: str) -> Any:
+    def connected(url: str, **_: object) -> Any:
         urls.append(url)
         broker = hub.connect("carol")
         # Of the real one, which connects when it is told to.

@@ -35,10 +35,10 @@ def forecast(spec: AverageJob, sizes: Sizes) -> Forecast:
             "the parties have to have the same columns: " + ", ".join(f"{p} {n}" for p, n in columns.items())
         )
     said = dict.fromkeys(spec.parties, sizes.rows_said) if sizes.rows_said else {}
-    return Forecast(average_plan(spec, next(iter(columns.values())), sizes.parameters, {**said, **sizes.rows}))
+    return Forecast(estimate(spec, next(iter(columns.values())), sizes.parameters, {**said, **sizes.rows}))
 
 
-def average_plan(
+def estimate(
     spec: AverageJob, columns: int, parameters: int | None = None, rows: Mapping[str, int] | None = None
 ) -> dict[str, Any]:
     """The plan of a job whose parties have so many feature columns.
@@ -74,7 +74,7 @@ def average_plan(
 
 
 def _parameters(spec: AverageJob, columns: int, given: int | None) -> int:
-    """How many parameters the network has; raises ConfigError as `average_plan`."""
+    """How many parameters the network has; raises ConfigError as `estimate`."""
     if given is None and spec.model.factory is not None:
         raise ConfigError("--parameters: say how many the network of model.factory has")
     parameters = count_parameters(spec.model.layers, columns) if given is None else given
@@ -115,7 +115,7 @@ def _learns(spec: AverageJob) -> dict[str, str]:
 
 
 def _affordable(spec: AverageJob, rows: Mapping[str, int]) -> dict[str, Any]:
-    """Advice; with [privacy] and rows also what the rounds spend of it. Raises JobRefused as `average_plan`."""
+    """Advice; with [privacy] and rows also what the rounds spend of it. Raises JobRefused as `estimate`."""
     given = advice(spec)
     if spec.privacy is None or not rows:
         return {"advice": given}

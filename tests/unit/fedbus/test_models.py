@@ -102,8 +102,13 @@ def test_the_command_lists_models_and_shows_one(tmp_path: Path, capsys: pytest.C
         assert (shown["job"], shown["party"], shown["columns"]) == (job, "bank", ["a", "b"])
         assert (shown["intercept"], shown["dependent"], shown["alike"]) == (None, {}, [])
         assert invoke(app, ["model", str(store), job]) == 0
-        told = dict(line.split(maxsplit=1) for line in capsys.readouterr().out.splitlines() if line)
-        assert told["columns"] == "[a, b]"
+        facts, table = capsys.readouterr().out.split("\n\n")
+        told = dict(line.split(maxsplit=1) for line in facts.splitlines())
+        title, headings, *rows = table.splitlines()
+        assert (title, headings.split()) == ("columns", ["column", "weights", "mean", "scale"])
+        assert [row.split()[0] for row in rows] == ["a", "b"]
+        weights = models.read(store, job).fields["weights"]
+        assert [float(row.split()[1]) for row in rows] == pytest.approx(weights.tolist(), rel=1e-5)
         assert not {"intercept", "dependent", "alike"} & set(told)
         assert invoke(app, ["model", str(store), "no-such-job"]) == Status.NOT_FOUND
         assert "no model of job no-such-job; it has 1" in capsys.readouterr().err

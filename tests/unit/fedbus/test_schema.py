@@ -125,3 +125,10 @@ def test_a_policy_allows_only_what_there_is(tmp_path: Path, line: str, sentence:
     with pytest.raises(ConfigError) as caught:
         Policy.of(settings.load_party(file, {}))
     assert str(caught.value) == f"{file}: {sentence}"
+
+
+def test_what_a_name_may_be_is_said_in_words(tmp_path: Path) -> None:
+    file = tmp_path / "party.toml"
+    file.write_text('name = "Gym"\nstate = "gym.db"\n')
+    with pytest.raises(ConfigError, match=r"party.toml: name: a name has lower-case letters, digits, _ and - only"):
+        settings.load_party(file, {})

@@ -300,3 +300,12 @@ def test_scaling_refuses_a_constant_column() -> None:
         Scaling.fit(table.take(np.array([], dtype=np.int64)))
     with pytest.raises(DataError, match="'x' has values too large"):
         Scaling.fit(Table("t.csv", ["a", "b"], ("x",), np.array([[1e300], [-1e300]]), None))
+
+
+def test_all_columns_with_wrong_cells_are_named_at_once(tmp_path: Path) -> None:
+    file = tmp_path / "gym.csv"
+    file.write_text("id,age,smoker,joined,visits\na,30,no,2020-01-01,3\nb,,yes,2020-01-02,4\n")
+    with pytest.raises(DataError) as caught:
+        load(file, id_column="id")
+    assert str(caught.value).startswith("gym.csv: column 'smoker', row 2: the cell is not a number")
+    assert str(caught.value).endswith(". Such cells are also in 'age' (row 3) and 'joined' (row 2)")

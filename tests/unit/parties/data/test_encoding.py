@@ -126,7 +126,7 @@ def test_the_command_says_which_columns_are_dates(tmp_path: Path, capsys: pytest
     job = federation.run()["job"]
     capsys.readouterr()
     assert invoke(app, ["model", str(federation.files[0]), job]) == 0
-    table = capsys.readouterr().out.split("\n\n")[1].splitlines()
+    table = capsys.readouterr().out.split("\n\n")[-1].splitlines()
     cells = [re.split(" {2,}", line.strip())[:2] for line in table[1:]]
     assert cells == [
         ["column", "what it is"],
@@ -143,7 +143,7 @@ def test_the_command_shows_a_recoding_as_a_table(tmp_path: Path, capsys: pytest.
     capsys.readouterr()
     assert invoke(app, ["model", str(federation.files[0]), job]) == 0
     printed = capsys.readouterr().out
-    assert printed.split("\n\n")[1].splitlines() == [
+    assert printed.split("\n\n")[-1].splitlines() == [
         "recoding",
         "  column  where it is missing             levels, all columns 0 for the first  any other level",
         "  age     1.93103, and age__missing is 1",
