@@ -144,9 +144,8 @@ def _serve(cast: Cast, layout: Layout, node: Node) -> None:
                 terminal.tell(f"error: {error}; log {member.log}", "red")
                 raise typer.Exit(max(member.process.returncode, 1)) from None
         client = cast.clients[0]
-        terminal.say(
-            f"all serve, until Ctrl-C; `. {shlex.quote(str(layout.own(client, '.sh')))}` has a shell submit jobs as {client}"
-        )
+        own = shlex.quote(str(layout.own(client, ".sh")))
+        terminal.say(f"all serve, until Ctrl-C; `. {own}` has a shell submit jobs as {client}")
         threading.Thread(target=_await_node, args=(node, ended), daemon=True).start()
         for member in running:
             threading.Thread(target=_await, args=(member, ended), daemon=True).start()
