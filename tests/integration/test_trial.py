@@ -7,6 +7,7 @@ import os
 import shlex
 import signal
 import subprocess
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -81,8 +82,8 @@ def until_all_serve(process: subprocess.Popen[str]) -> list[str]:
     raise AssertionError(f"{lines}: {process.stderr.read()}")
 
 
-def end(process: subprocess.Popen[str]) -> tuple[int, str, str]:
-    process.send_signal(signal.SIGTERM)
+def end(process: subprocess.Popen[str], number: signal.Signals = signal.SIGTERM) -> tuple[int, str, str]:
+    process.send_signal(number)
     said, told = process.communicate(timeout=WAIT)
     return process.returncode, said, told
 
@@ -213,9 +214,62 @@ def test_a_member_that_dies_is_said_with_its_last_lines_and_the_others_go_on(fol
     assert "this party's process does not run" in examined.stdout
     jobs = fedbus("jobs", **variables(folder, "olga"))
     assert (jobs.returncode, jobs.stderr) == (0, "")
-    status, _, told_last = end(process)
+    status, _, told_last = end(process, signal.SIGINT)
     assert (status, told_last) == (Status.OTHER, "error: bank had ended before\n")
     assert processes_of(folder) == []
+
+
+def test_nothing_outlives_one_that_was_killed_and_the_next_one_starts(folder: Path, up: Up) -> None:
+    assert fedbus("new", str(folder), *MEMBERS).returncode == 0
+    process = up()
+    until_all_serve(process)
+    process.kill()
+    while processes_of(folder):
+        time.sleep(0.05)
+    again = up()
+    until_all_serve(again)
+    assert end(again)[0] == Status.DONE
+
+
+def test_the_readme_s_commands_start_it_one_by_one(folder: Path) -> None:
+    assert fedbus("new", str(folder), *MEMBERS, "--tls").returncode == 0
+    commands = [line.strip() for line in (folder / "README.md").read_text().splitlines() if line.startswith("    ")]
+    by_hand = [line for line in commands if "fedbus broker " in line or " fedbus-" in line]
+    assert len(by_hand) == 4
+    path = f"{Path(script('fedbus')[0]).parent}{os.pathsep}{os.environ['PATH']}"
+    started = []
+    try:
+        for command in by_hand:
+            # As the shell itself, so that a signal reaches it.
+            env, _, rest = command.rpartition("fedbus")
+            started.append(
+                subprocess.Popen(
+                    ["sh", "-c", f"{env}exec fedbus{rest}"],
+                    cwd=folder,
+                    env=bare() | {"PATH": path},
+                    stdout=subprocess.PIPE,
+                    stderr=subprocess.DEVNULL,
+                    text=True,
+                )
+            )
+            stdout = started[-1].stdout
+            assert stdout is not None
+            assert "serv" in stdout.readline(), command
+        (source,) = [line for line in commands if line.startswith(". ")]
+        asked = subprocess.run(
+            ["sh", "-c", f". ./{source[2:]} && fedbus jobs && fedbus doctor ."],
+            cwd=folder,
+            env=bare() | {"PATH": path},
+            capture_output=True,
+            text=True,
+            timeout=WAIT,
+        )
+        assert asked.returncode == 0, asked.stderr
+    finally:
+        for process in reversed(started):
+            process.terminate()
+            process.communicate(timeout=WAIT)
+    assert [process.returncode for process in started] == [0, 0, 0, 0]
 
 
 def test_a_broker_that_dies_ends_all(folder: Path, up: Up) -> None:

@@ -196,7 +196,7 @@ def _tell_missing(subject: Subject, found: Findings) -> None:
         )
     text = f"{what}; without them others cannot know who this is"
     missing = "identity" if subject.identity is None else "roster"
-    found.warn(missing, text)
+    found.fail(missing, text)
 
 
 def _check_url(found: Findings, file: Path | None) -> None:

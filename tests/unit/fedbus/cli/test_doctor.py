@@ -96,7 +96,7 @@ def test_a_file_that_is_wrong_is_all_that_is_told(place: Path) -> None:
 def test_a_party_without_keys_is_told_how_to_make_them(place: Path) -> None:
     (place / "shop.toml").write_text('name = "shop"\nstate = "s.db"\n[policy]\n')
     ((level, text),) = found(place)["identity"]
-    assert level == "warning"
+    assert level == "failure"
     assert f"`fedbus identity {place}/shop.toml` makes the key" in text
 
 
