@@ -37,7 +37,7 @@ _WAITS = "the coordinator's store cannot be written, its disk may be full; your 
 
 
 class Service:
-    """The coordinator.
+    """The coordinator's process, which takes jobs and conducts them.
 
     Args:
         metrics_url: of this process, for the report.

@@ -181,7 +181,7 @@ def unpack(body: bytes) -> Any:
 
 
 def unpack_received(body: bytes) -> Any:
-    """As `unpack`, of a body that somebody else made: how many values it holds is checked before they are made."""
+    """Unpack a body that somebody else made; how many values it holds is checked before they are made."""
     msgpack_bounds.check(body)
     return unpack(body)
 

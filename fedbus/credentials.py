@@ -1,4 +1,4 @@
-"""Who a process is, and whom it knows: its identity and its roster, which have to agree."""
+"""A process knows who it is and whom it knows: its identity and its roster have to agree."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class Credentials:
 
     @classmethod
     def load(cls, role: Role, identity_file: Path, roster_file: Path, name: str | None = None) -> Credentials:
-        """From a member's two files.
+        """Read a member's two files.
 
         Args:
             name: the member's; None takes the one that the roster has for the key.
@@ -45,7 +45,7 @@ class Credentials:
 
     @classmethod
     def of_client(cls, identity_file: Path | None, roster_file: Path | None, user: str | None) -> Credentials | None:
-        """Of a client; None where it names neither file.
+        """Read a client's two files; None where it names neither.
 
         Args:
             user: of the broker, who has to be the client; None where all share one.

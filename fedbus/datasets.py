@@ -12,7 +12,7 @@ from fedbus.errors import ConfigError
 
 
 class DateUnit(enum.StrEnum):
-    """In what dates are counted."""
+    """The unit in which dates are counted."""
 
     microseconds: float
 
@@ -72,7 +72,7 @@ class DatasetSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     given: tuple[str, ...] = msgspec.field(default=(), name="(given)")
 
     def check(self, where: str) -> None:
-        """Raises ConfigError where a key has no effect for want of another one.
+        """Raise ConfigError where a key has no effect for want of another one.
 
         Args:
             where: the file and the section.

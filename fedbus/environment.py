@@ -61,7 +61,7 @@ def broker_url(environment: Mapping[str, str] | None = None) -> str:
 
 
 def url_file(environment: Mapping[str, str] | None = None) -> Path | None:
-    """The file from which the broker's URL comes; None where it comes from elsewhere."""
+    """Return the file from which the broker's URL comes; None where it comes from elsewhere."""
     environment = os.environ if environment is None else environment
     file = environment.get("FEDBUS_AMQP_URL_FILE", "")
     return Path(file) if file and not environment.get("FEDBUS_AMQP_URL") else None
@@ -94,7 +94,7 @@ def with_broker(url: str, environment: Mapping[str, str] | None = None) -> dict[
 
 
 def of_member(url_file: Path, environment: Mapping[str, str] | None = None) -> dict[str, str]:
-    """The environment for a process of a member whose login is in a file, and whose settings file says all else."""
+    """Return the environment for a process of a member whose login is in a file, and whose settings say all else."""
     environment = os.environ if environment is None else environment
     kept = {name: value for name, value in environment.items() if name[:7] != "FEDBUS_" or name in _OF_A_MACHINE}
     return {**kept, "FEDBUS_AMQP_URL_FILE": str(url_file)}

@@ -106,7 +106,7 @@ class JobSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
 
     @classmethod
     def draft(cls, tables: Sequence[tuple[str, str]], label: str) -> dict[str, Any]:  # noqa: ARG003  # classes of jobs do
-        """Keys of a job file for somebody to begin with; {} of an algorithm that has none.
+        """Draft the keys of a job file for somebody to begin with; {} for an algorithm that has no draft.
 
         Args:
             tables: parties and their data sets; where one party alone has the label, it is the first.
@@ -138,7 +138,7 @@ class JobSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
 
     @property
     def key_bits(self) -> int | None:
-        """Of the job's Paillier key, None where it has none."""
+        """The length of the job's Paillier key, None where it has none."""
         return None
 
     @property
@@ -158,7 +158,7 @@ class JobSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
 
     @property
     def same_columns(self) -> bool:
-        """All parties have the same columns, of rows of their own."""
+        """Whether all parties have the same columns, of rows of their own."""
         return False
 
     @property
@@ -220,7 +220,7 @@ class JobSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
 
 
 def check_known(key: str, value: str, known: tuple[str, ...], where: str) -> None:
-    """Raises ConfigError with the nearest known value, and all of them, where this is none."""
+    """Raise ConfigError with the nearest known value, and all of them, where this is none."""
     if value not in known:
         raise ConfigError(f"{where}: {key}: {unknown(value, known)}")
 

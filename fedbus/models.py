@@ -45,7 +45,7 @@ class StoredModel:
     created_at: float
 
     def describe(self) -> dict[str, Any]:
-        """All of it but long numbers, for JSON: of a network's tensors the shapes."""
+        """Return all of the model but long numbers, for JSON: of a network's tensors the shapes."""
         created = datetime.fromtimestamp(self.created_at, UTC).isoformat(timespec="seconds")
         return {**{name: _shown(value) for name, value in self.fields.items()}, "created_at": created}
 

@@ -15,7 +15,7 @@ MAX_DEPTH = 32
 
 
 def _fixed() -> list[int]:
-    """By its first byte, the bytes that a value takes where that byte tells it; 0 where more is to be read."""
+    """Return the bytes that a value takes where its first byte tells them; 0 where more is to be read."""
     sizes = [1] * 0x80 + [0] * 0x20 + [1 + length for length in range(0x20)] + [0] * 0x20 + [1] * 0x20
     sizes[0xC0] = sizes[0xC2] = sizes[0xC3] = 1
     for first, length in ((0xCA, 4), (0xCB, 8), (0xCC, 1), (0xCD, 2), (0xCE, 4), (0xCF, 8)):

@@ -28,7 +28,7 @@ KEPT_VALUES = 500
 _SUCCEEDED = "succeeded"
 
 
-class Rows(msgspec.Struct, frozen=True):
+class RowCounts(msgspec.Struct, frozen=True):
     """How many rows a party has brought, before any were matched with those of others."""
 
     train: int
@@ -90,7 +90,7 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     algorithm: str = ""
     reason: str = ""
     seconds: float = 0.0
-    rows: dict[str, Rows] = msgspec.field(default_factory=dict)
+    rows: dict[str, RowCounts] = msgspec.field(default_factory=dict)
     columns: dict[str, int] = msgspec.field(default_factory=dict)
     rounds: int = 0
     ended: str = ""
@@ -175,7 +175,7 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
         return not_kept + seen
 
     def held_out(self, party: str) -> int:
-        """On how many held-out rows of a party the model is measured."""
+        """Return on how many held-out rows of a party the model is measured."""
         return self.rows[party].test if party in self.rows else 0
 
     def curve(self) -> dict[str, list[float]]:

@@ -29,7 +29,7 @@ Shapes = dict[str, tuple[int, ...]]
 
 
 @dataclass(frozen=True, slots=True)
-class Layout:
+class WeightsLayout:
     """It holds what a model's blobs have in common, without the numbers.
 
     Attributes:
@@ -41,7 +41,7 @@ class Layout:
     shapes: Shapes
 
     @classmethod
-    def of(cls, shapes: Shapes) -> Layout:
+    def of(cls, shapes: Shapes) -> WeightsLayout:
         """Make the layout of tensors of these shapes; they lie in the order of their names."""
         ordered = {name: shapes[name] for name in sorted(shapes)}
         return cls(_write_header(ordered), ordered)
@@ -84,7 +84,7 @@ class Weights:
         self.shapes = shapes
 
     @classmethod
-    def parse(cls, blob: bytes | bytearray, like: Layout | None = None) -> Weights:
+    def parse(cls, blob: bytes | bytearray, like: WeightsLayout | None = None) -> Weights:
         """Read the weights from a blob that a peer sent.
 
         A bytearray is taken over without a copy (leave it alone afterwards), unless its data section is not aligned;
@@ -113,7 +113,7 @@ class Weights:
 
         The blob is the one that `safetensors.numpy.save` makes of the same arrays in float32.
         """
-        layout = Layout.of({name: tuple(tensor.shape) for name, tensor in tensors.items()})
+        layout = WeightsLayout.of({name: tuple(tensor.shape) for name, tensor in tensors.items()})
         weights = cls(bytearray(layout.size), len(layout.header), layout.shapes)
         weights.blob[: len(layout.header)] = layout.header
         weights.header = layout.header
@@ -133,7 +133,7 @@ class Weights:
         data = len(self.header)
         return Weights(_aligned(bytearray(self.blob), data), data, dict(self.shapes))
 
-    def check_like(self, other: Layout | Weights, sender: str) -> None:
+    def check_like(self, other: WeightsLayout | Weights, sender: str) -> None:
         """Make sure that these weights, which `sender` sent, have the tensors of `other` in its order.
 
         Raises:
@@ -176,12 +176,12 @@ def check_shapes(found: Shapes, expected: Shapes, sender: str) -> None:
 
 
 def _quoted(name: str) -> str:
-    """For messages: a peer may have chosen a name of a megabyte."""
+    """Return a name for a message: a peer may have chosen one of a megabyte."""
     return repr(name if len(name) <= _SHOWN else name[:_SHOWN] + "…")
 
 
 def _data_start(blob: bytes | bytearray) -> int:
-    """Where the data section begins; ProtocolError where the blob is shorter or the header too large."""
+    """Return where the data section begins; raise ProtocolError where the blob is shorter or the header too large."""
     length = int.from_bytes(blob[:_LENGTH_BYTES], "little")
     if length > MAX_HEADER_BYTES:
         raise ProtocolError(f"weights: the header has {length} bytes, at most {MAX_HEADER_BYTES} are read")

@@ -61,7 +61,7 @@ class Replies:
 
 
 def coordinator_of(record: JobRecord) -> str:
-    """Who coordinates a job of the ledger."""
+    """Return who coordinates a job of the ledger."""
     return str(codec.unpack(record.spec).get("coordinator", COORDINATOR))
 
 

@@ -114,17 +114,17 @@ def check_together(job_file: Path, spec: JobSpec, brought: Sequence[Brought]) ->
     """See PartySide: tables need not fit each other."""
 
 
-def in_common(spec: JobSpec, brought: Sequence[Brought], *, held_out: bool = False) -> tuple[int, int] | None:  # noqa: ARG001  # see PartySide
+def in_common(spec: JobSpec, brought: Sequence[Brought], *, held_out: bool = False) -> tuple[int, int] | None:
     """See PartySide: rows are each party's own."""
     return None
 
 
-def notes(spec: JobSpec, brought: Sequence[Brought]) -> list[str]:  # noqa: ARG001  # see PartySide
+def notes(spec: JobSpec, brought: Sequence[Brought]) -> list[str]:
     """See PartySide: there is nothing to know."""
     return []
 
 
-def shortfalls(spec: JobSpec, brought: Sequence[Brought]) -> list[str]:  # noqa: ARG001  # see PartySide
+def shortfalls(spec: JobSpec, brought: Sequence[Brought]) -> list[str]:
     """See PartySide: nothing falls short."""
     return []
 

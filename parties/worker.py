@@ -61,7 +61,7 @@ class _Run(Run):
 
 
 class Worker:
-    """A party.
+    """A party's process, which takes part in jobs.
 
     Args:
         settings: the party file.

@@ -1,4 +1,4 @@
-"""Federated averaging: the coordinator's side. The protocol is in parties/fedavg/member.py.
+"""The coordinator's side of federated averaging. The protocol is in parties/fedavg/member.py.
 
 It hands out the model, has the parties' updates summed in a way that hides each of them from it, and makes the next
 model of their average. It leads: every step is an order, and a party that misses one is left out of that sum.
@@ -15,7 +15,7 @@ import structlog
 
 from coordinator.fedavg import judgement, robust
 from coordinator.fedavg.progress import Course
-from coordinator.fedavg.strategy import Server
+from coordinator.fedavg.strategy import ServerOptimizer
 from coordinator.sums.base import Sum
 from coordinator.sums.choice import sums_of
 from coordinator.sums.cohort import Cohort
@@ -39,7 +39,7 @@ _MOST_BYTES = 1024**3
 
 
 def coordinate(session: Session[AverageJob], engine: Engine, figures: dict[str, Any]) -> None:
-    """The coordinator's part.
+    """Play the coordinator's part of a job.
 
     Args:
         figures: gets what the report says of training, however the job ends.
@@ -63,7 +63,7 @@ def coordinate(session: Session[AverageJob], engine: Engine, figures: dict[str, 
 
 
 class Lead:
-    """A job under way."""
+    """The coordinator in a job under way."""
 
     def __init__(self, session: Session[AverageJob], engine: Engine) -> None:
         self.session = session
@@ -77,9 +77,9 @@ class Lead:
         keep = self.spec.strategy.name in ROBUST
         self.sums = sums_of(session, self.cohort, engine, state["sums"], self._sums_left, keep=keep)
         self.weights, self.best = self._restored("weights"), self._restored("best")
-        self.server: Server | None = None
+        self.server: ServerOptimizer | None = None
         if self.weights is not None:
-            self.server = Server.create(self.spec.strategy, len(self.weights))
+            self.server = ServerOptimizer.create(self.spec.strategy, len(self.weights))
             names = self.server.arrays()
             self.server.restore({name: np.frombuffer(session.blob(name) or b"", np.float32) for name in names})
         privacy, params = self.spec.privacy, self.spec.params
@@ -125,7 +125,7 @@ class Lead:
         self.checkpoint(blobs)
 
     def _affordable(self) -> bool:
-        """Whether the privacy budget allows one more round; otherwise training ends."""
+        """Return whether the privacy budget allows one more round; otherwise training ends."""
         if self.budget is None or self.budget.allows(self.course.trained + 1):
             return True
         if not self.course.trained:
@@ -134,7 +134,7 @@ class Lead:
         return False
 
     def _members(self) -> tuple[str, ...]:
-        """Who is asked for the next sum, all of whom have keys for it; exchanges these where that takes it."""
+        """Choose who is asked for the next sum, all of whom have keys for it; exchange these where that takes it."""
         while (decided := self.session.decided(Assignment)) is None:
             if self.sums.prepare():
                 self.checkpoint()
@@ -158,7 +158,7 @@ class Lead:
             if len(blob) > _MOST_BYTES:
                 raise ProtocolError(f"{members[0]} sent a model of more than {_MOST_BYTES:,} bytes")
         self.weights = Weights.parse(blob)
-        self.server = Server.create(self.spec.strategy, len(self.weights))
+        self.server = ServerOptimizer.create(self.spec.strategy, len(self.weights))
         self.course.done.append(Task.INITIALISE)
         self.checkpoint({"weights": self.weights.blob, **self.server.arrays()})
 
@@ -192,7 +192,7 @@ class Lead:
             self._news = None
 
     def _sum(self, task: Task, members: tuple[str, ...]) -> tuple[tuple[str, ...], Sum]:
-        """Have a task's vectors made by these and summed; who was asked, and the sum."""
+        """Have a task's vectors made by these and summed. Return who was asked, and the sum."""
         session, params = self.session, self.spec.params
         course = self.course
         layout = sum_layout(self.spec, task.value, len(course.exponents), len(self.weights or ()), course.outputs)
@@ -203,7 +203,7 @@ class Lead:
         return members, found
 
     def _enter_round(self, task: Task, found: Sum) -> dict[str, Any]:
-        """Measure the model that the round began with, and make the next one; the blobs that changed."""
+        """Measure the model that the round began with, and make the next one. Return the blobs that changed."""
         assert self.weights is not None  # noqa: S101  # they come before
         assert self.server is not None  # noqa: S101
         course, blobs = self.course, dict[str, Any]()

@@ -1,4 +1,4 @@
-"""How far a job of federated averaging has come, at the coordinator: what a checkpoint and the report have of it."""
+"""How far a job of federated averaging has come at the coordinator, as its checkpoint and its report have it."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _EXPONENTS = range(-1100, 501)
 
 @dataclass(slots=True)
 class Course:
-    """The course of training.
+    """How far training has come.
 
     Attributes:
         columns: of all parties, in this order.
@@ -89,7 +89,7 @@ class Course:
 
     @classmethod
     def begin(cls, spec: AverageJob, described: dict[str, Described]) -> Course:
-        """The course of a job that begins.
+        """Return the course of a job that begins.
 
         Raises:
             JobRefused: the parties differ in their columns, or one has no rows.
@@ -119,12 +119,12 @@ class Course:
         return course
 
     def to_map(self) -> dict[str, Any]:
-        """For a checkpoint."""
+        """Return the course as a map, for a checkpoint."""
         return {name: getattr(self, name) for name in self.__slots__}
 
     @classmethod
     def of(cls, fields: dict[str, Any]) -> Course:
-        """From a checkpoint."""
+        """Return the course that a checkpoint has."""
         return cls(**{**fields, "columns": tuple(fields["columns"])})
 
     @property
@@ -132,7 +132,7 @@ class Course:
         return any(self.test_rows.values())
 
     def next_task(self, spec: AverageJob) -> Task:
-        """What is to be done next."""
+        """Return what is to be done next."""
         if self.exponents:
             for task in (Task.MEAN, Task.VARIANCE):
                 if task not in self.done:
@@ -144,11 +144,11 @@ class Course:
         return Task.EVALUATE if self.has_tests and not self.evaluated else Task.CONCLUDE
 
     def sums_left(self, spec: AverageJob) -> int:
-        """How many sums are still to come at most."""
+        """Return how many sums are still to come at most."""
         return 2 * (not self.trained) + spec.params.rounds - self.trained + self.has_tests
 
     def weight(self, survivors: tuple[str, ...]) -> float:
-        """What part of all rows these parties have."""
+        """Return what part of all rows these parties have."""
         parts = row_shares(self.rows)
         return sum(parts[party] for party in survivors)
 
@@ -176,7 +176,8 @@ class Course:
         self.done.append(task)
 
     def measured(self, loss_name: str, metrics: list[float], survivors: tuple[str, ...]) -> tuple[float, float | None]:
-        """Enter what a sum measured of the model that it began with; the mean loss of training, and on held-out rows.
+        """Enter what a sum measured of the model that it began with. Return the losses of training and on held-out
+        rows.
 
         Args:
             loss_name: of params.loss.
@@ -200,7 +201,7 @@ class Course:
         return loss, self.test_loss[-1]
 
     def watch(self, loss: float, patience: int | None) -> bool:
-        """Enter the watched loss of the model that a round began with; whether that model is the best so far."""
+        """Enter the watched loss of the model that a round began with. Return whether that model is the best so far."""
         if loss < self.best:
             self.best, self.best_model, self.calm = loss, self.trained, 0
             return True
@@ -215,7 +216,7 @@ class Course:
         return f"the job ended after {self.trained} of {spec.params.rounds} rounds"
 
     def figures(self, spec: AverageJob) -> dict[str, Any]:
-        """What the report says of training."""
+        """Return what the report says of training."""
         found: dict[str, Any] = {
             "rounds": self.trained,
             "ended": self.ended or self._rounds_done(spec),

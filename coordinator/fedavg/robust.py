@@ -23,7 +23,7 @@ BLOCK_BYTES = 8 << 20
 
 
 def combine(updates: np.ndarray, weights: Sequence[float], strategy: Strategy) -> np.ndarray:
-    """Make one update of many, as the strategy says; the mean weighted with `weights` where it is none of the above.
+    """Make one update of many, as the strategy says: the mean weighted with `weights` where it is none of the above.
 
     Args:
         updates: (members, size) float32, finite.
@@ -87,7 +87,7 @@ def _squared_distances(updates: np.ndarray) -> np.ndarray:
 
 
 def _trimmed_mean(block: np.ndarray, trim: float) -> np.ndarray:
-    """The mean of each column without floor(trim * members) values at either end; trim is below a half."""
+    """Return the mean of each column without floor(trim * members) values at either end; trim is below a half."""
     drop = int(trim * len(block))
     kept: np.ndarray = np.sort(block, axis=0)[drop : len(block) - drop]
     return np.asarray(kept.mean(axis=0, dtype=np.float64))

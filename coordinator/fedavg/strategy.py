@@ -26,7 +26,7 @@ ADAPTIVE = ("fedadam", "fedyogi")
 _STATE = {"fedavgm": ("velocity",), "fedadam": ("first", "second"), "fedyogi": ("first", "second")}
 
 
-class Server:
+class ServerOptimizer:
     """The server's optimiser and its state: arrays in float32, each as large as the model; none for plain averages.
 
     Attributes:
@@ -41,7 +41,7 @@ class Server:
         self._size = size
 
     @classmethod
-    def create(cls, strategy: Strategy, size: int) -> Server:
+    def create(cls, strategy: Strategy, size: int) -> ServerOptimizer:
         """Make the optimiser before its first step, for a model of `size` parameters.
 
         The second moment begins at tau^2, the least with which algorithm 2 may begin.

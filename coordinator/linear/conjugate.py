@@ -1,4 +1,4 @@
-"""How conjugate gradients go on: steps, turns and ends from sums over all parties, and how exact the solution can be.
+"""Conjugate gradients are led from here: sums over all parties say which steps and turns to take and when to end.
 
 The coordinator has no vector. Of a direction v it knows the curvature v A v and the norm, of a residual r the gain
 r z; the smallest eigenvalue of A that the method met follows from steps and turns alone.
@@ -71,7 +71,7 @@ class Conjugate:
 
     @classmethod
     def begin(cls, layout: Layout, tolerance: float, gain: float, square: float) -> Conjugate:
-        """The first direction is the preconditioned right-hand side."""
+        """Begin with the preconditioned right-hand side as the first direction."""
         weights = sum(layout.columns.values())
         return cls(
             square, weights, layout.bits, layout.direction_bits, layout.rows, tolerance, gain, gain, gain, norm=gain
@@ -82,7 +82,7 @@ class Conjugate:
         self.reach, self.check, self.start, self.given = reach, True, np.inf, True
 
     def to_map(self) -> dict[str, Any]:
-        """For a checkpoint."""
+        """Return the state as a map, for a checkpoint."""
         return {name: getattr(self, name) for name in self.__slots__}
 
     @property
@@ -92,16 +92,16 @@ class Conjugate:
 
     @property
     def exponent(self) -> int:
-        """Of the unit of what the next round multiplies."""
+        """The exponent of the unit of what the next round multiplies."""
         return self.reach_exponent if self.check else exponent(self.norm)
 
     @property
     def reach_exponent(self) -> int:
-        """Of a power of two no less than the norm of the weights."""
+        """The exponent of a power of two that is no less than the norm of the weights."""
         return exponent(self.reach**2)
 
     def step(self, curvature: float) -> float:
-        """How far to go in the direction."""
+        """Return how far to go in the direction."""
         self.flat = curvature <= LEAST_CURVATURE * self.norm
         if self.flat:
             return 0.0
@@ -110,7 +110,7 @@ class Conjugate:
         return length
 
     def turn(self, length: float, gain: float, *, last: bool) -> float:
-        """After a step: what part of the old direction the new one keeps.
+        """Return, after a step, what part of the old direction the new one keeps.
 
         Args:
             last: no more rounds are allowed.
@@ -124,7 +124,7 @@ class Conjugate:
         return factor
 
     def checked(self, gain: float, *, last: bool) -> bool:
-        """After a check: whether to go on from the residual that it found, as a first direction."""
+        """Return, after a check, whether to go on from the residual that it found, as a first direction."""
         self._meet()
         before, self.start, self.gain, self.norm = self.start, gain, gain, gain
         self.check, self.flat = False, False
@@ -139,11 +139,11 @@ class Conjugate:
 
     @property
     def condition(self) -> float:
-        """Of the columns of all parties, each party's own being orthogonal."""
+        """The condition number of the columns of all parties, each party's own being orthogonal."""
         return float((self.largest / self.smallest) ** 0.5) if self.largest else 1.0
 
     def lack(self, bits: int | None = None) -> float:
-        """What the model may lack of the best one, as a part of the label's variance: an estimate from above.
+        """Estimate from above what the model may lack of the best one, as a part of the label's variance.
 
         Columns are off by errors that are independent of them and of a variance e = 4^-bits / 12. So the label's part
         in the directions of p weights is off by p e / n over the eigenvalue, and weights are shrunk as by a ridge of e.
@@ -170,7 +170,7 @@ class Conjugate:
         return _MOST_ROUNDING * _variance(self.bits)
 
     def may_hide(self, parties: int) -> bool:
-        """Whether the columns of so many parties may depend on each other without the method having met it.
+        """Return whether the columns of so many parties may depend on each other without the method having met it.
 
         Each party's columns are orthogonal. So if some combination of all, with parts u_1 to u_k, does not vary, those
         that differ from it in the signs of parts vary by an average of 2^(k-1) / (2^(k-1) - 1): the largest eigenvalue
@@ -181,11 +181,11 @@ class Conjugate:
 
     @property
     def blur(self) -> float:
-        """By how much at most the rounding of columns moves a score, squared; a factor of 4 is for chance."""
+        """Return by how much at most the rounding of columns moves a score, squared; a factor of 4 is for chance."""
         return 4 * self.reach**2 * _variance(self.bits)
 
     def bits_wanted(self) -> int | None:
-        """Fraction bits that would do; None where no job may have so many."""
+        """Return fraction bits that would do; None where no job may have so many."""
         enough = (bits for bits in range(self.bits, MOST_FEATURE_BITS + 1) if self.lack(bits) <= MOST_LACK / 10)
         return next(enough, None)
 
@@ -202,12 +202,12 @@ class Conjugate:
 
 
 def exponent(square: float) -> int:
-    """Of a power of two above the root of a square."""
+    """Return the exponent of a power of two above the root of a square."""
     return ceil(frexp(square)[1] / 2) + 1
 
 
 def eigenvalues(steps: list[list[float]]) -> tuple[float, float]:
-    """The smallest and the largest eigenvalue that steps and turns tell of."""
+    """Return the smallest and the largest eigenvalue that steps and turns tell of."""
     lengths, factors = np.array(steps).T
     # They are squares of the singular values of the tridiagonal matrix's factor.
     factor = np.diag(lengths**-0.5) + np.diag((factors[:-1] / lengths[:-1]) ** 0.5, 1)
@@ -216,5 +216,5 @@ def eigenvalues(steps: list[list[float]]) -> tuple[float, float]:
 
 
 def _variance(bits: int) -> float:
-    """Of the error by which a column of so many fraction bits is rounded."""
+    """Return the variance of the error by which a column of so many fraction bits is rounded."""
     return float(4.0**-bits / 12)

@@ -69,7 +69,7 @@ class Ending:
 
     @property
     def sentence(self) -> str:
-        """How training ended."""
+        """Say how training ended."""
         if self.exhausted:
             return f"not converged in {self.most} rounds (params.max_epochs)"
         return "converged" if self.exact else "not converged: the numbers are too coarse for these columns"
@@ -80,7 +80,9 @@ class Ending:
         return [text for text in (self._exactness(), self._dependence(), self._search()) if text]
 
     def _exactness(self) -> str:
-        """Of bits that do not carry the solution; where that cannot be told, of an error that is not the expected."""
+        """Say that the bits do not carry the solution, or where that cannot be told that the error is not the expected
+        one.
+        """
         if not self.unfinished and self.lack > MOST_LACK:
             return self._too_few_bits()
         return "" if self.agrees else self._other_error()
@@ -103,7 +105,7 @@ class Ending:
         )
 
     def _dependence(self) -> str:
-        """Of columns that count as dependent, where nothing else limits the solution."""
+        """Say that columns count as dependent, where nothing else limits the solution."""
         if not self.dependent or self.lack > MOST_LACK:
             return ""
         bits = self.layout.bits
@@ -115,7 +117,7 @@ class Ending:
         )
 
     def _search(self) -> str:
-        """Of a search that was not done when its rounds were used up."""
+        """Say that a search was not done when its rounds were used up."""
         if not self.cut:
             return ""
         return (

@@ -1,4 +1,4 @@
-"""Vertical linear regression from encrypted cross products: the coordinator's side.
+"""The coordinator leads vertical linear regression from encrypted cross products: this is its side of solver `gram`.
 
 The protocol is in parties/linear/gram.py. The coordinator cuts up masked blocks without learning what they hold, opens
 what is masked uniformly, directs conjugate gradients by two sums a round, looks for columns of different parties that
@@ -15,7 +15,7 @@ import structlog
 from coordinator.linear.conjugate import MOST_LACK, Conjugate
 from coordinator.linear.ending import Ending
 from coordinator.linear.probe import Probe
-from coordinator.vertical.training import Work
+from coordinator.vertical.training import CoordinatorWork
 from fedbus.algorithms.linear.layout import (
     PASS_ROUND,
     SCALAR_BITS,
@@ -51,8 +51,8 @@ from fedbus.messages.envelope import TensorMessage
 log = structlog.get_logger()
 
 
-def train(work: Work[LinearJob], figures: dict[str, Any]) -> None:
-    """The coordinator's part once the parties are aligned.
+def train(work: CoordinatorWork[LinearJob], figures: dict[str, Any]) -> None:
+    """Play the coordinator's part from the moment when the parties are aligned.
 
     Args:
         figures: gets what the report says of how training ended.
@@ -72,11 +72,11 @@ def train(work: Work[LinearJob], figures: dict[str, Any]) -> None:
     _conclude(work, _layout(work), unit, figures)
 
 
-def _layout(work: Work[LinearJob]) -> Layout:
+def _layout(work: CoordinatorWork[LinearJob]) -> Layout:
     return lay_out(work.session.spec, work.training.rows, work.training.columns, work.solver.get("bits"))
 
 
-def _conclude(work: Work[LinearJob], layout: Layout, unit: float, figures: dict[str, Any]) -> None:
+def _conclude(work: CoordinatorWork[LinearJob], layout: Layout, unit: float, figures: dict[str, Any]) -> None:
     """Measure the error of the weights that are kept, and say how exact they are."""
     state, solver = Conjugate(**work.solver["state"]), work.solver
     ending = Ending(
@@ -99,11 +99,11 @@ def _conclude(work: Work[LinearJob], layout: Layout, unit: float, figures: dict[
     work.end(ending.measured / 2 * unit**2)
 
 
-def _exhausted(work: Work[LinearJob], state: Conjugate) -> bool:
+def _exhausted(work: CoordinatorWork[LinearJob], state: Conjugate) -> bool:
     return not state.reached and len(work.training.losses) >= work.session.spec.params.max_epochs
 
 
-def _cross(work: Work[LinearJob], layout: Layout, unit: float) -> None:
+def _cross(work: CoordinatorWork[LinearJob], layout: Layout, unit: float) -> None:
     """Steps 3 and 4 of the pass, the hosts' right-hand sides, and the loss at weights of zero."""
     session = work.session
     for number, pair in enumerate(layout.pairs):
@@ -125,7 +125,7 @@ def _cross(work: Work[LinearJob], layout: Layout, unit: float) -> None:
     _turn(work, state, then, 0.0, square / 2 * unit**2)
 
 
-def _after(work: Work[LinearJob], layout: Layout, state: Conjugate) -> str:
+def _after(work: CoordinatorWork[LinearJob], layout: Layout, state: Conjugate) -> str:
     """What comes after the solution has been found as exactly as these bits allow."""
     if _exhausted(work, state) or layout.least_norm or not state.square:
         return STOP
@@ -135,11 +135,11 @@ def _after(work: Work[LinearJob], layout: Layout, state: Conjugate) -> str:
     return PROBE if "bits" in work.solver or state.may_hide(len(layout.columns)) else STOP
 
 
-def _may_pass_again(work: Work[LinearJob], layout: Layout) -> bool:
+def _may_pass_again(work: CoordinatorWork[LinearJob], layout: Layout) -> bool:
     return work.session.spec.params.feature_bits is None and layout.bits < MOST_FEATURE_BITS
 
 
-def _turn(work: Work[LinearJob], state: Conjugate, then: str, factor: float, loss: float) -> None:
+def _turn(work: CoordinatorWork[LinearJob], state: Conjugate, then: str, factor: float, loss: float) -> None:
     """Say what comes next, and make the end of the round durable."""
     stop = then == STOP
     converged = stop and state.reached
@@ -163,7 +163,7 @@ def _turn(work: Work[LinearJob], state: Conjugate, then: str, factor: float, los
     work.checkpoint()
 
 
-def _cut_up(work: Work[LinearJob], layout: Layout, pair: Pair) -> None:
+def _cut_up(work: CoordinatorWork[LinearJob], layout: Layout, pair: Pair) -> None:
     """Open a masked block, and encrypt it anew in packs of either party's columns."""
     vectors, slots = work.vectors, layout.slots
     packs = slots.packs(pair.sent)
@@ -175,7 +175,9 @@ def _cut_up(work: Work[LinearJob], layout: Layout, pair: Pair) -> None:
     _send(work, pair.multiplier, BlockColumns, by_column, layout.sum_bits)
 
 
-def _send(work: Work[LinearJob], party: str, kind: type[TensorMessage], packs: list[list[int]], scale: int) -> None:
+def _send(
+    work: CoordinatorWork[LinearJob], party: str, kind: type[TensorMessage], packs: list[list[int]], scale: int
+) -> None:
     vectors, plaintexts = work.vectors, [plaintext for pack in packs for plaintext in pack]
     parts = (
         vectors.engine.encrypt(vectors.key, plaintexts[start:stop], scale)
@@ -184,7 +186,7 @@ def _send(work: Work[LinearJob], party: str, kind: type[TensorMessage], packs: l
     vectors.send(party, kind, len(plaintexts), parts)
 
 
-def _round(work: Work[LinearJob], layout: Layout, unit: float) -> None:
+def _round(work: CoordinatorWork[LinearJob], layout: Layout, unit: float) -> None:
     """Steps 7 to 9, or a check."""
     session, training, state = work.session, work.training, Conjugate(**work.solver["state"])
     started = time.monotonic()
@@ -212,7 +214,7 @@ def _round(work: Work[LinearJob], layout: Layout, unit: float) -> None:
         _turn(work, state, CHECK if state.check else DIRECTION, factor, loss)
 
 
-def _serve(work: Work[LinearJob], layout: Layout) -> None:
+def _serve(work: CoordinatorWork[LinearJob], layout: Layout) -> None:
     """Open each party's product, masked."""
     with work.session.phase("decrypt"):
         for party in work.session.spec.parties:
@@ -220,7 +222,7 @@ def _serve(work: Work[LinearJob], layout: Layout) -> None:
             work.vectors.serve(party, MaskedGradient, work.private, packs, layout.gradient_bits)
 
 
-def _search(work: Work[LinearJob], layout: Layout, _: float) -> None:
+def _search(work: CoordinatorWork[LinearJob], layout: Layout, _: float) -> None:
     """A round of the search for columns of different parties that depend on each other."""
     session, state, probe = work.session, Conjugate(**work.solver["state"]), Probe(**work.solver["probe"])
     _serve(work, layout)
@@ -235,7 +237,7 @@ def _search(work: Work[LinearJob], layout: Layout, _: float) -> None:
         _go_on(work, layout, state, probe, factor)
 
 
-def _go_on(work: Work[LinearJob], layout: Layout, state: Conjugate, probe: Probe, factor: float) -> None:
+def _go_on(work: CoordinatorWork[LinearJob], layout: Layout, state: Conjugate, probe: Probe, factor: float) -> None:
     """Say what comes after a round of the search."""
     loss = work.verdict.loss
     if not probe.done:
@@ -252,7 +254,7 @@ def _go_on(work: Work[LinearJob], layout: Layout, state: Conjugate, probe: Probe
     _turn(work, state, STOP, 0.0, loss)
 
 
-def _measured(work: Work[LinearJob], layout: Layout, bits: int) -> float:
+def _measured(work: CoordinatorWork[LinearJob], layout: Layout, bits: int) -> float:
     """The mean squared error on the rows, in the square of the label's unit: parties/linear/measure.py."""
     session, vectors, slots = work.session, work.vectors, layout.score_slots
     doubled = 0
@@ -269,7 +271,7 @@ def _measured(work: Work[LinearJob], layout: Layout, bits: int) -> float:
 _ROUNDS = {DIRECTION: _round, CHECK: _round, PROBE: _search, PASS: _cross}
 
 
-def _sums(work: Work[LinearJob], count: int) -> list[float]:
+def _sums(work: CoordinatorWork[LinearJob], count: int) -> list[float]:
     """Sums over all parties that the guest added up."""
     tensor: CipherTensor = work.vectors.recv_all(work.session.spec.guest_party, EncryptedScalars, count, SCALAR_BITS)
     values: list[float] = fixedpoint.decode(work.vectors.engine.decrypt(work.private, tensor), SCALAR_BITS).tolist()

@@ -1,4 +1,4 @@
-"""Vertical linear regression by gradient descent: the coordinator's side. The protocol is in parties/linear/sgd.py.
+"""The coordinator leads vertical linear regression by gradient descent. The protocol is in parties/linear/sgd.py.
 
 It makes the key, opens what the parties masked, judges the loss, and learns nothing else: masked values are uniform.
 """
@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from coordinator.vertical.training import Training, Work
+from coordinator.vertical.training import CoordinatorWork, Training
 from fedbus.algorithms.linear.messages import MaskedGradient
 from fedbus.algorithms.linear.report import many_weights
 from fedbus.algorithms.linear.spec import LinearJob
@@ -24,8 +24,8 @@ from fedbus.errors import JobFailed
 _DIVERGED = 1e6
 
 
-def train(work: Work[LinearJob], figures: dict[str, Any]) -> None:
-    """The coordinator's part once the parties are aligned.
+def train(work: CoordinatorWork[LinearJob], figures: dict[str, Any]) -> None:
+    """Play the coordinator's part from the moment when the parties are aligned.
 
     Args:
         figures: gets what the report says of how training ended.
@@ -85,7 +85,7 @@ def judge(training: Training, loss: float, spec: LinearJob) -> Verdict:
     return Verdict(loss, stop=converged or len(training.epoch_losses) >= params.max_epochs, converged=converged)
 
 
-def _open_loss(work: Work[LinearJob], rows: int) -> float:
+def _open_loss(work: CoordinatorWork[LinearJob], rows: int) -> float:
     vectors = work.vectors
     with work.session.phase("loss"):
         tensor = vectors.recv_all(work.session.spec.guest_party, EncryptedLoss, 1, vectors.loss_bits)

@@ -1,4 +1,4 @@
-"""Vertical linear regression at the coordinator, by the job's solver."""
+"""The coordinator's side of vertical linear regression, which is that of the job's solver."""
 
 from __future__ import annotations
 

@@ -35,19 +35,19 @@ class Sum:
     vectors: tuple[np.ndarray, ...] = ()
 
     def values(self, weight: float) -> Iterator[tuple[int, np.ndarray]]:
-        """The entries over the survivors' weight, float64, in pieces with their first positions."""
+        """Return the entries over the survivors' weight, float64, in pieces with their first positions."""
         for start, stop in block_ranges(0, self.layout.numbers):
             yield start, self.layout.ring.decode(self.total[start:stop]) / weight
 
     def updates(self, weights: Sequence[float]) -> np.ndarray:
-        """Each survivor's own update, (survivors, entries) float32: its vector over its weight."""
+        """Return each survivor's own update, (survivors, entries) float32: its vector over its weight."""
         found = np.empty((len(self.vectors), self.layout.numbers), np.float32)
         for row, vector, weight in zip(found, self.vectors, weights, strict=True):
             row[:] = self.layout.ring.decode(vector[: self.layout.numbers]) / weight
         return found
 
     def metrics(self) -> list[float]:
-        """The metrics' sums; [] where the task does not measure."""
+        """Return the sums of the metrics; [] where the task does not measure."""
         return limbs.decode(self.total[self.layout.numbers :].astype(np.int64))
 
 
@@ -60,20 +60,20 @@ class Sums(Protocol):
 
     @property
     def state(self) -> dict[str, Any]:
-        """For a checkpoint."""
+        """Return the state as a map, for a checkpoint."""
 
     @property
     def eligible(self) -> Sequence[str]:
-        """Who has what it takes to be asked."""
+        """Return the parties that have what it takes to be asked for a vector."""
 
     def prepare(self) -> bool:
-        """Exchange keys where it is time to, in session rounds of their own; whether that was so.
+        """Exchange keys where it is time to, in session rounds of their own. Return whether that was so.
 
         It begins in this session round, and ends in the last one that it took, which is to be checkpointed.
         """
 
     def assign(self) -> tuple[int, int]:
-        """Window and slot of the keys that serve the next sum."""
+        """Return the window and the slot of the keys that serve the next sum."""
 
     def sum(self, layout: SumLayout, members: Sequence[str]) -> Sum:
         """Gather the vectors of those who were asked in this session round, and add them.
@@ -89,7 +89,7 @@ def read(
     layout: SumLayout,
     round_: int | None = None,
 ) -> Iterator[tuple[int, np.ndarray, float]]:
-    """The pieces of a vector: first position, residues, seconds.
+    """Read the pieces of a vector: first position, residues, seconds.
 
     Args:
         round_: in which it was sent, this one where None.

@@ -1,4 +1,4 @@
-"""Which way of summing a job asks the coordinator for."""
+"""A job asks the coordinator for one way of summing."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def sums_of(
     *,
     keep: bool = False,
 ) -> Sums:
-    """The job's way of summing.
+    """Return the job's way of summing.
 
     Args:
         state: of a checkpoint, {} before the first.

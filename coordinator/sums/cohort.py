@@ -1,4 +1,4 @@
-"""Which parties take part: who is there, who is asked, who has answered in time."""
+"""The cohort is the parties that take part in a sum: who is there, who is asked, and who has answered in time."""
 
 from __future__ import annotations
 
@@ -48,11 +48,11 @@ class Cohort:
 
     @property
     def absent(self) -> list[str]:
-        """For a checkpoint."""
+        """Return the parties that are absent, for a checkpoint."""
         return list(self._absent)
 
     def present(self) -> tuple[str, ...]:
-        """Who can be asked: all but those who failed, or who missed their turn and have not been heard since."""
+        """Return who can be asked: all but those who failed, or who missed their turn and have not been heard since."""
         failed = self.session.attendance.failures
         for party, since in list(self._absent.items()):
             if self.session.attendance.heard_since(party, since) and party not in failed:
@@ -67,7 +67,7 @@ class Cohort:
         self.session.publish_event(Notice(shortened(text)))
 
     def wait_for(self, least: int) -> tuple[str, ...]:
-        """The present parties, once they are so many.
+        """Return the present parties, once they are so many.
 
         Raises:
             JobFailed: they are not, for as long as limits.silence.
@@ -83,7 +83,7 @@ class Cohort:
         return self.present()
 
     def choose(self, eligible: Sequence[str]) -> tuple[str, ...]:
-        """The members of a round: those present of the eligible, or as many as client_fraction says, drawn at random.
+        """Choose a round's members: those present of the eligible, or as many as client_fraction says, drawn at random.
 
         () where there are too few.
         """
@@ -99,7 +99,7 @@ class Cohort:
     def survivors(
         self, kind: type[Message], members: Sequence[str], told: RevealRequest | EncryptedSum | None
     ) -> tuple[str, ...]:
-        """Those whose vector is there; once parties were told whose are in the sum, no vector of these can be missing.
+        """Return those whose vector is there. Once parties were told who is in the sum, none of these may be absent.
 
         Raises:
             JobFailed: as `gather`.
@@ -109,7 +109,7 @@ class Cohort:
         return self.gather(kind, members, self.rules.min_clients)
 
     def gather(self, kind: type[Message], asked: Sequence[str], least: int, *, all_of: bool = True) -> tuple[str, ...]:
-        """Those whose message of this kind is there, once all have answered, or the deadline is over and `least` have.
+        """Return those whose message of this kind is there, once all have answered, or `least` have in time.
 
         Whoever does not answer by then counts as absent.
 
@@ -150,7 +150,7 @@ class Cohort:
             self._absent[party] = time.monotonic()
 
     def excuse(self, asked: Sequence[str]) -> list[str]:
-        """Note who of these abstained in this round, and why; returns those who have no keys for it."""
+        """Note who of these abstained in this round, and why. Return those who have no keys for it."""
         session, keyless = self.session, []
         for party in asked:
             if not session.attendance.arrived(party, Abstained):

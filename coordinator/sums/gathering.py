@@ -1,4 +1,4 @@
-"""Waiting for the answers of several parties, some of whom may never answer."""
+"""The coordinator waits for the answers of several parties, some of whom may never answer."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class Gathering:
         self._told = False
 
     def wait(self) -> tuple[list[str], list[str]]:
-        """Who has answered in the end, and whose answer is still open."""
+        """Return who has answered in the end, and whose answer is still open."""
         while True:
             there, open_ = self._sort()
             # Read once for all steps: between two of them the deadline may pass.
@@ -59,7 +59,7 @@ class Gathering:
             self._wait_for_change(len(there) + len(self._asked) - len(open_), left)
 
     def _sort(self) -> tuple[list[str], list[str]]:
-        """Who has answered, and whose answer is still open: they neither failed nor abstained."""
+        """Return who has answered, and whose answer is still open: they neither failed nor abstained."""
         attendance = self._session.attendance
         there = [party for party in self._asked if attendance.arrived(party, self._kind)]
         rest = [party for party in self._asked if party not in there and party not in attendance.failures]

@@ -1,4 +1,4 @@
-"""Aggregation under Paillier's encryption: the parties hold the key, the coordinator adds ciphertexts.
+"""The coordinator sums under Paillier's encryption: it adds ciphertexts, and the parties hold the key.
 
 One of the parties makes the key and seals it for the others. Vectors are packed, many entries to a ciphertext; one of
 those whose vectors are in the sum opens it and returns it to the coordinator. See parties/sums/homomorphic.py.
@@ -51,12 +51,12 @@ class EncryptedSums:
 
     @property
     def state(self) -> dict[str, Any]:
-        """For a checkpoint."""
+        """Return the state as a map, for a checkpoint."""
         return {"window": self._window, "key": self._key, "names": self._names}
 
     @property
     def eligible(self) -> Sequence[str]:
-        """Those who hold the key."""
+        """Return those who hold the key."""
         return self._names
 
     def prepare(self) -> bool:
@@ -84,7 +84,7 @@ class EncryptedSums:
         return True
 
     def _advertised(self, order: Advertise, present: Sequence[str], told: PeerKeys | None) -> dict[str, MaskKeys]:
-        """The channel keys of those who take part in the exchange, the dealer's first.
+        """Return the channel keys of those who take part in the exchange, the dealer's first.
 
         Args:
             told: what they were told of each other before a restart.
@@ -100,7 +100,7 @@ class EncryptedSums:
         return {party: session.recv(party, MaskKeys) for party in names}
 
     def _dealt(self, given: Mapping[str, MaskKeys]) -> tuple[bytes, tuple[bytes, ...]] | None:
-        """The public key and what the first of these sealed for each of them; None where it deals nothing."""
+        """Return the public key, and what the first of these sealed for each of them; None where it deals nothing."""
         session, cohort, names = self._session, self._cohort, tuple(given)
         channels = tuple(each.channel for each in given.values())
         signatures = tuple(each.signature for each in given.values())
@@ -117,7 +117,7 @@ class EncryptedSums:
         return key, sealed
 
     def assign(self) -> tuple[int, int]:
-        """The one key serves all sums."""
+        """See `Sums`; the one key serves all sums."""
         return self._window, 0
 
     def sum(self, layout: SumLayout, members: Sequence[str]) -> Sum:

@@ -1,4 +1,4 @@
-"""Secure aggregation at the coordinator: vectors arrive behind masks that cancel in the sum.
+"""The coordinator sums vectors that arrive behind masks, which cancel in the sum.
 
 The protocol is in parties/sums/masked.py. The coordinator relays keys and sealed shares, adds what it receives, and
 takes off the sum what is left: the self masks of those whose vectors are in it, and the pairwise masks between them and
@@ -58,7 +58,7 @@ class MaskedSums:
 
     @property
     def state(self) -> dict[str, Any]:
-        """For a checkpoint."""
+        """Return the state as a map, for a checkpoint."""
         return {
             "window": self._window, "used": self._used, "sums": self._sums,
             "holders": self._holders, "names": self._names, "keys": self._keys,
@@ -66,7 +66,7 @@ class MaskedSums:
 
     @property
     def eligible(self) -> Sequence[str]:
-        """Those of the window."""
+        """Return those who have keys of the window."""
         return self._names
 
     def prepare(self) -> bool:
@@ -93,16 +93,16 @@ class MaskedSums:
 
     @property
     def _least(self) -> int:
-        """Parties without whom a window is of no use."""
+        """Return how many parties a window needs to be of use."""
         return max(self._cohort.rules.threshold, self._cohort.rules.min_clients)
 
     def _next_window(self, told: PeerKeys | None) -> Advertise:
-        """The order that opens the window after the last one, as it was given where parties were told keys already."""
+        """Return the order that opens the next window, as it was given where parties were told keys already."""
         sums = len(told.keys[0]) // KEY_BYTES if told else min(WINDOW_SUMS, max(1, self._sums_left()))
         return Advertise(self._window + 1, sums)
 
     def _advertised(self, order: Advertise, told: PeerKeys | None) -> dict[str, MaskKeys]:
-        """The public keys of those who take part in a window.
+        """Return the public keys of those who take part in a window.
 
         Args:
             told: what they were told of each other before a restart.
@@ -117,7 +117,7 @@ class MaskedSums:
         return given
 
     def _dealt(self, given: Mapping[str, MaskKeys]) -> dict[str, tuple[bytes, ...]]:
-        """What each of those who deal sealed for every holder of keys, in the holders' order; all are told all keys."""
+        """Return what each dealer sealed for every holder of keys, in the holders' order; all are told all keys."""
         holders, messages = tuple(given), given.values()
         channels, keys = tuple(each.channel for each in messages), tuple(each.keys for each in messages)
         self._session.send(holders, PeerKeys(holders, channels, keys, tuple(each.signature for each in messages)))
@@ -134,14 +134,14 @@ class MaskedSums:
     def _gather(
         self, kind: type[Message], asked: Sequence[str], next_order: type[PeerKeys] | type[PeerShares]
     ) -> tuple[str, ...]:
-        """Who has answered; the same as before a restart where others were told already."""
+        """Return who has answered; the same as before a restart where others were told already."""
         decided = self._session.decided(next_order, self._session.round + 1)
         there = self._cohort.gather(kind, decided.names if decided else asked, self._least)
         self._cohort.excuse(asked)
         return decided.names if decided else there
 
     def assign(self) -> tuple[int, int]:
-        """Window and slot of the next sum."""
+        """Return the window and the slot of the next sum."""
         slot = self._used
         self._used += 1
         return self._window, slot
@@ -174,7 +174,7 @@ class MaskedSums:
         return Sum(layout, total, survivors, seconds)
 
     def _add(self, layout: SumLayout, survivors: Sequence[str], round_: int) -> tuple[np.ndarray, dict[str, float]]:
-        """The sum of what these sent in a round, still behind masks, and how long each computed."""
+        """Add what these sent in a round, still behind masks. Return the sum, and how long each computed."""
         total, seconds = np.zeros(layout.length, layout.ring.dtype), {}
         for party in survivors:
             for start, residues, took in read(self._session, party, MaskedUpdate, layout, round_):

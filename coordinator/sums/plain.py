@@ -1,4 +1,4 @@
-"""Aggregation in the clear: the coordinator sees each party's vector, which robust strategies compare."""
+"""The coordinator sums in the clear: it sees each party's vector, which robust strategies compare."""
 
 from __future__ import annotations
 
@@ -30,15 +30,15 @@ class PlainSums:
 
     @property
     def eligible(self) -> Sequence[str]:
-        """All."""
+        """See `Sums`; these are all parties."""
         return self._cohort.rules.parties
 
     def prepare(self) -> bool:
-        """No keys are needed."""
+        """See `Sums`; no keys are needed."""
         return False
 
     def assign(self) -> tuple[int, int]:
-        """No keys serve it."""
+        """See `Sums`; no keys serve it."""
         return -1, 0
 
     def sum(self, layout: SumLayout, members: Sequence[str]) -> Sum:

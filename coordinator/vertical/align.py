@@ -1,4 +1,4 @@
-"""The coordinator's part of the alignment: it learns how many rows are common, and that all agree on it."""
+"""The coordinator takes part in the alignment: it learns how many rows are common, and that all agree on it."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from fedbus.session.session import Session
 
 
 @dataclass(frozen=True, slots=True)
-class Sizes:
-    """What the parties have in common and what each trains.
+class CommonSizes:
+    """How many rows the parties have in common, and how many columns each of them trains.
 
     Attributes:
         columns: of each party, the guest's with the intercept's.
@@ -26,8 +26,8 @@ class Sizes:
     score_bits: int
 
 
-def coordinate(session: Session[VerticalJob]) -> Sizes:
-    """The sizes that the parties report.
+def coordinate(session: Session[VerticalJob]) -> CommonSizes:
+    """Collect the sizes that the parties report, and check that they agree.
 
     Raises:
         ProtocolError: a host counts other rows than the guest, or a number cannot be.
@@ -45,4 +45,4 @@ def coordinate(session: Session[VerticalJob]) -> Sizes:
     if not 0 <= own.score_bits <= fixedpoint.MAX_BITS:
         raise ProtocolError(f"{guest} asks for {own.score_bits} fraction bits of scores")
     columns = {party: report.columns for party, report in reports.items()}
-    return Sizes(own.rows, own.test_rows, columns, own.score_bits)
+    return CommonSizes(own.rows, own.test_rows, columns, own.score_bits)

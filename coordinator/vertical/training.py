@@ -1,4 +1,6 @@
-"""A vertical job at the coordinator, whatever trains it: its key, sizes and losses, and the report's figures."""
+"""What the coordinator has of a vertical job, whatever trains it: its key, sizes and losses, and the report's
+figures.
+"""
 
 from __future__ import annotations
 
@@ -33,7 +35,7 @@ class Training:
     """How far training has come.
 
     Attributes:
-        rows, test_rows, columns, score_bits: as of align.Sizes.
+        rows, test_rows, columns, score_bits: as of align.CommonSizes.
         losses: of each round: of `sgd` on its batch and before its step, of `gram` after it, with the ridge term.
         products: of `gram`: rounds, checks, further passes and rounds of probes, in all.
         probed: of `gram`: rounds of probes.
@@ -54,7 +56,7 @@ class Training:
     probed: int = 0
 
     def figures(self, last: Verdict) -> dict[str, Any]:
-        """What the report says of training."""
+        """Return what the report says of training."""
         p50, p99 = np.percentile(self.seconds, [50, 99]) if self.seconds else (0.0, 0.0)
         return {
             "aligned_rows": self.rows,
@@ -70,7 +72,7 @@ class Training:
 
 
 @dataclass(slots=True)
-class Work(Generic[V]):
+class CoordinatorWork(Generic[V]):
     """What the coordinator works with in every round.
 
     Attributes:
@@ -93,7 +95,7 @@ class Work(Generic[V]):
         self.session.checkpoint({"primes": _primes(self.private), **state})
 
     def publish(self, seconds: float) -> None:
-        """Tell all who watch of a round that is done."""
+        """Tell all who watch that a round is done."""
         session, training = self.session, self.training
         training.seconds.append(seconds)
         metrics.round_latency.labels(session.spec.algorithm, session.role, "round").observe(seconds)
@@ -108,7 +110,7 @@ class Work(Generic[V]):
 
     @contextlib.contextmanager
     def reporting(self, figures: dict[str, Any]) -> Iterator[None]:
-        """Enter what the report says of training, however it ends."""
+        """Enter in `figures` what the report says of training, however the `with` block ends."""
         try:
             yield
         finally:
@@ -124,7 +126,7 @@ class Work(Generic[V]):
             vectors.serve(self.session.spec.guest_party, MaskedScores, self.private, rows, vectors.score_bits)
 
 
-def begin(session: Session[V], engine: Engine) -> Work[V]:
+def begin(session: Session[V], engine: Engine) -> CoordinatorWork[V]:
     """Make the job's key and have the parties align, or take both up again after a restart.
 
     Raises:
@@ -136,7 +138,7 @@ def begin(session: Session[V], engine: Engine) -> Work[V]:
     if "training" in state:
         training, verdict, solver = Training(**state["training"]), Verdict(**state["verdict"]), state["solver"]
         vectors = Vectors(session, engine, private.public, training.score_bits)
-        return Work(session, private, vectors, training, verdict, solver)
+        return CoordinatorWork(session, private, vectors, training, verdict, solver)
     session.at(ALIGNMENT_ROUND)
     sizes = align.coordinate(session)
     check_rounds(sizes.rows, session.spec)
@@ -144,13 +146,13 @@ def begin(session: Session[V], engine: Engine) -> Work[V]:
         session.send(party, JobKey(private.public.to_bytes(), sizes.columns, sizes.score_bits))
     training = Training(sizes.rows, sizes.test_rows, sizes.columns, sizes.score_bits)
     vectors = Vectors(session, engine, private.public, training.score_bits)
-    work = Work(session, private, vectors, training, Verdict(0.0, stop=False, converged=False), {})
+    work = CoordinatorWork(session, private, vectors, training, Verdict(0.0, stop=False, converged=False), {})
     work.checkpoint()
     return work
 
 
 def check_rounds(rows: int, spec: VerticalJob) -> None:
-    """Refuse a job whose report might not fit a message; raises JobRefused, which names the settings."""
+    """Refuse a job whose report might not fit a message; raise JobRefused, which names the settings."""
     epoch, (most, _) = count(rows, spec.batch_size), spec.length
     if most * epoch > MAX_ROUNDS:
         raise JobRefused(

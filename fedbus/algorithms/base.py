@@ -15,7 +15,7 @@ from fedbus.report import Report
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Algorithm:
-    """An algorithm.
+    """What the program knows of one algorithm.
 
     Modules are named and not imported: they are loaded when a job needs them, so that who trains no network does
     without torch.
@@ -90,7 +90,7 @@ class Planning(Protocol):
     """What the module `Algorithm.plan` has. Jobs are of the algorithm's class."""
 
     def forecast(self, spec: Any, sizes: Sizes) -> Forecast:
-        """What a job takes.
+        """Forecast what a job takes.
 
         Raises:
             ConfigError: sizes are missing or do not fit the job; it says which options give them.

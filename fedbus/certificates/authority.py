@@ -24,7 +24,7 @@ Host = x509.DNSName | x509.IPAddress
 
 
 @dataclass(frozen=True)
-class Pair:
+class CertifiedKey:
     """A certificate and its private key."""
 
     certificate: x509.Certificate
@@ -36,7 +36,7 @@ def new_key() -> Key:
     return ec.generate_private_key(ec.SECP256R1())
 
 
-def new_authority(name: str, key: Key, days: int, now: datetime.datetime) -> Pair:
+def new_authority(name: str, key: Key, days: int, now: datetime.datetime) -> CertifiedKey:
     """An authority, which signs what it issues and nothing that issues itself.
 
     Args:
@@ -46,21 +46,23 @@ def new_authority(name: str, key: Key, days: int, now: datetime.datetime) -> Pai
     builder = _builder(name, _name(name), key, now, now + datetime.timedelta(days=days))
     builder = builder.add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
     builder = builder.add_extension(_usage(signs_certificates=True), critical=True)
-    return Pair(builder.sign(key, hashes.SHA256()), key)
+    return CertifiedKey(builder.sign(key, hashes.SHA256()), key)
 
 
-def issue_server(authority: Pair, key: Key, hosts: Sequence[str], days: int, now: datetime.datetime) -> Pair:
+def issue_server(
+    authority: CertifiedKey, key: Key, hosts: Sequence[str], days: int, now: datetime.datetime
+) -> CertifiedKey:
     """A certificate with which a server proves that it is one of these hosts, names or addresses; it cannot log in."""
     names = x509.SubjectAlternativeName([as_host(host) for host in hosts])
     # A common name has 64 characters at most, and clients do not read it.
     builder = _issued(authority, hosts[0][:64], key, days, now, ExtendedKeyUsageOID.SERVER_AUTH)
-    return Pair(builder.add_extension(names, critical=False).sign(authority.key, hashes.SHA256()), key)
+    return CertifiedKey(builder.add_extension(names, critical=False).sign(authority.key, hashes.SHA256()), key)
 
 
-def issue_member(authority: Pair, key: Key, name: str, days: int, now: datetime.datetime) -> Pair:
+def issue_member(authority: CertifiedKey, key: Key, name: str, days: int, now: datetime.datetime) -> CertifiedKey:
     """A certificate with which a member logs in as the broker's user of this name; it cannot serve."""
     builder = _issued(authority, name, key, days, now, ExtendedKeyUsageOID.CLIENT_AUTH)
-    return Pair(builder.sign(authority.key, hashes.SHA256()), key)
+    return CertifiedKey(builder.sign(authority.key, hashes.SHA256()), key)
 
 
 def as_host(host: str) -> Host:
@@ -125,7 +127,7 @@ def read_key(pem: bytes) -> Key:
 
 
 def _issued(
-    authority: Pair, name: str, key: Key, days: int, now: datetime.datetime, purpose: x509.ObjectIdentifier
+    authority: CertifiedKey, name: str, key: Key, days: int, now: datetime.datetime, purpose: x509.ObjectIdentifier
 ) -> x509.CertificateBuilder:
     # Nothing is valid for longer than who vouches for it.
     end = min(now + datetime.timedelta(days=days), authority.certificate.not_valid_after_utc)

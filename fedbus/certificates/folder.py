@@ -15,7 +15,7 @@ from pathlib import Path
 from cryptography import x509
 
 from fedbus.certificates import authority as issuing
-from fedbus.certificates.authority import Key, Pair
+from fedbus.certificates.authority import CertifiedKey, Key
 from fedbus.certificates.files import NamedFile, read_pem
 from fedbus.certificates.listener import CA, CERTIFICATE, KEY
 from fedbus.errors import ConfigError
@@ -27,7 +27,7 @@ _CA_KEY = "ca.key"
 AUTHORITY_DAYS = 3650
 _SECRET, _PUBLIC = 0o600, 0o644
 
-Issue = Callable[[Key], Pair]
+Issue = Callable[[Key], CertifiedKey]
 Fits = Callable[[x509.Certificate], bool]
 
 
@@ -111,7 +111,7 @@ def provide(
     return Provided(Entry(became, authority.certificate.not_valid_after_utc), broker, all_hosts, made)
 
 
-def _authority(folder: Path, now: datetime.datetime) -> tuple[Pair, str]:
+def _authority(folder: Path, now: datetime.datetime) -> tuple[CertifiedKey, str]:
     """The authority, and whether it was made or kept."""
     own, became = folder / AUTHORITY, "kept"
     if not exists(own / CA):
@@ -136,7 +136,7 @@ def _authority(folder: Path, now: datetime.datetime) -> tuple[Pair, str]:
             f"{own / CA}: ended at {certificate.not_valid_after_utc:%Y-%m-%d %H:%M} UTC; name a new folder, for a new"
             " authority, and give everybody new files"
         )
-    return Pair(certificate, key), became
+    return CertifiedKey(certificate, key), became
 
 
 def _hosts(own: Path, hosts: Sequence[str]) -> list[str]:
@@ -147,7 +147,7 @@ def _hosts(own: Path, hosts: Sequence[str]) -> list[str]:
     return list(dict.fromkeys([*before, *hosts, "127.0.0.1"]))
 
 
-def _provide_one(own: Path, authority: Pair, soon: datetime.datetime, *, issue: Issue, fits: Fits) -> Entry:
+def _provide_one(own: Path, authority: CertifiedKey, soon: datetime.datetime, *, issue: Issue, fits: Fits) -> Entry:
     """The certificate and key in one folder, made where there are none, renewed where it ends soon or does not fit."""
     _make(own)
     write_whole(own / CA, issuing.certificate_pem(authority.certificate), mode=_PUBLIC)

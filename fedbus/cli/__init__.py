@@ -1,4 +1,4 @@
-"""The command line: `fedbus`, `fedbus-party` and `fedbus-coordinator`. The one place that puts all parts together."""
+"""The command line is the one place that puts all parts together: `fedbus`, `fedbus-party` and `fedbus-coordinator`."""
 
 from __future__ import annotations
 

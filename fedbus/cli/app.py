@@ -1,4 +1,4 @@
-"""What all commands share: the application, its options, how errors and their exit statuses leave."""
+"""All commands share this: the application, its options, and how errors and their exit statuses leave."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def _without_command(
 
 
 def example(*lines: str) -> str:
-    """The end of a command's help: how it is typed."""
+    """Return the end of a command's help, which shows how the command is typed."""
     return "Example:\n\n" + "\n\n".join(f"`{line}`" for line in lines)
 
 
@@ -75,7 +75,7 @@ def run(command: typer.Typer, log_level: str = "info") -> None:
 
 
 def invoke(command: typer.Typer, arguments: Sequence[str] | None = None) -> int:
-    """Run a command with these arguments (None: the process's own); returns its exit status."""
+    """Run a command with these arguments (None: the process's own). Return its exit status."""
     try:
         status = typer.main.get_command(command)(
             args=None if arguments is None else list(arguments), standalone_mode=False

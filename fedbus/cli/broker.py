@@ -99,7 +99,7 @@ def broker(
 
 
 def read_definitions(file: Path, named: str = "") -> dict[str, Any]:
-    """Definitions for RabbitMQ; ConfigError where the file has none.
+    """Read definitions for RabbitMQ; raise ConfigError where the file has none.
 
     Args:
         named: what named the file, for errors.
@@ -116,7 +116,7 @@ def read_definitions(file: Path, named: str = "") -> dict[str, Any]:
 
 
 def _users(named: dict[str, list[str] | None]) -> dict[str, str]:
-    """Roles by name; ConfigError for a name that is none, or has two roles."""
+    """Return roles by name; raise ConfigError for a name that is none, or that has two roles."""
     users: dict[str, str] = {}
     for role, names in named.items():
         for name in names or ():

@@ -24,7 +24,7 @@ def hold(
     environment: Mapping[str, str] | None = None,
     note: Callable[[str], object] = lambda _: None,
 ) -> list[Brought]:
-    """Hold party files against a job: what could not run is better said before it is submitted.
+    """Hold party files against a job: that a job could not run is better said before it is submitted.
 
     Args:
         environment: of the parties; None is that of this process.
@@ -70,7 +70,7 @@ def hold_parties(
 
 
 def _check_names(job_file: Path, spec: JobSpec, parties: Sequence[tuple[Path, PartySettings]]) -> None:
-    """ConfigError where a party file is of nobody in the job: which of two names is wrong, their owners know."""
+    """Raise ConfigError where a party file is of nobody in the job: which of two names is wrong, their owners know."""
     files: dict[str, Path] = {}
     for file, party in parties:
         if party.name in files:

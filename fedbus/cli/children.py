@@ -15,7 +15,7 @@ END_SECONDS = 10.0
 _LINES = 5
 
 
-class Child:
+class MemberProcess:
     """A process that ends when this one does, however that ends.
 
     Args:
@@ -41,7 +41,7 @@ class Child:
             )  # fmt: skip
 
     def wait_ready(self) -> str:
-        """Wait until it serves; returns the line by which it says so.
+        """Wait until it serves, and return the line by which it says so.
 
         Raises:
             FedbusError: it ended instead; with the end of its log.
@@ -54,7 +54,7 @@ class Child:
         return line.rstrip("\n")
 
     def tail(self) -> list[str]:
-        """The last lines that it has written to its log."""
+        """Return the last lines that it has written to its log."""
         with self.log.open(encoding="utf-8", errors="replace") as file:
             file.seek(self._before)
             return file.read().strip().splitlines()[-_LINES:]
@@ -76,11 +76,11 @@ class Child:
 
 
 @contextlib.contextmanager
-def child(
+def member_process(
     name: str, command: Sequence[str], environment: Mapping[str, str], log: Path, *, apart: bool = False
-) -> Iterator[Child]:
-    """A child that is ended with the context; see `Child`."""
-    started = Child(name, command, environment, log, apart=apart)
+) -> Iterator[MemberProcess]:
+    """Start a process that is ended with the context; see `MemberProcess`."""
+    started = MemberProcess(name, command, environment, log, apart=apart)
     try:
         yield started
     finally:

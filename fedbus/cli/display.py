@@ -1,4 +1,4 @@
-"""How a job's progress looks on a terminal; where it is none, plain lines."""
+"""A job's progress is shown live on a terminal, and elsewhere in plain lines."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from fedbus.messages.control import Event, Notice, Progress, StateChanged
 
 
 class Display:
-    """A job's events on standard error: live on a terminal, otherwise a line each.
+    """It shows a job's events on standard error: live on a terminal, otherwise a line each.
 
     Args:
         title: the job's name or id.
@@ -77,7 +77,7 @@ class Display:
             self._line(self._round(event))
 
     def _update(self) -> bool:
-        """Bring the live display up to date; False where there is none."""
+        """Bring the live display up to date. Return False where there is none."""
         if self._is_live:
             with contextlib.suppress(OSError):
                 self._live.update(self._view())

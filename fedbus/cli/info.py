@@ -13,7 +13,7 @@ _LIBRARIES = ("gmpy2", "numpy", "opacus", "phe", "pika", "rbcl", "safetensors", 
 
 
 def describe() -> dict[str, str]:
-    """Facts by name, in the order in which they are shown.
+    """Return facts by name, in the order in which they are shown.
 
     Raises:
         ConfigError: FEDBUS_TIER asks for an arithmetic that there is not.

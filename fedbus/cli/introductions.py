@@ -1,4 +1,4 @@
-"""Identities and rosters that a simulation makes for its participants and its client, so that all know each other."""
+"""A simulation makes identities and rosters for its participants and its client, so that all know each other."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class KeyFiles:
     roster: Path
 
     def environment(self) -> dict[str, str]:
-        """The variables that name them."""
+        """Return the variables that name them."""
         return {"FEDBUS_IDENTITY": str(self.identity), "FEDBUS_ROSTER": str(self.roster)}
 
 
@@ -37,7 +37,7 @@ class Introduced:
 
 
 def client_of(spec: JobSpec) -> str:
-    """The name of a simulation's client, which no participant has."""
+    """Return the name of a simulation's client, which no participant has."""
     name = "client"
     while name in spec.participants:
         name += "-"
@@ -81,7 +81,7 @@ def _make(folder: Path, name: str, role: Role) -> Member:
 
 
 def _with_copy(party: PartySettings, folder: Path, made: Sequence[Member]) -> PartySettings:
-    """A party with a roster of its own that has the simulation's coordinator and client instead of any real ones."""
+    """Return a party with a roster that has the simulation's coordinator and client instead of any real ones."""
     replaced = {member.name for member in made}
     others = [member for member in Roster.load(party.path(party.roster)).members if member.name not in replaced]
     roster = folder / f"{party.name}.roster.toml"

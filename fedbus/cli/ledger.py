@@ -1,4 +1,4 @@
-"""Commands that read the coordinator's ledger: `jobs` and `show`."""
+"""The commands `jobs` and `show` read the coordinator's ledger."""
 
 from __future__ import annotations
 
@@ -101,7 +101,7 @@ def _as_toml(spec: dict[str, Any]) -> str:
 
 
 def _how_far(line: JobLine) -> str:
-    """As in "round 12 of 30"; vertical jobs may end long before the last epoch that they may take."""
+    """Say how far a job is, as in "round 12 of 30"; vertical jobs may end long before their last epoch."""
     if line.done is None:
         return ""
     return f"{line.unit} {line.done}" + (f" of {line.most}" if line.most else "")

@@ -1,4 +1,4 @@
-"""Commands that need no broker of others: `check`, `simulate`, `info`."""
+"""The commands `check`, `simulate` and `info` need no broker of others."""
 
 from __future__ import annotations
 

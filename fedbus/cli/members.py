@@ -165,7 +165,7 @@ def remove(
 
 
 def _owner(file: Path, client: str | None) -> tuple[str, Role, Path]:
-    """Name, role and key file of the member whose identity is asked for."""
+    """Return name, role and key file of the member whose identity is asked for."""
     if client is not None:
         if not NAME.fullmatch(client):
             raise ConfigError(f"--client {client}: a name has small letters, digits, _ and -, 64 at most")

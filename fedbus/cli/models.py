@@ -1,4 +1,4 @@
-"""The command that reads the models in a party's store: `model`."""
+"""The command `model` reads the models in a party's store."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def model(
 
 
 def _says(value: Any) -> bool:
-    """Whether a fact is one: a host has no intercept, and most tables no columns that follow from others."""
+    """Return whether a fact is one: a host has no intercept, and most tables no columns that follow from others."""
     return bool(value) or isinstance(value, int | float)
 
 
@@ -78,7 +78,7 @@ def _listed(by_column: Mapping[str, list[Any]]) -> list[str]:
 
 
 def _recoded(recoding: Sequence[Mapping[str, Any]]) -> list[str]:
-    """What becomes of a table's columns, a line each, of those that are not taken as they are; empty for none."""
+    """Say what becomes of the columns that are not taken as they are, a line each; empty where all are."""
     told = [
         each
         for each in recoding
@@ -114,7 +114,7 @@ def _missing(feature: Mapping[str, Any]) -> str:
 
 
 def _levels(feature: Mapping[str, Any]) -> tuple[str, str]:
-    """The levels of a column of text, and what another one counts as."""
+    """Say which levels a column of text has, and what another one counts as."""
     if feature["levels"] is None:
         return "", ""
     levels = [feature["reference"], *feature["levels"]]
@@ -127,7 +127,7 @@ def _other(feature: Mapping[str, Any]) -> str:
 
 
 def _short(value: Any) -> str:
-    """A value on one line, long lists cut."""
+    """Return a value on one line, with long lists cut."""
     if isinstance(value, list) and len(value) > _SHOWN:
         return f"[{', '.join(map(_short, value[:_SHOWN]))}, … {len(value)} in all]"
     if isinstance(value, list):

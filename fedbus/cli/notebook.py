@@ -89,7 +89,7 @@ def simulate(
 
 
 def _party(source: PartySource, number: int) -> tuple[Path, PartySettings]:
-    """A party's settings, after what stands for its file in errors."""
+    """Return a party's settings, after what stands for its file in errors."""
     if isinstance(source, Mapping):
         where = Path(f"parties[{number}]")
         return where, settings.party_of(source, where, simulation.ENVIRONMENT)

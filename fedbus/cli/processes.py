@@ -1,4 +1,4 @@
-"""A simulation on RabbitMQ: a process for each role, started as an operator would start it."""
+"""A simulation on RabbitMQ starts a process for each role, as an operator would start it."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 from fedbus import environment
 from fedbus.broker.node.node import Node
 from fedbus.broker.rabbitmq.broker import AmqpBroker
-from fedbus.cli.children import child
+from fedbus.cli.children import member_process
 from fedbus.cli.introductions import Introduced, KeyFiles, client_of
 from fedbus.cli.workplace import Workplace
 from fedbus.client import Client
@@ -27,7 +27,7 @@ Running = tuple[Client, Callable[[], str], Callable[[], None]]
 def on_rabbitmq(
     spec: JobSpec, known: Introduced, job_file: Path, files: Sequence[Path], place: Workplace, note: Note
 ) -> Iterator[Running]:
-    """The job's roles at work, until the end of the context.
+    """Have the job's roles at work until the end of the `with` block.
 
     Args:
         files: of the parties, in their order.
@@ -55,7 +55,9 @@ def on_rabbitmq(
             commands[party.name] = [*process.script("fedbus-party"), "--config", str(file)]
             own[party.name] |= KeyFiles(party.path(party.identity), party.path(party.roster)).environment()
         running = [
-            stack.enter_context(child(name, command, _environment(urls, name) | own[name], folder / f"{name}.log"))
+            stack.enter_context(
+                member_process(name, command, _environment(urls, name) | own[name], folder / f"{name}.log")
+            )
             for name, command in commands.items()
         ]
         note(f"starting a process each for {', '.join(each.name for each in running)}")
@@ -73,7 +75,7 @@ def on_rabbitmq(
 
 @contextlib.contextmanager
 def _broker(spec: JobSpec, note: Note) -> Iterator[dict[str, str]]:
-    """URLs by user: of the broker in the environment, whose one user all share, or of a private node."""
+    """Return URLs by user: of the broker in the environment, whose one user all share, or of a private node."""
     client = client_of(spec)
     users = (*spec.participants, client)
     if url := environment.broker_url():
@@ -86,13 +88,13 @@ def _broker(spec: JobSpec, note: Note) -> Iterator[dict[str, str]]:
 
 
 def _environment(urls: dict[str, str], name: str) -> dict[str, str]:
-    """Of one role's process; its own files are named by the caller."""
+    """Return the environment of one role's process, but for the files of its own, which the caller names."""
     given = {**environment.with_broker(urls[name]), "FEDBUS_VERIFY_SENDER": _verify_sender(urls)}
     return given | {"FEDBUS_METRICS_ADDRESS": "127.0.0.1:0", "FEDBUS_SIMULATION": "true"}
 
 
 def _verify_sender(urls: dict[str, str]) -> str:
-    """A shared user cannot vouch for a sender's name."""
+    """Return what FEDBUS_VERIFY_SENDER is to say: a user that all share cannot vouch for a sender's name."""
     return "false" if len(set(urls.values())) == 1 else "true"
 
 

@@ -1,4 +1,4 @@
-"""Commands that reach a coordinator through the broker: `submit`, `watch`, `cancel`."""
+"""The commands `submit`, `watch` and `cancel` reach a coordinator through the broker."""
 
 from __future__ import annotations
 
@@ -131,13 +131,13 @@ def _hear(client: Client, job: str) -> None:
 
 
 def connected_client(name: str = COORDINATOR, identity: Path | None = None, roster: Path | None = None) -> Client:
-    """A client at the broker in FEDBUS_AMQP_URL; ConfigError where it is not set."""
+    """Return a client at the broker in FEDBUS_AMQP_URL; raise ConfigError where it is not set."""
     return Client.connect(coordinator=name, identity=identity, roster=roster)
 
 
 @contextlib.contextmanager
 def going_on(job: str) -> Iterator[None]:
-    """Say to who ends a command that follows a job what becomes of the job."""
+    """Tell whoever ends a command that follows a job what becomes of the job."""
     try:
         yield
     except KeyboardInterrupt:
@@ -146,7 +146,7 @@ def going_on(job: str) -> Iterator[None]:
 
 
 def _followed(client: Client, job: str) -> Report:
-    """Show a job's events to its end; its report, or what there is in its place."""
+    """Show a job's events to its end. Return its report, or what there is in its place."""
     report = Report(job=job, state=UNKNOWN)
     with Display(job) as display:
         for event in client.watch(job):

@@ -1,4 +1,4 @@
-"""How a job's report looks on a terminal, and as JSON."""
+"""A job's report is shown on a terminal, and written as JSON."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from fedbus.report import Report
 
 
 def print_report(report: Report) -> None:
-    """The report of a job that succeeded, on standard output; its `warnings` come first.
+    """Print the report of a job that succeeded on standard output; its `warnings` come first.
 
     Raises:
         OutputError: it cannot be written.
@@ -31,7 +31,7 @@ def print_report(report: Report) -> None:
 
 
 def print_facts(told: Sequence[Fact]) -> None:
-    """Names and what is said of them, a line each, on standard output; raises OutputError."""
+    """Print names and what is said of them, a line each, on standard output; raise OutputError."""
     width = max(len(fact.name) for fact in told)
     for fact in told:
         bars = facts.curve(fact.losses, terminal.bars())
@@ -39,7 +39,7 @@ def print_facts(told: Sequence[Fact]) -> None:
 
 
 def print_grid(grid: Grid) -> None:
-    """Rows of cells on standard output, indented below a title; raises OutputError."""
+    """Print rows of cells on standard output, indented below a title; raise OutputError."""
     if grid.title:
         terminal.say(grid.title)
     for line in terminal.table(list(grid.rows), numbers=grid.numbers):
@@ -47,7 +47,7 @@ def print_grid(grid: Grid) -> None:
 
 
 def _missing(report: Report) -> list[Fact]:
-    """What parties did about missing cells, where there were any."""
+    """Print what parties did about missing cells, where there were any."""
     filled = _counted(report.missing_cells, "cells filled") + _counted(report.left_out_rows, "rows left out")
     told = [Fact("missing cells", ", ".join(filled))] if filled else []
     held_out = _counted(report.test_missing_cells, "cells filled")
@@ -63,7 +63,7 @@ def _counted(counts: dict[str, int] | None, what: str) -> list[str]:
 
 
 def _predictions(report: Report) -> list[Fact]:
-    """Where predictions of held-out rows are; those that could not be written are a warning."""
+    """Print where predictions of held-out rows are; those that could not be written are a warning."""
     told = [
         f"{party}: {found.file or 'its log names the file'}"
         for party, found in (report.predictions or {}).items()
@@ -85,7 +85,7 @@ def write_report(report: dict[str, Any], path: Path) -> None:
 
 
 def to_json(value: Any) -> str:
-    """JSON as its standard has it: what is no finite number is null."""
+    """Return JSON as its standard has it, in which what is no finite number is null."""
     return json.dumps(_finite(value), indent=2, allow_nan=False)
 
 

@@ -17,7 +17,7 @@ _STDOUT = "-"
 
 
 def check_writable(json_file: Path | None) -> None:
-    """Before the work, not after it: a file that cannot be written is known then."""
+    """Raise ConfigError where a file cannot be written, before the work and not after it."""
     if json_file is None or str(json_file) == _STDOUT:
         return
     folder = json_file.absolute().parent
@@ -69,7 +69,7 @@ def finish(report: Report, json_file: Path | None, again: str = "") -> None:
 
 
 def write(document: dict[str, Any], json_file: Path) -> None:
-    """Write a report, or what else a command has, as JSON; - is standard output.
+    """Write a report, or what else a command has, as JSON; `-` is standard output.
 
     Raises:
         OutputError: it cannot be written; a file that was there is as it was.
@@ -81,7 +81,7 @@ def write(document: dict[str, Any], json_file: Path) -> None:
 
 
 def _elsewhere(report: Report) -> str:
-    """Write a report that no command could have again to a new file; says where it is."""
+    """Write a report that no command could have again to a new file. Return where it is."""
     path = Path(tempfile.gettempdir())
     try:
         number, name = tempfile.mkstemp(prefix=f"fedbus-report-{report.job}-", suffix=".json", dir=path)

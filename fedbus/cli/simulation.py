@@ -1,4 +1,4 @@
-"""A whole federation on one machine: any job with any party files, on either broker.
+"""A simulation is a whole federation on one machine: any job with any party files, on either broker.
 
 In memory all roles run as threads of this process on the in-process broker; on RabbitMQ each is a process of its own,
 started as an operator would start it, and the job goes through the queue. Stores are the simulation's own; models of a
@@ -55,7 +55,7 @@ class Roles:
 
 
 def usual_roles() -> Roles:
-    """The roles as they are; loads them."""
+    """Return the roles as they are; this loads them."""
     from coordinator.service import Service
     from parties.side import compare
     from parties.worker import Worker
@@ -148,7 +148,7 @@ def _run(
 
 
 def check_complete(job_file: Path, spec: JobSpec, parties: Sequence[PartySettings], way: str = "by --party") -> None:
-    """ConfigError where these are not all parties of the job, or others are among them.
+    """Raise ConfigError where these are not all parties of the job, or others are among them.
 
     Args:
         way: in which party files are given, for the error.
@@ -180,7 +180,7 @@ def _in_memory(spec: JobSpec, known: Introduced, place: Workplace, roles: Roles)
         page = metrics.Server("127.0.0.1:0")
         stack.callback(page.close)
         engine = Engine(None)
-        services: list[process.Service] = []
+        services: list[process.LongRunning] = []
 
         def add(factory: Factory[S], config: S, state: Path) -> None:
             store, connection = stack.enter_context(SqliteStore(state)), hub.connect(config.name)
@@ -198,12 +198,15 @@ def _in_memory(spec: JobSpec, known: Introduced, place: Workplace, roles: Roles)
         stack.callback(_stop, services)
         for service in services:
             service.start()
-        client = stack.enter_context(Client(hub.connect(client_of(spec)), spec.coordinator))
+        # A client leaves a connection open that it did not make.
+        broker = hub.connect(client_of(spec))
+        stack.callback(broker.close)
+        client = stack.enter_context(Client(broker, spec.coordinator))
         yield client, lambda: client.submit(spec), lambda: None
 
 
-def _stop(services: Sequence[process.Service]) -> None:
-    """At the same time: each gives its jobs some seconds to come to rest."""
+def _stop(services: Sequence[process.LongRunning]) -> None:
+    """Stop services at the same time: each gives its jobs some seconds to come to rest."""
     with ThreadPoolExecutor(len(services)) as threads:
         for stopped in [threads.submit(service.stop) for service in services]:
             stopped.result()

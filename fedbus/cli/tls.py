@@ -87,7 +87,7 @@ def tls(
 
 
 def _show(folder: Path, provided: Provided, broker_folder: str, port: int) -> None:
-    """What there is, and what goes to whom."""
+    """Print what there is, and what goes to whom."""
     rows = [["", "", "ends", ""]]
     rows.append([str(folder / AUTHORITY), *_told(provided.authority), "stays with you, offline where that is possible"])
     rows.append([str(folder / BROKER), *_told(provided.broker), f"to the broker: {', '.join(provided.hosts)}"])
@@ -118,7 +118,7 @@ def _told(entry: Entry) -> list[str]:
 
 
 def _host(given: str) -> str:
-    """A host as certificates name it; ConfigError where it is none."""
+    """Return a host as certificates name it; raise ConfigError where it is none."""
     bare = given.lower().removeprefix("[").removesuffix("]")
     try:
         return str(ipaddress.ip_address(bare))

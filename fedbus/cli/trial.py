@@ -19,14 +19,14 @@ from fedbus.broker.node.node import Node
 from fedbus.broker.node.server import free_ports
 from fedbus.cli.app import app, example
 from fedbus.cli.broker import read_definitions
-from fedbus.cli.children import Child, child
+from fedbus.cli.children import MemberProcess, member_process
 from fedbus.errors import BrokerError, ConfigError, DataError, FedbusError
 from fedbus.files import real, reason
 from fedbus.identity import Role
 from fedbus.job import COORDINATOR
 from fedbus.names import listed
 from fedbus.service import process, signals
-from fedbus.trial.layout import Cast, Layout, load
+from fedbus.trial.layout import Cast, TrialFolder, load
 from fedbus.trial.making import make
 from fedbus.trial.texts import Dataset
 
@@ -113,7 +113,7 @@ def up(
     It says where each serves, and which one has ended by itself, with the end of its log. What is unfinished goes on at
     the next `fedbus up`.
     """
-    cast, layout = load(folder), Layout(folder)
+    cast, layout = load(folder), TrialFolder(folder)
     _check_files(cast, layout)
     loads = read_definitions(layout.definitions)
     certificates = layout.broker_certificates if cast.tls else None
@@ -131,9 +131,9 @@ def up(
         return
 
 
-def _serve(cast: Cast, layout: Layout, node: Node) -> None:
+def _serve(cast: Cast, layout: TrialFolder, node: Node) -> None:
     """Run the members until somebody asks to end, or nothing is left that runs."""
-    ended: queue.SimpleQueue[Child | BrokerError] = queue.SimpleQueue()
+    ended: queue.SimpleQueue[MemberProcess | BrokerError] = queue.SimpleQueue()
     died: list[str] = []
     with contextlib.ExitStack() as stack:
         running = list(_start(cast, layout, stack))
@@ -164,32 +164,32 @@ def _serve(cast: Cast, layout: Layout, node: Node) -> None:
         raise FedbusError(f"{listed(died)} had ended before")
 
 
-def _start(cast: Cast, layout: Layout, stack: contextlib.ExitStack) -> Iterator[Child]:
-    started: list[Child] = []
+def _start(cast: Cast, layout: TrialFolder, stack: contextlib.ExitStack) -> Iterator[MemberProcess]:
+    started: list[MemberProcess] = []
     for name in cast.services:
         program = "fedbus-coordinator" if name == cast.coordinator else "fedbus-party"
         command = [*process.script(program), "--config", str(layout.own(name, ".toml"))]
         own = environment.of_member(layout.own(name, ".url"))
-        started.append(stack.enter_context(child(name, command, own, layout.log(name), apart=True)))
+        started.append(stack.enter_context(member_process(name, command, own, layout.log(name), apart=True)))
         yield started[-1]
     # All at the same time: each gives its jobs some seconds to come to rest.
     for member in started:
         stack.callback(member.ask_to_end)
 
 
-def _await(member: Child, ended: queue.SimpleQueue[Child | BrokerError]) -> None:
+def _await(member: MemberProcess, ended: queue.SimpleQueue[MemberProcess | BrokerError]) -> None:
     member.process.wait()
     ended.put(member)
 
 
-def _await_node(node: Node, ended: queue.SimpleQueue[Child | BrokerError]) -> None:
+def _await_node(node: Node, ended: queue.SimpleQueue[MemberProcess | BrokerError]) -> None:
     try:
         node.join()
     except BrokerError as error:
         ended.put(error)
 
 
-def _tell_death(member: Child) -> None:
+def _tell_death(member: MemberProcess) -> None:
     terminal.tell(
         f"error: {member.name} ended with status {member.process.returncode}; its log {member.log} ends", "red"
     )
@@ -198,8 +198,8 @@ def _tell_death(member: Child) -> None:
     terminal.note("the others go on; end all by Ctrl-C and start them again to have it back, and its jobs go on")
 
 
-def _check_files(cast: Cast, layout: Layout) -> None:
-    """Before anything is started; ConfigError names the file and the key."""
+def _check_files(cast: Cast, layout: TrialFolder) -> None:
+    """Read all members' files before anything is started; raise ConfigError with the file and the key."""
     settings.load_coordinator(
         layout.own(cast.coordinator, ".toml"), environment.of_member(layout.own(cast.coordinator, ".url"))
     )
@@ -210,7 +210,7 @@ def _check_files(cast: Cast, layout: Layout) -> None:
 
 
 def _tables(data: Sequence[str], parties: Sequence[str], id_column: str | None) -> dict[str, list[Dataset]]:
-    """The tables by party; ConfigError where it cannot be said what is what, DataError where one cannot be read."""
+    """Return the tables by party; raise ConfigError or DataError where one cannot be told or read."""
     from parties.data.source import open_source
 
     found: list[tuple[str, Path, tuple[str, ...]]] = []
@@ -237,7 +237,7 @@ def _tables(data: Sequence[str], parties: Sequence[str], id_column: str | None) 
 
 
 def _id(found: Sequence[tuple[str, Path, tuple[str, ...]]], given: str | None) -> str:
-    """The column of ids."""
+    """Return the column of ids."""
     if given is not None:
         for _, path, columns in found:
             if given not in columns:
@@ -253,6 +253,6 @@ def _id(found: Sequence[tuple[str, Path, tuple[str, ...]]], given: str | None) -
 
 
 def _dataset_name(path: Path) -> str:
-    """What a file's table is called in jobs."""
+    """Return what a file's table is called in jobs."""
     stem = path.name.removesuffix(".gz").rpartition(".")[0] or path.name
     return re.sub(r"[^a-z0-9_-]+", "-", stem.lower()).strip("-_")[:64] or "table"

@@ -143,7 +143,7 @@ def _sweep(folder: Path) -> None:
 
 @contextlib.contextmanager
 def _locked(folder: Path) -> Iterator[None]:
-    """A folder that is this process's alone while it runs; raises OSError where it is another's."""
+    """Return a folder that is this process's alone while it runs; raise OSError where it is another's."""
     number = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
     try:
         fcntl.flock(number, fcntl.LOCK_EX | fcntl.LOCK_NB)

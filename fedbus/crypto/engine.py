@@ -176,7 +176,7 @@ class Engine:
         return ahead(lambda chunk: self.blind(chunk[0], scalar, group, chunk[1]), numbered())
 
     def _for(self, group: str) -> Pool | Threads:
-        """Who computes in a group: the extension needs no process of its own."""
+        """Return who computes in a group: the extension needs no process of its own."""
         return self._threads if group == X25519 and curve.native() else self._pool
 
     def _decrypt(self, private: PrivateKey, tensor: CipherTensor, task: Task) -> list[int]:

@@ -71,7 +71,7 @@ def _divide(upper: bytes, lower: bytes, nsquare: mpz, width: int) -> bytes:
 def _by_buckets(
     ring: Ring, matrix: np.ndarray, numbers: bytes, plan: Plan, bounds: Sequence[int]
 ) -> tuple[bytes, bytes]:
-    """For each column the numbers of which the first divided by the second is wanted."""
+    """Return, for each column, the numbers of which the first divided by the second is wanted."""
     places = [multiexp.digits_needed(bound, plan.radix) for bound in bounds]
     columns, highest, half = len(places), max(places), plan.radix // 2
     # Where a column has no such place the digits are 0 and the product is 1.

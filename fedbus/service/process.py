@@ -1,4 +1,4 @@
-"""A long-running process: its broker, store, child processes and /metrics page around one service."""
+"""A long-running process has a broker, a store, child processes and a /metrics page around one service."""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ from fedbus.store.sqlite import SqliteStore
 S = TypeVar("S", CoordinatorSettings, PartySettings)
 
 
-class Service(Protocol):
-    """What runs: a coordinator or a party."""
+class LongRunning(Protocol):
+    """What a process runs: a coordinator or a party."""
 
     def start(self) -> None: ...
 
@@ -50,11 +50,11 @@ _SWITCH_SECONDS = 0.0002
 _M_MMAP_THRESHOLD, _M_ARENA_MAX = -3, -8
 _LARGE_BYTES = 512 * 1024
 
-Factory = Callable[[S, Broker, Store, Engine, str], Service]
+Factory = Callable[[S, Broker, Store, Engine, str], LongRunning]
 
 
 def configure_logging(default: str = "info") -> None:
-    """Log lines to standard error, as FEDBUS_LOG says, or from this level on where it says nothing."""
+    """Write log lines to standard error, as FEDBUS_LOG says, or from this level on where it says nothing."""
     level, as_json = environment.log_format(default=default)
     renderer = structlog.processors.JSONRenderer() if as_json else structlog.dev.ConsoleRenderer(colors=False)
     structlog.configure(
@@ -114,7 +114,7 @@ class _TwoLogs:
 
 
 def _shown(_: object, __: str, fields: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
-    """A log line's texts without what a terminal obeys: peers write reasons, which could forge lines."""
+    """Return a log line's texts without what a terminal obeys: peers write reasons, which could forge lines."""
     for key, value in fields.items():
         if isinstance(value, str):
             fields[key] = terminal.printable(value)
@@ -122,7 +122,7 @@ def _shown(_: object, __: str, fields: MutableMapping[str, Any]) -> MutableMappi
 
 
 def run(config: S, factory: Factory[S], *, until_end_of_input: bool = False) -> None:
-    """Run a service until SIGTERM, SIGINT or SIGHUP; prints one line when it is ready.
+    """Run a service until SIGTERM, SIGINT or SIGHUP. Print one line when it is ready.
 
     Args:
         until_end_of_input: stop too when standard input ends, so that no process outlives the one that started it.
@@ -152,7 +152,7 @@ def run(config: S, factory: Factory[S], *, until_end_of_input: bool = False) -> 
 
 
 def _say_serving(line: str) -> None:
-    """For who started it; that nobody reads it is no reason not to serve."""
+    """Tell who started it that it serves. That nobody reads the line is no reason not to serve."""
     try:
         terminal.say(line)
     except OutputError as error:
@@ -160,7 +160,7 @@ def _say_serving(line: str) -> None:
 
 
 def _start(config: S, factory: Factory[S], stack: contextlib.ExitStack, on_end: Callable[[BrokerError], None]) -> str:
-    """Open all parts and start the service; returns the address of its /metrics."""
+    """Open all parts and start the service. Return the address of its /metrics."""
     store = stack.enter_context(SqliteStore(config.path(config.state)))
     try:
         page = metrics.Server(str(config.metrics.address))
@@ -203,7 +203,7 @@ def _return_large_buffers() -> None:
 
 
 def peak_memory() -> int:
-    """Bytes that this process has had in memory at most."""
+    """Return how many bytes this process has had in memory at most."""
     # Not getrusage: a process inherits its maximum from the one that started it.
     for line in Path("/proc/self/status").read_text("ascii").splitlines():
         if line.startswith("VmHWM:"):
@@ -219,6 +219,6 @@ def _terminate_at_end_of_input() -> None:
 
 
 def script(name: str) -> list[str]:
-    """The command line of one of the package's scripts, from the environment that this process runs in."""
+    """Return the command line of one of the package's scripts, from the environment that this process runs in."""
     path = Path(sys.executable).with_name(name)
     return [str(path)] if exists(path) else [name]

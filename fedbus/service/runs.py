@@ -1,4 +1,4 @@
-"""The jobs that a coordinator or a party has in hand, each in a thread of its own, from its start to a stop."""
+"""A coordinator or a party has jobs in hand, each in a thread of its own, from its start to a stop."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ R = TypeVar("R", bound=Run)
 
 
 class Runs(Generic[R]):
-    """The jobs in hand.
+    """The jobs that a process has in hand.
 
     Args:
         name: of this participant.
@@ -83,7 +83,7 @@ class Runs(Generic[R]):
         self._runs: dict[str, R] = {}
 
     def get(self, job: str) -> R | None:
-        """The run of a job; None where it is not in hand."""
+        """Return the run of a job; None where it is not in hand."""
         with self._lock:
             return self._runs.get(job)
 
@@ -94,7 +94,7 @@ class Runs(Generic[R]):
             self.begin(record.job)
 
     def begin(self, job: str) -> None:
-        """Begin with a job of the ledger; one that this version of the program cannot read fails."""
+        """Begin with a job of the ledger. One that this version of the program cannot read fails."""
         try:
             session: Session[Any] = Session(
                 job, self._name, store=self._store, broker=self._broker, verify_sender=self._verify_sender

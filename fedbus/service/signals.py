@@ -59,7 +59,7 @@ def ignore_all() -> None:
 
 
 def _listen(heard: socket.socket, _: socket.socket, main: int) -> None:
-    """Holds on to both ends of the pair, which must not be closed while the interpreter writes to one."""
+    """Wait for signals. It holds on to both ends of the pair, to which the interpreter may write."""
     while numbers := heard.recv(64):
         if any(number in numbers for number in ENDING):
             # The main thread may have ended meanwhile, and the process with it.

@@ -17,14 +17,14 @@ from fedbus.session.post import Post
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where in the job the role is; see Envelope."""
+    """A place in the job: where the role is, or where a message belongs; see Envelope."""
 
     round: int = 0
     batch: int = 0
 
 
 class Attendance:
-    """What a session knows of the others.
+    """What a session knows of the other participants.
 
     Args:
         place: gives where the role is.
@@ -41,7 +41,7 @@ class Attendance:
         self._absence = None if tell is None else Absence(post.mailbox, self._call, tell)
 
     def next_order(self, sender: str, kinds: Sequence[type[Message]]) -> tuple[int, type[Message]]:
-        """The next round in which the sender says one of these, and which: who follows need not count rounds.
+        """Return the next round in which the sender says one of these kinds, and which kind it says.
 
         Raises:
             PeerSilent: the sender gave no sign of life for longer than the job allows.
@@ -61,17 +61,17 @@ class Attendance:
         return round_, names[kind]
 
     def is_overtaken(self, sender: str, kinds: Sequence[type[Message]]) -> bool:
-        """Whether the sender has said one of these in a later round already."""
+        """Return whether the sender has said one of these kinds in a later round already."""
         return bool(self._post.mailbox.rounds(sender, [kind.kind for kind in kinds], self._place().round))
 
     def arrived(self, sender: str, kind: type[Message]) -> bool:
-        """Whether all of the sender's message of this kind at this place is there."""
+        """Return whether the whole of the sender's message of this kind at this place has arrived."""
         return self._post.mailbox.complete((sender, kind.kind, self._place().round, self._place().batch))
 
     def wait_until(
         self, done: Callable[[], bool], seconds: float, asked: Callable[[], Collection[str]] = tuple
     ) -> bool:
-        """Wait for something that arrivals, signs of life or failures bring about; whether it came.
+        """Wait for something that arrivals, signs of life or failures bring about. Return whether it came.
 
         Args:
             asked: whose doing it would be; who of them is silent meanwhile is told.
@@ -85,7 +85,7 @@ class Attendance:
                 return came
 
     def taken(self, place: MailPlace, chunk: int, seconds: float) -> Envelope | None:
-        """What comes within some seconds; whoever of the parties is silent meanwhile may be the cause, and is told."""
+        """Return what comes within some seconds. Parties that are silent meanwhile may be the cause, and are told."""
         until = time.monotonic() + seconds
         while True:
             left = until - time.monotonic()
@@ -95,7 +95,7 @@ class Attendance:
                 return envelope
 
     def _see(self, asked: Callable[[], Collection[str]], *, came: bool) -> None:
-        """See who is there after a wait: where it was in vain, who is silent; where not, who is back."""
+        """See who is there after a wait: after one in vain who is silent, and otherwise who is back."""
         if self._absence is None:
             return
         if came:
@@ -107,16 +107,16 @@ class Attendance:
         self._post.whisper(party, Ping(), number)
 
     def heard_since(self, sender: str, since: float) -> bool:
-        """Whether the sender gave a sign of life after this time (monotonic)."""
+        """Return whether the sender gave a sign of life after this time (monotonic)."""
         return self._post.mailbox.heard_since(sender, since)
 
     def silence(self, sender: str, since: float) -> float:
-        """Seconds since the sender was last heard, or since `since` (monotonic) if that is later."""
+        """Return the seconds since the sender was last heard, or since `since` (monotonic) if that is later."""
         return self._post.mailbox.silence(sender, since)
 
     @property
     def failures(self) -> dict[str, str]:
-        """Participants that said they cannot go on, and why, where the role can do without them."""
+        """Return the participants that said they cannot go on, and why, where the role can do without them."""
         return self._post.mailbox.failures
 
     def ask(self, sender: str, kind: type[Message], attempt: int) -> None:

@@ -29,7 +29,7 @@ _FOLLOWERS = 64
 
 
 class Post:
-    """Sends and receives for one participant.
+    """It sends and receives for one participant.
 
     Attributes:
         mailbox: where what is received is read.
@@ -96,7 +96,7 @@ class Post:
         self._publish(self._failure)
 
     def wait_for_room(self, seconds: float) -> None:
-        """Wait while the disk is full; raises what ends the job meanwhile."""
+        """Wait while the disk is full. Raise what ends the job meanwhile."""
         self.mailbox.wait(lambda: False, seconds)
 
     def tell_of_room(self, error: StoreFull | None) -> None:
@@ -238,7 +238,7 @@ class Post:
             self.whisper(sender, Alive())
 
     def _wanted(self, sender: str, question: Resend | ResendAfter | Ping) -> Iterator[StoredMessage]:
-        """What a participant is to be sent again, as it is in the outbox."""
+        """Return what a participant is to be sent again, as it is in the outbox."""
         match question:
             case Ping():
                 return

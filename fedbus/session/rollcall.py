@@ -1,4 +1,4 @@
-"""Asks participants that have been silent for a while whether they still have the job.
+"""Participants that have been silent for a while are asked whether they still have the job.
 
 Who waits for a message asks for it on the job's own queue, which nobody reads where the participant's store was deleted
 or replaced: its process runs and knows of no such job. This question goes to the process itself, which says so at once.

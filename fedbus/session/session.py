@@ -1,4 +1,4 @@
-"""What a protocol role sees of the world: one participant in one job.
+"""A session is what a protocol role sees of the world: one participant in one job.
 
 A role sends to and receives from other participants by name, and checkpoints at the end of each round. The session
 journals what passes, drops duplicates, asks for what is missing, and makes a restarted role go on where it was:
@@ -101,7 +101,7 @@ class Session(Generic[J]):
 
     @property
     def resumed(self) -> bool:
-        """There is a checkpoint to go on from."""
+        """Whether there is a checkpoint to go on from."""
         return self._post.journal.checkpointed >= 0
 
     def at(self, round_: int) -> None:
@@ -114,7 +114,7 @@ class Session(Generic[J]):
 
     @contextlib.contextmanager
     def batch(self, number: int) -> Iterator[None]:
-        """What is sent and received within belongs to this part of the round, and afterwards to the part before."""
+        """Have what is sent and received within the `with` block belong to this part of the round."""
         before, self._place = self._place, Place(self._place.round, number)
         try:
             yield
@@ -122,7 +122,7 @@ class Session(Generic[J]):
             self._place = before
 
     def send(self, to: str | Sequence[str], message: Message, *, ends: Any = None) -> None:
-        """Send a message; returns when it is in the outbox.
+        """Send a message. Return when it is in the outbox.
 
         Args:
             ends: the state of a checkpoint of this round, durable with the message: neither is without the other.
@@ -135,7 +135,7 @@ class Session(Generic[J]):
             self._send(to, message, chunk, count)
 
     def recv(self, sender: str, kind: type[M]) -> M:
-        """The sender's message of this kind at this place.
+        """Return the sender's message of this kind at this place.
 
         Raises:
             PeerFailed: a participant reported that it failed.
@@ -147,7 +147,7 @@ class Session(Generic[J]):
         return messages[0]
 
     def recv_stream(self, sender: str, kind: type[M], round_: int | None = None) -> Iterator[M]:
-        """The pieces of the sender's message in order, each as soon as it is there; of this round where it is None."""
+        """Return the pieces of the sender's message in order, each as soon as it is there; None is this round."""
         round_ = self._place.round if round_ is None else round_
         place = (sender, kind.kind, round_, self._place.batch)
         chunk, chunks = 0, 1
@@ -183,11 +183,11 @@ class Session(Generic[J]):
         self._post.mailbox.drop_until(ended)
 
     def blob(self, name: str) -> bytearray | None:
-        """A blob of the last checkpoint."""
+        """Return a blob of the last checkpoint."""
         return self._store.blob(self.job, name)
 
     def decided(self, kind: type[M], round_: int | None = None) -> M | None:
-        """What this participant said in a round (None: this one) already, to whomever and perhaps before a restart.
+        """Return what this participant said in a round (None: this one) already, perhaps before a restart.
 
         A decision that several are told has to be the same for all of them, whenever each is told.
         """
@@ -201,7 +201,7 @@ class Session(Generic[J]):
         return payload
 
     def restore(self) -> Any:
-        """The state of the last checkpoint, None where there is none."""
+        """Return the state of the last checkpoint, None where there is none."""
         checkpoint = self._store.last_checkpoint(self.job)
         if checkpoint is None:
             return None
@@ -213,11 +213,11 @@ class Session(Generic[J]):
         return fields["state"]
 
     def random(self, label: str) -> SecretStream:
-        """Secret randomness for one purpose at this place; the same after a restart."""
+        """Return secret randomness for one purpose at this place, which is the same after a restart."""
         return SecretStream(self._secret, f"{self.job}/{self.party}/{self._place.round}/{self._place.batch}/{label}")
 
     def secret(self, label: str) -> SecretStream:
-        """Secret randomness for one purpose of the whole job; the same in every round and after a restart."""
+        """Return secret randomness for one purpose of the whole job, the same in every round and after a restart."""
         return SecretStream(self._secret, f"{self.job}/{self.party}/job/{label}")
 
     @contextlib.contextmanager

@@ -1,4 +1,4 @@
-"""Encrypted vectors between participants: cut into chunks, streamed, checked on arrival, opened behind a mask."""
+"""Encrypted vectors travel between participants in chunks, are checked on arrival, and opened behind a mask."""
 
 from __future__ import annotations
 
@@ -37,11 +37,11 @@ class Vectors:
         self.gradient_bits = self.score_bits + session.spec.column_bits
 
     def ranges(self, rows: int) -> list[tuple[int, int]]:
-        """The chunks of a vector as (start, stop), about CHUNK_BYTES each; the same at every participant."""
+        """Return the chunks of a vector as (start, stop), about CHUNK_BYTES each, the same at every participant."""
         return chunk_ranges(rows, self.key.width)
 
     def split(self, tensor: CipherTensor) -> Iterator[CipherTensor]:
-        """The parts of a vector as `ranges` says."""
+        """Return the parts of a vector as `ranges` says."""
         return (tensor.part(start, stop) for start, stop in self.ranges(len(tensor)))
 
     def send(self, to: str | tuple[str, ...], kind: type[T], rows: int, parts: Iterable[CipherTensor]) -> None:
@@ -49,7 +49,7 @@ class Vectors:
         self.session.send_stream(to, (kind(part) for part in parts), len(self.ranges(rows)))
 
     def recv(self, sender: str, kind: type[T], rows: int, scale: int) -> Iterator[CipherTensor]:
-        """The parts of a vector of `rows` ciphertexts whose plaintexts have `scale` fraction bits.
+        """Return the parts of a vector of `rows` ciphertexts whose plaintexts have `scale` fraction bits.
 
         Raises:
             ProtocolError: another length or scale.
@@ -71,7 +71,7 @@ class Vectors:
             raise ProtocolError(f"{sender} sent a {kind.kind} of another length than agreed")
 
     def recv_all(self, sender: str, kind: type[T], rows: int, scale: int) -> CipherTensor:
-        """A whole vector of `rows` ciphertexts; raises as `recv`."""
+        """Return a whole vector of `rows` ciphertexts; raise as `recv`."""
         return CipherTensor.join(self.recv(sender, kind, rows, scale))
 
     def open(self, kind: type[T], rows: int, parts: Iterable[CipherTensor]) -> list[int]:

@@ -168,7 +168,7 @@ class Database:
             connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
 
     def _check(self) -> None:
-        """StoreError where the file has other tables than a store's, or is damaged in what holds its records."""
+        """Raise StoreError where the file has other tables than a store's, or is damaged in what holds its records."""
         with self.reading() as connection:
             found = [tuple(row) for row in connection.exec_driver_sql(t.SCHEMA)]
             faults = connection.exec_driver_sql("PRAGMA integrity_check(3)").scalars().all()

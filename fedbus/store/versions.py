@@ -32,7 +32,7 @@ _NAMED = 3
 
 
 def check_header(path: Path, header: bytes) -> None:
-    """StoreError where a file that begins so is no store whose models this version reads."""
+    """Raise StoreError where a file that begins so is no store whose models this version reads."""
     if not header:
         raise StoreError(f"{path}: is empty, and no store of fedbus; remove it to have one made, or name another file")
     if len(header) < HEADER_BYTES or not header.startswith(_MAGIC):
@@ -53,7 +53,7 @@ def check_header(path: Path, header: bytes) -> None:
 
 
 def check_ended(path: Path, header: bytes) -> None:
-    """StoreError where a store of the version before has jobs that have not ended; it is only read."""
+    """Raise StoreError where a store of the version before has jobs that have not ended; it is only read."""
     if _number(header, _VERSION_AT) == t.VERSION:
         return
     # Without a log everything is in the file, and SQLite need not make the files that readers share.

@@ -49,7 +49,7 @@ class Cast(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True
 
     @property
     def roles(self) -> dict[str, Role]:
-        """Of all members by name: the coordinator, the parties, the clients."""
+        """Return the roles of all members by name: the coordinator, the parties, the clients."""
         return {
             self.coordinator: Role.COORDINATOR,
             **dict.fromkeys(self.parties, Role.PARTY),
@@ -58,12 +58,12 @@ class Cast(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True
 
     @property
     def services(self) -> tuple[str, ...]:
-        """The members that are processes: coordinator and parties."""
+        """Return the members that are processes: coordinator and parties."""
         return (self.coordinator, *self.parties)
 
     @property
     def address(self) -> str:
-        """Scheme, host and port of the broker."""
+        """Return scheme, host and port of the broker."""
         return f"amqp{'s' if self.tls else ''}://127.0.0.1:{self.port}"
 
     def check(self, named: dict[Role, str]) -> None:
@@ -97,7 +97,7 @@ class Cast(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True
             raise ConfigError(f"{named[Role.CLIENT]}: missing; name who is to submit jobs")
 
 
-class Layout:
+class TrialFolder:
     """Where the files of a trial are.
 
     Attributes:
@@ -108,40 +108,40 @@ class Layout:
         self.folder = real(folder)
 
     def own(self, name: str, suffix: str) -> Path:
-        """A member's file that bears its name: with .toml, .url, .key or .sh."""
+        """Return a member's file that bears its name: with .toml, .url, .key or .sh."""
         return self.folder / name / f"{name}{suffix}"
 
     def roster(self, name: str) -> Path:
-        """A member's roster."""
+        """Return the path of a member's roster."""
         return self.folder / name / "roster.toml"
 
     def log(self, name: str) -> Path:
-        """The log of a member's process."""
+        """Return the path of the log of a member's process."""
         return self.folder / LOGS / f"{name}.log"
 
     @property
     def definitions(self) -> Path:
-        """What the broker loads when it starts."""
+        """Return the file that the broker loads when it starts."""
         return self.folder / BROKER / "definitions.json"
 
     @property
     def node(self) -> Path:
-        """Where the broker keeps its data."""
+        """Return the folder in which the broker keeps its data."""
         return self.folder / BROKER / "node"
 
     @property
     def broker_certificates(self) -> Path:
-        """Where the broker's certificate is, where it has one."""
+        """Return the folder of the broker's certificate, where it has one."""
         return self.folder / CERTIFICATES / certificates.BROKER
 
     def tls_files(self, name: str) -> dict[str, Path]:
-        """A member's files for TLS, by the keys of [broker] that name them."""
+        """Return a member's files for TLS, by the keys of [broker] that name them."""
         own = self.folder / CERTIFICATES / certificates.MEMBERS / name
         return {key: own / file for key, file in FILES.items()}
 
 
 def load(folder: Path) -> Cast:
-    """Who takes part in the trial of a folder.
+    """Read who takes part in the trial of a folder.
 
     Raises:
         ConfigError: there is no trial in it, or its trial.toml is wrong.

@@ -20,7 +20,7 @@ from fedbus.files import reason
 from fedbus.identity import Identity
 from fedbus.names import listed
 from fedbus.trial import texts
-from fedbus.trial.layout import CERTIFICATES, LOGS, TRIAL, Cast, Layout
+from fedbus.trial.layout import CERTIFICATES, LOGS, TRIAL, Cast, TrialFolder
 from fedbus.trial.texts import DATASET, Dataset
 
 _DAYS, _RENEW_DAYS = 397, 60
@@ -43,7 +43,7 @@ def make(folder: Path, cast: Cast, data: Mapping[str, Sequence[Dataset]], label:
     """
     jobs = drafts(cast, data, label)
     with _new(folder):
-        layout = Layout(folder)
+        layout = TrialFolder(folder)
         for name in (*cast.roles, layout.definitions.parent.name, LOGS):
             (layout.folder / name).mkdir(mode=0o700)
         for name in cast.services:
@@ -65,7 +65,7 @@ def make(folder: Path, cast: Cast, data: Mapping[str, Sequence[Dataset]], label:
 
 
 def drafts(cast: Cast, data: Mapping[str, Sequence[Dataset]], label: str) -> dict[str, dict[str, Any]]:
-    """Job files to begin with, by their names: of each algorithm for which the right tables have the label.
+    """Draft job files, by their names: one of each algorithm for which the right tables have the label.
 
     Raises:
         ConfigError: no algorithm fits.
@@ -100,7 +100,7 @@ def drafts(cast: Cast, data: Mapping[str, Sequence[Dataset]], label: str) -> dic
 
 @contextmanager
 def _new(folder: Path) -> Iterator[None]:
-    """A folder that is there and empty; what was written stays only where all of it was."""
+    """Make a folder, or take an empty one. What is written within stays only where all of it was written."""
     try:
         made = not folder.exists()
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -125,8 +125,8 @@ def _new(folder: Path) -> Iterator[None]:
         raise
 
 
-def _logins(layout: Layout, cast: Cast) -> dict[str, dict[str, Path]]:
-    """Write the broker's definitions and each member's URL; the files for TLS of each member, none without TLS."""
+def _logins(layout: TrialFolder, cast: Cast) -> dict[str, dict[str, Path]]:
+    """Write the broker's definitions and each member's URL. Return the files for TLS of each, none without TLS."""
     passwords = {name: new_password() for name in cast.roles}
     roles = {name: str(role) for name, role in cast.roles.items()}
     write_private(layout.definitions, json.dumps(definitions(roles, passwords), indent=2) + "\n")
@@ -143,7 +143,7 @@ def _logins(layout: Layout, cast: Cast) -> dict[str, dict[str, Path]]:
     return {name: layout.tls_files(name) if cast.tls else {} for name in cast.roles}
 
 
-def _introduce(layout: Layout, cast: Cast) -> None:
+def _introduce(layout: TrialFolder, cast: Cast) -> None:
     """Make each member's identity, and a roster of all for each."""
     members = [Identity.create(layout.own(name, ".key")).introduction(name, role) for name, role in cast.roles.items()]
     text = "\n".join(["[members]", *(member.line() for member in members)]) + "\n"

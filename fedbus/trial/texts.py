@@ -10,7 +10,7 @@ from typing import Any
 
 import tomli_w
 
-from fedbus.trial.layout import Cast, Layout
+from fedbus.trial.layout import Cast, TrialFolder
 
 _TABLE = """\
 # A table that this party offers to jobs. Take away the marks, and write your own file and its column of ids:
@@ -43,7 +43,7 @@ class Dataset:
 
 
 def party_file(name: str, datasets: Sequence[Dataset], tls: Mapping[str, Path]) -> str:
-    """A party's own file; without data sets it shows how one is written."""
+    """Write a party's own file. Without data sets it shows how one is written."""
     parts = [_member("A party of a trial", name, {}, tls)]
     for dataset in datasets:
         fields = {"source": str(dataset.source), "id": dataset.id}
@@ -54,18 +54,18 @@ def party_file(name: str, datasets: Sequence[Dataset], tls: Mapping[str, Path]) 
 
 
 def coordinator_file(cast: Cast, tls: Mapping[str, Path]) -> str:
-    """The coordinator's own file."""
+    """Write the coordinator's own file."""
     others = {"parties": list(cast.parties), "operators": list(cast.clients)}
     return _member("The coordinator of a trial", cast.coordinator, others, tls)
 
 
 def trial_file(fields: Mapping[str, Any]) -> str:
-    """What `fedbus up` reads."""
+    """Write the file that `fedbus up` reads."""
     return "# What `fedbus up` starts, made by `fedbus new`.\n" + tomli_w.dumps(fields)
 
 
-def client_variables(layout: Layout, name: str, tls: Mapping[str, Path]) -> str:
-    """A client's variables, for its shell to read."""
+def client_variables(layout: TrialFolder, name: str, tls: Mapping[str, Path]) -> str:
+    """Write a client's variables, for its shell to read."""
     files = {
         "FEDBUS_AMQP_URL_FILE": layout.own(name, ".url"),
         "FEDBUS_IDENTITY": layout.own(name, ".key"),
@@ -78,7 +78,7 @@ def client_variables(layout: Layout, name: str, tls: Mapping[str, Path]) -> str:
 
 
 def job_file(draft: Mapping[str, Any], *, label: bool) -> str:
-    """A job file for somebody to begin with.
+    """Write a job file for somebody to begin with.
 
     Args:
         label: whether the label is known, or is still to be written.
@@ -90,7 +90,7 @@ def job_file(draft: Mapping[str, Any], *, label: bool) -> str:
 
 
 def readme(cast: Cast, jobs: Iterable[str], *, filled: bool) -> str:
-    """What to do with the folder; commands are run in it.
+    """Say what to do with the folder, in which the commands are run.
 
     Args:
         jobs: names of the job files that each client has.
@@ -142,7 +142,7 @@ def _service(cast: Cast, name: str) -> str:
 
 
 def _member(what: str, name: str, others: Mapping[str, Any], tls: Mapping[str, Path]) -> str:
-    """The beginning of a member's file. Tables come last in TOML."""
+    """Write the beginning of a member's file. Tables come last in TOML."""
     fields: dict[str, Any] = {
         "name": name,
         "state": f"state/{name}.db",

@@ -32,7 +32,7 @@ def render() -> str:
 
 
 def _commands(name: str, group: Any) -> Iterator[str]:
-    """Of every command of a group, and of the groups within."""
+    """Return the lines of every command of a group, and of the groups within."""
     for own, command in group.commands.items():
         within = f"{name} {own}"
         yield from _commands(within, command) if hasattr(command, "commands") else _command(within, command)

@@ -87,7 +87,7 @@ def _with_numbers(column: Column, given: Sequence[str | float | None]) -> Column
 
 
 def _check(column: Column, feature: Feature) -> None:
-    """DataError for the first cell that is wrong, or missing where the model has nothing in its place."""
+    """Raise DataError for the first cell that is wrong, or missing where the model has nothing in its place."""
     lacking = column.missing & (feature.levels is None and feature.fill is None)
     if not (lacking | column.wrong).any():
         return

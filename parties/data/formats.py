@@ -103,7 +103,7 @@ def _is_parquet(head: bytes) -> bool:
 
 
 def _check_kind(path: Path, head: bytes) -> None:
-    """DataError where a file's first bytes are those of a known kind that is no table of text."""
+    """Raise DataError where a file's first bytes are those of a known kind that is no table of text."""
     if _is_parquet(head) or head.startswith(_GZIP):
         raise DataError(f"{path.name}: was compressed by gzip once too often; decompress it once")
     if head.startswith(b"PK") and (b"xl/" in head or b"[Content_Types].xml" in head):
@@ -114,7 +114,7 @@ def _check_kind(path: Path, head: bytes) -> None:
 
 
 def _check_text(path: Path, head: bytes) -> None:
-    """DataError where a file's first bytes are no text, or text of another kind than a table."""
+    """Raise DataError where a file's first bytes are no text, or text of another kind than a table."""
     if b"\0" in head:
         raise DataError(f"{path.name}: has bytes of 0: it is UTF-16, or no text; {_UTF_8}")
     for start, fault in _NO_TABLES_OF_TEXT:

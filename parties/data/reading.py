@@ -88,7 +88,7 @@ def _kind(how: DatasetSettings, name: str) -> Kind:
 
 
 def _check_there(file: Source, how: DatasetSettings, label: str | None) -> None:
-    """DataError where the file lacks the id column or the label."""
+    """Raise DataError where the file lacks the id column or the label."""
     for column in (how.id, *(() if label is None else (label,))):
         if column not in file.names:
             raise (NoSuchLabel if column == label else DataError)(file.missing(column))
@@ -145,7 +145,7 @@ def _features(file: Source, how: DatasetSettings, label: str | None) -> tuple[tu
 def _check(
     file: Source, wanted: Sequence[tuple[str, Kind]], read: Sequence[Column], label: str | None, missing: str
 ) -> None:
-    """DataError for the first cell, row by row, that is wrong, or missing where that is an error.
+    """Raise DataError for the first cell, row by row, that is wrong, or missing where that is an error.
 
     It also names the other columns that have such cells, so that all of them can be mended at once.
     """

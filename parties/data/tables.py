@@ -113,7 +113,7 @@ def _settings(settings: PartySettings, name: str) -> DatasetSettings:
 def _check_keys(
     where: str, held_out: DatasetSettings, train: table.Table, like: DatasetSettings, columns: Sequence[str]
 ) -> None:
-    """ConfigError for a key of held-out rows that would have no effect, as they are recoded as training rows are.
+    """Raise ConfigError for a key of held-out rows that would have no effect: they are recoded as training rows are.
 
     Args:
         where: the file, and the held-out rows' section.
@@ -142,7 +142,7 @@ def _check_keys(
 
 
 def _check_like(file: Source, train: table.Table) -> None:
-    """DataError where held-out rows lack a column of the training rows: which of the two is wrong, nobody can tell."""
+    """Raise DataError where held-out rows lack a column of the training rows; which is wrong, nobody can tell."""
     for column in train.columns:
         if column not in file.names:
             near = file.nearest(column)

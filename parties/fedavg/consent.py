@@ -1,4 +1,4 @@
-"""What a party's policy says of a job of federated averaging."""
+"""A party's policy is held against a job of federated averaging."""
 
 from __future__ import annotations
 

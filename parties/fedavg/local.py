@@ -1,4 +1,4 @@
-"""What a party computes on its own rows for federated averaging: statistics of columns, updates, losses."""
+"""A party computes on its own rows for federated averaging: statistics of columns, updates, losses."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class Rows:
 
 
 def columns_of(spec: AverageJob, tables: Tables) -> Columns:
-    """The columns of a party's tables, and what their names do not say."""
+    """Return the columns of a party's tables, and what their names do not say."""
     names, how, recoding = tables.train.columns, tables.how, tables.recoding
     label = str(how.date_unit) if spec.label in how.dates else ""
     if recoding is None:
@@ -94,7 +94,7 @@ class Local:
             self._budget = Budget(spec.privacy, params.batch_size, [len(self.train)], params.local_epochs)
 
     def describe(self) -> Described:
-        """What the coordinator is told of the tables; raises DataError where values are too large."""
+        """Return what the coordinator is told of the tables; raise DataError where values are too large."""
         largest = np.abs(self.train.features).max(axis=0)
         if (largest > _LARGEST).any():
             column = self.train.columns[int(np.argmax(largest))]
@@ -106,17 +106,17 @@ class Local:
         return Described(len(self.train), test_rows, own.names, own.date_units, own.references, exponents, self.outputs)
 
     def sum_layout(self, task: str) -> SumLayout:
-        """The layout of a task's vectors, one of SUMMED."""
+        """Return the layout of a task's vectors, one of SUMMED."""
         return sum_layout(self.spec, task, int(self._standardised.sum()), self.layout.parameters, self.outputs)
 
     def check(self, model: Weights, sender: str) -> None:
-        """ProtocolError where a model is not of this network's shape."""
+        """Raise ProtocolError where a model is not of this network's shape."""
         model.check_like(self.layout, sender)
 
     def vector(
         self, order: Assignment, model: Weights | None, random: Callable[[int], bytes]
     ) -> tuple[SumLayout, Pieces]:
-        """This party's vector for a task, its residues in pieces as the layout cuts them.
+        """Compute this party's vector for a task: its residues, in pieces as the layout cuts them.
 
         Args:
             model: that the task is on.
@@ -164,7 +164,7 @@ class Local:
         return self._update(shape, model.flat, new, share, limbs)
 
     def _train(self, rows: Rows, order: Assignment, random: Callable[[int], bytes]) -> float:
-        """Train the network on this party's rows; the loss, 0 where privacy keeps it back."""
+        """Train the network on this party's rows. Return the loss, 0 where privacy keeps it back."""
         spec = self.spec
         if spec.privacy is None:
             stream = training.stream_of(self.party, order.number)
@@ -178,13 +178,13 @@ class Local:
         return 0.0
 
     def _baseline(self, label: np.ndarray, count: int) -> list[float]:
-        """What a prediction that is always the same comes to is made of; see tasks.baseline_metrics."""
+        """Return what a prediction that is always the same is measured by; see tasks.baseline_metrics."""
         if self.spec.params.loss == "mse":
             return [float(np.maximum(each, 0.0).mean()) for each in (label, -label, np.square(label))]
         return [float(np.mean(label == number)) for number in range(count)]
 
     def _statistics(self, order: Assignment, shape: SumLayout) -> Pieces:
-        """Means or variances of columns and of the label, in units of each one's power of two."""
+        """Return means or variances of columns and of the label, in units of each one's power of two."""
         chosen, share = self._standardised, Fraction(len(self.train), order.rows)
         exponents = np.array(order.exponents, dtype=np.int64)
         mean = np.append(order.mean, order.label_mean)[chosen]
@@ -205,7 +205,7 @@ class Local:
     def _update(
         self, shape: SumLayout, old: np.ndarray, new: network.Flat | None, share: float, limbs: np.ndarray
     ) -> Pieces:
-        """The update in fixed point, then the metrics; piece by piece, so that no copy of the whole is made."""
+        """Return the update in fixed point, then the metrics; piece by piece, so that no copy of the whole is made."""
         numbers, ring, cut = shape.numbers, shape.ring, 0
         for start, stop in shape.spans:
             residues = np.zeros(stop - start, ring.dtype)
@@ -225,7 +225,7 @@ class Local:
             yield start, residues
 
     def _rows(self, order: Assignment) -> tuple[Rows, Rows | None]:
-        """Both tables as the job standardises them, in float64: what is left of large values is exact."""
+        """Return both tables as the job standardises them, in float64: what is left of large values is exact."""
         place = np.array([order.label_mean, order.label_scale])
         key = order.mean.tobytes() + order.scale.tobytes() + place.tobytes()
         if self._scaled is None or self._scaled[0] != key:
@@ -239,7 +239,7 @@ class Local:
 
 
 def remedy(spec: AverageJob) -> str:
-    """What to do about training that diverges in this job."""
+    """Say what to do about training that diverges in this job."""
     left = [] if spec.data.standardize else ["the columns (data.standardize)"]
     if spec.data.as_is and not left:
         left = ["the columns that data.as_is lists"]
@@ -248,5 +248,5 @@ def remedy(spec: AverageJob) -> str:
 
 
 def threads_for(parameters: int, processes: int | None) -> int:
-    """How many threads torch is to compute with: for a small network the hand-over costs more than it gains."""
+    """Return how many threads torch is to compute with: for a small network the hand-over costs more than it gains."""
     return 1 if parameters <= _SMALL else max(1, processes or os.cpu_count() or 1)

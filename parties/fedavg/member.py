@@ -1,4 +1,4 @@
-"""Federated averaging of a network: the parties' side. Rows stay where they are; models travel, and sums of updates.
+"""A party's side of federated averaging of a network. Rows stay where they are; models travel, and sums of updates.
 
 The coordinator gives orders, each in a session round of its own; a party answers the one it can, and one that was away
 goes on with the next. With w the global model and n_u the rows of party u of n in all:
@@ -55,7 +55,7 @@ _ORDERS: tuple[type[Message], ...] = (Assignment, *ORDERS)
 def take_part(
     session: Session[AverageJob], engine: Engine, tables: Tables, policy: Policy, settings: PartySettings
 ) -> Result:
-    """A party's part; see the module.
+    """Play a party's part; see the module.
 
     Raises:
         JobRefused: the party's policy does not allow it, or asks for more rows; or the network cannot be made.
@@ -66,7 +66,7 @@ def take_part(
     spec = session.spec
     consent.check_job(policy, spec)
     consent.check_rows(policy, len(tables.train))
-    member = Member(session, engine, tables, settings)
+    member = Follower(session, engine, tables, settings)
     if not session.resumed:
         session.send(session.coordinator, member.local.describe())
     session.attendance.greet(session.coordinator)
@@ -78,8 +78,8 @@ def take_part(
             return with_own(result, spec, tables)
 
 
-class Member:
-    """A party in a job under way."""
+class Follower:
+    """A party in a job under way, which follows the coordinator's orders."""
 
     def __init__(self, session: Session[AverageJob], engine: Engine, tables: Tables, settings: PartySettings) -> None:
         self.session = session
@@ -105,7 +105,7 @@ class Member:
         return self.local.sum_layout(task)
 
     def follow(self, kind: type[Message]) -> Result | None:
-        """Carry out the order of this session round; the result where it was the last."""
+        """Carry out the order of this session round. Return the result where it was the last."""
         session, lead = self.session, self.session.coordinator
         if kind is not Assignment:
             self._hiding.follow(kind)
@@ -172,7 +172,7 @@ class Member:
         return Result(model, {"clipped": self.local.clipped})
 
     def _model(self, order: Assignment) -> Weights:
-        """The model that an order is on; ProtocolError where it is not of this network's shape."""
+        """Return the model that an order is on; raise ProtocolError where it is not of this network's shape."""
         if not order.model:
             return self._received(GlobalWeights)
         model = Weights.parse(bytearray(order.model), self.local.layout)
@@ -180,7 +180,7 @@ class Member:
         return model
 
     def _received(self, kind: type[GlobalWeights] | type[BestWeights]) -> Weights:
-        """A model that the coordinator sent in this round; ProtocolError where it is not of this network's shape."""
+        """Return a model that the coordinator sent in this round; raise ProtocolError where it does not fit."""
         blob = bytearray()
         for message in self.session.recv_stream(self.session.coordinator, kind):
             blob += message.data
@@ -192,5 +192,5 @@ class Member:
 
 
 def _named(order: Assignment) -> dict[str, Any]:
-    """What an order is for, for the log: rounds of training are counted from 1, as everywhere where people read."""
+    """Say for the log what an order is for; rounds of training are counted from 1, as everywhere where people read."""
     return {"task": order.task, **({"round": order.number + 1} if order.task == Task.TRAIN else {})}

@@ -18,14 +18,14 @@ from fedbus.algorithms.fedavg.tasks import exponent_of
 
 
 def means(values: np.ndarray) -> list[Fraction]:
-    """The mean of each column of (rows, columns) float64, at least one row; exact where a column has one value."""
+    """Return the mean of each column of (rows, columns) float64, at least one row; exact where all values are one."""
     first = values[0]
     rest = (values - first).mean(axis=0)
     return [Fraction(float(start)) + Fraction(float(more)) for start, more in zip(first, rest, strict=True)]
 
 
 def squares(values: np.ndarray, mean: np.ndarray, exponents: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The mean squared difference of each column from `mean`, (columns,), and the mean difference.
+    """Return the mean squared difference of each column from `mean`, (columns,), and the mean difference.
 
     Both are in units of a column's power of two, squared and as it is. The square of the second, which is what a mean
     loses when it is rounded, is to be taken off the first.
@@ -39,7 +39,9 @@ def squares(values: np.ndarray, mean: np.ndarray, exponents: np.ndarray) -> tupl
 
 
 def fit(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Mean and standard deviation of the columns of (rows, columns) float64; IMMENSE where a column has one value."""
+    """Return mean and standard deviation of the columns of (rows, columns) float64; IMMENSE where all values
+    are one.
+    """
     mean = np.array([float(each) for each in means(values)])
     exponents = np.array([exponent_of(float(each)) for each in np.abs(values).max(axis=0)])
     square, rest = squares(values, mean, exponents)

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from fedbus.algorithms.fedavg.network import Layer, Model, count_parameters, outputs_fault, parameters_fault
 from fedbus.errors import JobRefused
-from fedbus.weights import Layout, Shapes, Weights, check_shapes
+from fedbus.weights import Shapes, Weights, WeightsLayout, check_shapes
 
 _RANDOM = Lock()
 
@@ -91,9 +91,9 @@ def weights(module: nn.Module) -> Weights:
     return Weights.of({name: tensor.float().numpy() for name, tensor in _entries(module)})
 
 
-def layout(module: nn.Module) -> Layout:
+def layout(module: nn.Module) -> WeightsLayout:
     """Return the layout of what `weights` gives, without the numbers."""
-    return Layout.of({name: tuple(tensor.shape) for name, tensor in _entries(module)})
+    return WeightsLayout.of({name: tuple(tensor.shape) for name, tensor in _entries(module)})
 
 
 class Flat:

@@ -1,4 +1,4 @@
-"""What no party can do, and a simulation can, for it has every party's file: the same network on the pooled rows.
+"""A simulation, which has every party's file, trains the same network on the pooled rows, which no party can do.
 
 And federated averaging without any protocol, in one process: what the protocol must come to, but for fixed point.
 """
@@ -87,7 +87,7 @@ def compare(spec: AverageJob, report: AverageReport, parties: Sequence[PartySett
 
 @contextlib.contextmanager
 def _unless_it_diverges(what: str) -> Iterator[None]:
-    """A comparison that comes to nothing is no reason to lose the job's own report."""
+    """Make a comparison. One that comes to nothing is no reason to lose the job's own report."""
     try:
         yield
     except TrainingDiverged as error:
@@ -95,7 +95,7 @@ def _unless_it_diverges(what: str) -> Iterator[None]:
 
 
 def standardisation(train: Sequence[Table], spec: AverageJob) -> Scale:
-    """Mean and deviation of columns and label of all rows together, as the job has them."""
+    """Return mean and deviation of columns and label of all rows together, as the job has them."""
     chosen = standardised(spec, train[0].columns)
     values = [np.column_stack([table.features, label_of(table)]) for table in train]
     mean, scale = moments.fit(np.concatenate(values))
@@ -120,7 +120,7 @@ def federated_averaging(spec: AverageJob, train: Sequence[tuple[np.ndarray, np.n
 
 
 def _pooled(spec: AverageJob, train: Sequence[tuple[np.ndarray, np.ndarray]], rounds: int) -> Weights:
-    """The network after as many epochs over the rows of all parties together."""
+    """Train a network for as many epochs over the rows of all parties together."""
     features, label = (np.concatenate(parts) for parts in zip(*train, strict=True))
     module = network.build(spec.model, features.shape[1], spec.params.seed)
     if rounds:
@@ -130,7 +130,7 @@ def _pooled(spec: AverageJob, train: Sequence[tuple[np.ndarray, np.ndarray]], ro
 
 
 def _model(job: str, parties: Sequence[PartySettings]) -> dict[str, Any]:
-    """What a party has kept of a job, the first that has."""
+    """Return what a party has kept of a job, the first that has."""
     for party in parties:
         with SqliteStore(party.path(party.state)) as store:
             kept = store.model(job)

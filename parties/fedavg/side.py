@@ -1,4 +1,4 @@
-"""Federated averaging at a party: its part, and what is checked before a job."""
+"""A party's side of federated averaging: its part, and what is checked before a job."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def shortfalls(spec: AverageJob, brought: Sequence[Brought]) -> list[str]:
 
 
 def _check_outputs(brought: Sequence[Brought]) -> None:
-    """ConfigError where two parties would write predictions of a job into the same file, and one would lose its own."""
+    """Raise ConfigError where two parties would write predictions of a job into the same file."""
     first: dict[Path, Path] = {}
     for each in brought:
         if not each.party.outputs.folder:

@@ -1,4 +1,4 @@
-"""The encrypted pass of solver `gram`: the cross products of two parties' columns, under the coordinator's key.
+"""The encrypted pass of solver `gram`, which computes the cross products of two parties' columns under C's key.
 
 The steps are those of parties/linear/gram.py, whose docstring holds the protocol.
 """
@@ -21,7 +21,7 @@ _BATCH_ROWS = 16_384
 
 @dataclass(frozen=True, slots=True)
 class Crossed:
-    """What a party has of its columns' products with those of others.
+    """The products of a party's columns with those of others, as the party has them.
 
     Attributes:
         blocks: of each other party, [[X_own^T X_other]] with its columns packed: a vector of own columns for each pack.
@@ -33,7 +33,7 @@ class Crossed:
 
 
 def cross(vectors: Vectors, layout: Layout, matrix: np.ndarray) -> Crossed:
-    """A party's part of the pass: steps 1 to 5.
+    """Play a party's part of the pass, steps 1 to 5.
 
     Args:
         matrix: (rows, columns) fixed-point integers of its columns, at the guest with the label as the last one.

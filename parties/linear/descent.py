@@ -1,4 +1,4 @@
-"""Conjugate gradients of solver `gram` at a party: passes, rounds, checks and probes.
+"""A party's part of solver `gram` between its beginning and its end: passes, rounds, checks and probes.
 
 The steps are those of parties/linear/gram.py, whose docstring holds the protocol.
 """
@@ -56,7 +56,7 @@ log = structlog.get_logger()
 _LEAST_PART = 1e-3
 
 
-class Work:
+class PartyWork:
     """What a party works with in every round."""
 
     def __init__(self, session: Session[LinearJob], engine: Engine, job: Prepared) -> None:
@@ -93,7 +93,7 @@ class Work:
         )
 
     def train(self) -> Share:
-        """Steps 1 to 9; returns the share, whose weights are of the basis, in units of `unit`."""
+        """Do steps 1 to 9. Return the share, whose weights are of the basis, in units of `unit`."""
         share = self.share if self.share.solver else self._begin()
         descent = Descent(**share.solver)
         if descent.columns != self._digest():
@@ -119,7 +119,7 @@ class Work:
         return hashlib.blake2b(self.encoded.tobytes(), digest_size=16).digest()
 
     def weights(self, share: Share) -> np.ndarray:
-        """Of the standardised columns, in the label's own unit."""
+        """Return the weights of the standardised columns, in the label's own unit."""
         found: np.ndarray = self.basis.transform @ share.weights * self.unit
         return found
 
@@ -135,18 +135,18 @@ class Work:
         return [name for name, part in zip(self.job.columns, parts, strict=True) if part > least]
 
     def model(self, share: Share) -> dict[str, Any]:
-        """For the store."""
+        """Return the model, for the store."""
         return self.job.model(share, self.session.role, self.basis.dependent, self.alike)
 
     def measured(self, parts: np.ndarray) -> float:
-        """Half of the mean squared error on the rows, of which `parts` is this party's part."""
+        """Take part in measuring half of the mean squared error on the rows, of which `parts` is this party's part."""
         self.session.at(self.session.round + 1)
         bits = measured_bits(Descent(**self.share.solver).exponent, self.layout.rows)
         measure(self.vectors, self.layout, parts / self.unit, bits)
         return self.session.recv(self.session.coordinator, Verdict).loss
 
     def figures(self) -> dict[str, Any]:
-        """For the report; whose columns they are only this party's own log says."""
+        """Return figures for the report; which columns they are about only this party's own log says."""
         for column, others in self.basis.dependent.items():
             log.warning(
                 "a column follows from others, and any weight of it predicts the same", job=self.session.job,

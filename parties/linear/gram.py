@@ -1,4 +1,4 @@
-"""Vertical linear regression from encrypted cross products: the parties' side of solver `gram`.
+"""A party's side of solver `gram`: vertical linear regression from encrypted cross products.
 
 With X_P an orthogonal basis of the standardised columns of party P (parties/linear/basis.py), y the label around its
 mean in a unit near its deviation, n rows, and [[.]] encrypted under the coordinator's key, the solution of A w = b is
@@ -42,7 +42,7 @@ from fedbus.algorithms.linear.spec import LinearJob
 from fedbus.crypto.engine import Engine
 from fedbus.session.session import Session
 from parties.data.tables import Tables
-from parties.linear.descent import Work
+from parties.linear.descent import PartyWork
 from parties.policy import Policy
 from parties.scores import error_metrics, regression_metrics
 from parties.side import Result
@@ -52,9 +52,9 @@ from parties.vertical.share import prepare
 
 
 def host(session: Session[LinearJob], engine: Engine, tables: Tables, policy: Policy) -> Result:
-    """A host's part; see the module. Raises DataError, ProtocolError, CryptoError, JobRefused, JobFailed."""
+    """Play a host's part; see the module. Raises DataError, ProtocolError, CryptoError, JobRefused, JobFailed."""
     job = prepare(session, engine, align.host, tables, policy)
-    work = Work(session, engine, job)
+    work = PartyWork(session, engine, job)
     share = work.train()
     weights = work.weights(share)
     work.measured(job.features @ weights)
@@ -66,9 +66,9 @@ def host(session: Session[LinearJob], engine: Engine, tables: Tables, policy: Po
 
 
 def guest(session: Session[LinearJob], engine: Engine, tables: Tables, policy: Policy) -> Result:
-    """The guest's part; see the module. Raises DataError, ProtocolError, CryptoError, JobRefused, JobFailed."""
+    """Play the guest's part; see the module. Raises DataError, ProtocolError, CryptoError, JobRefused, JobFailed."""
     job = prepare(session, engine, align.guest, tables, policy)
-    work = Work(session, engine, job)
+    work = PartyWork(session, engine, job)
     share = work.train()
     weights, mean = work.weights(share), float(np.mean(job.label))
     loss = work.measured(job.features @ weights - (job.label - mean))

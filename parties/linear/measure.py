@@ -1,4 +1,4 @@
-"""The error of a model, measured on the rows: the coordinator learns the sum of (sum over parties of o)^2, no more.
+"""The error of a model on the rows, of which the coordinator learns the sum of (sum over parties of o)^2 and no more.
 
 With o a party's part of each row's score, at the guest less the label, the sum is that of each party's own squares and
 twice the products of every two parties:
@@ -30,7 +30,7 @@ from fedbus.session.vectors import Vectors
 
 
 def measure(vectors: Vectors, layout: Layout, scores: np.ndarray, bits: int) -> None:
-    """A party's part.
+    """Play a party's part in measuring the error.
 
     Args:
         scores: (rows,) o, in the label's unit.

@@ -1,4 +1,4 @@
-"""What no party can do, and a simulation can, for it has every party's file: the same model on the pooled data."""
+"""A simulation, which has every party's file, trains the same model on the pooled data, which no party can do."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from parties.data.table import Scaling, Table
 
 
 def compare(spec: LinearJob, report: LinearReport, parties: Sequence[PartySettings]) -> dict[str, Any]:
-    """Figures of the exact least-squares model of the pooled rows, and how far the federated model is from it.
+    """Compute figures of the exact least-squares model of the pooled rows, and how far the federated model is from it.
 
     Coefficients are those of standardised columns.
 
@@ -83,7 +83,7 @@ def compare(spec: LinearJob, report: LinearReport, parties: Sequence[PartySettin
 
 
 def common_rows(parts: Sequence[Table]) -> list[Table]:
-    """The rows that all tables have, in the same order."""
+    """Return the rows that all tables have, in the same order."""
     common = sorted(set(parts[0].ids).intersection(*(part.ids for part in parts[1:])))
     rows = []
     for part in parts:

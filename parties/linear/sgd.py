@@ -1,4 +1,4 @@
-"""Vertical linear regression by gradient descent on encrypted residuals: the parties' side.
+"""A party's side of solver `sgd`: vertical linear regression by gradient descent on encrypted residuals.
 
 With u the parties' scores X w, y the label, d = sum of all u - y, and [[.]] encrypted under the coordinator's key:
 
@@ -43,7 +43,7 @@ from parties.vertical.share import Prepared, Share, prepare
 
 
 def host(session: Session[LinearJob], engine: Engine, tables: Tables, policy: Policy) -> Result:
-    """A host's part; see the module. Raises DataError, ProtocolError, CryptoError, JobRefused, JobFailed."""
+    """Play a host's part; see the module. Raises DataError, ProtocolError, CryptoError, JobRefused, JobFailed."""
     job = prepare(session, engine, align.host, tables, policy)
     work, share = _Work(session, engine, job), job.share
     while not share.stopped:
@@ -64,7 +64,7 @@ def host(session: Session[LinearJob], engine: Engine, tables: Tables, policy: Po
 
 
 def guest(session: Session[LinearJob], engine: Engine, tables: Tables, policy: Policy) -> Result:
-    """The guest's part; see the module. Raises DataError, ProtocolError, CryptoError, JobRefused, JobFailed."""
+    """Play the guest's part; see the module. Raises DataError, ProtocolError, CryptoError, JobRefused, JobFailed."""
     job = prepare(session, engine, align.guest, tables, policy)
     work, share = _Work(session, engine, job), job.share
     while not share.stopped:

@@ -1,4 +1,4 @@
-"""Vertical linear regression at a party: its part by the job's solver, and what is checked before a job."""
+"""A party's side of vertical linear regression, which is that of the job's solver, and what is checked before a job."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def take_part(
     engine: Engine,
     tables: Tables,
     policy: Policy,
-    settings: PartySettings,  # noqa: ARG001  # see PartySide
+    settings: PartySettings,
 ) -> Result:
     """See PartySide."""
     solver = _SOLVERS[session.spec.params.solver]
@@ -62,7 +62,7 @@ def check_sizes(spec: LinearJob, sizes: Sizes) -> None:
     consent.check_batches(Policy(min_batch_rows=1), smallest, trained, centred=spec.centred)
 
 
-def check_together(job_file: Path, spec: LinearJob, brought: Sequence[Brought]) -> None:  # noqa: ARG001  # see PartySide
+def check_together(job_file: Path, spec: LinearJob, brought: Sequence[Brought]) -> None:
     """See PartySide; tables that have too few rows in common are told with what is known of why."""
     if len(brought) == len(spec.parties):
         for held_out in (False, True):

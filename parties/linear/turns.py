@@ -55,17 +55,17 @@ class Descent:
     blocks: dict[str, list[bytes]]
 
     def to_map(self) -> dict[str, Any]:
-        """For a checkpoint."""
+        """Return the state as a map, for a checkpoint."""
         return {name: getattr(self, name) for name in self.__slots__}
 
     def turned(self, turn: Turn, preconditioned: np.ndarray) -> Descent:
-        """What the coordinator says of the next round."""
+        """Return the state after what the coordinator says of the next round."""
         direction = preconditioned + turn.factor * self.direction
         bits = turn.bits if turn.then == PASS else self.bits
         return replace(self, direction=direction, exponent=turn.exponent, then=turn.then, bits=bits)
 
     def check(self, turn: Turn, coordinator: str, layout: Layout, params: LinearParams) -> None:
-        """Raises ProtocolError where the turn is none that may come next."""
+        """Raise ProtocolError where the turn is none that may come next."""
         if turn.then not in _FOLLOWS[self.then]:
             raise ProtocolError(f"{coordinator} asks for {turn.then} after {self.then}, which never comes after it")
         if turn.then != PASS:
@@ -75,6 +75,6 @@ class Descent:
 
 
 def check_rounds(done: int, coordinator: str, params: LinearParams) -> None:
-    """Raises ProtocolError where so many rounds, checks, passes and rounds of probes are all that a job may have."""
+    """Raise ProtocolError where so many rounds, checks, passes and rounds of probes are all that a job may have."""
     if done >= _MOST_ROUNDS * params.max_epochs + _MORE_ROUNDS:
         raise ProtocolError(f"{coordinator} asks for more rounds than params.max_epochs allows")

@@ -1,4 +1,4 @@
-"""What one party tells another past the coordinator: keys signed by their identities, secrets sealed under them.
+"""One party tells another past the coordinator: keys signed by their identities, and secrets sealed under them.
 
 In a session round each:
 
@@ -28,7 +28,7 @@ from parties.sums.trust import Trust
 
 
 @dataclass(slots=True)
-class Window:
+class KeyWindow:
     """The keys of a window, as one party has them.
 
     Attributes:
@@ -48,11 +48,11 @@ class Window:
     shares: dict[str, bytes] = field(default_factory=dict)
 
     def to_map(self) -> dict[str, Any]:
-        """For a checkpoint."""
+        """Return the window as a map, for a checkpoint."""
         return {name: getattr(self, name) for name in self.__slots__}
 
     def key(self, party: str, slot: int) -> bytes:
-        """A party's public mask key of a sum."""
+        """Return a party's public mask key of a sum."""
         start, stop = (number * sealing.KEY_BYTES for number in (slot, slot + 1))
         return self.keys[self.names.index(party)][start:stop]
 
@@ -65,11 +65,11 @@ class Channels:
         self._trust = trust
 
     def advertise(self, window: int, keys: bytes) -> MaskKeys:
-        """This party's public keys."""
+        """Return this party's public keys, signed."""
         _, channel = self._channel(window)
         return MaskKeys(channel, keys, self._trust.sign(self._session.job, window, channel, keys))
 
-    def accept(self, window: Window, order: PeerKeys, own_keys: bytes) -> None:
+    def accept(self, window: KeyWindow, order: PeerKeys, own_keys: bytes) -> None:
         """Enter everybody's keys.
 
         Raises:
@@ -91,16 +91,16 @@ class Channels:
             raise ProtocolError(f"{session.coordinator} passed on other keys of {session.party} than it sent")
         window.names, window.channels, window.keys = names, list(order.channels), list(order.keys)
 
-    def seal(self, window: Window, secrets: Sequence[bytes]) -> list[bytes]:
-        """What is for each party of a window, in its order; nothing for this party itself, or where it is empty."""
+    def seal(self, window: KeyWindow, secrets: Sequence[bytes]) -> list[bytes]:
+        """Seal what is for each party of a window, in its order; nothing for this party, or where it is empty."""
         sealed = []
         for name, secret in zip(window.names, secrets, strict=True):
             empty = name == self._session.party or not secret
             sealed.append(b"" if empty else sealing.seal(self._agreed(window, name), secret, self._label(window, name)))
         return sealed
 
-    def open(self, window: Window, order: PeerShares) -> dict[str, bytes]:
-        """What the parties of PeerShares sealed for this one, by their names; of itself nothing.
+    def open(self, window: KeyWindow, order: PeerShares) -> dict[str, bytes]:
+        """Open what the parties of PeerShares sealed for this one, by their names; of itself there is nothing.
 
         Raises:
             ProtocolError: something was sealed for another party, window or job, or changed on its way.
@@ -122,9 +122,9 @@ class Channels:
     def _channel(self, window: int) -> tuple[bytes, bytes]:
         return sealing.key_pair(self._session.secret(f"channel/{window}").read(sealing.SEED_BYTES))
 
-    def _agreed(self, window: Window, peer: str) -> bytes:
+    def _agreed(self, window: KeyWindow, peer: str) -> bytes:
         private, _ = self._channel(window.number)
         return sealing.agree(private, window.channels[window.names.index(peer)])
 
-    def _label(self, window: Window, recipient: str) -> bytes:
+    def _label(self, window: KeyWindow, recipient: str) -> bytes:
         return channel_label(self._session.job, window.number, self._session.party, recipient)

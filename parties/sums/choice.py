@@ -1,4 +1,4 @@
-"""Which way of hiding a job asks a party for."""
+"""A job asks a party for one way of hiding vectors."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def hiding_of(
     settings: PartySettings,
     state: dict[str, Any],
 ) -> Hiding:
-    """The job's way of hiding vectors.
+    """Return the job's way of hiding vectors.
 
     Args:
         state: of the contributor's checkpoint, {} before the first.

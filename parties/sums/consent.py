@@ -1,4 +1,4 @@
-"""What a party's policy says of a job that has vectors summed, whatever they are of."""
+"""A party's policy is held against a job that has vectors summed, whatever they are of."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What hiding by masks and by encryption have in common: an exchange of keys, in three session rounds."""
+"""Hiding by masks and by encryption have this in common: an exchange of keys, in three session rounds."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from fedbus.errors import PeerSilent, ProtocolError
 from fedbus.job import JobSpec
 from fedbus.messages.envelope import Message
 from fedbus.session.session import Session
-from parties.sums.channels import Channels, Window
+from parties.sums.channels import Channels, KeyWindow
 from parties.sums.hiding import Contributor, Pieces
 from parties.sums.trust import Trust
 
@@ -35,7 +35,7 @@ class KeyedHiding(ABC):
         self._rules = rules
         self._contributor = contributor
         self._channels = Channels(session, trust)
-        self._window = Window(**state["window"]) if "window" in state else None
+        self._window = KeyWindow(**state["window"]) if "window" in state else None
         # The session round in which the exchange's last message comes, while it has not.
         self._due: int | None = None
 
@@ -50,7 +50,7 @@ class KeyedHiding(ABC):
 
     @abstractmethod
     def deal(self, order: PeerKeys) -> tuple[Message, ...]:
-        """What this party deals to those whose keys these are; it is made durable before it is sent."""
+        """Return what this party deals to those whose keys these are; it is made durable before it is sent."""
 
     @abstractmethod
     def keep(self, order: PeerShares) -> None:
@@ -58,15 +58,15 @@ class KeyedHiding(ABC):
 
     @abstractmethod
     def holds_keys(self, order: SumOrder) -> bool:
-        """Whether this party has the keys that an order names: it may have missed their exchange."""
+        """Return whether this party has the keys that an order names: it may have missed their exchange."""
 
     @abstractmethod
     def is_opening(self, window: int) -> bool:
-        """Whether this party takes part in the exchange of a window's keys, and the last message has not come."""
+        """Return whether this party takes part in a window's exchange of keys that has not ended."""
 
     @abstractmethod
     def uncover(self, kind: type[Message]) -> None:
-        """Do this party's part of uncovering a sum; ProtocolError where the kind of order is none for that."""
+        """Do this party's part of uncovering a sum; raise ProtocolError where the kind of order is none for that."""
 
     @abstractmethod
     def send(self, order: SumOrder, layout: SumLayout, vector: Pieces, seconds: float) -> None:
@@ -113,12 +113,12 @@ class KeyedHiding(ABC):
         self.keep(last)
         return self.holds_keys(order)
 
-    def _opened(self) -> Window:
+    def _opened(self) -> KeyWindow:
         if self._window is None:
             raise ProtocolError(f"{self._session.coordinator} speaks of a window of keys that was never opened")
         return self._window
 
     def _refused(self, kind: type[Message]) -> ProtocolError:
-        """The error of an order that this aggregation does not have."""
+        """Return the error of an order that this aggregation does not have."""
         lead, aggregation = self._session.coordinator, self._rules.aggregation
         return ProtocolError(f"{lead} sent a {kind.kind}, which aggregation '{aggregation}' does not have")

@@ -1,4 +1,4 @@
-"""How a party's vectors travel to the coordinator, whatever hides them there: masks, encryption, or nothing.
+"""A party's vectors travel to the coordinator hidden in one of three ways: by masks, by encryption, or not at all.
 
 An algorithm asks its Hiding only, which parties/sums/choice.py makes as the job says; see coordinator/sums/base.py for
 the other side.
@@ -24,23 +24,23 @@ class Contributor(Protocol):
 
     @property
     def state(self) -> dict[str, Any]:
-        """For a checkpoint: all that the role and its hiding have to know after a restart."""
+        """Return all that the role and its hiding have to know after a restart, for a checkpoint."""
         ...
 
     def checkpoint(self, round_: int | None = None) -> None:
         """Make the end of a session round (this one where None) durable, with the next answer or soon."""
 
     def sum_layout(self, task: str) -> SumLayout:
-        """The layout of a task's vectors; ProtocolError where no vectors of that task are summed."""
+        """Return the layout of a task's vectors; raise ProtocolError where no vectors of that task are summed."""
         ...
 
 
 class Hiding(Protocol):
-    """One way of hiding vectors."""
+    """One way of hiding vectors; see the module."""
 
     @property
     def state(self) -> dict[str, Any]:
-        """For a checkpoint; a contributor keeps it among its own keys."""
+        """Return the state as a map, for a checkpoint; a contributor keeps it among its own keys."""
         ...
 
     def follow(self, kind: type[Message]) -> None:
@@ -52,7 +52,7 @@ class Hiding(Protocol):
         """
 
     def has_keys(self, order: SumOrder) -> bool:
-        """Whether this party has the keys that an order names.
+        """Return whether this party has the keys that an order names.
 
         A party may have missed the exchange of keys. Where their last message is still on its way, it is waited for.
         """

@@ -1,4 +1,4 @@
-"""Aggregation under Paillier's encryption at a party: the parties share a key that the coordinator does not have.
+"""A party sums under Paillier's encryption: the parties share a key that the coordinator does not have.
 
     1. the first party of a window makes the key and seals its primes for the others, see parties/sums/channels.py
     2. party -> coordinator  [[x]], its vector packed into plaintexts
@@ -39,7 +39,7 @@ from fedbus.errors import CryptoError, ProtocolError
 from fedbus.job import JobSpec
 from fedbus.messages.envelope import Message
 from fedbus.session.session import Session
-from parties.sums.channels import Window
+from parties.sums.channels import KeyWindow
 from parties.sums.exchange import KeyedHiding
 from parties.sums.hiding import Contributor, Pieces
 from parties.sums.trust import Trust
@@ -67,16 +67,16 @@ class Encryption(KeyedHiding):
 
     @property
     def state(self) -> dict[str, Any]:
-        """For a checkpoint."""
+        """Return the state as a map, for a checkpoint."""
         return {} if self._window is None else {"window": self._window.to_map(), "primes": self._primes}
 
     def advertise(self, order: Advertise) -> MaskKeys:
         """Make a channel key; there are no masks."""
-        self._window = Window(order.window, 0)
+        self._window = KeyWindow(order.window, 0)
         return self._channels.advertise(order.window, b"")
 
     def deal(self, order: PeerKeys) -> tuple[SealedShares, SumKey] | tuple[()]:
-        """As the first of a window: the key, made where there is none yet, sealed for the others; otherwise nothing.
+        """Where this party is the first of a window, seal the key for the others, made where there is none yet.
 
         A key is drawn at random, so it has to be durable before it is sent.
         """
@@ -126,7 +126,7 @@ class Encryption(KeyedHiding):
         self._contributor.checkpoint()
 
     def answer(self, layout: SumLayout, vector: Pieces, seconds: float) -> Iterator[EncryptedUpdate]:
-        """A vector's pieces, packed and encrypted."""
+        """Pack and encrypt a vector's pieces."""
         key, slots = self._key().public, layout.slots(self._rules.key_bits)
         whole = np.concatenate([residues for _, residues in vector])
         signed = whole.view(f"<i{layout.ring.dtype.itemsize}").tolist()
@@ -146,7 +146,7 @@ class Encryption(KeyedHiding):
         self._contributor.checkpoint()
 
     def open(self, order: EncryptedSum, layout: SumLayout, rest: Iterator[EncryptedSum]) -> Iterator[OpenedSum]:
-        """A sum in the clear, in pieces.
+        """Return a sum in the clear, in pieces.
 
         Raises:
             ProtocolError: not a sum over enough parties, or of another length.

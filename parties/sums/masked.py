@@ -37,7 +37,7 @@ from fedbus.errors import ProtocolError
 from fedbus.job import JobSpec
 from fedbus.messages.envelope import Message
 from fedbus.session.session import Session
-from parties.sums.channels import Window
+from parties.sums.channels import KeyWindow
 from parties.sums.exchange import KeyedHiding
 from parties.sums.hiding import Contributor, Pieces
 from parties.sums.trust import Trust
@@ -69,7 +69,7 @@ class Masking(KeyedHiding):
 
     @property
     def state(self) -> dict[str, Any]:
-        """For a checkpoint."""
+        """Return the state as a map, for a checkpoint."""
         if self._window is None:
             return {}
         return {
@@ -85,7 +85,7 @@ class Masking(KeyedHiding):
             raise ProtocolError(f"{self._session.coordinator} asks for the keys of {order.sums} sums")
         if self._window is not None and order.window <= self._window.number:
             raise ProtocolError(f"{self._session.coordinator} opens a window of keys anew, whose masks may be used up")
-        self._window, self._used, self._revealed = Window(order.window, order.sums), -1, -1
+        self._window, self._used, self._revealed = KeyWindow(order.window, order.sums), -1, -1
         return self._channels.advertise(order.window, self._public_keys(order.window, order.sums))
 
     def deal(self, order: PeerKeys) -> tuple[SealedShares]:
@@ -123,7 +123,7 @@ class Masking(KeyedHiding):
         self._session.send_stream(self._session.coordinator, masked, len(layout.spans))
 
     def answer(self, order: SumOrder, vector: Pieces, seconds: float) -> Iterator[MaskedUpdate]:
-        """A vector's pieces behind masks, which are used up at once: to be checkpointed before a piece is sent.
+        """Hide a vector's pieces behind masks, which are used up at once: to be checkpointed before a piece is sent.
 
         Args:
             vector: masked in place.
@@ -190,7 +190,7 @@ class Masking(KeyedHiding):
         self._used, self._used_in, self._resumed = order.slot, self._session.round, False
 
     def reveal(self, order: RevealRequest) -> RevealedShares:
-        """This party's shares: of the self masks of those who are in the sum, of the mask keys of the others.
+        """Return this party's shares: of the self masks of those who are in the sum, of the mask keys of the others.
 
         Once for each sum: with both kinds of one party its vector would be in the clear.
         """
@@ -208,8 +208,8 @@ class Masking(KeyedHiding):
         self_masks = tuple(self._share(party, 2 * order.slot) for party in survivors)
         return RevealedShares(self_masks, tuple(self._share(party, 2 * order.slot + 1) for party in dropped))
 
-    def _mask_keys(self, window: Window, slot: int, members: set[str]) -> tuple[bytes, dict[str, bytes]]:
-        """The key of this party's own mask of a sum, and of those that it has in common with the other members."""
+    def _mask_keys(self, window: KeyWindow, slot: int, members: set[str]) -> tuple[bytes, dict[str, bytes]]:
+        """Return the key of this party's own mask of a sum, and of those that it shares with other members."""
         label = mask_label(self._session.job, window.number, slot)
         self_seed, key_seed = self._seeds(window.number, slot)
         private, _ = secure_masks.mask_key(key_seed)
@@ -221,7 +221,7 @@ class Masking(KeyedHiding):
         return self._opened().shares[party][number * _SHARE : (number + 1) * _SHARE]
 
     def _seeds(self, window: int, slot: int) -> tuple[bytes, bytes]:
-        """This party's seeds of a sum: of its self mask, of its mask key."""
+        """Return this party's seeds of a sum: of its self mask, and of its mask key."""
         secret = self._session.secret
         return secret(f"self/{window}/{slot}").read(_SEED_BYTES), secret(f"key/{window}/{slot}").read(_SEED_BYTES)
 

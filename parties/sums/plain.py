@@ -1,4 +1,4 @@
-"""Vectors that nothing hides: the coordinator sees each of them."""
+"""Nothing hides these vectors: the coordinator sees each of them."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from parties.sums.hiding import Contributor, Pieces
 
 
 class Plain:
-    """No keys are exchanged and nothing has to be uncovered."""
+    """A way of hiding that hides nothing: no keys are exchanged, and nothing has to be uncovered."""
 
     def __init__(self, session: Session[JobSpec], contributor: Contributor) -> None:
         self._session = session

@@ -1,4 +1,4 @@
-"""A party believes only those whose keys it knows: this is its own identity, and the roster of the others."""
+"""A party believes only those whose keys it knows, by its own identity and the roster of the others."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Trust:
 
     @classmethod
     def of(cls, settings: PartySettings, parties: Sequence[str]) -> Trust:
-        """Read them from the files that a party's settings name.
+        """Read identity and keys from the files that a party's settings name.
 
         Raises:
             ConfigError: they are missing or wrong, or a party of the job is not on the roster, or the party is on it

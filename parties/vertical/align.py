@@ -1,4 +1,4 @@
-"""Encrypted sample alignment: private set intersection by Diffie-Hellman, a guest with any hosts.
+"""A guest and any number of hosts find the rows that all have, by private set intersection by Diffie-Hellman.
 
 With H the hash to the group, g and h the guest's and a host's secret exponents:
 
@@ -23,6 +23,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from fedbus.algorithms.vertical.agreed import MATCH_BYTES, POSITION_BYTES
 from fedbus.algorithms.vertical.job import VerticalJob
 from fedbus.algorithms.vertical.messages import AlignmentOffer, BlindedIds, CommonRows, DoublyBlindedIds
 from fedbus.chunks import CHUNK_BYTES
@@ -32,10 +33,10 @@ from fedbus.crypto.engine import Engine
 from fedbus.errors import JobFailed, ProtocolError
 from fedbus.session.session import Session
 from parties.data.table import MAX_ROWS
-from parties.vertical.matching import MATCH_BYTES, cut, match
+from parties.vertical.matching import cut, match
 
 _CHUNK_ROWS = CHUNK_BYTES // POINT_BYTES
-_POSITION = np.dtype(">u4")
+_POSITION = np.dtype(f">u{POSITION_BYTES}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +56,7 @@ class _Pair:
 
 
 def guest(session: Session[VerticalJob], engine: Engine, ids: Sequence[str]) -> np.ndarray:
-    """The guest's side; returns the positions of the common rows in `ids`, in aligned order, shape (rows,).
+    """Play the guest's part. Return the positions of the common rows in `ids`, in aligned order, shape (rows,).
 
     Raises:
         JobFailed: no id is common to all.
@@ -86,7 +87,7 @@ def guest(session: Session[VerticalJob], engine: Engine, ids: Sequence[str]) -> 
 
 
 def host(session: Session[VerticalJob], engine: Engine, ids: Sequence[str]) -> np.ndarray:
-    """A host's side; returns the positions of the common rows in `ids`, in aligned order, shape (rows,).
+    """Play a host's part. Return the positions of the common rows in `ids`, in aligned order, shape (rows,).
 
     Raises:
         ProtocolError, InvalidPoint: the guest sent what the protocol does not allow.

@@ -6,11 +6,10 @@ from __future__ import annotations
 
 import numpy as np
 
+from fedbus.algorithms.vertical.agreed import MATCH_BYTES
 from fedbus.crypto.curve import POINT_BYTES
 from fedbus.errors import ProtocolError
 
-# Two of n and m different values are alike in so many bytes with a probability of n m / 2^128.
-MATCH_BYTES = 16
 # Not the first byte, whose lowest bit is 0 in ristretto255, and not the last ones, whose values are not uniform.
 _MATCH_FROM = 8
 _HALF = np.dtype("<u8")
@@ -55,7 +54,9 @@ def match(mine: bytes, theirs: bytes, sender: str) -> tuple[np.ndarray, np.ndarr
 
 
 def _neighbours(high: np.ndarray, low: np.ndarray, order: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Of each value in this order but the last: whether the next one has the same first half; and the same second."""
+    """Return of each value but the last whether the next one in this order has the same first half, and the same
+    second.
+    """
     sorted_high, sorted_low = high[order], low[order]
     alike = sorted_high[1:] == sorted_high[:-1]
     return alike, alike & (sorted_low[1:] == sorted_low[:-1])

@@ -1,4 +1,4 @@
-"""One encrypted pass over rows: scores to the guest, residuals back, products with both sides' columns.
+"""An encrypted pass over rows sends scores to the guest and residuals back, and multiplies them by both sides' columns.
 
 The steps are those of parties/linear/sgd.py, whose docstring holds the protocol.
 """
@@ -18,7 +18,7 @@ from fedbus.session.vectors import Vectors
 
 
 def host_pass(vectors: Vectors, scores: np.ndarray, matrix: np.ndarray | None, penalty: float) -> CipherTensor | None:
-    """A host's steps 2 and 3 on `scores`, its u_A of shape (rows,).
+    """Do a host's steps 2 and 3 on `scores`, its u_A of shape (rows,).
 
     Args:
         matrix: (rows, columns) fixed-point features; None where only the loss is wanted.
@@ -46,7 +46,7 @@ def host_pass(vectors: Vectors, scores: np.ndarray, matrix: np.ndarray | None, p
 
 
 def guest_pass(vectors: Vectors, offsets: np.ndarray, matrix: np.ndarray | None, penalty: float) -> CipherTensor | None:
-    """The guest's steps 3 and 4 without the gradient's mask; `offsets` is u_B - y of shape (rows,).
+    """Do the guest's steps 3 and 4 without the gradient's mask; `offsets` is u_B - y of shape (rows,).
 
     Args, Returns: as `host_pass`.
     """
@@ -79,7 +79,7 @@ def guest_pass(vectors: Vectors, offsets: np.ndarray, matrix: np.ndarray | None,
 
 
 def send_scores(vectors: Vectors, scores: np.ndarray, *, held_out: bool = False) -> np.ndarray:
-    """A host's step 2: [[u_A]] to the guest; returns u_A in fixed point.
+    """Do a host's step 2: send [[u_A]] to the guest. Return u_A in fixed point.
 
     Raises:
         JobFailed: a score is too large; the text says what to do, which differs for held-out rows.
@@ -93,7 +93,11 @@ def send_scores(vectors: Vectors, scores: np.ndarray, *, held_out: bool = False)
 
 
 def open_scores(vectors: Vectors, offsets: np.ndarray) -> np.ndarray:
-    """The guest's prediction: the sum of all parties' scores, (rows,), decrypted behind a mask; offsets is u_B."""
+    """Return the guest's prediction: the sum of all parties' scores, (rows,), decrypted behind a mask.
+
+    Args:
+        offsets: u_B, the guest's own scores.
+    """
     encoded = _encode(vectors, offsets, held_out=True)
     parts = (vectors.key.add_plain(scores, encoded[start:stop]) for start, stop, scores in _sums(vectors, len(offsets)))
     with vectors.session.phase("predict"):

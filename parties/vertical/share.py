@@ -1,4 +1,4 @@
-"""A party's share of a vertical model: what it trains, checkpoints, and keeps to predict with."""
+"""A party's share of a vertical model is what it trains, checkpoints, and keeps to predict with."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ _LEAST_DEVIATION = 1e-7
 
 @dataclass(frozen=True, slots=True)
 class Share:
-    """A party's state between two rounds.
+    """A party's state between two rounds of training.
 
     Attributes:
         key: the job's public key.
@@ -74,23 +74,23 @@ class Share:
     stopped: bool = False
 
     def to_map(self) -> dict[str, Any]:
-        """For a checkpoint."""
+        """Return the state as a map, for a checkpoint."""
         return {name: getattr(self, name) for name in self.__slots__}
 
     def stepped(self, weights: np.ndarray, solver: dict[str, Any], *, stop: bool, counts: bool = True) -> Share:
-        """The share after one more step, which counts as a round of training or not."""
+        """Return the share after one more step, which counts as a round of training or not."""
         extra, done = self.extra + (not counts), self.trained + 1
         return replace(self, weights=weights, solver=solver, trained=done, extra=extra, stopped=stop)
 
     @property
     def rounds(self) -> int:
-        """Of training, as the report counts them."""
+        """The rounds of training, as the report counts them."""
         return self.trained - self.extra
 
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """Aligned and standardised rows with the share that is trained on them.
+    """Aligned and standardised rows, with the share that is trained on them.
 
     Attributes:
         features: (rows, columns) float64; at the guest with a last column of ones for the intercept.
@@ -119,7 +119,7 @@ class Prepared:
     def model(
         self, share: Share, role: str, dependent: dict[str, list[str]] | None = None, alike: Sequence[str] = ()
     ) -> dict[str, Any]:
-        """What is needed to predict with a trained share, for the store.
+        """Return what is needed to predict with a trained share, for the store.
 
         Args:
             dependent: columns that follow from others, where that is known.
@@ -230,7 +230,7 @@ def _begin(session: Session[VerticalJob], engine: Engine, align: Align, tables: 
 
 
 def score_bits(label: np.ndarray) -> int:
-    """Fraction bits of scores for a label of any unit, so that they and the label fit the fixed point.
+    """Choose the fraction bits of scores for a label of any unit, so that they and the label fit the fixed point.
 
     Its exponent is that of the label's root mean square, of which the losses tell everybody anyway: it says nothing
     about a single row.

@@ -23,7 +23,7 @@ from fedbus.session.session import Session
 from fedbus.settings import PartySettings
 from fedbus.store.sqlite import SqliteStore
 from federation import ROLES
-from parties.fedavg.member import Member
+from parties.fedavg.member import Follower
 from parties.sums.homomorphic import Encryption
 from parties.sums.masked import Masking
 from parties.worker import Worker
@@ -31,13 +31,13 @@ from rows import synthetic
 
 
 def test_another_party_makes_the_first_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    rows, initialise = synthetic(tmp_path, deadline=0.5), Member._initialise
+    rows, initialise = synthetic(tmp_path, deadline=0.5), Follower._initialise
 
-    def silent(self: Member) -> None:
+    def silent(self: Follower) -> None:
         if self.session.party != "bob":
             initialise(self)
 
-    monkeypatch.setattr(Member, "_initialise", silent)
+    monkeypatch.setattr(Follower, "_initialise", silent)
     report = rows.run()
     assert report["state"] == "succeeded", report
     assert "did not answer" in report["left_out"]["bob"]
@@ -105,11 +105,11 @@ def test_a_sum_that_overtakes_the_last_message_of_the_keys_leaves_nobody_out(
 def test_too_few_parties_are_named_while_they_are_waited_for_and_at_the_end(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    rows, contribute = synthetic(tmp_path, deadline=2.0), Member._contribute
+    rows, contribute = synthetic(tmp_path, deadline=2.0), Follower._contribute
     rows.limits = {"silence": 6, "resend": 1}
     over = threading.Event()
 
-    def silent(self: Member, order: Assignment) -> None:
+    def silent(self: Follower, order: Assignment) -> None:
         if order.task == "train" and order.number == 2 and self.session.party != "bob":
             # Nothing is heard of it any more: a process that is held would do the same.
             self.session._post._subscription.cancel()  # type: ignore[union-attr]
@@ -120,7 +120,7 @@ def test_too_few_parties_are_named_while_they_are_waited_for_and_at_the_end(
         if isinstance(event, StateChanged) and event.state == "failed":
             over.set()
 
-    monkeypatch.setattr(Member, "_contribute", silent)
+    monkeypatch.setattr(Follower, "_contribute", silent)
     rows.watch = watch
     report = rows.run()
     assert rows.notices == ["waiting for alice, carol: a round takes 2 of the 3 parties"]

@@ -28,8 +28,10 @@ TOTAL = 996.875
 def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A copy of the program to which the algorithm is added, with a job and its parties' files."""
     folder = tmp_path_factory.mktemp("tree")
-    for package in ("fedbus", "parties", "coordinator"):
+    for package in ("fedbus", "parties", "coordinator", "tests", "docs", "ops"):
         shutil.copytree(ROOT / package, folder / package, ignore=shutil.ignore_patterns("__pycache__"))
+    for name in ("README.md", "pyproject.toml"):
+        shutil.copy(ROOT / name, folder / name)
     for name, place in MODULES.items():
         (folder / place).parent.mkdir()
         shutil.copy(ROOT / "tests" / "support" / "total" / name, folder / place)
@@ -59,6 +61,19 @@ def fedbus(tree: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     files = [word for party in VALUES for word in ("--party", f"{party}.toml")]
     command = [sys.executable, "-m", "fedbus.cli", *arguments[:1], "job.toml", *files, *arguments[1:]]
     return subprocess.run(command, cwd=tree, env=given, capture_output=True, text=True, check=False)
+
+
+def test_what_holds_for_every_algorithm_holds_for_it(tree: Path) -> None:
+    def run(*command: str) -> None:
+        given = {**os.environ, "PYTHONPATH": str(tree)}
+        done = subprocess.run([sys.executable, *command], cwd=tree, env=given, capture_output=True, text=True)
+        assert done.returncode == 0, done.stdout + done.stderr
+
+    # The page of job files gets its section, as the tutorial says; nothing else is written for it.
+    run("ops/pages")
+    tests = ("test_architecture.py", "docs", "fedbus/test_what_peers_say.py", "fedbus/test_mutated_messages.py")
+    run("-m", "pytest", "-q", "-k", "total", *(f"tests/unit/{test}" for test in tests))
+    run("-m", "ruff", "check", *(str(Path(place).parent) for place in MODULES.values()))
 
 
 @pytest.mark.parametrize("broker", ["memory", "amqp"])

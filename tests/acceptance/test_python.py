@@ -142,10 +142,19 @@ def test_a_simulation_leaves_the_process_as_it_was(
         reports = [job.result() for job in jobs]
     assert len({report.job for report in reports}) == 2
     assert {number: signal.getsignal(number) for number in signal.valid_signals()} == handlers
-    assert {thread for thread in threading.enumerate() if not thread.daemon} <= threads
+    assert {*threading.enumerate()} <= threads
     assert structlog.is_configured() is is_configured
     assert not list(scratch.iterdir())
     assert capfd.readouterr() == ("", "")
+
+
+def test_a_script_without_the_line_that_it_needs_is_told_so(small: Federation) -> None:
+    script = small.folder / "train.py"
+    script.write_text("import fedbus\nfedbus.simulate('job.toml', ['shop.toml', 'bank.toml'])\n")
+    done = subprocess.run([sys.executable, script], cwd=small.folder, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert 'fedbus.simulate: call it below `if __name__ == "__main__":`' in done.stderr
+    assert 'below `if __name__ == "__main__":`, for child processes import it' in done.stderr.splitlines()[-1]
 
 
 def test_it_runs_in_a_running_event_loop(small: Federation) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+import pooled_descent
 from coordinator.service import Service
 from fedbus import codec
 from fedbus.algorithms import registry
@@ -22,7 +23,6 @@ from fedbus.messages.control import Event
 from fedbus.settings import PartySettings, load_party
 from fedbus.store.records import Checkpoint
 from fedbus.store.sqlite import SqliteStore
-from parties import scores
 from parties.data import tables
 from parties.data.table import Scaling
 from parties.linear.optimizer import Optimizer
@@ -117,7 +117,7 @@ class Federation:
                 shares.append(codec.unpack(store.model(job) or b""))
         return np.concatenate([share["weights"] for share in shares]), shares[0]["intercept"]
 
-    def plaintext(self, epochs: int, positions: dict[str, np.ndarray]) -> scores.Descent:
+    def plaintext(self, epochs: int, positions: dict[str, np.ndarray]) -> pooled_descent.PooledDescent:
         """The same steps on the pooled data, in the same order of rows."""
         parties, spec = self.settings(), self.spec()
         train = [tables.load(party, spec).train.take(positions[party.name]) for party in parties]
@@ -125,7 +125,7 @@ class Federation:
         blocks = [Scaling.fit(table).apply(table.features) for table in train]
         params = spec.params
         assert train[0].label is not None
-        return scores.gradient_descent(
+        return pooled_descent.gradient_descent(
             blocks,
             train[0].label,
             make_optimizer=lambda _: Optimizer.create(params.optimizer, params.learning_rate, params.momentum),

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import inspect
 import math
-from typing import Any
+from typing import Any, get_type_hints
 
 import numpy as np
+from msgspec import inspect as msgspec_types
 
 from fedbus.algorithms.registry import KINDS
 from fedbus.crypto.tensor import CipherTensor
@@ -89,7 +90,22 @@ HOSTILE: dict[str, Any] = {
 
 def sound(kind: str) -> dict[str, Any]:
     """The fields of a sound message of a kind."""
-    return {name: _OWN[name] if _own(name, of) else _BY_TYPE[of] for name, of in types(kind).items()}
+    return {
+        name: _OWN[name] if _own(name, of) else _BY_TYPE[of] if of in _BY_TYPE else _least(kind, name)
+        for name, of in types(kind).items()
+    }
+
+
+def _least(kind: str, name: str) -> Any:
+    """The least value of a field whose type is an algorithm's own: a number, a text or bytes within bounds."""
+    of = msgspec_types.type_info(get_type_hints(KINDS[kind], include_extras=True)[name])
+    if isinstance(of, msgspec_types.BytesType):
+        return bytes(of.min_length or 0)
+    if isinstance(of, msgspec_types.StrType):
+        return "x" * (of.min_length or 0)
+    if isinstance(of, msgspec_types.IntType | msgspec_types.FloatType):
+        return of.ge or 0
+    raise NotImplementedError(f"{kind}.{name}: name a sound value of {of} in _BY_TYPE")
 
 
 def _own(name: str, of: str) -> bool:

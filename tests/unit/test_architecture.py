@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import importlib
 import inspect
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -13,7 +14,8 @@ import pytest
 
 from coordinator.side import CoordinatorSide
 from fedbus.algorithms import registry
-from fedbus.algorithms.base import Algorithm, Facts, Planning
+from fedbus.algorithms.base import Algorithm, Facts, Planning, kinds_of
+from fedbus.messages import control, ledger
 from fedbus.report import Report
 from parties.side import PartySide
 from places import ROOT
@@ -51,11 +53,12 @@ TORCH_HOMES = {
 
 # Folders from the ground up; what lies beside them in `fedbus` belongs wherever no circle arises.
 LAYERS = (
-    *("fedbus.crypto", "fedbus.messages", "fedbus.job", "fedbus.algorithms", "fedbus.codec", "fedbus.broker"),
-    *("fedbus.store", "fedbus.session", "fedbus.service", "parties", "fedbus.cli"),
+    *("fedbus.certificates", "fedbus.crypto", "fedbus.members", "fedbus.messages", "fedbus.job", "fedbus.algorithms"),
+    *("fedbus.codec", "fedbus.broker", "fedbus.store", "fedbus.session", "fedbus.service", "parties"),
+    *("fedbus.trial", "fedbus.cli"),
 )
 # The folders of algorithms; `vertical`, `sums` and `data` are for all.
-ALGORITHMS = ("linear", "fedavg")
+ALGORITHMS = tuple(algorithm.party.split(".")[1] for algorithm in registry.ALGORITHMS)
 
 
 def module(file: Path) -> str:
@@ -110,6 +113,16 @@ def layer(name: str) -> int:
     return next((place for place, part in enumerate(LAYERS) if f"{beside}.".startswith(f"{part}.")), -1)
 
 
+def test_the_page_on_architecture_lists_the_layers_in_their_order() -> None:
+    page = (ROOT / "docs/explanation/architecture.md").read_text("utf-8")
+    places = re.findall(r"^\d+\. \*\*`([\w/.]+)`", page, re.MULTILINE)
+    named = [place.removesuffix(".py").strip("/").replace("/", ".") for place in places]
+    assert tuple(name for name in named if name in LAYERS) == LAYERS
+    # Whatever has a folder has its place in it.
+    folders = {f"fedbus.{file.parent.name}" for file in (ROOT / "fedbus").glob("*/__init__.py")}
+    assert folders <= {*LAYERS}
+
+
 @pytest.mark.parametrize("name", [name for name in MODULES if layer(name) >= 0])
 def test_imports_go_down(name: str) -> None:
     above = {other for other in imports(MODULES[name]) & set(MODULES) if layer(other) > layer(name)}
@@ -145,7 +158,7 @@ def test_what_algorithms_share_imports_none_of_them(name: str) -> None:
 def test_only_who_opens_a_store_knows_which_one_it_is() -> None:
     users = {name for name, file in MODULES.items() if "fedbus.store.sqlite" in imports(file)}
     opens = {"fedbus.service.process", "fedbus.cli.simulation", "fedbus.cli.workplace"}
-    assert users == opens | {f"parties.{name}.pooled" for name in ALGORITHMS}
+    assert opens <= users <= opens | {f"parties.{name}.pooled" for name in ALGORITHMS}
 
 
 @pytest.mark.parametrize("file", FILES, ids=lambda file: str(file.relative_to(ROOT)))
@@ -189,6 +202,15 @@ def test_files_stay_readable(file: Path) -> None:
     assert len(file.read_text().splitlines()) <= 320
 
 
+def test_no_two_classes_have_one_name() -> None:
+    homes: dict[str, list[str]] = {}
+    for name, file in MODULES.items():
+        for node in ast.parse(file.read_text()).body:
+            if isinstance(node, ast.ClassDef):
+                homes.setdefault(node.name, []).append(name)
+    assert {name: found for name, found in homes.items() if len(found) > 1} == {}
+
+
 def methods(protocol: type) -> dict[str, list[str]]:
     """The parameters of each function that a Protocol asks of a module."""
     found = {name: value for name, value in vars(protocol).items() if inspect.isfunction(value) and name[0] != "_"}
@@ -200,14 +222,13 @@ each_algorithm = pytest.mark.parametrize("algorithm", registry.ALGORITHMS, ids=l
 
 @each_algorithm
 def test_each_algorithm_has_what_it_is_asked_for(algorithm: Algorithm) -> None:
-    asked: dict[str, type] = {
-        algorithm.party: PartySide,
-        algorithm.coordinator: CoordinatorSide,
-        algorithm.plan: Planning,
-        algorithm.facts: Facts,
-    }
-    assert len(asked) == 4
-    for module, protocol in asked.items():
+    asked: list[tuple[str, type]] = [
+        (algorithm.party, PartySide),
+        (algorithm.coordinator, CoordinatorSide),
+        (algorithm.plan, Planning),
+        (algorithm.facts, Facts),
+    ]
+    for module, protocol in asked:
         found = importlib.import_module(module)
         wanted = methods(protocol)
         assert wanted
@@ -250,7 +271,22 @@ def test_only_an_algorithm_asks_whether_a_job_is_its_own(name: str) -> None:
     assert not asked & classes or set(ALGORITHMS) & set(name.split("."))
 
 
-def test_algorithms_have_names_of_their_own() -> None:
+def test_algorithms_have_names_and_folders_of_their_own() -> None:
     names = [algorithm.job.ALGORITHM for algorithm in registry.ALGORITHMS]
     assert len(set(names)) == len(names) == len(set(ALGORITHMS))
     assert set(names) == set(registry.named())
+    for folder, algorithm in zip(ALGORITHMS, registry.ALGORITHMS, strict=True):
+        homes = [module.split(".")[:-1] for module in (algorithm.party, algorithm.coordinator, algorithm.plan)]
+        assert homes == [["parties", folder], ["coordinator", folder], ["fedbus", "algorithms", folder]]
+
+
+def test_no_two_kinds_of_messages_have_one_name() -> None:
+    shared = kinds_of(control, ledger)
+    kinds = {*shared, *(kind for algorithm in registry.ALGORITHMS for kind in algorithm.kinds)}
+    assert len({kind.kind for kind in kinds}) == len(kinds)
+    assert set(registry.KINDS.values()) == kinds
+
+
+def test_each_folder_is_a_package() -> None:
+    folders = {file.parent for file in FILES}
+    assert [folder for folder in sorted(folders) if not (folder / "__init__.py").is_file()] == []

@@ -183,7 +183,7 @@ class AverageJob(JobSpec, frozen=True, kw_only=True, forbid_unknown_fields=True,
 
     @classmethod
     def draft(cls, tables: Sequence[tuple[str, str]], label: str) -> dict[str, Any]:
-        """A small network for a label that is a number."""
+        """Draft a small network for a label that is a number; see `JobSpec`."""
         return {
             "label": label,
             "parties": [{"party": party, "dataset": dataset} for party, dataset in tables],

@@ -71,7 +71,8 @@ def standardised(spec: AverageJob, columns: Sequence[str]) -> np.ndarray:
 
 
 def _fraction_bits(spec: AverageJob, parameters: int) -> int:
-    """Of updates: the job's, or what residues of 32 bits have room for besides clip_range; of 64 where bytes are few.
+    """Return the fraction bits of updates: the job's, or what residues of 32 or 64 bits have room for beside
+    clip_range.
 
     Rounding to 2^-50 is that of a double: averages are then those that floating point gives.
     """

@@ -1,4 +1,4 @@
-"""Vertical linear regression as an entry of the registry."""
+"""The entry of vertical linear regression in the registry."""
 
 from __future__ import annotations
 

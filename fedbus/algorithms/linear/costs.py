@@ -1,4 +1,4 @@
-"""What a job takes of each role before any row is touched: operations, messages and bytes, from public sizes alone.
+"""Counts what a job costs each role, in operations, messages and bytes, from public sizes before any row is touched.
 
 The counts are those of the pages of the protocols in docs/explanation; a solver that changes there changes here.
 """
@@ -10,18 +10,18 @@ from dataclasses import dataclass, field
 
 from fedbus.algorithms.linear.layout import Layout, lay_out
 from fedbus.algorithms.linear.spec import LinearJob
+from fedbus.algorithms.vertical.agreed import MATCH_BYTES, POSITION_BYTES
 from fedbus.algorithms.vertical.batching import batches
 from fedbus.chunks import CHUNK_BYTES
+from fedbus.crypto.curve import POINT_BYTES
 
-# Of the alignment: a point, a doubly blinded value, a position.
-POINT_BYTES, VALUE_BYTES, POSITION_BYTES = 32, 16, 4
 # Bits of the integers that residuals and scores are, and of a standardised column above its fraction.
 WIDE_BITS, _COLUMN_RANGE_BITS = 62, 3
 
 
 @dataclass(slots=True)
 class Cost:
-    """Of one role.
+    """The costs of one role.
 
     Attributes:
         encryptions: fresh obfuscators: of what is encrypted, masked or sent on.
@@ -49,14 +49,14 @@ Costs = dict[str, Cost]
 
 @dataclass(frozen=True, slots=True)
 class JobCosts:
-    """What a job takes: once, and in each round of training."""
+    """The costs of a job: once, and in each round of training."""
 
     once: Costs
     each_round: Costs
     hops: int
 
     def total(self, role: str, rounds: int) -> Cost:
-        """Of a role in a job of so many rounds."""
+        """Return the costs of a role in a job of so many rounds."""
         once, each = self.once[role], self.each_round[role]
         widths = {*once.cells, *each.cells}
         cells = {bits: once.cells.get(bits, 0) + rounds * each.cells.get(bits, 0) for bits in widths}
@@ -67,7 +67,7 @@ class JobCosts:
 def count(
     spec: LinearJob, rows: int, columns: Mapping[str, int], test_rows: int = 0, *, probe: bool | None = None
 ) -> JobCosts:
-    """The costs of a job in which all rows are common.
+    """Count the costs of a job in which all rows are common.
 
     Args:
         columns: features of each party, without label and intercept.
@@ -96,7 +96,7 @@ def count(
 
 
 def usually_probes(spec: LinearJob) -> bool:
-    """Whether solver `gram` cannot rule out early that columns of different parties depend on each other."""
+    """Return whether solver `gram` cannot rule out early that columns of different parties depend on each other."""
     return spec.params.solver == "gram" and len(spec.parties) > 2  # see Conjugate.may_hide
 
 
@@ -140,7 +140,7 @@ def _alignment(costs: Costs, spec: LinearJob, rows: int) -> None:
             side.blindings += 2 * rows
             side.messages += 2 * chunks
         guest.size += rows * (POINT_BYTES + POSITION_BYTES)
-        host.size += rows * (POINT_BYTES + VALUE_BYTES)
+        host.size += rows * (POINT_BYTES + MATCH_BYTES)
 
 
 def _gram(once: _Wire, each: _Wire, layout: Layout) -> None:

@@ -1,4 +1,4 @@
-"""What all participants of a job with solver `gram` agree on: precision, slots, and which of two parties encrypts.
+"""All participants of a job with solver `gram` agree on this: precision, slots, and which of two parties encrypts.
 
 Every party computes it from what is public, so that nothing of it travels. The protocol is in parties/linear/gram.py.
 """
@@ -56,18 +56,18 @@ class Pair:
 
     @property
     def own_sent(self) -> int:
-        """The encryptor's columns without the label."""
+        """The number of the encryptor's columns without the label."""
         return self.sent - self.label_sent
 
     @property
     def own_taken(self) -> int:
-        """The multiplier's columns without the label."""
+        """The number of the multiplier's columns without the label."""
         return self.taken - self.label_taken
 
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """See the module.
+    """The precision, the slots and the pairs of one job; see the module.
 
     Attributes:
         bits: fraction bits of columns and label.
@@ -96,26 +96,26 @@ class Layout:
 
     @property
     def sum_bits(self) -> int:
-        """Fraction bits of a cross product."""
+        """The fraction bits of a cross product."""
         return 2 * self.bits
 
     @property
     def gradient_bits(self) -> int:
-        """Fraction bits of a cross product with a direction."""
+        """The fraction bits of a cross product with a direction."""
         return self.sum_bits + self.direction_bits
 
     @property
     def score_rows(self) -> int:
-        """Ciphertexts that hold a party's scores."""
+        """The number of ciphertexts that hold a party's scores."""
         return self.score_slots.packs(self.rows)
 
     def of(self, party: str) -> list[tuple[int, Pair]]:
-        """The pairs that a party is in, with their numbers."""
+        """Return the pairs that a party is in, with their numbers."""
         return [(number, pair) for number, pair in enumerate(self.pairs) if party in (pair.encryptor, pair.multiplier)]
 
 
 def lay_out(spec: LinearJob, rows: int, columns: Mapping[str, int], bits: int | None = None) -> Layout:
-    """What follows from a job and its sizes.
+    """Work out what follows from a job and its sizes.
 
     Args:
         columns: that each party trains, the guest's with the intercept.
@@ -156,19 +156,21 @@ def lay_out(spec: LinearJob, rows: int, columns: Mapping[str, int], bits: int | 
 
 
 def measured_bits(exponent: int, rows: int) -> int:
-    """Fraction bits of the scores whose error is measured, for weights of a norm below 2**exponent."""
+    """Return the fraction bits of the scores whose error is measured, for weights of a norm below 2**exponent."""
     # A column may have all of its norm, sqrt(rows), in one row.
     above = max(_SCORE_RANGE_BITS, ceil(log2(rows) / 2))
     return max(_LEAST_SCORE_BITS, min(_SCORE_BITS, MAX_BITS - above - exponent))
 
 
 def label_unit(score_bits: int) -> float:
-    """What labels are divided by, a power of two no less than their deviation: the guest chose scores' bits by it."""
+    """Return what labels are divided by: a power of two, no less than their deviation, by which scores' bits were
+    chosen.
+    """
     return 2.0 ** (LABEL_BITS - score_bits)
 
 
 def arrange(layout: Layout, pair: Pair, block: Sequence[Sequence[int]]) -> tuple[list[list[int]], list[list[int]]]:
-    """A block of cross products, packed as either party multiplies it.
+    """Pack a block of cross products as either party multiplies it.
 
     Args:
         block: (taken, sent) integers.

@@ -1,4 +1,4 @@
-"""What travels in vertical linear regression: first what solver `sgd` sends, then what solver `gram` does."""
+"""These messages travel in vertical linear regression: first those of solver `sgd`, then those of solver `gram`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""What `fedbus plan` says of a job before any row is touched: costs, room for numbers, and who will learn what."""
+"""What `fedbus plan` says of a job before any row is touched: its costs, the room for numbers, and who will
+learn what.
+"""
 
 from __future__ import annotations
 

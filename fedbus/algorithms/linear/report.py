@@ -16,7 +16,7 @@ from fedbus.report import Report, Scores
 _ROUNDING = 1e-9
 
 
-class Pair(msgspec.Struct, frozen=True):
+class Coefficient(msgspec.Struct, frozen=True):
     """A coefficient of a standardised column: of the federated model, and of the model of the pooled rows."""
 
     federated: float
@@ -66,8 +66,8 @@ class LinearReport(Report, frozen=True, kw_only=True):
     lack: float | None = None
     dependent: dict[str, int] = msgspec.field(default_factory=dict)
     alike: dict[str, int] = msgspec.field(default_factory=dict)
-    coefficients: dict[str, dict[str, Pair]] | None = None
-    intercept: Pair | None = None
+    coefficients: dict[str, dict[str, Coefficient]] | None = None
+    intercept: Coefficient | None = None
     max_coefficient_difference: float | None = None
     dependent_columns: dict[str, dict[str, list[str]]] | None = None
     alike_columns: dict[str, list[str]] | None = None

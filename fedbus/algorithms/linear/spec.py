@@ -161,6 +161,6 @@ class LinearJob(VerticalJob, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
 
 def _counts(results: Mapping[str, Mapping[str, Any]], name: str) -> dict[str, int]:
-    """Of the parties that count some."""
+    """Return the counts of the parties that count some."""
     counts = {party: figures.get(name) for party, figures in results.items()}
     return {party: count for party, count in counts.items() if isinstance(count, int) and count > 0}

@@ -108,7 +108,7 @@ class SumRules:
 
 
 def check_aggregation(aggregation: str, where: str) -> None:
-    """Raises ConfigError with the nearest known aggregation where this is none."""
+    """Raise ConfigError with the nearest known aggregation where this is none."""
     check_known("params.aggregation", aggregation, AGGREGATIONS, where)
 
 

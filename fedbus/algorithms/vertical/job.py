@@ -32,7 +32,7 @@ class VerticalJob(JobSpec, frozen=True, kw_only=True, forbid_unknown_fields=True
 
     @classmethod
     def draft(cls, tables: Sequence[tuple[str, str]], label: str) -> dict[str, Any]:
-        """The first table's party is the guest."""
+        """Draft a job whose guest is the first table's party; see `JobSpec`."""
         guest, *hosts = [{"party": party, "dataset": dataset} for party, dataset in tables]
         return {"guest": {**guest, "label": label}, "hosts": hosts}
 
@@ -48,7 +48,7 @@ class VerticalJob(JobSpec, frozen=True, kw_only=True, forbid_unknown_fields=True
 
     @property
     def parts(self) -> tuple[Part, ...]:
-        """Guest first."""
+        """What each party brings, the guest's first."""
         return (self.guest, *self.hosts)
 
     @property

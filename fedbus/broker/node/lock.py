@@ -47,6 +47,6 @@ def locked(
 
 
 def _owner(descriptor: int) -> str:
-    """Who holds the lock; between taking it and saying so there is a moment."""
+    """Return who holds the lock. Between taking it and saying so there is a moment."""
     text = os.pread(descriptor, _DIGITS, 0).decode("ascii", "replace")
     return text if text.isdecimal() else f"(see `fuser {_NAME}`)"

@@ -59,14 +59,14 @@ class Clocks:
 
     @property
     def ahead(self) -> float:
-        """By how many seconds this machine is ahead of the broker at least; negative where it is behind."""
+        """Return by how many seconds this machine is ahead of the broker at least, less than 0 where it is behind."""
         if self.before > self.broker + 1.0:
             return self.before - self.broker - 1.0
         return min(0.0, self.after - self.broker)
 
 
 def certificate_end(login: Login) -> datetime.datetime | None:
-    """When the broker's certificate ends; None where that cannot be said, as a connection that is refused tells why."""
+    """Find out when the broker's certificate ends. Return None where it cannot be reached, which a login explains."""
     context = login.parameters(_HEARTBEAT, "fedbus doctor").ssl_options.context
     try:
         with (
@@ -106,7 +106,7 @@ class Inspection:
             self._connection.close()
 
     def queue(self, name: str) -> QueueSeen | None:
-        """Look for a queue; None where there is none."""
+        """Look for a queue. Return None where there is none."""
 
         def look(channel: Any) -> QueueSeen:
             found = channel.queue_declare(name, passive=True).method
@@ -118,7 +118,7 @@ class Inspection:
             return None
 
     def has_exchange(self, name: str) -> bool:
-        """Whether there is an exchange of this name."""
+        """Return whether there is an exchange of this name."""
         try:
             self._ask(f"exchange {name}", lambda channel: channel.exchange_declare(name, passive=True))
         except Unroutable:
@@ -141,7 +141,7 @@ class Inspection:
         self._ask(f"exchange {exchange}, key {key}", publish)
 
     def bounce(self, exchange: str, key: str) -> float:
-        """Publish an empty message under a key that no queue is bound by; seconds until it has come back.
+        """Publish an empty message under a key that no queue is bound by. Return the seconds until it has come back.
 
         Raises:
             AccessRefused: this user may not publish there under that key.
@@ -190,7 +190,7 @@ class Inspection:
         self._ask(f"exchange {exchange}, key {key}", bind)
 
     def clocks(self) -> Clocks:
-        """The broker's clock, which it tells when a message expires: it notes the time in the header `x-death`.
+        """Read the broker's clock: when a message expires, the broker notes the time in the header `x-death`.
 
         The message goes through two queues and an exchange of this user's own, which go with the channel.
 

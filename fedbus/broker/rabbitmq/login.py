@@ -1,4 +1,4 @@
-"""As whom a connection logs in, and by what: a password in the URL, or a certificate. Its files are read each time.
+"""A connection logs in as somebody, by a password in the URL or by a certificate, whose files are read each time.
 
 A certificate that was renewed serves the next connection; no process is started anew for it.
 """

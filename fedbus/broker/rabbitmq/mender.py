@@ -12,7 +12,7 @@ from typing import Any
 import structlog
 
 from fedbus import topology
-from fedbus.broker.rabbitmq.probe import Probe, Prober
+from fedbus.broker.rabbitmq.probe import Prober, QueueProbe
 from fedbus.broker.rabbitmq.steps import Step, Steps, look_step, queue_steps
 from fedbus.topology import Queue
 
@@ -98,7 +98,7 @@ class Mender:
 
         self._prober.ask(queues, partial(self._on_asked, ended))
 
-    def _on_asked(self, done: Done, mute: list[Probe] | None) -> None:
+    def _on_asked(self, done: Done, mute: list[QueueProbe] | None) -> None:
         if mute is None or self._connection is None:
             done(_LOST)
             return
@@ -115,7 +115,7 @@ class Mender:
 
         Steps(self._connection, queue_steps(trial), declared)
 
-    def _on_tried(self, done: Done, mute: list[Probe], trial: Queue, slow: list[Probe] | None) -> None:
+    def _on_tried(self, done: Done, mute: list[QueueProbe], trial: Queue, slow: list[QueueProbe] | None) -> None:
         if slow is None or self._connection is None:
             done(_LOST)
             return
@@ -130,7 +130,7 @@ class Mender:
         else:
             done(None)
 
-    def _count(self, trial: Queue, mute: list[Probe], done: Done) -> None:
+    def _count(self, trial: Queue, mute: list[QueueProbe], done: Done) -> None:
         """Ask what the mute queues hold; the trial queue, asked first and last, tells how long a sound one takes."""
         left = [trial.name, *(probe.queue.name for probe in mute), trial.name]
         counts = {name: Count() for name in left}
@@ -152,7 +152,7 @@ class Mender:
 
         ask(left.pop(0))
 
-    def _on_counted(self, counts: dict[str, Count], trial: Queue, mute: list[Probe], done: Done) -> None:
+    def _on_counted(self, counts: dict[str, Count], trial: Queue, mute: list[QueueProbe], done: Done) -> None:
         # The trial queue holds the message that asked it: where it is empty, it did not answer.
         sound = counts[trial.name]
         quick = 0.0 if sound.empty else sound.seconds + _BUSY_SECONDS

@@ -23,7 +23,7 @@ PROBE_HEADER = "x-fedbus-probe"
 # A sound queue answers within milliseconds; one with a long log may take seconds after the server's restart.
 _SECONDS = 5.0
 
-Done = Callable[[list["Probe"] | None], None]
+Done = Callable[[list["QueueProbe"] | None], None]
 
 
 def is_probe(properties: Any, body: bytes) -> bool:
@@ -31,7 +31,7 @@ def is_probe(properties: Any, body: bytes) -> bool:
     return not body and PROBE_HEADER in (properties.headers or {})
 
 
-class Probe:
+class QueueProbe:
     """An empty message for one queue, over a channel of its own: a queue that does not answer holds its channel up.
 
     Args:
@@ -106,7 +106,7 @@ class Prober:
         self._user = user
         self._connection: Any = None
         self._blocked = False
-        self._waiting: deque[tuple[deque[Queue], list[Probe], Done]] = deque()
+        self._waiting: deque[tuple[deque[Queue], list[QueueProbe], Done]] = deque()
         self._busy = False
 
     def up(self, connection: Any) -> None:
@@ -152,7 +152,7 @@ class Prober:
             self._next()
 
         self._busy = True
-        probe = Probe(self._io, self._user, left.popleft(), ended)
+        probe = QueueProbe(self._io, self._user, left.popleft(), ended)
         probe.begin(self._connection)
 
 

@@ -66,7 +66,7 @@ def describe(error: BaseException) -> str:
 
 
 def _refused(cause: BaseException, login: Login, where: str) -> str:
-    """Of a broker that does not let a user in."""
+    """Return the error of a broker that does not let a user in."""
     refuses = f"{where} refuses user {login.user} on vhost {login.vhost}"
     if not login.certified:
         if type(cause) is AuthenticationError:
@@ -88,7 +88,7 @@ def _refused(cause: BaseException, login: Login, where: str) -> str:
 
 
 def _of_tls(cause: ssl.SSLError, login: Login, where: str) -> str:
-    """Of two sides one of which does not accept the other's certificate; "" where it is about something else."""
+    """Say that one of two sides does not accept the other's certificate; "" where the error is about something else."""
     if isinstance(cause, ssl.SSLCertVerificationError):
         return _of_its_certificate(cause, login, where)
     reason = cause.reason or ""

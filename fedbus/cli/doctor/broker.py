@@ -27,7 +27,7 @@ _DEFINITIONS = "the broker's administrator imports the definitions that `fedbus 
 
 
 def examine(subject: Subject, found: Findings) -> None:
-    """All steps that need the broker; those that cannot be taken are said."""
+    """Take all steps that need the broker, and say which cannot be taken."""
     login = _examine_login_data(subject, found)
     if login is None or not _reached(login, found) or not _logged_in(subject, login, found):
         for step in _LATER:
@@ -45,7 +45,7 @@ def examine(subject: Subject, found: Findings) -> None:
 
 
 def examine_clocks(clocks: Clocks, found: Findings) -> None:
-    """Whether this machine's clock and the broker's say the same time, as far as it matters."""
+    """Find out whether this machine's clock and the broker's say the same time, as far as it matters."""
     ahead = clocks.ahead
     how = f"this machine's clock is {abs(ahead):.0f} s {'ahead of' if ahead > 0 else 'behind'} the broker's"
     remedy = "set both by NTP, as by `timedatectl set-ntp true`"
@@ -58,7 +58,7 @@ def examine_clocks(clocks: Clocks, found: Findings) -> None:
 
 
 def _examine_login_data(subject: Subject, found: Findings) -> Login | None:
-    """What the URL and the files for TLS say, before anybody is asked."""
+    """Hold the URL and the files for TLS against each other, before anybody is asked."""
     if not subject.broker.url:
         found.fail("connection", "broker.url: missing; name the file with it in FEDBUS_AMQP_URL_FILE")
         return None
@@ -92,7 +92,7 @@ def _examine_login_data(subject: Subject, found: Findings) -> Login | None:
 
 
 def _reached(login: Login, found: Findings) -> bool:
-    """Whether something listens there. The broker's own connection would be tried again and again."""
+    """Return whether something listens there, at once: the connection of an `AmqpBroker` is tried again and again."""
     try:
         socket.create_connection((login.host, login.port), _SECONDS).close()
     except OSError as error:

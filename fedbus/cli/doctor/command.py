@@ -16,7 +16,7 @@ from fedbus.cli.doctor.findings import Findings
 from fedbus.cli.reports import check_writable, write
 from fedbus.errors import ConfigError
 from fedbus.identity import Role
-from fedbus.trial.layout import Layout, load
+from fedbus.trial.layout import TrialFolder, load
 
 
 @app.command(
@@ -96,8 +96,8 @@ def _examine(subject: member.Subject | None, found: Findings) -> _Examined:
 
 
 def _trial(folder: Path) -> Iterator[_Examined]:
-    """All members of a trial, each by its own files alone, whatever this environment says."""
-    cast, layout = load(folder), Layout(folder)
+    """Examine all members of a trial, each by its own files alone, whatever this environment says."""
+    cast, layout = load(folder), TrialFolder(folder)
     for name, role in cast.roles.items():
         found, variables = Findings(), environment.of_member(layout.own(name, ".url"))
         if role is Role.CLIENT:

@@ -44,24 +44,24 @@ class Findings:
         self.all: list[Finding] = []
 
     def ok(self, step: str, text: str) -> None:
-        """All is well."""
+        """Note that all is well."""
         self.all.append(Finding(step, Level.OK, text))
 
     def warn(self, step: str, text: str) -> None:
-        """Something should be mended."""
+        """Note what should be mended."""
         self.all.append(Finding(step, Level.WARNING, text))
 
     def fail(self, step: str, text: str, status: Status = Status.CONFIGURATION) -> None:
-        """Something has to be mended."""
+        """Note what has to be mended."""
         self.all.append(Finding(step, Level.FAILURE, text, status))
 
     def leave(self, step: str, why: str) -> None:
-        """A step cannot be taken."""
+        """Note that a step cannot be taken."""
         self.all.append(Finding(step, Level.UNCHECKED, why))
 
     @contextlib.contextmanager
     def step(self, step: str) -> Iterator[None]:
-        """What raises in it is a failure of this step, and its text says what to do."""
+        """Note an error that is raised within as a failure of this step. The error's text says what to do."""
         try:
             yield
         except FedbusError as error:
@@ -69,13 +69,13 @@ class Findings:
 
     @property
     def failures(self) -> list[Finding]:
-        """Those that keep jobs from running."""
+        """Return those that keep jobs from running."""
         return [finding for finding in self.all if finding.level is Level.FAILURE]
 
     def has_failed(self, *steps: str) -> bool:
-        """Whether one of these steps failed."""
+        """Return whether one of these steps failed."""
         return any(finding.step in steps for finding in self.failures)
 
     def to_maps(self) -> list[dict[str, Any]]:
-        """For programs."""
+        """Return all that was found as maps, for programs."""
         return [{"step": each.step, "level": each.level.value, "text": each.text} for each in self.all]

@@ -35,7 +35,7 @@ def examine_tables(party: PartySettings, found: Findings) -> None:
 
 
 def examine_disk(store: Path, found: Findings) -> None:
-    """Room where the store is, which grows with the messages of jobs under way."""
+    """Look for room where the store is, which grows with the messages of jobs under way."""
     try:
         folder = nearest(store.parent)
         free = shutil.disk_usage(folder).free
@@ -52,7 +52,7 @@ def examine_disk(store: Path, found: Findings) -> None:
 
 
 def examine_memory(found: Findings, file: Path = _MEMORY) -> None:
-    """What processes can have without another one losing it."""
+    """Look how much memory a process can have without another one losing it."""
     try:
         fields = dict(line.split(":", 1) for line in file.read_text("ascii").splitlines())
         free = int(fields["MemAvailable"].split()[0]) * 1024
@@ -69,7 +69,7 @@ def examine_memory(found: Findings, file: Path = _MEMORY) -> None:
 
 
 def examine_arithmetic(found: Findings) -> None:
-    """Which arithmetic the process gets."""
+    """Find out which arithmetic the process gets."""
     with found.step("arithmetic"):
         name, why = tier.current()
         if name == tier.PORTABLE and tier.extension is None:
@@ -79,7 +79,7 @@ def examine_arithmetic(found: Findings) -> None:
 
 
 def examine(subject: Subject, found: Findings) -> None:
-    """All of it, as far as the member needs it."""
+    """Look at all of it, as far as the member needs it."""
     if subject.party is not None:
         examine_tables(subject.party, found)
     if subject.state is not None:

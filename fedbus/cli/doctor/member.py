@@ -49,18 +49,18 @@ class Subject:
 
     @property
     def state(self) -> Path | None:
-        """The file of the member's store; a client has none."""
+        """Return the file of the member's store; a client has none."""
         own = self.party or self.service
         return None if own is None else own.path(own.state)
 
     @property
     def tls(self) -> TlsFiles:
-        """Its files of certificates."""
+        """Return its files of certificates."""
         return self.broker.tls
 
 
 def of_file(file: Path, found: Findings, variables: Mapping[str, str] | None = None) -> Subject | None:
-    """A party or a coordinator; None where its file is wrong, which is among the findings.
+    """Return a party or a coordinator. Return None where its file is wrong, which is then among the findings.
 
     Args:
         variables: its environment; None is that of this process.
@@ -85,7 +85,7 @@ def of_file(file: Path, found: Findings, variables: Mapping[str, str] | None = N
 def of_environment(
     identity: Path | None, roster: Path | None, found: Findings, variables: Mapping[str, str] | None = None
 ) -> Subject | None:
-    """A client, who has no file; None where a variable is wrong.
+    """Return a client, who has no file. Return None where a variable is wrong, which is then among the findings.
 
     Args:
         identity, roster: in place of those that the variables name.
@@ -111,7 +111,7 @@ def of_environment(
 
 
 def check_policy(own: PartySettings | CoordinatorSettings) -> None:
-    """ConfigError where a party's policy says what there is not."""
+    """Raise ConfigError where a party's policy says what there is not."""
     from parties.policy import Policy
 
     if isinstance(own, PartySettings):
@@ -119,7 +119,7 @@ def check_policy(own: PartySettings | CoordinatorSettings) -> None:
 
 
 def examine_keys(subject: Subject, found: Findings) -> None:
-    """The identity, and the roster on which it has to be."""
+    """Look at the identity, and at the roster on which it has to be."""
     if subject.identity is None or subject.roster is None:
         _tell_missing(subject, found)
         return
@@ -145,7 +145,7 @@ def examine_keys(subject: Subject, found: Findings) -> None:
 
 
 def examine_store(subject: Subject, found: Findings) -> None:
-    """Whether the member's process could open or make its store."""
+    """Find out whether the member's process could open or make its store."""
     store = subject.state
     if store is None:
         return
@@ -178,7 +178,7 @@ def examine_store(subject: Subject, found: Findings) -> None:
 
 
 def nearest(folder: Path) -> Path:
-    """The folder itself, or the nearest one above it that is there."""
+    """Return the folder itself, or the nearest one above it that is there."""
     folder = folder.absolute()
     while not files.exists(folder) and folder != folder.parent:
         folder = folder.parent
@@ -200,7 +200,7 @@ def _tell_missing(subject: Subject, found: Findings) -> None:
 
 
 def _check_url(found: Findings, file: Path | None) -> None:
-    """Of a file that holds a password: whether others may read it."""
+    """Warn where others may read a file that holds a password."""
     if file is None:
         return
     try:
@@ -216,7 +216,7 @@ def _check_url(found: Findings, file: Path | None) -> None:
 
 
 def _check_dates(member: Member, subject: Subject, found: Findings) -> None:
-    """Whether a member has a key that counts, today and for some time to come."""
+    """Find out whether a member has a key that counts, today and for some time to come."""
     ends = [key.until for key in member.keys]
     if None in ends:
         return

@@ -36,7 +36,7 @@ class Right:
 
 
 def rights(user: str, role: Role) -> list[Right]:
-    """What is tried for a user; fedbus.topology says what each role may."""
+    """Return what is tried for a user; fedbus.topology says what each role may do."""
     match role:
         case Role.PARTY:
             return [

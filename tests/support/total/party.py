@@ -19,8 +19,7 @@ from fedbus.crypto.engine import Engine
 from fedbus.errors import DataError
 from fedbus.session.session import Session
 from fedbus.settings import PartySettings
-from parties.data import tables
-from parties.data.tables import Tables
+from parties.data.tables import Tables, load
 from parties.policy import Policy
 from parties.side import Brought, Result, check_sizes, check_together, in_common, notes, shortfalls
 
@@ -31,13 +30,13 @@ _MOST = 2.0**80
 
 def take_part(
     session: Session[TotalJob],
-    engine: Engine,  # see PartySide
-    own: Tables,
-    policy: Policy,  # see PartySide
-    settings: PartySettings,  # see PartySide
+    engine: Engine,
+    tables: Tables,
+    policy: Policy,
+    settings: PartySettings,
 ) -> Result:
     """See PartySide."""
-    number = round(_sum(session.spec, own) * SCALE)
+    number = round(_sum(session.spec, tables) * SCALE)
     first, second = session.spec.parties
     session.at(1)
     if session.party == first:
@@ -52,18 +51,18 @@ def take_part(
     return Result({"total": total}, {"columns": 1})
 
 
-def check(spec: TotalJob, brought: Brought, rows: int) -> None:  # see PartySide
+def check(spec: TotalJob, brought: Brought, rows: int) -> None:
     """See PartySide: the party has the column."""
     _sum(spec, brought.tables)
 
 
 def compare(spec: TotalJob, report: TotalReport, parties: Sequence[PartySettings]) -> dict[str, Any]:
     """See PartySide."""
-    return {"pooled_total": math.fsum(_sum(spec, tables.load(party, spec)) for party in parties)}
+    return {"pooled_total": math.fsum(_sum(spec, load(party, spec)) for party in parties)}
 
 
-def _sum(spec: TotalJob, own: Tables) -> float:
-    table = own.fit(own.train).apply(own.train)
+def _sum(spec: TotalJob, tables: Tables) -> float:
+    table = tables.fit(tables.train).apply(tables.train)
     if spec.column not in table.columns:
         raise DataError(f"{table.name}: no column {spec.column!r}; it has {', '.join(table.columns)}")
     total = math.fsum(table.features[:, table.columns.index(spec.column)])

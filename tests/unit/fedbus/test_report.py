@@ -12,7 +12,7 @@ import pytest
 import fedbus
 from fedbus.algorithms import registry
 from fedbus.algorithms.fedavg.report import AverageReport
-from fedbus.algorithms.linear.report import LinearReport, Pair
+from fedbus.algorithms.linear.report import Coefficient, LinearReport
 from fedbus.errors import ProtocolError
 from fedbus.report import KEPT_VALUES, Report
 
@@ -106,7 +106,7 @@ def test_fields_are_types() -> None:
     pair = {"federated": 1.0, "pooled": 2.0}
     report = registry.read_report({**LINEAR, "coefficients": {"shop": {"a": pair}}, "intercept": pair})
     assert isinstance(report, LinearReport)
-    assert report.coefficients == {"shop": {"a": Pair(1.0, 2.0)}}
+    assert report.coefficients == {"shop": {"a": Coefficient(1.0, 2.0)}}
     assert report.rows["shop"].train == 9
     assert report.round_latency_seconds.p99 == 2.0
 

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from fedbus import weights as module
 from fedbus.errors import ProtocolError
-from fedbus.weights import Layout, Weights
+from fedbus.weights import Weights, WeightsLayout
 
 TENSORS = {
     "b.weight": np.arange(12, dtype=np.float32).reshape(3, 4) - 5,
@@ -51,11 +51,14 @@ def test_parse_reads_what_the_library_writes() -> None:
 
 
 def test_parse_reads_a_header_that_it_knows_no_second_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    blob, known = bytes(Weights.of(TENSORS).blob), Layout.of({name: each.shape for name, each in TENSORS.items()})
+    blob, known = (
+        bytes(Weights.of(TENSORS).blob),
+        WeightsLayout.of({name: each.shape for name, each in TENSORS.items()}),
+    )
     monkeypatch.setattr("fedbus.weights._read_header", lambda *_: {"read": (16,)})
     assert list(Weights.parse(blob, known).shapes) == sorted(TENSORS)
     # Longer than the header says, or with another header: the parser decides.
-    for other, like in ((blob + bytes(4), known), (blob, Layout.of({"a": (16,)}))):
+    for other, like in ((blob + bytes(4), known), (blob, WeightsLayout.of({"a": (16,)}))):
         assert list(Weights.parse(other, like).shapes) == ["read"]
 
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, get_type_hints
 
 import msgpack
+import msgspec
 import numpy as np
 import pytest
 import structlog
@@ -57,6 +58,25 @@ ACCEPTED: dict[str, set[str]] = {
     "JobLine | None": {"none"},
     "StateLines | None": {"empty list", "none"},
 }
+
+
+def accepted_by(kind: str, field: str) -> set[str]:
+    """What of HOSTILE a field takes; a type that only one algorithm has takes what its annotation says."""
+    of = types(kind)[field]
+    if of in ACCEPTED:
+        return ACCEPTED[of]
+    hint = get_type_hints(KINDS[kind], include_extras=True)[field]
+    return {name for name, value in HOSTILE.items() if _fits(value, hint)}
+
+
+def _fits(value: Any, hint: Any) -> bool:
+    try:
+        msgspec.convert(value, hint)
+    except msgspec.ValidationError:
+        return False
+    return True
+
+
 CASES = [(kind, field) for kind in sorted(KINDS) for field in types(kind)]
 
 
@@ -75,7 +95,7 @@ def test_a_sound_message_of_each_kind_is_taken(kind: str) -> None:
 
 @pytest.mark.parametrize(("kind", "field"), CASES, ids=[f"{kind}.{field}" for kind, field in CASES])
 def test_a_field_takes_what_it_is_for_and_the_error_names_sender_kind_and_field(kind: str, field: str) -> None:
-    accepted = ACCEPTED[types(kind)[field]]
+    accepted = accepted_by(kind, field)
     if field == "spec" and kind != "job_shown":
         # It is held to the types of its own keys when the job is read.
         accepted = {"map", "empty map", "nested", "nan in a map"}

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from coordinator.fedavg import strategy as module
-from coordinator.fedavg.strategy import Server
+from coordinator.fedavg.strategy import ServerOptimizer
 from fedbus.algorithms.fedavg.spec import Strategy
 from fedbus.errors import StoreError
 
@@ -22,7 +22,7 @@ def chunks(update: np.ndarray, width: int = 5) -> Iterator[tuple[int, np.ndarray
         yield start, update[start : start + width]
 
 
-def run(server: Server, weights: np.ndarray, updates: list[np.ndarray]) -> np.ndarray:
+def run(server: ServerOptimizer, weights: np.ndarray, updates: list[np.ndarray]) -> np.ndarray:
     weights = weights.astype(np.float32)
     for update in updates:
         server.step(weights, chunks(update))
@@ -31,7 +31,7 @@ def run(server: Server, weights: np.ndarray, updates: list[np.ndarray]) -> np.nd
 
 @pytest.mark.parametrize("name", ["fedavg", "fedprox", "median", "trimmed_mean", "krum"])
 def test_plain_averages(name: str) -> None:
-    server = Server.create(Strategy(name=name), SIZE)
+    server = ServerOptimizer.create(Strategy(name=name), SIZE)
     assert run(server, START, UPDATES) == pytest.approx(START + sum(UPDATES), abs=1e-5)
     assert server.arrays() == {}
 
@@ -41,9 +41,11 @@ def test_fedavgm() -> None:
     first, second, third = UPDATES
     beta = 0.5
     total = first * (1 + beta + beta**2) + second * (1 + beta) + third
-    found = run(Server.create(Strategy(name="fedavgm", momentum=beta), SIZE), START, UPDATES)
+    found = run(ServerOptimizer.create(Strategy(name="fedavgm", momentum=beta), SIZE), START, UPDATES)
     assert found == pytest.approx(START + total, abs=1e-5)
-    slow = run(Server.create(Strategy(name="fedavgm", momentum=beta, learning_rate=0.25), SIZE), START, UPDATES)
+    slow = run(
+        ServerOptimizer.create(Strategy(name="fedavgm", momentum=beta, learning_rate=0.25), SIZE), START, UPDATES
+    )
     assert slow == pytest.approx(START + 0.25 * total, abs=1e-5)
 
 
@@ -62,12 +64,12 @@ def test_adaptive(name: str, rate: float | None) -> None:
                 second[entry] += 0.05 * delta * delta
             weights[entry] += (0.1 if rate is None else rate) * first[entry] / (second[entry] ** 0.5 + 0.01)
     settings = Strategy(name=name, beta1=0.8, beta2=0.95, tau=0.01, learning_rate=rate)
-    assert run(Server.create(settings, SIZE), START, UPDATES) == pytest.approx(weights, abs=2e-5)
+    assert run(ServerOptimizer.create(settings, SIZE), START, UPDATES) == pytest.approx(weights, abs=2e-5)
 
 
 @pytest.mark.parametrize("name", ["fedavgm", "fedadam", "fedyogi"])
 def test_a_restored_server_takes_the_same_steps(name: str) -> None:
-    whole, before, after = (Server.create(Strategy(name=name), SIZE) for _ in range(3))
+    whole, before, after = (ServerOptimizer.create(Strategy(name=name), SIZE) for _ in range(3))
     weights = run(before, START, UPDATES[:2])
     state = {key: array.copy() for key, array in before.arrays().items()}
     assert all(array.dtype == np.float32 for array in state.values())
@@ -80,14 +82,14 @@ def test_a_restored_server_takes_the_same_steps(name: str) -> None:
 @pytest.mark.parametrize("name", ["fedavg", "fedavgm", "fedadam"])
 def test_how_the_update_is_cut_changes_nothing(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     whole, cut = (START.astype(np.float32) for _ in range(2))
-    Server.create(Strategy(name=name), SIZE).step(whole, [(0, UPDATES[0])])
+    ServerOptimizer.create(Strategy(name=name), SIZE).step(whole, [(0, UPDATES[0])])
     monkeypatch.setattr(module, "BLOCK", 3)
-    Server.create(Strategy(name=name), SIZE).step(cut, reversed(list(chunks(UPDATES[0], 7))))
+    ServerOptimizer.create(Strategy(name=name), SIZE).step(cut, reversed(list(chunks(UPDATES[0], 7))))
     assert cut.tolist() == whole.tolist()
 
 
 def test_parts_that_are_no_update() -> None:
-    server, weights = Server.create(Strategy(), SIZE), np.zeros(SIZE, dtype=np.float32)
+    server, weights = ServerOptimizer.create(Strategy(), SIZE), np.zeros(SIZE, dtype=np.float32)
     with pytest.raises(ValueError, match="have 20 entries and the model 23"):
         server.step(weights, [(0, np.zeros(20))])
     with pytest.raises(ValueError, match="a part of 4 from 20 is outside"):
@@ -97,7 +99,7 @@ def test_parts_that_are_no_update() -> None:
 
 
 def test_state_that_does_not_fit() -> None:
-    server = Server.create(Strategy(name="fedadam"), SIZE)
+    server = ServerOptimizer.create(Strategy(name="fedadam"), SIZE)
     for state in ({}, {"velocity": np.zeros(SIZE)}, {"first": np.zeros(SIZE), "second": np.zeros(SIZE + 1)}):
         with pytest.raises(StoreError, match="no state of fedadam of this model; submit a new job"):
             server.restore(state)

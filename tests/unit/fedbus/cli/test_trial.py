@@ -20,7 +20,7 @@ from fedbus.credentials import Credentials
 from fedbus.environment import of_member
 from fedbus.errors import ConfigError, DataError
 from fedbus.identity import Role
-from fedbus.trial.layout import Layout, load
+from fedbus.trial.layout import TrialFolder, load
 from places import DATA
 
 MEMBERS = ("--party", "shop", "--party", "bank", "--client", "olga")
@@ -46,7 +46,7 @@ def test_nobody_else_may_look_into_it_and_nothing_secret_is_printed(tmp_path: Pa
     said = run(folder, *MEMBERS, *options).output
     assert modes(folder) == {(True, 0o700), (False, 0o600)}
     for name in ("coordinator", "shop", "bank", "olga"):
-        password = urlsplit(Layout(folder).own(name, ".url").read_text().strip()).password
+        password = urlsplit(TrialFolder(folder).own(name, ".url").read_text().strip()).password
         assert (password is None) == bool(options)
         assert password is None or password not in said
     assert "private" not in said
@@ -55,7 +55,7 @@ def test_nobody_else_may_look_into_it_and_nothing_secret_is_printed(tmp_path: Pa
 def test_every_member_is_on_every_roster_by_its_own_key_and_knows_its_own_password_alone(tmp_path: Path) -> None:
     folder = tmp_path / "trial"
     run(folder, *MEMBERS, "--port", "5999")
-    layout = Layout(folder)
+    layout = TrialFolder(folder)
     users = {user["name"]: user["password_hash"] for user in json.loads(layout.definitions.read_text())["users"]}
     assert set(users) == {"coordinator", "shop", "bank", "olga"}
     passwords = set()
@@ -78,7 +78,7 @@ def _salt(hashed: str) -> bytes:
 def test_members_files_are_taken_as_they_are_and_name_what_lies_beside_them(tmp_path: Path) -> None:
     folder = tmp_path / "trial"
     run(folder, *MEMBERS, "--coordinator", "lead", "--tls")
-    layout = Layout(folder)
+    layout = TrialFolder(folder)
     coordinator = settings.load_coordinator(layout.own("lead", ".toml"), of_member(layout.own("lead", ".url")))
     assert (coordinator.name, coordinator.parties, coordinator.operators) == ("lead", ("shop", "bank"), ("olga",))
     for name in ("lead", "shop"):

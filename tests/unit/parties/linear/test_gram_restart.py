@@ -9,14 +9,14 @@ import numpy as np
 import pytest
 
 from fedbus.errors import JobFailed
-from parties.linear.descent import Work
+from parties.linear.descent import PartyWork
 from parties.linear.turns import Descent
 from parties.vertical.share import Share
 
 
 def work(encoded: np.ndarray) -> Any:
     """A party's work as far as a restart that finds training done needs it."""
-    made: Any = object.__new__(Work)
+    made: Any = object.__new__(PartyWork)
     made.encoded, made.session = encoded, SimpleNamespace(party="bank")
     return made
 

@@ -8,8 +8,9 @@ import pytest
 from fedbus.algorithms.vertical.batching import batches, count
 from parties.data.table import Scaling
 from parties.linear.optimizer import Optimizer
-from parties.scores import gradient_descent, least_squares, regression_metrics
+from parties.scores import least_squares, regression_metrics
 from places import DATA
+from pooled_descent import gradient_descent
 from reader import load
 
 

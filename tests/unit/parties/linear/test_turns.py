@@ -13,7 +13,7 @@ from fedbus.algorithms.linear.messages import CHECK, DIRECTION, PASS, PROBE, STO
 from fedbus.algorithms.linear.spec import LinearParams
 from fedbus.errors import ProtocolError
 from parties.linear.basis import Basis
-from parties.linear.descent import Work
+from parties.linear.descent import PartyWork
 from parties.linear.turns import Descent, check_rounds
 
 PARAMS = LinearParams()
@@ -77,7 +77,7 @@ def test_a_party_without_a_part_in_what_was_found_names_none_of_its_columns(part
     first = random.normal(size=200)
     columns = np.column_stack([first, first + 1e-9 * random.normal(size=200)])
     columns = (columns - columns.mean(axis=0)) / columns.std(axis=0)
-    work: Any = object.__new__(Work)
+    work: Any = object.__new__(PartyWork)
     # Its own two columns nearly agree, so that a part in the basis is a large one in the columns.
     work.basis = Basis.of(columns, ("a", "b"), l2=0.0, least_norm=False)
     work.job = SimpleNamespace(columns=("a", "b"))

@@ -9,8 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from fedbus.algorithms.vertical.agreed import MATCH_BYTES
 from fedbus.errors import ProtocolError
-from parties.vertical.matching import MATCH_BYTES, cut, match
+from parties.vertical.matching import cut, match
 
 # Of few bytes, so that first halves and last halves are often alike.
 VALUES = st.lists(
