@@ -16,7 +16,7 @@ from fedbus.broker.node.accounts import amqp_url, new_password, write_private
 from fedbus.broker.node.definitions import definitions
 from fedbus.certificates.folder import provide
 from fedbus.errors import ConfigError
-from fedbus.files import reason
+from fedbus.files import exists, is_folder, reason
 from fedbus.identity import Identity
 from fedbus.names import listed
 from fedbus.trial import texts
@@ -102,7 +102,7 @@ def drafts(cast: Cast, data: Mapping[str, Sequence[Dataset]], label: str) -> dic
 def _new(folder: Path) -> Iterator[None]:
     """Make a folder, or take an empty one. What is written within stays only where all of it was written."""
     try:
-        made = not folder.exists()
+        made = not exists(folder)
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         if any(folder.iterdir()):
             raise ConfigError(f"{folder}: is not empty; name a new folder")
@@ -113,7 +113,7 @@ def _new(folder: Path) -> Iterator[None]:
         yield
     except BaseException as error:
         for left in folder.iterdir():
-            if left.is_dir():
+            if is_folder(left):
                 shutil.rmtree(left, ignore_errors=True)
             else:
                 left.unlink(missing_ok=True)
@@ -135,7 +135,7 @@ def _logins(layout: TrialFolder, cast: Cast) -> dict[str, dict[str, Path]]:
         own.mkdir(mode=0o700)
         provide(own, ["127.0.0.1"], list(cast.roles), days=_DAYS, renew_days=_RENEW_DAYS)
         for path in own.rglob("*"):
-            path.chmod(0o700 if path.is_dir() else 0o600)
+            path.chmod(0o700 if is_folder(path) else 0o600)
     for name, password in passwords.items():
         # With a certificate nobody needs the password, and nobody gets it.
         url = f"{cast.address}/" if cast.tls else amqp_url(name, password, cast.address)
