@@ -34,6 +34,7 @@ from fedbus.messages.fields import shortened
 from fedbus.names import nearest
 from fedbus.report import Report
 from fedbus.retry import delay
+from fedbus.seals import IdentitySeals
 from fedbus.service.process import peak_memory
 from fedbus.session.rollcall import roll_call
 from fedbus.session.session import Session
@@ -64,6 +65,7 @@ class Conductor:
     def __init__(
         self,
         broker: Broker,
+        seals: IdentitySeals,
         store: Store,
         engine: Engine,
         metrics_url: str,
@@ -73,6 +75,7 @@ class Conductor:
         known: Sequence[str] = (),
     ) -> None:
         self._broker = broker
+        self._seals = seals
         self._store = store
         self._engine = engine
         self._metrics_url = metrics_url
@@ -165,7 +168,7 @@ class Conductor:
         session.when_there_is_room(lambda: self._store.set_state(session.job, JobState.STARTING))
         self._announce(session.job)
         for party in session.spec.parties:
-            start = Start(session.spec.to_map(), session.attendance.arrived(party, Accepted))
+            start = self._start(session, accepted=session.attendance.arrived(party, Accepted))
             try:
                 self._tell(session, party, start)
             except (Unroutable, Nacked) as error:
@@ -236,7 +239,7 @@ class Conductor:
         """
         attempt = 0
         while not self._stopping.is_set():
-            future = tell(self._broker, Envelope(session.job, session.party, party, message), wait=True)
+            future = self._send(session, party, message, wait=True)
             try:
                 self._await(future)
             except Unroutable:
@@ -257,12 +260,22 @@ class Conductor:
         """Tell a party again to start, which may have lost its queue with what was in it; it begins a job once."""
         if not session.attendance.arrived(party, Accepted):
             log.info("party has not joined; telling it again", job=session.job, party=party)
-            tell(self._broker, Envelope(session.job, session.party, party, Start(session.spec.to_map())))
+            self._send(session, party, self._start(session))
 
     def _inquire(self, session: Session[JobSpec], party: str) -> None:
         """Ask a silent party's process whether it has the job; it answers on the job's queue where it has not."""
         log.info("party silent; asking whether it has the job", job=session.job, party=party)
-        tell(self._broker, Envelope(session.job, session.party, party, Inquire()))
+        self._send(session, party, Inquire())
+
+    def _start(self, session: Session[JobSpec], *, accepted: bool = False) -> Start:
+        owner = self._record(session).owner
+        signature = self._store.proofs(session.job).get(owner)
+        if signature is None:
+            raise StoreError(f"{self._store.place}: the signature of job {session.job} by {owner} is missing")
+        return Start(session.spec.to_map(), owner, signature, accepted)
+
+    def _send(self, session: Session[JobSpec], party: str, message: Message, *, wait: bool = False) -> Future[None]:
+        return tell(self._broker, self._seals, Envelope(session.job, session.party, party, message), wait=wait)
 
     def _record(self, session: Session[JobSpec]) -> JobRecord:
         record = self._store.job(session.job)
@@ -271,7 +284,7 @@ class Conductor:
         return record
 
 
-def tell(broker: Broker, envelope: Envelope, *, wait: bool = False) -> Future[None]:
+def tell(broker: Broker, seals: IdentitySeals, envelope: Envelope, *, wait: bool = False) -> Future[None]:
     """Send a control message; see Broker.publish."""
     key = topology.control_key(envelope.recipient, envelope.job, envelope.kind)
-    return broker.publish(Outgoing(topology.CONTROL, key, codec.encode(envelope), envelope.id), wait=wait)
+    return broker.publish(Outgoing(topology.CONTROL, key, codec.encode(envelope, seals), envelope.id), wait=wait)

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from typing import Any
 
 import structlog
 
@@ -17,15 +16,19 @@ from coordinator.sweeper import Sweeper
 from fedbus import codec, topology
 from fedbus.algorithms import registry
 from fedbus.broker.base import Broker, Delivery, Subscription
+from fedbus.credentials import Credentials
 from fedbus.crypto.engine import Engine
-from fedbus.errors import ConfigError, DecodeError, StoreError
+from fedbus.errors import ConfigError, DecodeError, ProtocolError, StoreError
+from fedbus.identity import Role
 from fedbus.job import UNKNOWN, JobState
 from fedbus.messages.control import Cancel, Departed, Inquire, Notice, Progress, Query, StateChanged, Submit
 from fedbus.messages.envelope import Envelope, Message
 from fedbus.messages.fields import shortened
 from fedbus.messages.ledger import ListJobs, ShowJob
+from fedbus.refusals import Refusals
+from fedbus.seals import IdentitySeals, check_signed
 from fedbus.service.runs import Run, Runs
-from fedbus.session.post import publish_event, publish_reply
+from fedbus.session.events import Events
 from fedbus.session.room import Holding
 from fedbus.settings import CoordinatorSettings
 from fedbus.store.base import Store
@@ -50,12 +53,16 @@ class Service:
         self._settings = settings
         self._broker = broker
         self._store = store
+        self._credentials = Credentials.of_member(settings, Role.COORDINATOR)
+        self._seals = IdentitySeals(self._credentials)
+        self._events = Events(broker, self._seals, settings.operators)
         self._announcing = threading.Lock()
         self._sweeper = Sweeper(self.name, broker, store)
         self._runs = Runs(
-            self.name,
+            self._credentials,
             store,
             broker,
+            self._events,
             verify_sender=settings.broker.verify_sender,
             make=Run,
             work=lambda run: self._conductor.run(run.session),
@@ -63,12 +70,21 @@ class Service:
             ended=self.announce,
         )
         self._conductor = Conductor(
-            broker, store, engine, metrics_url, self.announce, self._sweeper.add, self._runs.stopping, settings.parties
+            broker,
+            self._seals,
+            store,
+            engine,
+            metrics_url,
+            self.announce,
+            self._sweeper.add,
+            self._runs.stopping,
+            settings.parties,
         )
         self._ledger = Ledger(store, self._is_operator, self._latest)
         # Submissions that wait for room on the disk.
-        self._held: set[str] = set()
+        self._held: dict[str, str] = {}
         self._holding = Holding(self._enter, self._tell_of_waiting)
+        self._refusals = Refusals("request")
         self._subscriptions: list[Subscription] = []
 
     def start(self) -> None:
@@ -108,14 +124,13 @@ class Service:
     def _request(self, delivery: Delivery) -> None:
         try:
             self._check_publisher(delivery)
-            envelope = codec.decode(delivery.body)
-            self._check_address(envelope, delivery)
+            envelope = self._opened(delivery)
             match envelope.payload:
                 case Submit() | Cancel():
                     self._holding.take(delivery)
                     return
                 case Query():
-                    self.announce(envelope.job)
+                    self._answer(envelope)
                 case ListJobs() as wanted:
                     self._reply(envelope, self._ledger.list(envelope.sender, wanted))
                 case ShowJob():
@@ -123,9 +138,8 @@ class Service:
                 case _:
                     raise DecodeError(f"{envelope.kind} message on the job queue")  # noqa: TRY301
         except DecodeError as error:
-            log.warning("request refused; it is in the dead-letter queue", reason=str(error), user=delivery.user)
             self._refuse(error, delivery)
-            delivery.dead_letter(str(error))
+            self._refusals.refuse(delivery, error)
             return
         except StoreError as error:
             log.error("a client's question cannot be answered", job=envelope.job, error=str(error))  # noqa: TRY400
@@ -134,36 +148,35 @@ class Service:
     def _check_publisher(self, delivery: Delivery) -> None:
         """What can be said of a request before time is spent on reading it."""
         if self._settings.broker.verify_sender and delivery.user is None:
-            raise DecodeError("request by nobody: the message does not say which user published it")
+            raise DecodeError("request by nobody: the message does not say which user published it", why="publisher")
         if delivery.size > codec.most_bytes(Submit.kind):
-            raise DecodeError(f"request of {delivery.size} bytes is over the limit of {codec.most_bytes(Submit.kind)}")
+            most = codec.most_bytes(Submit.kind)
+            raise DecodeError(f"request of {delivery.size} bytes is over the limit of {most}", why="size")
 
     def _enter(self, delivery: Delivery) -> None:
         """Enter a submission or a cancellation in the ledger, then acknowledge it."""
-        envelope = codec.decode(delivery.body)
+        envelope = self._opened(delivery)
         if isinstance(envelope.payload, Submit):
-            self._submit(envelope.job, envelope.payload.spec, envelope.sender)
-            self._held.discard(envelope.job)
+            self._submit(envelope.job, envelope.payload, envelope.sender)
+            self._held.pop(envelope.job, None)
         else:
             self._cancel(envelope.job, envelope.sender)
         delivery.ack()
 
     def _tell_of_waiting(self, delivery: Delivery) -> None:
-        envelope = codec.decode(delivery.body)
+        envelope = self._opened(delivery)
         if isinstance(envelope.payload, Submit):
-            self._held.add(envelope.job)
-        self._publish(envelope.job, Notice(_WAITS))
+            self._held[envelope.job] = envelope.sender
+        self._events.publish(envelope.job, envelope.sender, Notice(_WAITS))
 
     def _asked(self, delivery: Delivery) -> None:
         """A party has not heard of a job for a while and is told how it ended, or that there is none; or it is done."""
         try:
-            envelope = codec.decode(delivery.body)
-            self._check_address(envelope, delivery)
+            envelope = self._opened(delivery)
             if not isinstance(envelope.payload, Inquire | Departed):
                 raise DecodeError(f"{envelope.kind} message on the coordinator's queue of questions")  # noqa: TRY301
         except DecodeError as error:
-            log.warning("question refused; it is in the dead-letter queue", reason=str(error), user=delivery.user)
-            delivery.dead_letter(str(error))
+            self._refusals.refuse(delivery, error)
             return
         try:
             if isinstance(envelope.payload, Departed):
@@ -178,18 +191,27 @@ class Service:
         else:
             if outcome is not None:
                 log.info("party told how a job ended", job=envelope.job, party=envelope.sender, state=outcome.state)
-                tell(self._broker, Envelope(envelope.job, self.name, envelope.sender, outcome))
+                tell(self._broker, self._seals, Envelope(envelope.job, self.name, envelope.sender, outcome))
         delivery.ack()
+
+    def _opened(self, delivery: Delivery) -> Envelope:
+        self._check_address(codec.peek(delivery.body), delivery)
+        return codec.decode(delivery.body, self._seals)
 
     def _check_address(self, envelope: Envelope, delivery: Delivery) -> None:
         if envelope.recipient != self.name:
-            raise DecodeError(f"{envelope.kind} request for coordinator {envelope.recipient}, this is {self.name}")
+            what = f"{envelope.kind} request for coordinator {envelope.recipient}, this is {self.name}"
+            raise DecodeError(what, why="address")
         if self._settings.broker.verify_sender and delivery.user != envelope.sender:
-            raise DecodeError(f"{envelope.kind} request of {envelope.sender} by {delivery.user}")
+            what = f"{envelope.kind} request of {envelope.sender} by {delivery.user}"
+            raise DecodeError(what, why="publisher")
 
     def _refuse(self, error: DecodeError, delivery: Delivery) -> None:
-        """Enter a submission that cannot be read as a job that failed: whoever submitted it waits for an answer."""
-        if error.about is None or error.about.kind != Submit.kind:
+        """Enter a submission that cannot be read as a job that failed: whoever submitted it waits for an answer.
+
+        Only what its seal proves to be a client's: nobody else must enter anything, or use up the id of a job.
+        """
+        if error.about is None or error.about.kind != Submit.kind or not error.sealed_by:
             return
         with contextlib.suppress(DecodeError):
             self._check_address(error.about, delivery)
@@ -198,13 +220,15 @@ class Service:
                 self._store.purge(job)
                 self.announce(job)
 
-    def _submit(self, job: str, fields: dict[str, Any], owner: str) -> None:
-        state, reason = JobState.SUBMITTED, ""
+    def _submit(self, job: str, submission: Submit, owner: str) -> None:
+        state, reason, fields = JobState.SUBMITTED, "", submission.spec
         try:
             spec = registry.parse(fields)
             if spec.coordinator != self.name:
                 raise ConfigError(f"job: coordinator: {spec.coordinator!r} is named, this is {self.name!r}")  # noqa: TRY301
-        except ConfigError as error:
+            check_signed(self._credentials.roster, job, owner, submission.signature, spec)
+            self._store.put_proof(job, owner, submission.signature)
+        except (ConfigError, ProtocolError) as error:
             state, reason = JobState.FAILED, shortened(str(error))
         entered = self._store.add_job(job, codec.pack(fields), state, reason, owner)
         if not entered:
@@ -230,13 +254,15 @@ class Service:
         if record is not None and not record.state.final and not allowed:
             log.warning("cancellation refused", job=job, user=user, owner=record.owner)
             refused = f"{user} may not cancel this job: only {record.owner} and the coordinator's `operators` may"
-            self._publish(job, StateChanged(record.state.value, refused))
+            self._events.publish(job, user, StateChanged(record.state.value, refused))
             return
         if record is not None:
             # In the ledger before the request is acknowledged: a restart must not bring the job back.
             self._store.set_state(job, JobState.CANCELLING, f"cancelled by {user}")
             log.info("job to be cancelled", job=job, user=user)
-        self.announce(job)
+            self.announce(job)
+        else:
+            self._events.publish(job, user, self._unknown(job))
         if (run := self._runs.get(job)) is not None:
             run.session.fail(Cancelled(f"cancelled by {user}"))
 
@@ -249,7 +275,19 @@ class Service:
         return None if run is None else run.session.latest
 
     def _reply(self, request: Envelope, message: Message) -> None:
-        publish_reply(self._broker, Envelope(request.job, self.name, request.sender, message))
+        self._events.reply(request, message)
+
+    def _answer(self, request: Envelope) -> None:
+        """Tell a client the state of a job: of its own, or of anybody's where it is an operator."""
+        record, asker = self._store.job(request.job), request.sender
+        owner = self._held.get(request.job) if record is None else record.owner
+        if owner is not None and (asker == owner or self._is_operator(asker)):
+            self.announce(request.job)
+        else:
+            self._events.publish(request.job, asker, self._unknown(request.job))
+
+    def _unknown(self, job: str) -> StateChanged:
+        return StateChanged(UNKNOWN, f"this coordinator has no job {job} of yours")
 
     def announce(self, job: str) -> None:
         """Publish the job's state as the ledger has it; /metrics has it before anybody hears of it."""
@@ -257,15 +295,8 @@ class Service:
         # Reading and publishing are one step: a watcher must not see an earlier state after a later one.
         with self._announcing:
             record = self._store.job(job)
-            if record is None and job in self._held:
-                self._publish(job, Notice(_WAITS))
-                return
-            if record is None:
-                message = StateChanged(UNKNOWN, f"this coordinator has no job {job}")
-            else:
+            if record is not None:
                 report = told_report(record) if record.state.final else None
-                message = StateChanged(record.state.value, record.reason, report)
-            self._publish(job, message)
-
-    def _publish(self, job: str, message: StateChanged | Notice) -> None:
-        publish_event(self._broker, Envelope(job, self.name, self.name, message))
+                self._events.publish(job, record.owner, StateChanged(record.state.value, record.reason, report))
+            elif owner := self._held.get(job):
+                self._events.publish(job, owner, Notice(_WAITS))

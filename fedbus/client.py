@@ -14,8 +14,8 @@ import secrets
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
-from types import TracebackType
 
 from fedbus import codec, environment, requests, topology
 from fedbus.algorithms import registry
@@ -23,7 +23,6 @@ from fedbus.broker.base import Broker, Delivery
 from fedbus.broker.rabbitmq.broker import AmqpBroker
 from fedbus.credentials import Credentials
 from fedbus.errors import (
-    AccessRefused,
     ConfigError,
     ConnectionLost,
     DecodeError,
@@ -37,6 +36,7 @@ from fedbus.messages.control import Cancel, Event, Query, StateChanged, Submit
 from fedbus.messages.envelope import Envelope, M, Message
 from fedbus.messages.ledger import JobLine, JobList, JobShown, ListJobs, ShowJob
 from fedbus.report import Report
+from fedbus.seals import IdentitySeals, sign
 from fedbus.submissions import Submissions
 
 REPLY_SECONDS = 15.0
@@ -52,18 +52,24 @@ class Client:
 
     Args:
         coordinator: its name, as messages address it.
+        credentials: the client's identity, by which it signs jobs, and its roster.
         verify_sender: ignore events whose publisher is not the sender that they name.
 
     Raises:
         AccessRefused: the connection's user is no client's.
     """
 
-    def __init__(self, broker: Broker, coordinator: str = COORDINATOR, *, verify_sender: bool = True) -> None:
+    def __init__(
+        self, broker: Broker, coordinator: str = COORDINATOR, *, credentials: Credentials, verify_sender: bool = True
+    ) -> None:
         self._broker = broker
         # The connection, where this client made it.
         self._own: Broker | None = None
         self._coordinator = coordinator
         self._verify_sender = verify_sender
+        self._name = credentials.name
+        self._identity = credentials.identity
+        self._seals = IdentitySeals(credentials)
         # Of each job that is followed a queue for each watch, and one from submitting it to its first watch.
         self._followed: dict[str, list[Events]] = {}
         self._submitted: dict[str, Events] = {}
@@ -73,15 +79,7 @@ class Client:
         self._replies: dict[str, list[queue.SimpleQueue[Message]]] = {}
         self._changed = threading.Condition(threading.RLock())
         # Events of all jobs from now on: a job's first events must not be missed between submitting and watching.
-        watch = topology.watch_queue(broker.user, secrets.token_hex(8))
-        try:
-            broker.declare([watch])
-        except AccessRefused as error:
-            raise AccessRefused(
-                f"the broker's user {broker.user} may not watch jobs: they are submitted, watched and cancelled as a"
-                f" client's user, not as a party or the coordinator ({error})"
-            ) from error
-        self._subscription = broker.consume(watch.name, self._receive)
+        self._subscription = broker.consume(requests.declare_watch(broker, self._name), self._receive)
 
     @classmethod
     def connect(
@@ -113,9 +111,9 @@ class Client:
         broker = AmqpBroker(environment.check_url(url, "the URL of the broker"), tls=tls)
         own, verify = environment.key_files(), environment.verify_sender()
         try:
-            Credentials.of_client(identity or own[0], roster or own[1], broker.user if verify else None)
+            by = Credentials.of_client(identity or own[0], roster or own[1], broker.user if verify else None)
             broker.connect()
-            client = cls(broker, coordinator, verify_sender=verify)
+            client = cls(broker, coordinator, credentials=by, verify_sender=verify)
         except BaseException:
             broker.close()
             raise
@@ -125,9 +123,7 @@ class Client:
     def __enter__(self) -> Client:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     def close(self) -> None:
@@ -151,14 +147,13 @@ class Client:
         spec = registry.job_from(job_spec)
         job = new_id(spec.name)
         self._submitted[job] = self._follow(job)
-        submission = Envelope(job, self._broker.user, self._coordinator, Submit(spec.to_map()))
-        self._submissions.add(submission)
-        requests.request(self._broker, topology.SUBMIT, submission)
+        signed = Submit(spec.to_map(), sign(self._identity, job, self._name, spec))
+        self._submissions.add(self._request(topology.SUBMIT, job, signed))
         return job
 
     def cancel(self, job: str) -> None:
         """Ask the coordinator to end a job; raises as `submit`."""
-        requests.request(self._broker, topology.CANCEL, Envelope(job, self._broker.user, self._coordinator, Cancel()))
+        self._request(topology.CANCEL, job, Cancel())
 
     def jobs(self, limit: int = 100, *, unfinished: bool = False, timeout: float = REPLY_SECONDS) -> JobList:
         """The newest jobs in the coordinator's ledger: this user's, or all for one of its `operators`.
@@ -200,11 +195,17 @@ class Client:
         with self._changed:
             events = self._submitted.pop(job, None) or self._follow(job)
         try:
-            query = Envelope(job, self._broker.user, self._coordinator, Query())
-            yield from follow(self._broker, query, self._submissions, lambda: self._next(events), timeout, check)
+            query = self._request(topology.QUERY, job, Query())
+            ask = partial(requests.publish, self._broker, self._seals, wait=False)
+            yield from follow(query, self._submissions, ask, lambda: self._next(events), timeout, check)
         finally:
             with self._changed:
                 self._followed[job].remove(events)
+
+    def _request(self, key: str, job: str, message: Message) -> Envelope:
+        envelope = Envelope(job, self._name, self._coordinator, message)
+        requests.request(self._broker, self._seals, key, envelope)
+        return envelope
 
     def _follow(self, job: str) -> Events:
         events: Events = queue.SimpleQueue()
@@ -250,9 +251,7 @@ class Client:
             self._replies.setdefault(about, []).append(replies)
         deadline = time.monotonic() + timeout
         try:
-            requests.request(
-                self._broker, topology.QUERY, Envelope(about, self._broker.user, self._coordinator, question)
-            )
+            self._request(topology.QUERY, about, question)
             while True:
                 reply = replies.get(timeout=max(deadline - time.monotonic(), 0.001))
                 if isinstance(reply, answer):
@@ -281,7 +280,7 @@ class Client:
         job = delivery.routing_key.partition(".")[2].partition(".")[0]
         if job in self._followed or job in self._replies:
             with contextlib.suppress(DecodeError):
-                envelope = codec.decode(delivery.body)
+                envelope = codec.decode(delivery.body, self._seals)
                 if not self._verify_sender or delivery.user == envelope.sender:
                     self._sort(envelope)
         delivery.ack()
@@ -289,7 +288,7 @@ class Client:
     def _sort(self, envelope: Envelope) -> None:
         event = envelope.payload
         if isinstance(event, JobList | JobShown):
-            right = (envelope.sender, envelope.recipient) == (self._coordinator, self._broker.user)
+            right = (envelope.sender, envelope.recipient) == (self._coordinator, self._name)
             with self._changed:
                 for replies in self._replies.get(envelope.job, ()) if right else ():
                     replies.put(event)

@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Annotated, Any
 
 import msgpack
 import msgspec
 import numpy as np
+from msgspec import Meta
 
 from fedbus import msgpack_bounds
 from fedbus.algorithms.registry import KINDS
@@ -20,6 +22,7 @@ from fedbus.crypto.tensor import CipherTensor
 from fedbus.errors import DecodeError
 from fedbus.messages.envelope import VERSION, Envelope, Message
 from fedbus.messages.fields import MAX_BATCH, MAX_CHUNKS, MAX_ROUND, Finite
+from fedbus.messages.seal import GROUP, MANNERS, PLAIN, Seals
 from fedbus.names import JOB_ID, NAME
 
 MAX_BODY_BYTES = 4 * CHUNK_BYTES
@@ -29,37 +32,77 @@ _SMALL = {"accepted": 16_384, "failed": 16_384, "finished": 16_384, "submit": 65
 
 _DTYPES = {"<f8", "<f4", "<i8", "<i4", "|u1", "|b1"}
 _ARRAY, _TENSOR = 1, 2
+# Of a sender's signed public key.
+_MAX_KEY = 256
 _MAX_DIMENSIONS = 4
 # Of an array or cipher tensor: a list of scalars, and a list of dimensions in it.
 _FLAT = {"values": 64, "containers": 2, "depth": 2}
 _HEADER = ("version", "id", "job", "sender", "recipient", "kind", "round", "batch", "chunk", "chunks", "checkpoint",
-           "sent_at", "payload")  # fmt: skip
+           "sent_at")  # fmt: skip
+# Of the header what is the same for all recipients of one message.
+_COMMON = ("version", "job", "sender", "kind", "round", "batch", "chunk", "chunks")
 
 
-def encode(envelope: Envelope) -> bytes:
-    """The envelope as one msgpack map.
+def encode(envelope: Envelope, seals: Seals | None = None) -> bytes:
+    """The envelope as one msgpack map; see `encode_all`."""
+    return encode_all([envelope], seals)[0]
+
+
+def encode_all(envelopes: Sequence[Envelope], seals: Seals | None = None) -> list[bytes]:
+    """Envelopes with one payload for several recipients, each as one msgpack map; the payload is sealed once.
+
+    Args:
+        seals: of the sender; None leaves the payload readable.
 
     Raises:
-        ValueError: the body is over MAX_BODY_BYTES: its sender should have cut it into chunks.
+        ValueError: a body is over MAX_BODY_BYTES: its sender should have cut it into chunks.
     """
-    payload = {f.name: getattr(envelope.payload, f.name) for f in dataclasses.fields(envelope.payload)}
-    fields = {name: getattr(envelope, name) for name in _HEADER[:-1]}
-    body = pack({**fields, "payload": payload})
-    if len(body) > MAX_BODY_BYTES:
-        raise ValueError(f"a {envelope.kind} message of {len(body)} bytes is over the limit of {MAX_BODY_BYTES}")
-    return body
+    message = envelopes[0].payload
+    payload = {f.name: getattr(message, f.name) for f in dataclasses.fields(message)}
+    content = None
+    if seals is not None:
+        content = seals.seal_content(_common(envelopes[0]), pack(payload), group=len(envelopes) > 1)
+    bodies = []
+    for envelope in envelopes:
+        if seals is None or content is None:
+            body = pack({**header(envelope), "payload": payload})
+        else:
+            manner = seals.manner(envelope.kind, envelope.recipient) | (GROUP if len(envelopes) > 1 else 0)
+            fields = header(envelope, manner, seals.certificate)
+            slot = seals.seal_key(envelope.recipient, manner, content, pack(fields))
+            body = pack({**fields, "payload": slot + content.sealed})
+        if len(body) > MAX_BODY_BYTES:
+            raise ValueError(f"a {envelope.kind} message of {len(body)} bytes is over the limit of {MAX_BODY_BYTES}")
+        bodies.append(body)
+    return bodies
 
 
-def decode(body: bytes) -> Envelope:
+def decode(body: bytes, seals: Seals | None = None) -> Envelope:
     """The envelope of a body received.
 
+    Args:
+        seals: of the recipient, or of the sender, who can read what it sent; without them a payload must not be sealed,
+            with them it has to be.
+
     Raises:
-        DecodeError: too large, not msgpack, of another version or kind, or with fields that are not the kind's.
+        DecodeError: too large, not msgpack, of another version or kind, sealed for somebody else or changed on its way,
+            or with fields that are not the kind's.
     """
+    return _read(body, lambda fields, unread: _opened(fields, unread, seals))
+
+
+def peek(body: bytes) -> Envelope:
+    """The envelope of a body received without its payload, in whose place is its kind; raises DecodeError."""
+    return _read(body, lambda _, unread: unread)
+
+
+def _read(body: bytes, finish: Callable[[dict[str, Any], Envelope], Envelope]) -> Envelope:
     if len(body) > MAX_BODY_BYTES:
-        raise DecodeError(f"message of {len(body)} bytes is over the limit of {MAX_BODY_BYTES}", body[:1024])
+        reason = f"message of {len(body)} bytes is over the limit of {MAX_BODY_BYTES}"
+        raise DecodeError(reason, body[:1024], why="size")
     try:
-        return _envelope(unpack_received(body), len(body))
+        fields = unpack_received(body)
+        return finish(fields, _unread(fields, len(body)))
     except (ValueError, TypeError, OverflowError, msgpack.UnpackException) as error:
         raise DecodeError(f"malformed message: {error}", body) from error
     except DecodeError as error:
@@ -67,34 +110,70 @@ def decode(body: bytes) -> Envelope:
         raise
 
 
-def _envelope(fields: Any, size: int) -> Envelope:
+def _unread(fields: Any, size: int) -> Envelope:
+    """The envelope before its payload is read: a kind is named as its messages are."""
     if not isinstance(fields, dict) or "version" not in fields:
         raise DecodeError("malformed message: no map with a version")
     # The version comes first: another version may have other fields.
     version = fields["version"]
     if type(version) is not int or version != VERSION:
         found = repr(str(version)[:20]) if isinstance(version, int | str) else "that is no number"
-        raise DecodeError(f"message of unknown version {found}; this process reads {VERSION}")
-    if set(fields) != set(_HEADER):
+        raise DecodeError(f"message of unknown version {found}; this process reads {VERSION}", why="version")
+    if set(fields) != {*_HEADER, "seal", "key", "payload"}:
         raise DecodeError(f"malformed message: its fields differ from version {VERSION}'s")
     name = fields["kind"]
     kind = KINDS.get(name) if isinstance(name, str) else None
     if kind is None:
-        raise DecodeError(f"message of unknown kind {name[:40]!r}" if isinstance(name, str) else "message of no kind")
-    header = msgspec.convert({k: v for k, v in fields.items() if k not in ("kind", "payload", "id")}, _Header)
-    _check_places(header)
-    place = {f: getattr(header, f) for f in header.__struct_fields__}
-    # A kind is named as its messages are: this is the envelope before its payload is read.
+        reason = f"message of unknown kind {name[:40]!r}" if isinstance(name, str) else "message of no kind"
+        raise DecodeError(reason, why="kind")
+    place_of = msgspec.convert({k: v for k, v in fields.items() if k not in ("kind", "payload", "id")}, _Header)
+    _check_places(place_of)
+    place = {f: getattr(place_of, f) for f in place_of.__struct_fields__ if f not in ("seal", "key")}
     unread = Envelope(payload=kind, **place)  # type: ignore[arg-type]
     if unread.id != fields["id"]:
         raise DecodeError("malformed message: its id does not fit its fields")
-    try:
-        if size > most_bytes(name):
-            raise DecodeError(f"{name} message of {size} bytes is over the limit of {most_bytes(name)}")  # noqa: TRY301
-        return Envelope(payload=_payload(fields["payload"], kind, header.sender), **place)
-    except DecodeError as error:
+    if size > most_bytes(name):
+        error = DecodeError(f"{name} message of {size} bytes is over the limit of {most_bytes(name)}", why="size")
         error.about = unread
+        raise error
+    return unread
+
+
+def _opened(fields: dict[str, Any], unread: Envelope, seals: Seals | None) -> Envelope:
+    kind: type[Message] = unread.payload  # type: ignore[assignment]  # see `_unread`
+    proven = ""
+    try:
+        payload = _unsealed(fields, unread, seals)
+        proven = unread.sender if seals is not None else ""
+        if isinstance(payload, bytes):
+            payload = unpack_received(payload)
+        return dataclasses.replace(unread, payload=_payload(payload, kind, unread.sender))
+    except (ValueError, TypeError, OverflowError, msgpack.UnpackException) as error:
+        wrong = DecodeError(f"malformed {unread.kind} message of {unread.sender}: {error}")
+        wrong.about, wrong.sealed_by = unread, proven
+        raise wrong from error
+    except DecodeError as error:
+        error.about, error.sealed_by = unread, proven
         raise
+
+
+def _unsealed(fields: dict[str, Any], unread: Envelope, seals: Seals | None) -> Any:
+    manner, certificate, box = fields["seal"], fields["key"], fields["payload"]
+    if seals is None and manner == PLAIN:
+        return box
+    if seals is None or manner == PLAIN or not isinstance(box, bytes):
+        raise DecodeError(f"{unread.kind} message that is {'' if seals is None else 'not '}sealed", why="seal")
+    associated = pack(header(unread, manner, certificate))
+    return seals.open(unread, manner, certificate, _common(unread), associated, box)
+
+
+def header(envelope: Envelope, manner: int = PLAIN, certificate: bytes = b"") -> dict[str, Any]:
+    """What stays readable of a message, to which its seal is bound."""
+    return {**{name: getattr(envelope, name) for name in _HEADER}, "seal": manner, "key": certificate}
+
+
+def _common(envelope: Envelope) -> bytes:
+    return pack([getattr(envelope, name) for name in _COMMON])
 
 
 def most_bytes(kind: str) -> int:
@@ -113,6 +192,8 @@ class _Header(msgspec.Struct, frozen=True):
     chunks: int
     checkpoint: int
     sent_at: Finite
+    seal: int
+    key: Annotated[bytes, Meta(max_length=_MAX_KEY)]
 
 
 def _payload(fields: Any, kind: type[Message], sender: str) -> Message:
@@ -148,6 +229,8 @@ def _check_places(envelope: _Header) -> None:
         raise DecodeError("malformed message: no valid sender or recipient")
     if not 0 <= envelope.chunk < envelope.chunks <= MAX_CHUNKS:
         raise DecodeError("malformed message: chunk is not within chunks")
+    if envelope.seal not in MANNERS:
+        raise DecodeError("malformed message: sealed in no manner that there is", why="seal")
     if envelope.round < 0 or envelope.batch < 0 or envelope.checkpoint < -1:
         raise DecodeError("malformed message: negative round, batch or checkpoint")
     if max(envelope.round, envelope.checkpoint) > MAX_ROUND or envelope.batch > MAX_BATCH:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from fedbus.errors import ConfigError
 from fedbus.identity import Identity, Role, Roster
+from fedbus.settings import CoordinatorSettings, PartySettings
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,21 +45,35 @@ class Credentials:
         return cls(owner, role, identity, roster)
 
     @classmethod
-    def of_client(cls, identity_file: Path | None, roster_file: Path | None, user: str | None) -> Credentials | None:
-        """Read a client's two files; None where it names neither.
+    def of_client(cls, identity_file: Path | None, roster_file: Path | None, user: str | None) -> Credentials:
+        """Read a client's two files.
 
         Args:
             user: of the broker, who has to be the client; None where all share one.
 
         Raises:
-            ConfigError: as `load`, only one of the two files is named, or the broker knows this client as another.
+            ConfigError: as `load`, a file is not named, or the broker knows this client as another.
         """
-        if identity_file is None and roster_file is None:
-            return None
         if identity_file is None or roster_file is None:
             missing = "identity" if identity_file is None else "roster"
             raise ConfigError(
-                f"--{missing}: missing; a client that names one of its identity and its roster needs both:"
-                " --identity and --roster, or FEDBUS_IDENTITY and FEDBUS_ROSTER"
+                f"--{missing}: missing; a client signs what it asks for, and knows the coordinator by its key: name"
+                " its key file and its roster by --identity and --roster, or FEDBUS_IDENTITY and FEDBUS_ROSTER"
+                " (`fedbus identity --client NAME` makes the one, `fedbus roster add` the other)"
             )
         return cls.load(Role.CLIENT, identity_file, roster_file, user)
+
+    @classmethod
+    def of_member(cls, settings: PartySettings | CoordinatorSettings, role: Role) -> Credentials:
+        """Load those of a party or coordinator, from the files that its own file names.
+
+        Raises:
+            ConfigError: as `load`, or a file is not named.
+        """
+        for key in ("identity", "roster"):
+            if not getattr(settings, key):
+                raise ConfigError(
+                    f"{settings.file}: {key}: missing; all that members tell each other is sealed under their keys:"
+                    f" `fedbus identity {settings.file}` makes one, `fedbus roster add` enters those of the others"
+                )
+        return cls.load(role, settings.path(settings.identity), settings.path(settings.roster), settings.name)

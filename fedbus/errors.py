@@ -122,12 +122,16 @@ class DecodeError(ProtocolError):
     Attributes:
         raw: the bytes, for the dead-letter queue.
         about: the message's envelope without its payload, where so much could be read; None elsewhere.
+        why: one word for the metric `fedbus_refused_total`.
+        sealed_by: the sender, where its seal proves that this was its message; empty elsewhere.
     """
 
-    def __init__(self, reason: str, raw: bytes = b"") -> None:
+    def __init__(self, reason: str, raw: bytes = b"", *, why: str = "malformed") -> None:
         super().__init__(reason)
         self.raw = raw
+        self.why = why
         self.about: Any = None
+        self.sealed_by = ""
 
 
 class WrongKey(ProtocolError):

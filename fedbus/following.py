@@ -5,8 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 
-from fedbus import requests, topology
-from fedbus.broker.base import Broker
+from fedbus import topology
 from fedbus.job import is_final
 from fedbus.messages.control import Event, Notice, StateChanged
 from fedbus.messages.envelope import Envelope
@@ -18,9 +17,9 @@ _SELDOM_SECONDS = 120.0
 
 
 def follow(
-    broker: Broker,
     query: Envelope,
     submissions: Submissions,
+    send: Callable[[str, Envelope], object],
     next_event: Callable[[], Event | None],
     timeout: float | None,
     check: Callable[[], object] | None,
@@ -28,14 +27,14 @@ def follow(
     """A job's events, from its present state to its end; see `Client.watch`.
 
     Args:
-        query: asks the coordinator for the job's state.
+        query: asks the coordinator for the job's state, and has done so once.
         submissions: of this client; a job among them that the coordinator does not know is submitted again.
+        send: sends a request under a routing key and does not wait.
         next_event: waits for an event for a while; None where none came.
         timeout: seconds without any event before TimeoutError; None waits for ever.
         check: called now and then while there is none; what it raises ends the watch.
     """
     job = query.job
-    requests.request(broker, topology.QUERY, query)
     state: StateChanged | None = None
     heard = asked = answered = time.monotonic()
     interval, silent = _ASK_AGAIN_SECONDS, False
@@ -61,11 +60,11 @@ def follow(
             if now - max(asked, answered) >= interval:
                 # An event may have been lost with the connection, or with a coordinator that died.
                 asked, interval = now, min(2 * interval, _SELDOM_SECONDS)
-                requests.publish(broker, topology.QUERY, query, wait=False)
+                send(topology.QUERY, query)
         elif submissions.may_come(job, event):
             if (submission := submissions.again(job)) is not None:
                 heard = now
-                requests.publish(broker, topology.SUBMIT, submission, wait=False)
+                send(topology.SUBMIT, submission)
                 yield Notice("the coordinator has not received the job, although the broker had; submitted again")
         # The answer to a query repeats a state that may have been an event already.
         elif event != state:

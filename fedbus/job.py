@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+import json
 import re
 import secrets
 from collections.abc import Mapping, Sequence
@@ -217,6 +218,10 @@ class JobSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
         """The form in which it is sent."""
         fields: dict[str, Any] = msgspec.to_builtins(self)
         return fields
+
+    def canonical(self) -> bytes:
+        """The job as the same bytes for everybody who reads it, for signatures."""
+        return json.dumps(self.to_map(), sort_keys=True, separators=(",", ":"), ensure_ascii=True).encode()
 
 
 def check_known(key: str, value: str, known: tuple[str, ...], where: str) -> None:

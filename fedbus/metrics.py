@@ -36,6 +36,7 @@ reconnections = Counter("fedbus_reconnections_total", "Connections to the broker
 redeliveries = Counter("fedbus_redeliveries_total", "Messages that the broker delivered again.")
 duplicates = Counter("fedbus_duplicates_dropped_total", "Messages dropped because they were in the inbox already.")
 dead_letters = Counter("fedbus_dead_letters_total", "Messages sent to the dead-letter exchange.")
+refused = Counter("fedbus_refused_total", "Messages refused, by the reason.", ("reason",))
 resends = Counter("fedbus_resends_total", "Messages published again from the outbox at a peer's request.")
 jobs = Gauge("fedbus_jobs", "Jobs in the ledger by state.", ("state",))
 loss = Gauge(

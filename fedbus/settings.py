@@ -143,6 +143,7 @@ class CoordinatorSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=Tru
     parties: tuple[Name, ...] = ()
     operators: tuple[str, ...] = ()
     processes: Annotated[int, Meta(ge=0, le=1024)] | None = None
+    file: str = msgspec.field(default="coordinator file", name="(file)")
     folder: str = msgspec.field(default=".", name="(folder)")
 
     def path(self, relative: str) -> Path:

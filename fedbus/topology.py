@@ -112,12 +112,15 @@ def trial_queue(user: str, token: str) -> Queue:
     return Queue(f"fedbus.party.{user}.trial.{token}", ((DATA, f"*.{user}.trial-{token}"),), arguments)
 
 
-def watch_queue(user: str, token: str, job: str = "*") -> Queue:
+def watch_queue(user: str, token: str, name: str = "", job: str = "*") -> Queue:
     """Return a watcher's own queue for events and for what it alone is told;
     it goes when the watcher's connection goes.
+
+    Args:
+        name: the client's, where several share one user of the broker.
     """
     arguments = {"x-max-length": WATCH_MAX_LENGTH, "x-overflow": "drop-head"}
-    bindings = ((EVENTS, f"*.{job}.*"), (REPLIES, f"{user}.*.*"))
+    bindings = ((EVENTS, f"*.{job}.*"), (REPLIES, f"{name or user}.*.*"))
     return Queue(f"fedbus.watch.{user}.{token}", bindings, arguments, exclusive=True)
 
 

@@ -11,7 +11,8 @@ from fedbus.job import COORDINATOR, JobSpec
 from fedbus.messages.control import Departed, Failed, Inquire, StateChanged
 from fedbus.messages.envelope import Envelope, Message
 from fedbus.messages.fields import shortened
-from fedbus.session.post import publish_event
+from fedbus.seals import IdentitySeals
+from fedbus.session.events import Events
 from fedbus.session.session import Session
 from fedbus.store.records import JobRecord
 
@@ -21,9 +22,11 @@ log = structlog.get_logger()
 class Replies:
     """Sends for one party; does not wait, and what is lost is asked for again."""
 
-    def __init__(self, broker: Broker, party: str) -> None:
+    def __init__(self, broker: Broker, seals: IdentitySeals, events: Events) -> None:
         self._broker = broker
-        self._party = party
+        self._party = seals.name
+        self._seals = seals
+        self._events = events
 
     def refuse(self, job: str, coordinator: str, reason: str) -> None:
         """Tell the coordinator why the job does not go on here."""
@@ -54,10 +57,10 @@ class Replies:
     def announce(self, record: JobRecord) -> None:
         """Tell whoever waits for this party's end what its ledger has."""
         change = StateChanged(record.state.value, record.reason)
-        publish_event(self._broker, Envelope(record.job, self._party, self._party, change))
+        self._events.publish(record.job, record.owner, change)
 
     def _publish(self, key: str, envelope: Envelope) -> None:
-        self._broker.publish(Outgoing(topology.DATA, key, codec.encode(envelope), envelope.id), wait=False)
+        self._broker.publish(Outgoing(topology.DATA, key, codec.encode(envelope, self._seals), envelope.id), wait=False)
 
 
 def coordinator_of(record: JobRecord) -> str:

@@ -17,6 +17,7 @@ import structlog
 from fedbus import codec, topology
 from fedbus.algorithms import registry
 from fedbus.broker.base import Broker, Delivery, Subscription
+from fedbus.credentials import Credentials
 from fedbus.crypto.engine import Engine
 from fedbus.errors import (
     ConfigError,
@@ -29,11 +30,15 @@ from fedbus.errors import (
     StoreError,
     StoreFull,
 )
+from fedbus.identity import Role
 from fedbus.job import JobState
 from fedbus.messages.control import Failed, Inquire, Notice, Outcome, Start
 from fedbus.messages.envelope import Envelope
 from fedbus.messages.fields import shortened
+from fedbus.refusals import Refusals
+from fedbus.seals import IdentitySeals, check_signed
 from fedbus.service.runs import Run, Runs
+from fedbus.session.events import Events
 from fedbus.session.rollcall import roll_call
 from fedbus.session.room import FULL, Holding, when_there_is_room
 from fedbus.session.session import Session
@@ -75,11 +80,15 @@ class Worker:
         self._store = store
         self._engine = engine
         self._metrics_url = metrics_url
-        self._replies = Replies(broker, self.name)
+        self._credentials = Credentials.of_member(settings, Role.PARTY)
+        self._seals = IdentitySeals(self._credentials)
+        self._events = Events(broker, self._seals)
+        self._replies = Replies(broker, self._seals, self._events)
         self._runs = Runs(
-            self.name,
+            self._credentials,
             store,
             broker,
+            self._events,
             verify_sender=settings.broker.verify_sender,
             make=_Run,
             work=self._work,
@@ -87,6 +96,7 @@ class Worker:
             ended=self._tell_end,
         )
         self._holding = Holding(self._control, self._tell_of_waiting)
+        self._refusals = Refusals("control message")
         self._subscription: Subscription | None = None
 
     def start(self) -> None:
@@ -120,9 +130,8 @@ class Worker:
     def _control(self, delivery: Delivery) -> None:
         try:
             if self._settings.broker.verify_sender and delivery.user is None:
-                raise DecodeError("control message by nobody: it does not say which user published it")
-            envelope = codec.decode(delivery.body)
-            self._check_address(envelope, delivery)
+                raise DecodeError("control message by nobody: it does not say who published it", why="publisher")
+            envelope = self._opened(delivery)
             match envelope.payload:
                 case Start():
                     self._begin(envelope.job, envelope.sender, envelope.payload)
@@ -133,8 +142,7 @@ class Worker:
                 case _:
                     raise DecodeError(f"{envelope.kind} message on the control queue")
         except (ProtocolError, JobRefused) as error:
-            log.warning("control message refused; it is in the dead-letter queue", reason=str(error))
-            delivery.dead_letter(error.told)
+            self._refusals.refuse(delivery, error)
             return
         self._runs.count()
         delivery.ack()
@@ -142,15 +150,18 @@ class Worker:
     def _tell_of_waiting(self, delivery: Delivery) -> None:
         """Tell the coordinator, which waits for an answer, why there is none yet."""
         with contextlib.suppress(DecodeError):
-            envelope = codec.decode(delivery.body)
-            self._check_address(envelope, delivery)
+            envelope = self._opened(delivery)
             self._replies.say(envelope.job, envelope.sender, Notice(FULL))
+
+    def _opened(self, delivery: Delivery) -> Envelope:
+        self._check_address(codec.peek(delivery.body), delivery)
+        return codec.decode(delivery.body, self._seals)
 
     def _check_address(self, envelope: Envelope, delivery: Delivery) -> None:
         if envelope.recipient != self.name:
-            raise DecodeError(f"{envelope.kind} message for {envelope.recipient}")
+            raise DecodeError(f"{envelope.kind} message for {envelope.recipient}", why="address")
         if self._settings.broker.verify_sender and delivery.user != envelope.sender:
-            raise DecodeError(f"{envelope.kind} message of {envelope.sender} by {delivery.user}")
+            raise DecodeError(f"{envelope.kind} message of {envelope.sender} by {delivery.user}", why="publisher")
 
     def _begin(self, job: str, sender: str, message: Start) -> None:
         try:
@@ -161,9 +172,16 @@ class Worker:
             return
         if sender != spec.coordinator or self.name not in spec.parties:
             raise JobRefused(f"{sender} is not the coordinator of job {job}, or {self.name} has no part in it")
+        try:
+            check_signed(self._credentials.roster, job, message.owner, message.signature, spec)
+        except ProtocolError as error:
+            self._replies.refuse(
+                job, sender, f"this party takes part in no job that its submitter did not sign: {error}"
+            )
+            return
         if message.accepted and self._store.job(job) is None:
             self._replies.refuse_unknown(job, sender)
-        elif self._store.add_job(job, codec.pack(message.spec), JobState.RUNNING):
+        elif self._store.add_job(job, codec.pack(message.spec), JobState.RUNNING, owner=message.owner):
             log.info("job received", job=job, algorithm=spec.algorithm)
             self._runs.begin(job)
 

@@ -19,8 +19,10 @@ from fedbus.broker.base import (
     Handler,
     Outgoing,
 )
+from fedbus.seldom import Seldom
 
 log = structlog.get_logger(__name__)
+_seldom = Seldom()
 
 MAX_REASON_BYTES = 1000
 _CUT = " …"
@@ -112,13 +114,15 @@ def dead_copy(delivery: Delivery, reason: str) -> Outgoing:
     """Make the copy of a delivery that goes to the dead-letter exchange, count it, and tell the operator."""
     metrics.dead_letters.inc()
     reason = _cut(reason)
-    log.warning(
-        "message goes to the dead-letter queue; it is not processed",
-        queue=delivery.queue,
-        message_id=delivery.message_id,
-        user=delivery.user,
-        reason=reason,
-    )
+    if (more := _seldom.due("")) is not None:
+        log.warning(
+            "message goes to the dead-letter queue; it is not processed",
+            queue=delivery.queue,
+            message_id=delivery.message_id,
+            user=delivery.user,
+            reason=reason,
+            **more,
+        )
     # Not the sender's headers: a copy must never be longer than what the broker takes.
     headers = {REASON_HEADER: reason, QUEUE_HEADER: delivery.queue}
     if delivery.user is not None:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import msgspec
 
+from fedbus.credentials import Credentials
 from fedbus.errors import ConfigError
 from fedbus.identity import Identity, Role, Roster
 from fedbus.job import JobSpec
@@ -25,6 +26,10 @@ class KeyFiles:
     def environment(self) -> dict[str, str]:
         """Return the variables that name them."""
         return {"FEDBUS_IDENTITY": str(self.identity), "FEDBUS_ROSTER": str(self.roster)}
+
+    def credentials(self, role: Role) -> Credentials:
+        """What is in them; raises ConfigError."""
+        return Credentials.load(role, self.identity, self.roster)
 
 
 @dataclass(frozen=True, slots=True)

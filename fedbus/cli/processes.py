@@ -15,6 +15,7 @@ from fedbus.cli.introductions import Introduced, KeyFiles, client_of
 from fedbus.cli.workplace import Workplace
 from fedbus.client import Client
 from fedbus.errors import FedbusError
+from fedbus.identity import Role
 from fedbus.job import JobSpec
 from fedbus.service import process
 
@@ -63,7 +64,8 @@ def on_rabbitmq(
         note(f"starting a process each for {', '.join(each.name for each in running)}")
         for each in running:
             each.wait_ready()
-        client = stack.enter_context(Client(broker, spec.coordinator, verify_sender=len(set(urls.values())) > 1))
+        by, verify = known.client.credentials(Role.CLIENT), len(set(urls.values())) > 1
+        client = stack.enter_context(Client(broker, spec.coordinator, credentials=by, verify_sender=verify))
 
         def check() -> None:
             for each in running:

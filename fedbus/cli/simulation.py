@@ -29,6 +29,7 @@ from fedbus.cli.workplace import Workplace, open_workplace
 from fedbus.client import Client, report_of
 from fedbus.crypto.engine import Engine
 from fedbus.errors import ConfigError, JobFailed
+from fedbus.identity import Role
 from fedbus.job import JobSpec
 from fedbus.messages.control import Event, StateChanged
 from fedbus.report import Report
@@ -199,9 +200,9 @@ def _in_memory(spec: JobSpec, known: Introduced, place: Workplace, roles: Roles)
         for service in services:
             service.start()
         # A client leaves a connection open that it did not make.
-        broker = hub.connect(client_of(spec))
+        broker, by = hub.connect(client_of(spec)), known.client.credentials(Role.CLIENT)
         stack.callback(broker.close)
-        client = stack.enter_context(Client(broker, spec.coordinator))
+        client = stack.enter_context(Client(broker, spec.coordinator, credentials=by))
         yield client, lambda: client.submit(spec), lambda: None
 
 

@@ -24,6 +24,9 @@ _NONCE_BYTES = 12
 _TAG_BYTES = 16
 # What a sealed message is longer than its plaintext.
 OVERHEAD_BYTES = _NONCE_BYTES + _TAG_BYTES
+_DOES_NOT_OPEN = (
+    "a sealed message does not open: it was changed on the way, replayed from elsewhere or made for somebody else"
+)
 
 
 def derive(secret: bytes, purpose: str, info: bytes, size: int = KEY_BYTES) -> bytes:
@@ -105,9 +108,24 @@ def open_sealed(key: bytes, sealed: bytes, associated: bytes) -> bytes:
             return ChaCha20Poly1305(message_key).decrypt(nonce, ciphertext, associated)
     except InvalidTag:
         pass
-    raise CryptoError(
-        "a sealed message does not open: it was changed on the way, replayed from elsewhere or made for somebody else"
-    )
+    raise CryptoError(_DOES_NOT_OPEN)
+
+
+def seal_once(key: bytes, plaintext: bytes, associated: bytes) -> bytes:
+    """Encrypt and authenticate under a key that is used for nothing else, so that it needs no nonce.
+
+    Returns:
+        Ciphertext and tag, 16 bytes more than the plaintext.
+    """
+    return ChaCha20Poly1305(key).encrypt(bytes(_NONCE_BYTES), plaintext, associated)
+
+
+def open_once(key: bytes, sealed: bytes | memoryview, associated: bytes) -> bytes:
+    """The plaintext of what `seal_once` made; raises CryptoError as `open_sealed` does."""
+    try:
+        return ChaCha20Poly1305(key).decrypt(bytes(_NONCE_BYTES), sealed, associated)
+    except (InvalidTag, ValueError):
+        raise CryptoError(_DOES_NOT_OPEN) from None
 
 
 def _message_keys(key: bytes, associated: bytes) -> tuple[bytes, bytes]:

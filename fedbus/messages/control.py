@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from types import NoneType
 from typing import Any, ClassVar
 
-from fedbus.messages.envelope import Message
+from fedbus.messages.envelope import CLIENT, COORDINATOR, PARTIES, Message
 from fedbus.messages.fields import (
     MAX_ADDRESS,
     MAX_TEXT,
@@ -17,11 +17,13 @@ from fedbus.messages.fields import (
     Count,
     Round,
     Seconds,
+    Signature,
     Text,
     Word,
     check_map,
     check_plain,
 )
+from fedbus.names import Name
 
 # Of a party's figures: cells of its tables that were filled, or unknown, rows that were left out, and held-out rows
 # that have ids of training rows; what else the report counts; and how good its predictions are.
@@ -32,10 +34,16 @@ _SCORES = ("train", "test")
 
 @dataclass(frozen=True, slots=True)
 class Submit(Message):
-    """Client to coordinator: run this job."""
+    """Client to coordinator: run this job.
+
+    Attributes:
+        signature: of the job by its submitter; see fedbus.seals.sign.
+    """
 
     kind: ClassVar[str] = "submit"
+    senders: ClassVar[tuple[str, ...]] = (CLIENT,)
     spec: dict[str, Any]
+    signature: Signature
 
     def check(self) -> None:
         # The rest is the job's own to say, with the key's name.
@@ -47,6 +55,7 @@ class Query(Message):
     """Client to coordinator: publish the job's state again."""
 
     kind: ClassVar[str] = "query"
+    senders: ClassVar[tuple[str, ...]] = (CLIENT,)
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +63,7 @@ class Cancel(Message):
     """Client to coordinator: end the job."""
 
     kind: ClassVar[str] = "cancel"
+    senders: ClassVar[tuple[str, ...]] = (CLIENT,)
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,11 +71,16 @@ class Start(Message):
     """Coordinator to a party: take part in this job.
 
     Attributes:
+        owner: who submitted the job.
+        signature: of the job, as in Submit.
         accepted: the party has said that it does; one that knows nothing of it must not begin again.
     """
 
     kind: ClassVar[str] = "start"
+    senders: ClassVar[tuple[str, ...]] = (COORDINATOR,)
     spec: dict[str, Any]
+    owner: Name
+    signature: Signature
     accepted: bool = False
 
     def check(self) -> None:
@@ -77,6 +92,7 @@ class Inquire(Message):
     """To the process of a silent participant: a party says whether it has the job not, the coordinator how it ended."""
 
     kind: ClassVar[str] = "inquire"
+    senders: ClassVar[tuple[str, ...]] = (COORDINATOR, *PARTIES)
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +100,7 @@ class Departed(Message):
     """Party to the coordinator's process: it has seen the job through, and reads the job's queue no more."""
 
     kind: ClassVar[str] = "departed"
+    senders: ClassVar[tuple[str, ...]] = PARTIES
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +108,7 @@ class Outcome(Message):
     """Coordinator to a party: how the job ended."""
 
     kind: ClassVar[str] = "outcome"
+    senders: ClassVar[tuple[str, ...]] = (COORDINATOR,)
     state: Word
     reason: Text
 
@@ -105,6 +123,7 @@ class Accepted(Message):
     """
 
     kind: ClassVar[str] = "accepted"
+    senders: ClassVar[tuple[str, ...]] = PARTIES
     rows: dict[str, Count]
     columns: Columns
     metrics: Address
@@ -119,6 +138,7 @@ class Failed(Message):
     """Party to coordinator: it cannot go on. The reason is what its error tells others: see fedbus.errors."""
 
     kind: ClassVar[str] = "failed"
+    senders: ClassVar[tuple[str, ...]] = PARTIES
     reason: Text
 
 
@@ -127,6 +147,7 @@ class Finished(Message):
     """Party to coordinator: its part is done; what it adds to the report."""
 
     kind: ClassVar[str] = "finished"
+    senders: ClassVar[tuple[str, ...]] = PARTIES
     figures: dict[str, Any]
 
     def check(self) -> None:
@@ -152,6 +173,7 @@ class Resend(Message):
     """To a peer whose message is missing: publish it again from the outbox."""
 
     kind: ClassVar[str] = "resend"
+    senders: ClassVar[tuple[str, ...]] = (COORDINATOR, *PARTIES)
     wanted: Word
     round: Round
     batch: Batch
@@ -163,6 +185,7 @@ class ResendAfter(Message):
     """To a peer of whom it is not known what it sends next: publish again all that it sent here after a round."""
 
     kind: ClassVar[str] = "resend_after"
+    senders: ClassVar[tuple[str, ...]] = (COORDINATOR, *PARTIES)
     round: Round
 
 
@@ -171,6 +194,7 @@ class Ping(Message):
     """To a peer that was not heard for a while: give a sign of life."""
 
     kind: ClassVar[str] = "ping"
+    senders: ClassVar[tuple[str, ...]] = (COORDINATOR, *PARTIES)
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,6 +202,7 @@ class Alive(Message):
     """Answer to Ping, and to who asks for a message that is still to come: the process lives."""
 
     kind: ClassVar[str] = "alive"
+    senders: ClassVar[tuple[str, ...]] = (COORDINATOR, *PARTIES)
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,6 +210,7 @@ class StateChanged(Message):
     """The job's state, with the report once it has ended."""
 
     kind: ClassVar[str] = "state"
+    senders: ClassVar[tuple[str, ...]] = (COORDINATOR, *PARTIES)
     state: Word
     reason: Text = ""
     report: dict[str, Any] | None = None
@@ -199,6 +225,7 @@ class Notice(Message):
     """What whoever watches should know of a job that goes on: who is missing, and why."""
 
     kind: ClassVar[str] = "notice"
+    senders: ClassVar[tuple[str, ...]] = (COORDINATOR, *PARTIES)
     text: Text
 
 
@@ -211,6 +238,7 @@ class Progress(Message):
     """
 
     kind: ClassVar[str] = "progress"
+    senders: ClassVar[tuple[str, ...]] = (COORDINATOR,)
     round: Count
     epoch: Count
     loss: float

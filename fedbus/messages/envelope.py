@@ -10,15 +10,24 @@ from typing import ClassVar, TypeVar
 from fedbus.crypto.tensor import CipherTensor
 
 VERSION = 4
+# What a sender is: in a job what JobSpec.role says, elsewhere what the roster says.
+CLIENT, COORDINATOR, PARTY, GUEST, HOST = "client", "coordinator", "party", "guest", "host"
+PARTIES = (PARTY, GUEST, HOST)
 # Fraction bits of a cipher tensor that is sent.
 MAX_SCALE = 4096
 
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """The base of all kinds of messages."""
+    """The base of all kinds of messages.
+
+    Attributes:
+        kind: its name in envelopes.
+        senders: who may send it; it is refused from anybody else.
+    """
 
     kind: ClassVar[str]
+    senders: ClassVar[tuple[str, ...]]
 
     def check(self) -> None:  # most kinds have nothing that their fields' types do not say
         """Hold a message that was received against what the types of its fields do not say.

@@ -31,6 +31,7 @@ _MOST_DEPTH = 16
 
 
 Names = Annotated[tuple[Name, ...], Meta(max_length=MAX_PARTIES)]
+Signature = Annotated[bytes, Meta(min_length=64, max_length=64)]
 # Of a kind, a group, a task.
 Word = Annotated[str, Meta(max_length=64)]
 Words = Annotated[tuple[Word, ...], Meta(max_length=16)]

@@ -7,7 +7,7 @@ from typing import Annotated, Any, ClassVar
 
 from msgspec import Meta
 
-from fedbus.messages.envelope import Message
+from fedbus.messages.envelope import CLIENT, COORDINATOR, Message
 from fedbus.messages.fields import Address, Count, Finite, Names, Text, Word, check_plain
 
 # A line is a few hundred bytes, and an answer is one message.
@@ -25,6 +25,7 @@ class ListJobs(Message):
     """
 
     kind: ClassVar[str] = "list_jobs"
+    senders: ClassVar[tuple[str, ...]] = (CLIENT,)
     limit: Count
     unfinished: bool
     before: tuple[Finite, Address] | None = None
@@ -35,6 +36,7 @@ class ShowJob(Message):
     """Client to coordinator: what does the ledger have of this job?"""
 
     kind: ClassVar[str] = "show_job"
+    senders: ClassVar[tuple[str, ...]] = (CLIENT,)
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +75,7 @@ class JobList(Message):
     """
 
     kind: ClassVar[str] = "job_list"
+    senders: ClassVar[tuple[str, ...]] = (COORDINATOR,)
     jobs: JobLines
     more: bool
 
@@ -102,6 +105,7 @@ class JobShown(Message):
     """
 
     kind: ClassVar[str] = "job_shown"
+    senders: ClassVar[tuple[str, ...]] = (COORDINATOR,)
     refusal: Text = ""
     known: bool = True
     line: JobLine | None = None

@@ -12,8 +12,10 @@ import structlog
 
 from fedbus import metrics
 from fedbus.broker.base import Broker
+from fedbus.credentials import Credentials
 from fedbus.errors import ConfigError, JobFailed
 from fedbus.job import JobState
+from fedbus.session.events import Events
 from fedbus.session.session import Session
 from fedbus.store.base import Store
 from fedbus.store.records import JobRecord
@@ -47,8 +49,8 @@ class Runs(Generic[R]):
     """The jobs that a process has in hand.
 
     Args:
-        name: of this participant.
-        verify_sender: see Session.
+        credentials: of this participant.
+        events, verify_sender: see Session.
         make: gives the run of a session.
         work: sees a run through, in its thread. After an error that it raises the job is as the ledger has it.
         refuses: the beginning of the reason of a job that another version of this program entered.
@@ -60,9 +62,10 @@ class Runs(Generic[R]):
 
     def __init__(
         self,
-        name: str,
+        credentials: Credentials,
         store: Store,
         broker: Broker,
+        events: Events,
         *,
         verify_sender: bool,
         make: Callable[[Session[Any]], R],
@@ -71,9 +74,10 @@ class Runs(Generic[R]):
         ended: Callable[[str], None],
     ) -> None:
         self.stopping = threading.Event()
-        self._name = name
+        self._credentials = credentials
         self._store = store
         self._broker = broker
+        self._events = events
         self._verify_sender = verify_sender
         self._make = make
         self._work = work
@@ -97,7 +101,12 @@ class Runs(Generic[R]):
         """Begin with a job of the ledger. One that this version of the program cannot read fails."""
         try:
             session: Session[Any] = Session(
-                job, self._name, store=self._store, broker=self._broker, verify_sender=self._verify_sender
+                *(job, self._credentials.name),
+                store=self._store,
+                broker=self._broker,
+                credentials=self._credentials,
+                events=self._events,
+                verify_sender=self._verify_sender,
             )
         except ConfigError as error:
             # Entered by another version of this program.

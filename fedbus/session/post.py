@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 
 import structlog
 
 from fedbus import codec, metrics, topology
 from fedbus.broker.base import Broker, Delivery, Outgoing, Subscription
-from fedbus.errors import AccessRefused, BrokerError, DecodeError, ProtocolError, StoreError, StoreFull
+from fedbus.errors import AccessRefused, BrokerError, DecodeError, PeerSilent, ProtocolError, StoreError, StoreFull
 from fedbus.job import JobSpec
 from fedbus.messages.control import Alive, Failed, Notice, Ping, Resend, ResendAfter
 from fedbus.messages.envelope import Envelope, Message
 from fedbus.messages.fields import shortened
+from fedbus.refusals import Refusals
+from fedbus.seals import JobSeals
 from fedbus.session.journal import Journal
 from fedbus.session.mailbox import AHEAD, Mailbox
 from fedbus.session.notices import Notices
@@ -26,10 +29,15 @@ log = structlog.get_logger()
 
 # Rounds that one who follows orders may be ahead of who gives them: after a restart the latter begins some back.
 _FOLLOWERS = 64
+# Until a participant is asked again for its key.
+_FIRST_PING_SECONDS = 0.5
 
 
 class Post:
     """It sends and receives for one participant.
+
+    Args:
+        tell: hands on to whoever watches the job.
 
     Attributes:
         mailbox: where what is received is read.
@@ -38,7 +46,16 @@ class Post:
     """
 
     def __init__(
-        self, job: str, spec: JobSpec, party: str, store: Store, broker: Broker, *, verify_sender: bool
+        self,
+        job: str,
+        spec: JobSpec,
+        party: str,
+        *,
+        store: Store,
+        broker: Broker,
+        seals: JobSeals,
+        tell: Callable[[Message], None],
+        verify_sender: bool,
     ) -> None:
         # A coordinator of many can do without one; where parties need each other, the first failure ends the job.
         tolerant = spec.led and party == spec.coordinator
@@ -49,20 +66,24 @@ class Post:
         self.bytes_sent = 0
         self._job = job
         self._participants = spec.participants
+        self._limits = spec.limits
         self._party = party
         self._coordinator = spec.coordinator
         self._notices = Notices(self._notify)
         self._store = store
         self._broker = broker
+        self._seals = seals
+        self._tell = tell
         self._verify_sender = verify_sender
         self._failure: StoredMessage | None = None
         self._log = log.bind(job=job, party=party)
+        self._refusals = Refusals("message", job=job, party=party)
         self._subscription: Subscription | None = None
 
     def open(self) -> None:
         """Take up what the journal holds and begin to receive."""
         for message in self.journal.open():
-            self._deliver(codec.decode(message.body), len(message.body))
+            self._deliver(codec.decode(message.body, self._seals), len(message.body))
         # What a crash kept from being published goes out now; what had arrived is dropped there as a duplicate.
         for message in self._store.outbox(self._job):
             self._publish(message)
@@ -80,8 +101,15 @@ class Post:
             self._subscription = None
 
     def send(self, *envelopes: Envelope, checkpoint: Checkpoint | None = None) -> None:
-        """Journal messages together, and a checkpoint with them, then publish them."""
-        made = [_stored(envelope, envelope.recipient, codec.encode(envelope)) for envelope in envelopes]
+        """Journal one message for several, and a checkpoint with it, then publish it.
+
+        Raises:
+            PeerSilent: a recipient that was not heard in this job yet gave no sign of life for longer than it allows.
+        """
+        for envelope in envelopes:
+            self._meet(envelope.recipient)
+        bodies = codec.encode_all(envelopes, self._seals)
+        made = [_stored(envelope, envelope.recipient, body) for envelope, body in zip(envelopes, bodies, strict=True)]
         sent = []
         for envelope, stored, new in zip(envelopes, made, self.journal.post(made, checkpoint), strict=True):
             # Sent before a restart: the same bytes again, or its recipient might get halves of two encryptions.
@@ -92,7 +120,7 @@ class Post:
 
     def report(self, envelope: Envelope) -> None:
         """Send the last message of a participant that cannot go on; even one whose store cannot be written."""
-        self._failure = _stored(envelope, envelope.recipient, codec.encode(envelope))
+        self._failure = _stored(envelope, envelope.recipient, codec.encode(envelope, self._seals))
         self._publish(self._failure)
 
     def wait_for_room(self, seconds: float) -> None:
@@ -113,13 +141,28 @@ class Post:
 
     def _notify(self, sender: str, text: str) -> None:
         """Pass on to whoever watches what a participant has to say."""
-        told = Notice(shortened(f"{sender}: {text}"))
-        publish_event(self._broker, Envelope(self._job, self._party, self._party, told))
+        self._tell(Notice(shortened(f"{sender}: {text}")))
 
     def whisper(self, to: str, message: Message, number: int = 0) -> None:
         """Send what need not survive: it is not journalled. `number` tells repetitions apart."""
         envelope = Envelope(self._job, self._party, to, message, chunk=number, chunks=number + 1)
-        self._publish(_stored(envelope, to, codec.encode(envelope)), wait=False)
+        self._publish(_stored(envelope, to, codec.encode(envelope, self._seals)), wait=False)
+
+    def _meet(self, peer: str) -> None:
+        """See to it that there is a key for what a participant is sent: its own for the job, which it has to say."""
+        since, attempt = time.monotonic(), 0
+        while not self._seals.knows(peer):
+            attempt += 1
+            self.whisper(peer, Ping(), attempt)
+            pause = min(_FIRST_PING_SECONDS * 2 ** (attempt - 1), self._limits.resend)
+            if self.mailbox.wait(lambda: self._seals.knows(peer), pause):
+                return
+            silence = self.mailbox.silence(peer, since)
+            if silence >= self._limits.silence:
+                raise PeerSilent(
+                    f"{peer} gave no sign of life for {silence:.0f} s (limits.silence is {self._limits.silence:g}) "
+                    f"while {self._party} waited for its key for this job"
+                )
 
     def _publish(self, *messages: StoredMessage, wait: bool = True) -> None:
         outgoing = []
@@ -147,15 +190,14 @@ class Post:
         try:
             if self._verify_sender and delivery.user not in self._participants:
                 # Nobody in the job spends time on reading it.
-                raise DecodeError(f"message by {delivery.user}, who is not in the job")  # noqa: TRY301
-            envelope = codec.decode(delivery.body)
-            self._check_address(envelope, delivery)
+                raise DecodeError(f"message by {delivery.user}, who is not in the job", why="stranger")  # noqa: TRY301
+            self._check_address(codec.peek(delivery.body), delivery)
+            envelope = codec.decode(delivery.body, self._seals)
         except DecodeError as error:
-            delivery.dead_letter(str(error))
-            self._log.error("message refused; it is in the dead-letter queue", reason=str(error), user=delivery.user)
-            # Only a participant's mistake ends the job: an outsider's message must not be able to.
-            if delivery.user in self._participants or not self._verify_sender:
-                self.mailbox.peer_erred(delivery.user or "", f"{self._party} received from {delivery.user}: {error}")
+            self._refusals.refuse(delivery, error)
+            # Only a participant's mistake ends the job, as its seal proves: an outsider's message must not be able to.
+            if error.sealed_by:
+                self.mailbox.peer_erred(error.sealed_by, f"{self._party} received from {error.sealed_by}: {error}")
             return
         metrics.messages.labels(envelope.kind, "received").inc()
         metrics.message_bytes.labels(envelope.kind, "received").inc(len(delivery.body))
@@ -194,14 +236,16 @@ class Post:
 
     def _check_address(self, envelope: Envelope, delivery: Delivery) -> None:
         if envelope.job != self._job or envelope.recipient != self._party:
-            raise DecodeError(f"{envelope.kind} message for another job or recipient", delivery.body)
+            raise DecodeError(f"{envelope.kind} message for another job or recipient", delivery.body, why="address")
         if envelope.sender not in self._participants:
-            raise DecodeError(f"{envelope.kind} message from {envelope.sender}, who is not in the job", delivery.body)
+            reason = f"{envelope.kind} message from {envelope.sender}, who is not in the job"
+            raise DecodeError(reason, delivery.body, why="stranger")
         if self._verify_sender and delivery.user != envelope.sender:
             raise DecodeError(
                 f"{envelope.kind} message that names {envelope.sender} but was published by {delivery.user}; "
                 "where all share one user of the broker, set broker.verify_sender = false",
                 delivery.body,
+                why="publisher",
             )
 
     def _deliver(self, envelope: Envelope, size: int) -> None:
@@ -214,7 +258,7 @@ class Post:
         body = self.journal.received(message_id)
         if body is None:
             raise StoreError(f"{self._store.place}: a message of job {self._job} is not in the journal any more")
-        return codec.decode(body)
+        return codec.decode(body, self._seals)
 
     def _hear(self, sender: str, question: Resend | ResendAfter | Ping, delivery: Delivery) -> None:
         try:
@@ -248,21 +292,6 @@ class Post:
                 for stored in self._store.outbox(self._job, (sender, kind, round_, batch)):
                     if not missing or stored.chunk in missing:
                         yield stored
-
-
-def publish_event(broker: Broker, envelope: Envelope) -> None:
-    """Publish an event of a job; nobody need be there to receive it."""
-    key = topology.event_key(envelope.sender, envelope.job, envelope.kind)
-    outgoing = Outgoing(topology.EVENTS, key, codec.encode(envelope), envelope.id, mandatory=False)
-    # A watcher that misses an event asks; the delivery thread, which publishes some, must not wait.
-    broker.publish(outgoing, wait=False)
-
-
-def publish_reply(broker: Broker, envelope: Envelope) -> None:
-    """Publish what one client asked for, to that client alone; it may have gone meanwhile."""
-    key = topology.reply_key(envelope.recipient, envelope.job, envelope.kind)
-    outgoing = Outgoing(topology.REPLIES, key, codec.encode(envelope), envelope.id, mandatory=False)
-    broker.publish(outgoing, wait=False)
 
 
 def _stored(envelope: Envelope, peer: str, body: bytes) -> StoredMessage:

@@ -8,10 +8,11 @@ randomness is derived from the job's secret, so that it sends the same values ag
 from __future__ import annotations
 
 import contextlib
-import math
+import functools
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
+from contextlib import AbstractContextManager
 from typing import Any, Generic, TypeVar, cast
 
 import structlog
@@ -19,14 +20,18 @@ import structlog
 from fedbus import codec, metrics
 from fedbus.algorithms import registry
 from fedbus.broker.base import Broker
+from fedbus.credentials import Credentials
 from fedbus.crypto.masking import SecretStream
 from fedbus.errors import PeerSilent, ProtocolError, StoreError
 from fedbus.job import JobSpec
-from fedbus.messages.control import Failed, Notice, Ping, Progress, Resend
+from fedbus.messages.control import Failed, Notice, Ping, Progress
 from fedbus.messages.envelope import Envelope, M, Message
+from fedbus.seals import JobSeals
 from fedbus.session.attendance import Attendance, Place
-from fedbus.session.post import Post, publish_event
+from fedbus.session.events import Events
+from fedbus.session.post import Post
 from fedbus.session.room import when_there_is_room
+from fedbus.session.waiting import Waiting
 from fedbus.store.base import Store
 from fedbus.store.records import Buffer, Checkpoint
 
@@ -37,8 +42,6 @@ E = TypeVar("E")
 J = TypeVar("J", bound=JobSpec, covariant=True)
 T = TypeVar("T")
 
-_LONGEST_RESEND = 300.0
-
 
 class Session(Generic[J]):
     """One participant in one job of class J, of which its algorithm's sides see to it that it is one.
@@ -46,15 +49,27 @@ class Session(Generic[J]):
     Args:
         job: in the store's ledger.
         party: this participant's name.
+        events: tells whoever watches the job.
         verify_sender: refuse messages whose publisher is not the sender they name.
 
     Attributes:
+        credentials: this participant's identity and its roster.
         spec: the job as it was submitted.
         attendance: who is there and what has come, for roles that can do without a participant.
         latest: what was last told of a training round, None before the first one of this process.
     """
 
-    def __init__(self, job: str, party: str, *, store: Store, broker: Broker, verify_sender: bool = True) -> None:
+    def __init__(
+        self,
+        job: str,
+        party: str,
+        *,
+        store: Store,
+        broker: Broker,
+        credentials: Credentials,
+        events: Events,
+        verify_sender: bool = True,
+    ) -> None:
         record = store.job(job)
         if record is None:
             raise StoreError(f"{store.place}: job {job} is not in the ledger")
@@ -66,14 +81,27 @@ class Session(Generic[J]):
         self._secret = record.secret
         self._store = store
         self._broker = broker
-        self._post = Post(job, spec, party, store, broker, verify_sender=verify_sender)
+        self.credentials = credentials
+        self._owner = record.owner
+        self._events = events
+        known = {name: proof for name, proof in store.proofs(job).items() if name in spec.participants}
+        keep = functools.partial(store.put_proof, job)
+        self._seals = JobSeals(credentials, job, record.secret, spec.role, known, keep)
+        self._post = Post(
+            *(job, spec, party),
+            store=store,
+            broker=broker,
+            seals=self._seals,
+            tell=self.publish_event,
+            verify_sender=verify_sender,
+        )
         self._place = Place()
-        self._deadline = math.inf
         self.latest: Progress | None = None
         self._posted_before = -1
         # The coordinator waits for all, directly or because one waits for another; it tells who is missing.
         tell = self._tell_watchers if party == spec.coordinator else None
         self.attendance = Attendance(self._post, lambda: self._place, spec, tell)
+        self._waiting = Waiting(job, party, self._post, self.attendance, spec.limits)
         self._log = log.bind(job=job, party=party)
 
     def open(self) -> None:
@@ -152,7 +180,7 @@ class Session(Generic[J]):
         place = (sender, kind.kind, round_, self._place.batch)
         chunk, chunks = 0, 1
         while chunk < chunks:
-            envelope = self._wait(place, chunk)
+            envelope = self._waiting.wait(place, chunk)
             if chunk and envelope.chunks != chunks:
                 raise ProtocolError(f"{sender} changed the number of pieces of {kind.kind}")
             chunks = envelope.chunks
@@ -196,7 +224,7 @@ class Session(Generic[J]):
         body = self._store.decided(self.job, kind.kind, round_) if round_ <= self._posted_before else None
         if body is None:
             return None
-        payload = codec.decode(body).payload
+        payload = codec.decode(body, self._seals).payload
         assert isinstance(payload, kind)  # noqa: S101  # it was found by its kind
         return payload
 
@@ -220,14 +248,9 @@ class Session(Generic[J]):
         """Return secret randomness for one purpose of the whole job, the same in every round and after a restart."""
         return SecretStream(self._secret, f"{self.job}/{self.party}/job/{label}")
 
-    @contextlib.contextmanager
-    def patience(self, seconds: float) -> Iterator[None]:
+    def patience(self, seconds: float) -> AbstractContextManager[None]:
         """Wait no longer than this for any one message, whether its sender lives or not."""
-        self._deadline = time.monotonic() + seconds
-        try:
-            yield
-        finally:
-            self._deadline = math.inf
+        return self._waiting.patience(seconds)
 
     @contextlib.contextmanager
     def phase(self, name: str) -> Iterator[None]:
@@ -239,7 +262,7 @@ class Session(Generic[J]):
         """Tell whoever watches; `key` tells events of one kind apart."""
         if isinstance(message, Progress):
             self.latest = message
-        publish_event(self._broker, Envelope(self.job, self.party, self.party, message, round=key))
+        self._events.publish(self.job, self._owner, message, key)
 
     def _tell_watchers(self, sentence: str) -> None:
         self.publish_event(Notice(sentence))
@@ -290,24 +313,3 @@ class Session(Generic[J]):
         return Envelope(
             self.job, self.party, to, message, place.round, place.batch, chunk, chunks, self._post.journal.checkpointed
         )
-
-    def _wait(self, place: tuple[str, str, int, int], chunk: int) -> Envelope:
-        sender, kind, round_, batch = place
-        limits, since = self.spec.limits, time.monotonic()
-        interval, attempt = limits.resend, 0
-        while True:
-            left = self._deadline - time.monotonic()
-            envelope = self.attendance.taken(place, chunk, min(interval, limits.silence, max(left, 0)))
-            if envelope is not None:
-                return envelope
-            silence = self._post.mailbox.silence(sender, since)
-            if silence >= limits.silence or left <= interval:
-                raise PeerSilent(
-                    f"{sender} gave no sign of life for {silence:.0f} s (limits.silence is {limits.silence:g}) "
-                    f"while {self.party} waited for {kind} of step {round_}"
-                )
-            attempt += 1
-            interval = min(2 * interval, _LONGEST_RESEND)
-            missing = self._post.mailbox.missing(place, chunk)
-            self._log.info("message missing; asking for it again", kind=kind, sender=sender, step=round_)
-            self._post.whisper(sender, Resend(kind, round_, batch, missing), attempt)

@@ -127,6 +127,12 @@ class Store(Protocol):
             place: only the chunks of this (recipient, kind, round, batch).
         """
 
+    def put_proof(self, job: str, name: str, proof: bytes) -> None:
+        """Keep what a member signed for a job: its submitter the job, a participant its public key."""
+
+    def proofs(self, job: str) -> dict[str, bytes]:
+        """What members signed for a job, by their names."""
+
     def last_checkpoint(self, job: str) -> tuple[int, bytes] | None:
         """Round and state of a job's checkpoint."""
 

@@ -19,7 +19,7 @@ from fedbus.errors import StoreDamaged, StoreError, StoreFull, StoreLost
 from fedbus.store import tables as t
 from fedbus.store.checks import REMEDY, opened
 from fedbus.store.files import Mark, configure, hold, is_held
-from fedbus.store.versions import take_over
+from fedbus.store.versions import schema_of, take_over
 
 log = structlog.get_logger()
 
@@ -171,8 +171,9 @@ class Database:
         """Raise StoreError where the file has other tables than a store's, or is damaged in what holds its records."""
         with self.reading() as connection:
             found = [tuple(row) for row in connection.exec_driver_sql(t.SCHEMA)]
+            version = int(connection.exec_driver_sql("PRAGMA user_version").scalar_one())
             faults = connection.exec_driver_sql("PRAGMA integrity_check(3)").scalars().all()
-        if tuple(found) != t.schema():
+        if tuple(found) != schema_of(version):
             raise StoreDamaged(f"{self.path}: the store is damaged: its tables are not those of a store; {REMEDY}")
         if faults != ["ok"]:
             first = " ".join(str(faults[0]).split())

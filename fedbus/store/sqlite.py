@@ -235,6 +235,15 @@ class SqliteStore:
         for row in self._database.rows(t.outbox, statement, *values, job=job):
             yield StoredMessage(*row)
 
+    def put_proof(self, job: str, name: str, proof: bytes) -> None:
+        """Keep what a member signed for a job."""
+        with self._database.writing() as cursor:
+            cursor.execute(t.PUT_PROOF, sealed(t.proofs.name, (job, name, proof)))
+
+    def proofs(self, job: str) -> dict[str, bytes]:
+        """What members signed for a job, by their names."""
+        return {name: proof for _, name, proof in self._database.rows(t.proofs, t.PROOFS, job, job=job)}
+
     # Checkpoints and models.
 
     def last_checkpoint(self, job: str) -> tuple[int, bytes] | None:

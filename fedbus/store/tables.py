@@ -102,6 +102,15 @@ models = sa.Table(
     sa.Column("created_at", sa.Float, nullable=False),
     _digest(),
 )
+# What others signed for a job: its submitter the job, each participant its public key.
+proofs = sa.Table(
+    "proofs",
+    tables,
+    sa.Column("job", sa.Text, primary_key=True),
+    sa.Column("name", sa.Text, primary_key=True),
+    sa.Column("proof", sa.LargeBinary, nullable=False),
+    _digest(),
+)
 # One record: how many transactions there were, and whether a process works on the store or died over it.
 progress = sa.Table(
     "progress",
@@ -161,8 +170,10 @@ HISTORY = _text(
 )
 NOT_ENDED = _text(sa.select(jobs.c.job).where(jobs.c.state.not_in(_ENDED)).order_by(jobs.c.created_at))
 STATES = _text(sa.select(jobs.c.state, sa.func.count()).group_by(jobs.c.state))
-DROP_ALL_OF_JOB = tuple(_dropped(table, "job") for table in (inbox, outbox, checkpoints, arrays))
+DROP_ALL_OF_JOB = tuple(_dropped(table, "job") for table in (inbox, outbox, checkpoints, arrays, proofs))
 
+PUT_PROOF = _replace(proofs)
+PROOFS = _text(_chosen(proofs, "job"))
 RECEIVE = _text(insert(inbox).on_conflict_do_nothing())
 POST = _text(insert(outbox).on_conflict_do_nothing())
 RECEIVED = _text(_chosen(inbox, "id"))

@@ -1,7 +1,8 @@
 """Which files are stores of this version, and what becomes of a store of the version before.
 
-Its tables are the same, but the messages and checkpoints of jobs that have not ended are of another form. So a store
-without such jobs is taken over with its ledger and its models, and one with some is refused and left as it is.
+Its tables are the same but for those that this one has besides, and the messages and checkpoints of jobs that have not
+ended are of another form. So a store without such jobs is taken over with its ledger and its models, and one with some
+is refused and left as it is.
 """
 
 from __future__ import annotations
@@ -27,6 +28,8 @@ WRITE_AHEAD = "-wal"
 
 # The format that is taken over, and the last program that wrote it.
 _BEFORE, _PROGRAM_BEFORE = 2, "0.1.0"
+# Tables that it did not have.
+_NEW = frozenset({t.proofs.name})
 # Jobs that a sentence names.
 _NAMED = 3
 
@@ -75,11 +78,19 @@ def check_ended(path: Path, header: bytes) -> None:
         )
 
 
+def schema_of(version: int) -> tuple[tuple[str, str], ...]:
+    """Return the tables of a store of this version or the one before, as SQLite describes them."""
+    return tuple((name, sql) for name, sql in t.schema() if version != _BEFORE or name not in _NEW)
+
+
 def take_over(cursor: sqlite3.Cursor) -> bool:
     """Make a store of the version before one of this version; False where it is one."""
     ((version,),) = cursor.execute("PRAGMA user_version")
     if version == t.VERSION:
         return False
+    for name, sql in t.schema():
+        if name in _NEW:
+            cursor.execute(sql)
     cursor.execute(f"PRAGMA user_version={t.VERSION}")
     return True
 

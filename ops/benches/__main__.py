@@ -26,6 +26,7 @@ BENCHES = {
     "engine": "engine",
     "gradient": "gradient",
     "round": "round_trip",
+    "seal": "seal",
     "align": "align",
     "linear": "linear",
     "fedavg": "fedavg",

@@ -19,15 +19,15 @@ from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
 
-from common import JOB, sessions, specification
+from common import JOB, acquainted, session_of, sessions, specification
 from fedbus import codec, environment, topology
 from fedbus.broker.node.node import Node
 from fedbus.broker.rabbitmq.broker import AmqpBroker
+from fedbus.credentials import Credentials
 from fedbus.crypto import curve
 from fedbus.crypto.engine import Engine
 from fedbus.job import JobState
 from fedbus.service import process
-from fedbus.session.session import Session
 from fedbus.store.sqlite import SqliteStore
 from parties.vertical import align
 
@@ -117,10 +117,10 @@ def in_processes(urls: dict[str, str], rows: int, number: int) -> list[Part]:
         stack.callback(administrator.close)
         queues = [topology.job_queue(party, job) for party in PARTIES]
         administrator.declare(queues)
-        pipes = {}
+        pipes, known = {}, acquainted(specification())
         for party in PARTIES:
             pipes[party], end = context.Pipe()
-            child = context.Process(target=take_part, args=(party, urls, job, rows, end))
+            child = context.Process(target=take_part, args=(known[party], urls, job, rows, end))
             child.start()
             end.close()
             stack.callback(child.join)
@@ -135,10 +135,10 @@ def in_processes(urls: dict[str, str], rows: int, number: int) -> list[Part]:
     return answers
 
 
-def take_part(party: str, urls: dict[str, str], job: str, rows: int, pipe: Connection) -> None:
+def take_part(own: Credentials, urls: dict[str, str], job: str, rows: int, pipe: Connection) -> None:
     """A party's process."""
     process.configure_logging("warning")
-    engine = Engine(None)
+    engine, party = Engine(None), own.name
     with contextlib.ExitStack() as stack:
         stack.callback(engine.close)
         engine.warm_up()
@@ -150,7 +150,7 @@ def take_part(party: str, urls: dict[str, str], job: str, rows: int, pipe: Conne
         stack.callback(broker.close)
         broker.connect()
         verify = len(set(urls.values())) > 1
-        session = Session(job, party, store=store, broker=broker, verify_sender=verify)
+        session = session_of(own, job, store, broker, verify_sender=verify)
         session.open()
         stack.callback(session.close)
         ids = ids_of(party, rows)

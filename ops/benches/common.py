@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +12,16 @@ import numpy as np
 
 from fedbus import codec, topology
 from fedbus.algorithms import registry
+from fedbus.broker.base import Broker
 from fedbus.broker.memory.broker import MemoryHub
+from fedbus.credentials import Credentials
+from fedbus.crypto import signing
+from fedbus.identity import Identity, Role, Roster
 from fedbus.job import JobSpec, JobState
+from fedbus.seals import IdentitySeals
+from fedbus.session.events import Events
 from fedbus.session.session import Session
+from fedbus.store.base import Store
 from fedbus.store.sqlite import SqliteStore
 
 JOB = "bench-job"
@@ -32,19 +39,40 @@ def specification(**params: Any) -> JobSpec:
     return registry.parse(fields)
 
 
+def acquainted(spec: JobSpec) -> dict[str, Credentials]:
+    """The credentials of a job's participants, made for the occasion."""
+    identities = {name: Identity(signing.generate()) for name in spec.participants}
+    roles = {name: Role.COORDINATOR if name == spec.coordinator else Role.PARTY for name in identities}
+    roster = Roster([identity.introduction(name, roles[name]) for name, identity in identities.items()])
+    return {name: Credentials(name, roles[name], identity, roster) for name, identity in identities.items()}
+
+
+def session_of(own: Credentials, job: str, store: Store, broker: Broker, *, verify_sender: bool = True) -> Session[Any]:
+    """A participant's session."""
+    events = Events(broker, IdentitySeals(own))
+    named = {"store": store, "broker": broker, "credentials": own, "events": events, "verify_sender": verify_sender}
+    return Session(job, own.name, **named)
+
+
 @contextlib.contextmanager
-def sessions(spec: JobSpec) -> Iterator[dict[str, Session]]:
-    """An open session for each participant, on the in-process broker."""
+def sessions(spec: JobSpec, connect: Callable[[str], Broker] | None = None) -> Iterator[dict[str, Session[Any]]]:
+    """An open session for each participant.
+
+    Args:
+        connect: connects a user to a broker; None uses one in this process.
+    """
     with contextlib.ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        hub, opened = MemoryHub(), {}
-        for name in spec.participants:
-            broker = hub.connect(name)
+        opened, known, connect = {}, acquainted(spec), connect or MemoryHub().connect
+        brokers = {name: connect(name) for name in spec.participants}
+        brokers[spec.coordinator].declare(
+            [topology.dead_queue(), *(topology.job_queue(name, JOB) for name in spec.participants)]
+        )
+        for name, broker in brokers.items():
             stack.callback(broker.close)
-            broker.declare([topology.job_queue(name, JOB)])
             store = stack.enter_context(SqliteStore(folder / f"{name}.db"))
             store.add_job(JOB, codec.pack(spec.to_map()), JobState.RUNNING)
-            opened[name] = Session(JOB, name, store=store, broker=broker)
+            opened[name] = session_of(known[name], JOB, store, broker)
         for session in opened.values():
             session.open()
             stack.callback(session.close)

@@ -29,6 +29,7 @@ from fedbus.cli.introductions import introduce
 from fedbus.client import Client
 from fedbus.crypto.engine import Engine
 from fedbus.errors import JobFailed
+from fedbus.identity import Role
 from fedbus.messages.control import StateChanged
 from fedbus.messages.envelope import Message
 from fedbus.session.post import Post
@@ -90,23 +91,25 @@ class Vanishing:
     def run(self, folder: Path) -> dict[str, Any]:
         """The job's report."""
         loaded = [settings.load_party(file, {"FEDBUS_SIMULATION": "true"}) for file in self._files]
-        parties = introduce(self.spec, loaded, folder).parties
+        known = introduce(self.spec, loaded, folder)
         engine = Engine(0)
         with ExitStack() as stack, self._watched():
             hub = self._hub
-            config = CoordinatorSettings(name=self.spec.coordinator, parties=self.spec.parties)
+            own = {"identity": str(known.coordinator.identity), "roster": str(known.coordinator.roster)}
+            config = CoordinatorSettings(name=self.spec.coordinator, parties=self.spec.parties, **own)
             store = stack.enter_context(SqliteStore(folder / "coordinator.db"))
             broker = hub.connect(config.name)
             service = Service(config, broker, store, engine, "")
             for close in (service.join, broker.close, service.stop):
                 stack.callback(close)
             service.start()
-            for party in parties:
+            for party in known.parties:
                 self._parties[party.name] = msgspec.structs.replace(party, processes=0)
                 self._stores[party.name] = stack.enter_context(SqliteStore(folder / f"{party.name}.db"))
                 self._start(party.name, engine)
             stack.callback(self._end)
-            client = stack.enter_context(Client(hub.connect("client"), self.spec.coordinator))
+            by = known.client.credentials(Role.CLIENT)
+            client = stack.enter_context(Client(hub.connect("client"), self.spec.coordinator, credentials=by))
             job = client.submit(self.spec)
             for event in client.watch(job, _END_SECONDS):
                 if isinstance(event, StateChanged) and event.state in ("failed", "cancelled"):
@@ -152,7 +155,7 @@ class Vanishing:
         thread = threading.Thread(target=replace)
         self._back.append(thread)
         thread.start()
-        worker._stopping.wait()
+        worker._runs.stopping.wait()
         raise JobFailed("vanished")
 
     def _is_due(self, name: str, round_: int, step: str) -> bool:

@@ -6,7 +6,7 @@ import json
 import random
 from pathlib import Path
 
-from fedbus.identity import Identity
+from fedbus.identity import Identity, Role
 
 JOB = "chaos"
 
@@ -33,10 +33,17 @@ def write(kind: str, folder: Path) -> list[str]:
     for place, party in enumerate(parties):
         alike = kind.startswith("alike") and place == len(parties) - 1
         _write_party(folder, party, place, vertical=kind in _VERTICAL, alike=alike)
-    if kind in _AVERAGING:
-        lines = [f'{party} = "{Identity.create(folder / f"{party}.key").public}"' for party in parties]
-        (folder / "roster.toml").write_text("\n".join(["[parties]", *lines]) + "\n", "utf-8")
-    lines = ['state = "coordinator.db"', "processes = 1", f"parties = {json.dumps(parties)}"]
+    roles = {"coordinator": Role.COORDINATOR, "client": Role.CLIENT, **dict.fromkeys(parties, Role.PARTY)}
+    members = [Identity.create(folder / f"{name}.key").introduction(name, role) for name, role in roles.items()]
+    lines = ["[members]", *(member.line() for member in members)]
+    (folder / "roster.toml").write_text("\n".join(lines) + "\n", "utf-8")
+    lines = [
+        'identity = "coordinator.key"',
+        'roster = "roster.toml"',
+        'state = "coordinator.db"',
+        "processes = 1",
+        f"parties = {json.dumps(parties)}",
+    ]
     (folder / "coordinator.toml").write_text("\n".join(lines) + "\n", "utf-8")
     return parties
 
@@ -84,7 +91,7 @@ def _write_party(folder: Path, party: str, place: int, *, vertical: bool, alike:
         )
     (folder / f"{party}.csv").write_text("\n".join(lines) + "\n", "utf-8")
     text = f'name = "{party}"\nstate = "{party}.db"\nprocesses = 1\n'
-    text += "" if vertical else f'identity = "{party}.key"\nroster = "roster.toml"\n'
+    text += f'identity = "{party}.key"\nroster = "roster.toml"\n'
     text += f'[datasets.rows]\nsource = "{party}.csv"\nid = "id"\n'
     text += '[policy]\naggregations = ["masked", "paillier", "plain"]\n'
     (folder / f"{party}.toml").write_text(text, "utf-8")

@@ -19,6 +19,7 @@ from fedbus.algorithms import registry
 from fedbus.broker.node.node import Node
 from fedbus.broker.rabbitmq.broker import AmqpBroker
 from fedbus.client import Client
+from fedbus.credentials import Credentials
 from fedbus.errors import BrokerError, FedbusError
 from fedbus.messages.control import StateChanged
 
@@ -150,7 +151,9 @@ class Follower:
         # One id for all runs: the secrets of a job follow from it.
         vars(clients)["new_id"] = lambda _: kinds.JOB
         spec = registry.load(self._federation.folder / "job.toml")
-        with Client(self._broker) as client:
+        folder = self._federation.folder
+        own = Credentials.of_client(folder / "client.key", folder / "roster.toml", "client")
+        with Client(self._broker, credentials=own) as client:
             while True:
                 try:
                     client.submit(spec)

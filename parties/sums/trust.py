@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from fedbus.credentials import Credentials
 from fedbus.errors import ConfigError, ProtocolError
 from fedbus.identity import Identity, Role, Roster
 from fedbus.names import listed
@@ -29,22 +30,13 @@ class Trust:
             ConfigError: they are missing or wrong, or a party of the job is not on the roster, or the party is on it
                 with another key than its own.
         """
-        for key in ("identity", "roster"):
-            if not getattr(settings, key):
-                raise ConfigError(
-                    f"{settings.file}: {key}: missing; parties that hide their updates behind masks have "
-                    "to know each other's keys: `fedbus identity --help` tells how to make them"
-                )
-        identity = Identity.load(settings.path(settings.identity))
-        path = settings.path(settings.roster)
-        roster = Roster.load(path)
-        missing = [party for party in parties if party not in roster.names]
+        known = Credentials.of_member(settings, Role.PARTY)
+        missing = [party for party in parties if party not in known.roster.names]
         if missing:
             take = "takes" if len(missing) == 1 else "take"
-            raise ConfigError(f"{path}: [parties] has no key of {listed(missing)}, which {take} part in the job")
-        if roster.public(settings.name) != identity.public:
-            raise ConfigError(f"{path}: parties.{settings.name}: is not the key in {settings.path(settings.identity)}")
-        return cls(settings.name, identity, roster)
+            path = settings.path(settings.roster)
+            raise ConfigError(f"{path}: members: has no key of {listed(missing)}, which {take} part in the job")
+        return cls(known.name, known.identity, known.roster)
 
     def sign(self, job: str, window: int, channel: bytes, keys: bytes) -> bytes:
         """Sign this party's word that these keys are its own in this window of this job."""

@@ -140,9 +140,20 @@ def test_a_party_whose_key_is_not_on_the_others_roster(tmp_path: Path) -> None:
 def test_a_party_that_is_not_on_the_roster(tmp_path: Path) -> None:
     rows = synthetic(tmp_path)
     rows.introduce()
+    lines = [line for line in (tmp_path / "roster.toml").read_text().splitlines() if not line.startswith("carol")]
+    (tmp_path / "bobs.toml").write_text("\n".join(lines))
+    file = tmp_path / "bob.toml"
+    file.write_text(file.read_text().replace('roster = "roster.toml"', 'roster = "bobs.toml"'))
+    failed(rows, "no key of carol, which takes part in the job")
+
+
+def test_a_party_that_is_not_on_its_own_roster_does_not_start(tmp_path: Path) -> None:
+    rows = synthetic(tmp_path)
+    rows.introduce()
     roster = tmp_path / "roster.toml"
     roster.write_text("\n".join(line for line in roster.read_text().splitlines() if not line.startswith("carol")))
-    failed(rows, "no key of carol, which takes part in the job")
+    with pytest.raises(ConfigError, match=r"members: has no carol with the key in .*carol.key; enter what `fedbus"):
+        rows.run()
 
 
 def test_a_network_that_diverges_at_one_party_leaves_that_party_out(

@@ -12,8 +12,9 @@ from fedbus.broker.node.node import Node
 from fedbus.broker.rabbitmq.broker import AmqpBroker
 from fedbus.client import Client
 from federation import Federation
+from keyring import credentials
 from processes import Processes
-from rows import Rows
+from rows import PARTIES, Rows
 
 
 @pytest.fixture
@@ -35,7 +36,7 @@ def connect(node: Node) -> Iterator[Callable[..., AmqpBroker]]:
 def client(node: Node) -> Iterator[Client]:
     """A client of the session's node."""
     broker = AmqpBroker(node.url("client"))
-    with Client(broker) as client:
+    with Client(broker, credentials=credentials("client", *PARTIES)) as client:
         yield client
     broker.close()
 

@@ -16,6 +16,7 @@ from fedbus.client import Client
 from fedbus.messages.control import StateChanged
 from fedbus.service.process import script
 from federation import synthetic
+from keyring import credentials
 from processes import WAIT, Processes, follow, small
 
 USERS = {"coordinator": "coordinator", "shop": "party", "bank": "party", "client": "client"}
@@ -45,7 +46,7 @@ def test_an_outage_is_a_delay_and_sigterm_ends_a_process_meanwhile(
         running.start("bank", "coordinator")
 
     broker = AmqpBroker(own_node.url("client"))
-    with Client(broker) as client:
+    with Client(broker, credentials=credentials("client")) as client:
         report = follow(client, client.submit(federation.spec()), {5: outage})
     broker.close()
     assert ended == {"bank": 0, "coordinator": 0}
@@ -61,7 +62,7 @@ def test_sigterm_ends_a_process_in_the_middle_of_long_arithmetic(
     running = processes(federation)
     running.start_all()
     broker = AmqpBroker(node.url("client"))
-    with Client(broker) as client:
+    with Client(broker, credentials=credentials("client")) as client:
         events = client.watch(client.submit(federation.spec()), WAIT)
         assert any(isinstance(event, StateChanged) and event.state == "running" for event in events)
         assert running.end("bank") == 0

@@ -19,6 +19,7 @@ from fedbus.messages.envelope import Envelope, Message
 from fedbus.settings import CoordinatorSettings
 from fedbus.store.sqlite import SqliteStore
 from federation import synthetic
+from keyring import credentials, introduced, opened, sealed, submission
 
 WAIT = 10.0
 
@@ -29,6 +30,7 @@ class Bench:
     def __init__(self, folder: Path) -> None:
         federation = synthetic(folder, max_epochs=3)
         federation.write_job()
+        self.folder = folder
         self.spec: JobSpec = federation.spec()
         self.store = SqliteStore(folder / "coordinator.db")
         self.hub = MemoryHub()
@@ -46,7 +48,9 @@ class Bench:
     def serving(self, **settings: tuple[str, ...]) -> Iterator[Service]:
         engine, broker = Engine(0), self.connect("coordinator")
         settings = {"parties": ("shop", "bank"), **settings}
-        service = Service(CoordinatorSettings(**settings), broker, self.store, engine, "")
+        service = Service(
+            introduced(CoordinatorSettings(**settings), self.folder / "keys"), broker, self.store, engine, ""
+        )
         service.start()
         yield service
         service.stop()
@@ -56,15 +60,16 @@ class Bench:
 
     def add(self, job: str, state: JobState, reason: str = "", owner: str = "alice") -> None:
         self.store.add_job(job, codec.pack(self.spec.to_map()), state, reason, owner)
+        self.store.put_proof(job, owner, submission(job, self.spec, owner).signature)
 
     def request(self, key: str, job: str, user: str, message: Message, sender: str = "", to: str = "") -> None:
         envelope = Envelope(job, sender or user, to or "coordinator", message)
         broker = self.connect(user)
-        broker.publish(Outgoing(topology.JOBS, key, codec.encode(envelope), envelope.id)).result(WAIT)
+        broker.publish(Outgoing(topology.JOBS, key, sealed(envelope, user), envelope.id)).result(WAIT)
         broker.close()
 
     def _tell(self, delivery: Delivery) -> None:
-        self.told.put(codec.decode(delivery.body))
+        self.told.put(opened("bank", delivery.body))
         delivery.ack()
 
     def _bury(self, delivery: Delivery) -> None:
@@ -75,7 +80,7 @@ class Bench:
 @contextlib.contextmanager
 def watching(bench: Bench, user: str) -> Iterator[Client]:
     broker = bench.connect(user)
-    with Client(broker) as client:
+    with Client(broker, credentials=credentials(user)) as client:
         yield client
     broker.close()
 

@@ -112,6 +112,9 @@ class RawPublisher:
                 self._channel.confirm_delivery()
             self._channel.basic_publish(message.exchange, message.routing_key, message.body, _Raw(encoded))
         except AMQPError:
+            if self._connection is not None and self._connection.is_open:
+                # Only the channel was closed, over what it may not do.
+                self._connection.close()
             self._connection = None
             return False
         return True

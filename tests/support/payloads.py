@@ -30,6 +30,8 @@ _BY_TYPE: dict[str, Any] = {
     "TaskName": "train",
     "Text": "because",
     "Address": "http://127.0.0.1:9464/metrics",
+    "Name": "shop",
+    "Signature": bytes(64),
     "Count": 3,
     "Round": 2,
     "Batch": 1,

@@ -16,6 +16,7 @@ from fedbus.client import Client
 from fedbus.messages.control import Progress, StateChanged
 from fedbus.service.process import script
 from federation import Federation, synthetic
+from keyring import key_files
 from rows import Rows
 
 WAIT = 100.0
@@ -58,6 +59,7 @@ class Processes:
                     **os.environ,
                     "FEDBUS_AMQP_URL": self.node.url(name),
                     "FEDBUS_SIMULATION": "true",
+                    **key_files(self.federation.folder / "keys", name, *self.federation.spec().parties).environment(),
                     **environment,
                 },
             )

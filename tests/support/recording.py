@@ -6,15 +6,18 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+import pytest
+
 from coordinator.service import Service
 from fedbus import codec
 from fedbus.algorithms.vertical.messages import JobKey
-from fedbus.broker.base import Broker, Delivery, Handler, Subscription
+from fedbus.broker.base import Broker, Delivery
 from fedbus.cli import simulation
 from fedbus.crypto.engine import Engine
 from fedbus.crypto.paillier import PrivateKey
 from fedbus.messages.control import Alive, Ping, Resend, ResendAfter
 from fedbus.messages.envelope import Envelope, TensorMessage
+from fedbus.session.post import Post
 from fedbus.store.records import Checkpoint
 from fedbus.store.sqlite import SqliteStore
 from federation import ROLES, Federation
@@ -64,17 +67,7 @@ def record(federation: Federation) -> Recording:
 
     def spy(role: Callable[..., Any]) -> Callable[..., Any]:
         def make(config: Any, broker: Broker, store: SqliteStore, engine: Engine, url: str) -> Any:
-            consume, write = broker.consume, store.write
-
-            def consumed(queue: str, handler: Handler, *arguments: Any, **named: Any) -> Subscription:
-                def received(delivery: Delivery) -> None:
-                    if ".job." in queue:
-                        envelope = codec.decode(delivery.body)
-                        if not isinstance(envelope.payload, Resend | ResendAfter | Ping | Alive):
-                            recording.received.setdefault(config.name, []).append(envelope)
-                    handler(delivery)
-
-                return consume(queue, received, *arguments, **named)
+            write = store.write
 
             def written(job: str, *, checkpoint: Checkpoint | None = None, **named: Any) -> list[bool]:
                 primes = codec.unpack(checkpoint.state)["state"].get("primes") if checkpoint else None
@@ -82,12 +75,22 @@ def record(federation: Federation) -> Recording:
                     recording.private = PrivateKey.from_primes(*(int.from_bytes(prime, "big") for prime in primes))
                 return write(job, checkpoint=checkpoint, **named)
 
-            broker.consume, store.write = consumed, written  # type: ignore[method-assign]
+            store.write = written  # type: ignore[method-assign]
             return role(config, broker, store, engine, url)
 
         return make
 
     roles = simulation.Roles(coordinator=spy(Service), party=spy(Worker), compare=ROLES.compare)
-    recording.report = federation.run(roles=roles)
+    take = Post._take
+
+    def taken(post: Post, envelope: Envelope, delivery: Delivery) -> None:
+        if not isinstance(envelope.payload, Resend | ResendAfter | Ping | Alive):
+            recording.received.setdefault(envelope.recipient, []).append(envelope)
+        take(post, envelope, delivery)
+
+    with pytest.MonkeyPatch.context() as patch:
+        # Where it is open: on its way it is sealed.
+        patch.setattr(Post, "_take", taken)
+        recording.report = federation.run(roles=roles)
     assert recording.report["state"] == "succeeded"
     return recording

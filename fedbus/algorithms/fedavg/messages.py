@@ -13,7 +13,7 @@ from typing import Annotated, ClassVar
 import numpy as np
 from msgspec import Meta
 
-from fedbus.messages.envelope import Message
+from fedbus.messages.envelope import COORDINATOR, PARTIES, Message
 from fedbus.messages.fields import (
     ColumnNames,
     Count,
@@ -56,6 +56,7 @@ class Described(Message):
     """
 
     kind: ClassVar[str] = "described"
+    senders: ClassVar[tuple[str, ...]] = PARTIES
     rows: Count
     test_rows: Count
     columns: ColumnNames
@@ -84,6 +85,7 @@ class Assignment(Message):
     """
 
     kind: ClassVar[str] = "assignment"
+    senders: ClassVar[tuple[str, ...]] = (COORDINATOR,)
     task: TaskName
     number: Count
     window: Round
@@ -109,6 +111,7 @@ class GlobalWeights(Message):
     """Coordinator to parties, and once from a party: a piece of a model as safetensors."""
 
     kind: ClassVar[str] = "global_weights"
+    senders: ClassVar[tuple[str, ...]] = (COORDINATOR, *PARTIES)
     data: bytes
 
 
@@ -117,4 +120,5 @@ class BestWeights(Message):
     """Coordinator to parties at the end: a piece of the model with the best loss, where that is not the last one."""
 
     kind: ClassVar[str] = "best_weights"
+    senders: ClassVar[tuple[str, ...]] = (COORDINATOR,)
     data: bytes

@@ -7,7 +7,7 @@ from typing import Annotated, ClassVar
 
 from msgspec import Meta
 
-from fedbus.messages.envelope import Message, TensorMessage
+from fedbus.messages.envelope import COORDINATOR, GUEST, HOST, PARTIES, Message, TensorMessage
 from fedbus.messages.fields import Bits, Exponent, Finite
 
 _MOST_EXPONENT = 1100
@@ -22,6 +22,7 @@ class MaskedGradient(TensorMessage):
     """Party to coordinator: [[X^T d + mask]], the mask uniform over all plaintexts."""
 
     kind: ClassVar[str] = "masked_gradient"
+    senders: ClassVar[tuple[str, ...]] = PARTIES
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +30,7 @@ class PackedRows(TensorMessage):
     """Party to parties: its columns, all in the slots of one plaintext a row, or of several side by side."""
 
     kind: ClassVar[str] = "packed_rows"
+    senders: ClassVar[tuple[str, ...]] = PARTIES
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +38,7 @@ class MaskedBlock(TensorMessage):
     """Party to coordinator: the cross products with another party's columns, every slot masked."""
 
     kind: ClassVar[str] = "masked_block"
+    senders: ClassVar[tuple[str, ...]] = PARTIES
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +46,7 @@ class BlockRows(TensorMessage):
     """Coordinator to the party that masked them: the same, encrypted anew, in packs of the other party's columns."""
 
     kind: ClassVar[str] = "block_rows"
+    senders: ClassVar[tuple[str, ...]] = (COORDINATOR,)
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +54,7 @@ class BlockColumns(TensorMessage):
     """Coordinator to the party that masked them: the same, encrypted anew, in packs of its own columns."""
 
     kind: ClassVar[str] = "block_columns"
+    senders: ClassVar[tuple[str, ...]] = (COORDINATOR,)
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +62,7 @@ class Block(TensorMessage):
     """Party to party: their cross products without masks, in packs of the sender's columns."""
 
     kind: ClassVar[str] = "block"
+    senders: ClassVar[tuple[str, ...]] = PARTIES
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +70,7 @@ class RightSide(TensorMessage):
     """Guest to host: [[X_A^T y]], packed."""
 
     kind: ClassVar[str] = "right_side"
+    senders: ClassVar[tuple[str, ...]] = (GUEST,)
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +78,7 @@ class CrossProduct(TensorMessage):
     """Party to party: [[X_other^T X_own v]], packed."""
 
     kind: ClassVar[str] = "cross_product"
+    senders: ClassVar[tuple[str, ...]] = PARTIES
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +86,7 @@ class ScalarShare(TensorMessage):
     """Host to guest: its parts of sums that the coordinator is to learn."""
 
     kind: ClassVar[str] = "scalar_share"
+    senders: ClassVar[tuple[str, ...]] = (HOST,)
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +94,7 @@ class EncryptedScalars(TensorMessage):
     """Guest to coordinator: sums over all parties."""
 
     kind: ClassVar[str] = "encrypted_scalars"
+    senders: ClassVar[tuple[str, ...]] = (GUEST,)
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +106,7 @@ class Step(Message):
     """
 
     kind: ClassVar[str] = "step"
+    senders: ClassVar[tuple[str, ...]] = (COORDINATOR,)
     length: Finite
     keep: bool = False
 
@@ -113,6 +124,7 @@ class Turn(Message):
     """
 
     kind: ClassVar[str] = "turn"
+    senders: ClassVar[tuple[str, ...]] = (COORDINATOR,)
     factor: Finite
     exponent: Exponent
     then: GramStep
@@ -131,6 +143,7 @@ class PackedScores(TensorMessage):
     """Party to party: its part of each row's score, at the guest less the label, several rows in a plaintext."""
 
     kind: ClassVar[str] = "packed_scores"
+    senders: ClassVar[tuple[str, ...]] = PARTIES
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,3 +151,4 @@ class MaskedProducts(TensorMessage):
     """Party to coordinator: the products of two parties' scores, every slot masked."""
 
     kind: ClassVar[str] = "masked_products"
+    senders: ClassVar[tuple[str, ...]] = PARTIES

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar, Protocol
 
-from fedbus.messages.envelope import Message, TensorMessage
+from fedbus.messages.envelope import COORDINATOR, PARTIES, Message, TensorMessage
 from fedbus.messages.fields import Count, Names, Parts, Seconds, Text, Word
 
 
@@ -36,6 +36,7 @@ class Advertise(Message):
     """Order: make keys for so many sums."""
 
     kind: ClassVar[str] = "advertise"
+    senders: ClassVar[tuple[str, ...]] = (COORDINATOR,)
     window: Count
     sums: Count
 
@@ -51,6 +52,7 @@ class MaskKeys(Message):
     """
 
     kind: ClassVar[str] = "mask_keys"
+    senders: ClassVar[tuple[str, ...]] = PARTIES
     channel: bytes
     keys: bytes
     signature: bytes
@@ -61,6 +63,7 @@ class PeerKeys(Message):
     """Order: deal secrets to these parties, whose keys these are; see MaskKeys."""
 
     kind: ClassVar[str] = "peer_keys"
+    senders: ClassVar[tuple[str, ...]] = (COORDINATOR,)
     names: Names
     channels: Parts
     keys: Parts
@@ -72,6 +75,7 @@ class SealedShares(Message):
     """Party to coordinator: for each party of PeerKeys what only it can open; nothing for the sender itself."""
 
     kind: ClassVar[str] = "sealed_shares"
+    senders: ClassVar[tuple[str, ...]] = PARTIES
     sealed: Parts
 
 
@@ -80,6 +84,7 @@ class PeerShares(Message):
     """Order: keep what these parties sealed for the recipient; they alone belong to the window."""
 
     kind: ClassVar[str] = "peer_shares"
+    senders: ClassVar[tuple[str, ...]] = (COORDINATOR,)
     names: Names
     sealed: Parts
 
@@ -93,6 +98,7 @@ class MaskedUpdate(Message):
     """
 
     kind: ClassVar[str] = "masked_update"
+    senders: ClassVar[tuple[str, ...]] = PARTIES
     residues: bytes
     seconds: Seconds
 
@@ -102,6 +108,7 @@ class EncryptedUpdate(TensorMessage):
     """Party to coordinator: a piece of its vector, packed, under the key that the parties hold."""
 
     kind: ClassVar[str] = "encrypted_update"
+    senders: ClassVar[tuple[str, ...]] = PARTIES
     seconds: Seconds
 
 
@@ -110,6 +117,7 @@ class PlainUpdate(Message):
     """Party to coordinator: a piece of its vector in the clear, integers in fixed point, little-endian."""
 
     kind: ClassVar[str] = "plain_update"
+    senders: ClassVar[tuple[str, ...]] = PARTIES
     residues: bytes
     seconds: Seconds
 
@@ -123,6 +131,7 @@ class Abstained(Message):
     """
 
     kind: ClassVar[str] = "abstained"
+    senders: ClassVar[tuple[str, ...]] = PARTIES
     reason: Text
     keyless: bool = False
 
@@ -132,6 +141,7 @@ class RevealRequest(Message):
     """Order: reveal shares, of the self masks of those whose vectors are summed, of the keys of the other members."""
 
     kind: ClassVar[str] = "reveal_request"
+    senders: ClassVar[tuple[str, ...]] = (COORDINATOR,)
     window: Count
     slot: Count
     members: Names
@@ -143,6 +153,7 @@ class RevealedShares(Message):
     """Party to coordinator: its shares of what RevealRequest names, in the order of the members there."""
 
     kind: ClassVar[str] = "revealed_shares"
+    senders: ClassVar[tuple[str, ...]] = PARTIES
     self_masks: Parts
     mask_keys: Parts
 
@@ -152,6 +163,7 @@ class SumKey(Message):
     """Dealer of a window to coordinator: the public Paillier key under which updates are added."""
 
     kind: ClassVar[str] = "sum_key"
+    senders: ClassVar[tuple[str, ...]] = PARTIES
     key: bytes
 
 
@@ -167,6 +179,7 @@ class EncryptedSum(TensorMessage):
     """
 
     kind: ClassVar[str] = "encrypted_sum"
+    senders: ClassVar[tuple[str, ...]] = (COORDINATOR,)
     task: Word
     numbers: Count
     bits: Count
@@ -178,6 +191,7 @@ class OpenedSum(Message):
     """Party to coordinator: a piece of the sum, as PlainUpdate."""
 
     kind: ClassVar[str] = "opened_sum"
+    senders: ClassVar[tuple[str, ...]] = PARTIES
     residues: bytes
 
 

@@ -13,8 +13,10 @@ from coordinator.conductor import tell
 from fedbus import topology
 from fedbus.broker.base import Broker
 from fedbus.errors import BrokerError, Nacked, Unroutable
-from fedbus.messages.control import Notice, Outcome, Start, StateChanged, Submit
+from fedbus.messages.control import Notice, Outcome, Start, StateChanged
 from fedbus.messages.envelope import Envelope, Message
+from fedbus.seals import IdentitySeals
+from keyring import submission
 
 
 @pytest.fixture
@@ -50,9 +52,9 @@ def test_a_party_whose_control_queue_is_being_declared_again_is_told_later(
 ) -> None:
     failures = [error("no queue takes it") for _ in range(times)]
 
-    def missing(broker: Broker, envelope: Envelope, *, wait: bool = False) -> Future[None]:
+    def missing(broker: Broker, seals: IdentitySeals, envelope: Envelope, *, wait: bool = False) -> Future[None]:
         if not failures or envelope.recipient != "bank" or not isinstance(envelope.payload, kind):
-            return tell(broker, envelope, wait=wait)
+            return tell(broker, seals, envelope, wait=wait)
         future: Future[None] = Future()
         future.set_exception(failures.pop())
         return future
@@ -96,11 +98,11 @@ def test_a_submission_that_was_lost_with_its_queue_is_submitted_again_once(bench
             started = bench.told.get(timeout=WAIT)
             assert (started.job, type(started.payload)) == (job, Start)
             # One that comes twice changes nothing.
-            bench.request(topology.SUBMIT, job, "alice", Submit(bench.spec.to_map()))
+            bench.request(topology.SUBMIT, job, "alice", submission(job, bench.spec))
             alice.cancel(job)
             ended = [event for event in seen if isinstance(event, StateChanged)][-1]
             assert ended.state == "cancelled"
-            bench.request(topology.SUBMIT, job, "alice", Submit(bench.spec.to_map()))
+            bench.request(topology.SUBMIT, job, "alice", submission(job, bench.spec))
             assert states(alice, job)[-1].state == "cancelled"
             record = bench.store.job(job)
             assert record is not None

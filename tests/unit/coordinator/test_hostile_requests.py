@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import msgpack
 import numpy as np
 import pytest
 from bench import WAIT, Bench, states, watching
@@ -18,6 +17,7 @@ from fedbus.errors import ConfigError
 from fedbus.job import UNKNOWN, JobSpec
 from fedbus.messages.control import Query, Submit
 from fedbus.messages.envelope import Envelope
+from keyring import crafted
 
 
 @pytest.fixture
@@ -36,8 +36,7 @@ def publish(bench: Bench, body: bytes, user: str = "alice") -> None:
 
 def submission(spec: Any, job: str = "job-1", sender: str = "alice") -> bytes:
     """A submission whose job file may be anything."""
-    fields = msgpack.unpackb(codec.encode(Envelope(job, sender, "coordinator", Submit({}))))
-    return bytes(msgpack.packb({**fields, "payload": {"spec": spec}}, default=codec._pack_extension))
+    return crafted(Envelope(job, sender, "coordinator", Submit({}, bytes(64))), {"spec": spec, "signature": bytes(64)})
 
 
 @pytest.mark.parametrize(
@@ -76,7 +75,12 @@ def test_a_job_that_no_file_can_describe_is_refused_by_name(bench: Bench, argume
 def test_nobody_enters_a_job_for_another(bench: Bench) -> None:
     with bench.serving(), watching(bench, "alice") as alice:
         publish(bench, submission([1]), user="mallory")
-        assert "malformed submit message of alice" in bench.dead.get(timeout=WAIT)
+        assert "submit request of alice by mallory" in bench.dead.get(timeout=WAIT)
+        # The broker says that it is hers, the seal does not.
+        publish(bench, crafted(Envelope("job-1", "alice", "coordinator", Query()), {}, by="mallory"))
+        assert "does not open" in bench.dead.get(timeout=WAIT)
+        publish(bench, codec.encode(Envelope("job-1", "alice", "coordinator", Submit({}, bytes(64)))))
+        assert "submit message that is not sealed" in bench.dead.get(timeout=WAIT)
         assert [told.state for told in states(alice, "job-1")] == [UNKNOWN]
 
 
@@ -109,9 +113,8 @@ def long_job(spec: JobSpec) -> JobSpec:
 
 
 def test_a_query_that_cannot_be_read_is_a_dead_letter_only(bench: Bench) -> None:
-    fields = msgpack.unpackb(codec.encode(Envelope("job-1", "alice", "coordinator", Query())))
     with bench.serving(), watching(bench, "alice") as alice:
-        publish(bench, msgpack.packb({**fields, "payload": {"x": 1}}))
+        publish(bench, crafted(Envelope("job-1", "alice", "coordinator", Query()), {"x": 1}))
         assert "query does not have" in bench.dead.get(timeout=WAIT)
         assert [told.state for told in states(alice, "job-1")] == [UNKNOWN]
 

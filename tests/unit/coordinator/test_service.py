@@ -20,6 +20,7 @@ from fedbus.errors import ConnectionLost, JobRefused, StoreError, StoreFull
 from fedbus.job import JobState
 from fedbus.messages.control import Cancel, Departed, Inquire, Notice, Outcome, Query, Start, StateChanged, Submit
 from fedbus.messages.envelope import Envelope, Message
+from keyring import sealed, submission
 
 
 @pytest.fixture
@@ -31,26 +32,63 @@ def bench(tmp_path: Path) -> Iterator[Bench]:
 
 
 def test_only_the_owner_and_operators_may_cancel(bench: Bench) -> None:
-    with bench.serving(operators=("olga",)), watching(bench, "alice") as alice, watching(bench, "mallory") as mallory:
-        for canceller, expected in ((alice, "alice"), ("olga", "olga")):
+    with bench.serving(operators=("olga",)), contextlib.ExitStack() as stack:
+        alice, olga, mallory = (stack.enter_context(watching(bench, name)) for name in ("alice", "olga", "mallory"))
+        for canceller, expected in ((alice, "alice"), (olga, "olga")):
             job = alice.submit(bench.spec)
+            # An operator sees what is told of others' jobs.
+            seen = olga.watch(job, WAIT)
+            next(seen)
             mallory.cancel(job)
-            seen = alice.watch(job, WAIT)
             refused = next(event for event in seen if isinstance(event, StateChanged) and "mallory" in event.reason)
             assert refused.state in ("submitted", "starting")
-            if isinstance(canceller, str):
-                bench.request(topology.CANCEL, job, canceller, Cancel())
-            else:
-                canceller.cancel(job)
-            ended = [event for event in seen if isinstance(event, StateChanged)][-1]
+            canceller.cancel(job)
+            ended = states(alice, job)[-1]
             assert (ended.state, ended.reason) == ("cancelled", f"cancelled by {expected}")
+
+
+def test_nobody_but_the_submitter_and_operators_hears_of_a_job(bench: Bench) -> None:
+    with bench.serving(operators=("olga",)), contextlib.ExitStack() as stack:
+        alice, olga, mallory = (stack.enter_context(watching(bench, name)) for name in ("alice", "olga", "mallory"))
+        job = alice.submit(bench.spec)
+        assert isinstance(bench.told.get(timeout=WAIT).payload, Start)
+        (told,) = states(mallory, job)
+        assert (told.state, told.reason) == ("unknown", f"this coordinator has no job {job} of yours")
+        assert next(olga.watch(job, WAIT)) != told
+        alice.cancel(job)
+        assert states(alice, job)[-1].state == "cancelled"
+
+
+def test_a_job_that_its_sender_did_not_sign_or_may_not_submit_is_refused(bench: Bench) -> None:
+    with bench.serving(), watching(bench, "alice") as alice:
+        other = submission("job-2", bench.spec)
+        for number, (signed, why) in enumerate(
+            [
+                (Submit(bench.spec.to_map(), bytes(64)), "is not signed by the key"),
+                # Signed under another id: what was run yesterday cannot be run again under a new one.
+                (other, "is not signed by the key"),
+                (submission("test-2", bench.spec, by="mallory"), "is not signed by the key"),
+            ]
+        ):
+            bench.request(topology.SUBMIT, f"test-{number}", "alice", signed)
+            (told,) = states(alice, f"test-{number}")
+            assert told.state == "failed"
+            assert why in told.reason
+        # A party is a member, too, and submits nothing.
+        bench.request(topology.SUBMIT, "test-9", "bank", submission("test-9", bench.spec, by="bank"))
+        assert "submit message of bank, a party, who may not send it" in bench.dead.get(timeout=WAIT)
+        assert bench.store.job("test-9") is None
+        # Whoever is not on the roster is nobody.
+        bench.request(topology.SUBMIT, "test-9", "eve", submission("test-9", bench.spec, by="eve"))
+        assert "'eve' is not on the roster" in bench.dead.get(timeout=WAIT)
+    assert bench.told.empty()
 
 
 @pytest.mark.parametrize(
     ("key", "message", "sender", "to", "reason"),
     [
         (topology.CANCEL, Cancel(), "alice", "", "cancel request of alice by mallory"),
-        (topology.SUBMIT, Submit({}), "alice", "", "submit request of alice by mallory"),
+        (topology.SUBMIT, Submit({}, bytes(64)), "alice", "", "submit request of alice by mallory"),
         (topology.QUERY, Query(), "", "coordinator-2", "for coordinator coordinator-2"),
     ],
 )
@@ -88,7 +126,7 @@ def test_an_end_that_nobody_was_told_of_is_told_at_the_next_start(bench: Bench) 
 
 def test_a_job_of_another_version_does_not_keep_the_coordinator_from_starting(bench: Bench) -> None:
     fields = {**bench.spec.to_map(), "algorithm": "vertical-forest"}
-    bench.store.add_job("job-1", codec.pack(fields), JobState.RUNNING)
+    bench.store.add_job("job-1", codec.pack(fields), JobState.RUNNING, owner="alice")
     with bench.serving(), watching(bench, "alice") as alice:
         ended = states(alice, "job-1")[-1]
         assert ended.state == "failed"
@@ -220,7 +258,7 @@ def test_a_party_that_asks_hears_how_its_job_ended(bench: Bench, job: str, party
         envelope = Envelope(job, party, "coordinator", Inquire())
         broker = bench.connect(party)
         key = topology.question_key(party, "coordinator")
-        broker.publish(Outgoing(topology.DATA, key, codec.encode(envelope), envelope.id)).result(WAIT)
+        broker.publish(Outgoing(topology.DATA, key, sealed(envelope), envelope.id)).result(WAIT)
         broker.close()
         told = bench.told.get(timeout=WAIT)
         assert (told.job, told.payload) == (job, expected)
@@ -262,7 +300,7 @@ def test_only_a_party_of_an_ended_job_says_that_it_has_seen_it_through(bench: Be
         envelope = Envelope("job-1", party, "coordinator", Departed())
         broker = bench.connect(party)
         key = topology.question_key(party, "coordinator")
-        broker.publish(Outgoing(topology.DATA, key, codec.encode(envelope), envelope.id)).result(WAIT)
+        broker.publish(Outgoing(topology.DATA, key, sealed(envelope), envelope.id)).result(WAIT)
         broker.close()
 
     with bench.serving(), watching(bench, "alice") as alice:
@@ -297,7 +335,7 @@ def test_a_submission_that_was_entered_and_not_begun_is_begun_when_it_comes_agai
 def test_a_job_is_begun_as_it_was_entered_whatever_comes_under_its_id(bench: Bench) -> None:
     with bench.serving(), watching(bench, "alice") as alice:
         bench.add("job-1", JobState.SUBMITTED)
-        bench.request(topology.SUBMIT, "job-1", "mallory", Submit({"algorithm": "none"}))
+        bench.request(topology.SUBMIT, "job-1", "mallory", Submit({"algorithm": "none"}, bytes(64)))
         told = bench.told.get(timeout=WAIT).payload
         assert isinstance(told, Start)
         assert told.spec["algorithm"] == bench.spec.algorithm

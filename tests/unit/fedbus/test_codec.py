@@ -118,7 +118,7 @@ def test_an_oversized_message_is_refused_before_it_is_read() -> None:
 
 
 @pytest.mark.parametrize(
-    "payload", [Failed("x" * 20_000), Finished({"train": "x" * 20_000}), Submit({"x": "x" * 70_000})]
+    "payload", [Failed("x" * 20_000), Finished({"train": "x" * 20_000}), Submit({"x": "x" * 70_000}, bytes(64))]
 )
 def test_what_a_report_repeats_is_small(payload: Message) -> None:
     body = codec.encode(envelope(payload=payload))

@@ -29,9 +29,10 @@ def test_a_client_is_who_its_roster_says(files: tuple[Path, Path]) -> None:
         assert own.identity.public == own.roster.public("olga")
 
 
-def test_a_client_may_name_neither_file_but_not_one_alone(files: tuple[Path, Path]) -> None:
+def test_a_client_names_both_files(files: tuple[Path, Path]) -> None:
     identity, roster = files
-    assert Credentials.of_client(None, None, "olga") is None
+    with pytest.raises(ConfigError, match=r"--identity: missing; a client signs what it asks for"):
+        Credentials.of_client(None, None, "olga")
     with pytest.raises(ConfigError, match=r"--roster: missing; .*FEDBUS_IDENTITY and FEDBUS_ROSTER"):
         Credentials.of_client(identity, None, "olga")
     with pytest.raises(ConfigError, match="--identity: missing"):

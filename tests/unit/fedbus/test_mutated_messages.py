@@ -52,10 +52,8 @@ ODD: list[Any] = [
 def body(kind: str) -> bytes:
     """A sound message of a kind."""
     envelope = Envelope("j-1", "bank", "shop", KINDS[kind])  # type: ignore[arg-type]  # only its name is looked at
-    fields = {name: getattr(envelope, name) for name in ("version", "id", "job", "sender", "recipient", "kind", "round",
-              "batch", "chunk", "chunks", "checkpoint", "sent_at")}  # fmt: skip
-    payload = {"spec": JOB} if kind in ("submit", "start") else sound(kind)
-    return codec.pack({**fields, "payload": payload})
+    payload = {**sound(kind), "spec": JOB} if kind in ("submit", "start") else sound(kind)
+    return codec.pack({**codec.header(envelope), "payload": payload})
 
 
 def bytes_changed(message: bytes, generator: random.Random) -> bytes:

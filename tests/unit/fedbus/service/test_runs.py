@@ -15,7 +15,9 @@ from fedbus.job import JobState
 from fedbus.messages.control import Accepted
 from fedbus.service import runs
 from fedbus.service.runs import Run, Runs
+from fedbus.session.events import Events
 from fedbus.store.sqlite import SqliteStore
+from keyring import credentials, seals
 
 SPEC = {
     "name": "test",
@@ -39,9 +41,10 @@ class Bench:
 
     def runs(self, work: Callable[[Run], None]) -> Runs[Run]:
         return Runs(
-            "bank",
+            credentials("bank"),
             self.store,
             self.broker,
+            Events(self.broker, seals("bank")),
             verify_sender=False,
             make=Run,
             work=work,

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from pathlib import Path
 from queue import SimpleQueue
@@ -13,17 +14,24 @@ from typing import Any
 import msgpack
 import pytest
 
-from fedbus import codec, topology
+from fedbus import codec, metrics, topology
 from fedbus.algorithms import registry
-from fedbus.algorithms.vertical.messages import BlindedIds, CommonRows, JobKey, Verdict
+from fedbus.algorithms.vertical.messages import BlindedIds, CommonRows, JobKey
 from fedbus.broker.base import KEPT_BYTES, REASON_HEADER, Broker, Delivery, Outgoing
 from fedbus.broker.memory.broker import MemoryHub
+from fedbus.crypto import sealing
 from fedbus.errors import DecodeError, PeerFailed, PeerSilent, ProtocolError, StoreError
+from fedbus.identity import Identity
 from fedbus.job import JobSpec, JobState
 from fedbus.messages.control import Alive, Failed, Ping, Resend, ResendAfter
 from fedbus.messages.envelope import Envelope, Message
+from fedbus.messages.seal import GROUP
+from fedbus.messages.seal import JOB as SEALED_FOR_JOB
+from fedbus.seals import JobSeals
+from fedbus.session.events import Events
 from fedbus.session.session import Session
 from fedbus.store.sqlite import SqliteStore
+from keyring import credentials, private, seals
 
 JOB = "job-1"
 
@@ -60,9 +68,27 @@ class Bench:
 
     def session(self, name: str) -> Session[JobSpec]:
         """A session as a process that starts would make it."""
-        session = Session(JOB, name, store=self.stores[name], broker=self.connect(name))
+        broker = self.connect(name)
+        session: Session[JobSpec] = Session(
+            JOB,
+            name,
+            store=self.stores[name],
+            broker=broker,
+            credentials=credentials(name),
+            events=Events(broker, seals(name)),
+        )
         session.open()
         return session
+
+    def seals(self, name: str, *peers: str) -> JobSeals:
+        """The seals of a participant that is made by hand, and has met others."""
+        met = {peer: self.seals(peer).certificate for peer in peers}
+        return JobSeals(credentials(name), JOB, self.secret(name), self.spec.role, met)
+
+    def secret(self, name: str) -> bytes:
+        record = self.stores[name].job(JOB)
+        assert record is not None
+        return record.secret
 
     def dead(self) -> Delivery:
         """The next dead letter."""
@@ -92,8 +118,8 @@ def test_a_message_arrives_where_it_was_sent(bench: Bench) -> None:
     shop, bank = bench.session("shop"), bench.session("bank")
     shop.at(1)
     bank.at(1)
-    shop.send("bank", JobKey(b"key", {}, 40))
-    assert bank.recv("shop", JobKey) == JobKey(b"key", {}, 40)
+    shop.send("bank", CommonRows(b"1234"))
+    assert bank.recv("shop", CommonRows) == CommonRows(b"1234")
 
 
 def test_messages_are_read_by_place_not_by_arrival(bench: Bench) -> None:
@@ -129,16 +155,18 @@ def test_a_stream_is_read_in_order_while_it_is_made(bench: Bench) -> None:
 def test_a_restarted_receiver_finds_what_it_had_acknowledged(bench: Bench) -> None:
     shop, bank = bench.session("shop"), bench.session("bank")
     shop.send("bank", points(1))
-    shop.send("bank", JobKey(b"key", {}, 40))
-    assert bank.recv("shop", JobKey) == JobKey(b"key", {}, 40)
+    shop.send("bank", CommonRows(b"1234"))
+    assert bank.recv("shop", CommonRows) == CommonRows(b"1234")
     bank.close()
     again = bench.session("bank")
     assert again.recv("shop", BlindedIds) == points(1)
-    assert again.recv("shop", JobKey) == JobKey(b"key", {}, 40)
+    assert again.recv("shop", CommonRows) == CommonRows(b"1234")
 
 
 def test_a_restarted_sender_sends_the_bytes_it_sent_before(bench: Bench) -> None:
-    shop = bench.session("shop")
+    bank, shop = bench.session("bank"), bench.session("shop")
+    shop.send("bank", CommonRows(b"1234"))
+    bank.close()
     shop.send("bank", points(1))
     shop.close()
     again = bench.session("shop")
@@ -225,6 +253,7 @@ def test_what_a_peer_checkpointed_is_not_kept(bench: Bench) -> None:
 
 def test_a_message_that_the_broker_lost_is_asked_for(bench: Bench) -> None:
     shop, bank = bench.session("shop"), bench.session("bank")
+    shop.send("bank", CommonRows(b"1234"))
     bank.close()
     shop.send_stream("bank", (points(number) for number in range(3)), 3)
     # The broker loses all that it held for the bank.
@@ -278,8 +307,17 @@ def test_who_asks_is_sent_again_what_it_names_or_a_sign_of_life(
     bench: Bench, question: Message, answers: list[Message]
 ) -> None:
     received: SimpleQueue[Message] = SimpleQueue()
-    bank = bench.connect("bank")
-    bank.consume(topology.job_queue("bank", JOB).name, lambda each: received.put(codec.decode(each.body).payload))
+    bank, own = bench.connect("bank"), bench.seals("bank", "shop")
+
+    def read(delivery: Delivery) -> None:
+        payload = codec.decode(delivery.body, own).payload
+        if not isinstance(payload, Ping):
+            received.put(payload)
+
+    bank.consume(topology.job_queue("bank", JOB).name, read)
+    # It is met before it is sent anything: a sign of life tells its key.
+    hello = codec.encode(Envelope(JOB, "bank", "shop", Alive()), own)
+    bank.publish(Outgoing(topology.DATA, topology.data_key("bank", "shop", JOB), hello, "hello")).result(5)
     shop = bench.session("shop")
     for round_ in (1, 2):
         shop.at(round_)
@@ -287,7 +325,7 @@ def test_who_asks_is_sent_again_what_it_names_or_a_sign_of_life(
         assert received.get(timeout=5) == points(round_)
     # The answer to a second question comes after all answers to the first.
     for number, asked in enumerate((question, Ping())):
-        body = codec.encode(Envelope(JOB, "bank", "shop", asked))
+        body = codec.encode(Envelope(JOB, "bank", "shop", asked), own)
         bank.publish(Outgoing(topology.DATA, topology.data_key("bank", "shop", JOB), body, f"{number}")).result(5)
     assert [received.get(timeout=5) for _ in answers] == answers
     assert received.get(timeout=5) == Alive()
@@ -309,42 +347,152 @@ def test_a_failed_peer_ends_the_wait_with_its_reason_also_after_a_restart(bench:
         coordinator.close()
 
 
-def body(**changes: Any) -> bytes:
-    envelope = Envelope(JOB, "shop", "bank", points(1))
-    fields = msgpack.unpackb(codec.encode(envelope), raw=False)
-    return bytes(msgpack.packb({**fields, **changes}))
+def publish(bench: Bench, publisher: str, message: bytes) -> None:
+    """Publish to the bank as a user of the broker."""
+    key = topology.data_key(publisher, "bank", JOB)
+    bench.connect(publisher).publish(Outgoing(topology.DATA, key, message, "m1")).result(5)
 
 
-@pytest.mark.parametrize(
-    ("broken", "reason"),
-    [
-        (b"\x00garbage", "malformed message"),
-        (body(version=99), "unknown version"),
-        (body(kind="gossip"), "unknown kind"),
-        (b"\x00" * (codec.MAX_BODY_BYTES + 1), "over the limit"),
-        (codec.encode(Envelope(JOB, "coordinator", "bank", points(1))), "published by shop"),
-        (codec.encode(Envelope("other-job", "shop", "bank", points(1))), "another job"),
-    ],
-    ids=["garbage", "version", "kind", "size", "sender", "job"],
-)
-def test_a_broken_message_of_a_participant_is_dead_lettered_and_ends_the_job(
-    bench: Bench, broken: bytes, reason: str
-) -> None:
-    bank = bench.session("bank")
-    shop = bench.connect("shop")
-    shop.publish(Outgoing(topology.DATA, topology.data_key("shop", "bank", JOB), broken, "m1")).result(5)
-    with pytest.raises(ProtocolError, match=f"bank received from shop: .*{reason}"):
-        bank.recv("shop", BlindedIds)
+def sent(bench: Bench, payload: Message | None = None, by: str = "shop", **changes: Any) -> bytes:
+    """A message for the bank as its sender seals it, and then what somebody on the way makes of its header."""
+    envelope = Envelope(JOB, by, "bank", payload or points(1))
+    fields = msgpack.unpackb(codec.encode(envelope, bench.seals(by, "bank")), raw=False)
+    moved = {**fields, **changes}
+    if changes and "id" not in changes and set(changes) <= {"job", "round", "batch", "recipient", "chunk", "chunks"}:
+        place = {name: moved[name] for name in ("job", "sender", "recipient", "round", "batch", "chunk", "chunks")}
+        moved["id"] = Envelope(payload=envelope.payload, **place).id
+    return bytes(msgpack.packb(moved))
+
+
+def flipped(message: bytes, at: int) -> bytes:
+    changed = bytearray(message)
+    changed[at] ^= 1
+    return bytes(changed)
+
+
+SHOP = Identity(private("shop"))
+FORGED: dict[str, tuple[Callable[[Bench], bytes], str, str, str]] = {
+    # Each with its publisher, the reason, and under what it is counted.
+    "garbage": (lambda _: b"\x00garbage", "shop", "malformed message", "malformed"),
+    "version": (lambda b: sent(b, version=99), "shop", "unknown version", "version"),
+    "kind": (lambda b: sent(b, kind="gossip"), "shop", "unknown kind", "kind"),
+    "another kind": (lambda b: sent(b, kind="common_rows"), "shop", "its id does not fit", "malformed"),
+    "size": (lambda _: b"\x00" * (codec.MAX_BODY_BYTES + 1), "shop", "over the limit", "size"),
+    "another round": (lambda b: sent(b, round=3), "shop", "does not open", "seal"),
+    "another batch": (lambda b: sent(b, batch=3), "shop", "does not open", "seal"),
+    "another chunk": (lambda b: sent(b, chunk=1, chunks=2), "shop", "does not open", "seal"),
+    "more chunks": (lambda b: sent(b, chunks=2), "shop", "does not open", "seal"),
+    "another checkpoint": (lambda b: sent(b, checkpoint=7), "shop", "does not open", "seal"),
+    "another time": (lambda b: sent(b, sent_at=1.0), "shop", "does not open", "seal"),
+    "another job": (lambda b: sent(b, job="job-2"), "shop", "for another job", "address"),
+    "another recipient": (lambda b: sent(b, recipient="coordinator"), "shop", "another job or recipient", "address"),
+    "not sealed": (lambda _: codec.encode(Envelope(JOB, "shop", "bank", points(1))), "shop", "not sealed", "seal"),
+    "under identities": (
+        lambda _: codec.encode(Envelope(JOB, "shop", "bank", points(1)), seals("shop")),
+        "shop", "not sealed for", "seal"
+    ),
+    "said to be under identities": (lambda b: sent(b, seal=1), "shop", "not sealed for", "seal"),
+    "another's name": (
+        lambda b: sent(b, JobKey(b"k", {}, 1), by="coordinator"), "shop", "published by shop", "publisher"
+    ),
+    "another's key": (
+        lambda b: sent(b, key=JobSeals(credentials("coordinator"), JOB, bytes(32), b.spec.role).certificate),
+        "shop", "no key of shop", "seal"
+    ),
+    "a key of another job": (
+        lambda b: sent(b, key=JobSeals(credentials("shop"), "job-2", bytes(32), b.spec.role).certificate),
+        "shop", "no key of shop", "seal"
+    ),
+    "no key": (lambda b: sent(b, key=b""), "shop", "no key of shop", "seal"),
+    "a key of low order": (
+        lambda b: sent(b, key=bytes(32) + SHOP.sign("fedbus job key", JOB.encode(), b"shop", bytes(32))),
+        "shop", "low order", "seal"
+    ),
+    "a role that may not": (lambda b: sent(b, JobKey(b"k", {}, 1)), "shop", "job_key message of shop, a guest", "role"),
+    "a flipped bit": (lambda b: flipped(sent(b), -1), "shop", "does not open", "seal"),
+    "a flipped bit of its key": (lambda b: flipped(sent(b), -60), "shop", "does not open", "seal"),
+    "an outsider": (lambda b: sent(b), "mallory", "message by mallory, who is not in the job", "stranger"),
+}  # fmt: skip
+
+
+def refused(why: str) -> float:
+    return metrics.refused.labels(why)._value.get()  # type: ignore[no-any-return]
+
+
+@pytest.mark.parametrize("name", FORGED)
+def test_what_does_not_open_is_a_dead_letter_that_is_counted_and_ends_no_job(bench: Bench, name: str) -> None:
+    forge, publisher, reason, why = FORGED[name]
+    bank, before, forged = bench.session("bank"), refused(why), forge(bench)
+    publish(bench, publisher, forged)
     letter = bench.dead()
-    assert letter.body == broken[:KEPT_BYTES]
+    assert letter.body == forged[:KEPT_BYTES]
     assert reason in letter.headers[REASON_HEADER]
+    assert refused(why) == before + 1
+    shop = bench.session("shop")
+    shop.send("bank", points(1))
+    assert bank.recv("shop", BlindedIds) == points(1)
+
+
+def test_a_malformed_message_that_a_participant_sealed_ends_the_job(bench: Bench) -> None:
+    bank, shop = bench.session("bank"), bench.seals("shop", "bank")
+    envelope = Envelope(JOB, "shop", "bank", points(1))
+    content = shop.seal_content(codec._common(envelope), codec.pack({"ids": 7}), group=False)
+    fields = codec.header(envelope, SEALED_FOR_JOB, shop.certificate)
+    slot = shop.seal_key("bank", SEALED_FOR_JOB, content, codec.pack(fields))
+    publish(bench, "shop", codec.pack({**fields, "payload": slot + content.sealed}))
+    with pytest.raises(ProtocolError, match="bank received from shop: malformed"):
+        bank.recv("shop", BlindedIds)
+    assert "malformed" in bench.dead().headers[REASON_HEADER]
+
+
+def test_a_peer_has_one_key_in_a_job_also_after_a_restart(bench: Bench) -> None:
+    bank, shop = bench.session("bank"), bench.session("shop")
+    shop.send("bank", points(1))
+    assert bank.recv("shop", BlindedIds) == points(1)
+    shop.close()
+    bank.close()
+    # Whoever has its identity by now, and not what it keeps of the job.
+    thief = JobSeals(credentials("shop"), JOB, bytes(32), bench.spec.role, {"bank": bench.seals("bank").certificate})
+    bank = bench.session("bank")
+    publish(bench, "shop", codec.encode(Envelope(JOB, "shop", "bank", points(7), round=1), thief))
+    assert "under another key than its own in this job" in bench.dead().headers[REASON_HEADER]
+    again = bench.session("shop")
+    for session in (again, bank):
+        session.at(1)
+    again.send("bank", points(2))
+    assert bank.recv("shop", BlindedIds) == points(2)
+
+
+def test_a_message_for_two_is_sealed_once_and_neither_reads_or_changes_the_others(bench: Bench) -> None:
+    shop = bench.seals("shop", "bank", "coordinator")
+    for_bank, for_coordinator = codec.encode_all(
+        [Envelope(JOB, "shop", to, Alive(), sent_at=1.0) for to in ("bank", "coordinator")], shop
+    )
+    fields, others = (msgpack.unpackb(body, raw=False) for body in (for_bank, for_coordinator))
+    assert fields["payload"][60:] == others["payload"][60:]
+    bank = bench.seals("bank", "shop")
+    assert codec.decode(for_bank, bank).payload == Alive()
+    with pytest.raises(DecodeError, match="for coordinator, not bank"):
+        codec.decode(for_coordinator, bank)
+    with pytest.raises(DecodeError, match="does not open"):
+        codec.decode(codec.pack({**fields, "payload": others["payload"]}), bank)
+    # The coordinator knows the payload's key. It can make another payload under it, and put it nowhere.
+    common = codec._common(Envelope(JOB, "shop", "bank", Alive()))
+    coordinator = bench.seals("coordinator", "shop")
+    bound = codec.pack({name: value for name, value in others.items() if name != "payload"})
+    box = others["payload"]
+    key = sealing.open_sealed(coordinator._peers["shop"][1], box[:60], bound + hashlib.sha256(box[60:]).digest())
+    assert sealing.open_once(key, box[60:], common) == codec.pack({})
+    other = sealing.seal_once(key, codec.pack({"x": 1}), common)
+    for manner in (SEALED_FOR_JOB, SEALED_FOR_JOB | GROUP):
+        # As it is, or said to be for the bank alone, where no digest binds the two.
+        with pytest.raises(DecodeError, match="does not open"):
+            codec.decode(codec.pack({**fields, "seal": manner, "payload": fields["payload"][:60] + other}), bank)
 
 
 def test_an_outsider_cannot_end_a_job(bench: Bench) -> None:
     shop, bank = bench.session("shop"), bench.session("bank")
-    outsider = bench.connect("mallory")
-    key = topology.data_key("mallory", "bank", JOB)
-    outsider.publish(Outgoing(topology.DATA, key, b"garbage", "m1")).result(5)
+    publish(bench, "mallory", b"garbage")
     assert bench.dead().body == b"garbage"
     shop.send("bank", points(1))
     assert bank.recv("shop", BlindedIds) == points(1)
@@ -357,9 +505,9 @@ def test_a_stale_message_is_dropped(bench: Bench) -> None:
     shop.at(4)
     shop.send("bank", points(4))
     shop.at(6)
-    shop.send("bank", Verdict(1.0, stop=False, converged=False))
+    shop.send("bank", CommonRows(b"1234"))
     bank.at(6)
-    bank.recv("shop", Verdict)
+    bank.recv("shop", CommonRows)
     bank.close()
     assert [message.round for message in list(bench.stores["bank"].inbox(JOB))] == [6]
 
@@ -379,9 +527,10 @@ def test_rounds_do_not_go_back(bench: Bench) -> None:
 
 
 def test_an_oversized_message_is_not_even_journalled(bench: Bench) -> None:
-    shop = bench.session("shop")
+    shop, bank = bench.session("shop"), bench.session("bank")
     with pytest.raises(ValueError, match="over the limit"):
         shop.send("bank", BlindedIds("ristretto255", bytes(codec.MAX_BODY_BYTES)))
+    bank.close()
     assert not list(bench.stores["shop"].outbox(JOB))
     assert issubclass(DecodeError, ProtocolError)
 

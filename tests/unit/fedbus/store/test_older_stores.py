@@ -14,6 +14,7 @@ from fedbus.errors import DecodeError, StoreError
 from fedbus.job import JobState
 from fedbus.store.reader import Reader
 from fedbus.store.sqlite import SqliteStore
+from fedbus.store.versions import take_over
 from places import ROOT
 
 STORES = ROOT / "tests" / "vectors" / "stores"
@@ -53,10 +54,12 @@ def test_a_store_whose_jobs_have_ended_goes_on_with_its_ledger_and_its_models(tm
         assert share is not None
         assert models.unpack(share, 0.0, where=str(path)).fields["job"] == JOB
         store.add_job("job-2", b"spec", JobState.RUNNING)
+        store.put_proof("job-2", "shop", b"proof")
     assert version(path) == 3
     # Its own jobs that have not ended are none of the program before.
     with SqliteStore(path) as store:
         assert [each.job for each in store.unfinished()] == ["job-2"]
+        assert store.proofs("job-2") == {"shop": b"proof"}
 
 
 def test_models_of_an_older_store_are_read_whether_its_jobs_have_ended_or_not(tmp_path: Path) -> None:
@@ -116,7 +119,7 @@ def test_a_store_that_was_taken_over_in_its_log_only_is_one_of_this_version(tmp_
     path = made(tmp_path / "there.db", "ended")
     with contextlib.closing(sqlite3.connect(path)) as connection:
         connection.execute("PRAGMA journal_mode = WAL")
-        connection.execute("PRAGMA user_version = 3")
+        assert take_over(connection.cursor())
         enter(connection, "job-1")
         # As it is where a reader kept the log from being emptied until the process was killed.
         for suffix in ("", "-wal"):
