@@ -65,7 +65,7 @@ class Credentials:
 
     @classmethod
     def of_member(cls, settings: PartySettings | CoordinatorSettings, role: Role) -> Credentials:
-        """Load those of a party or coordinator, from the files that its own file names.
+        """Read the two files that a party's or coordinator's own file names.
 
         Raises:
             ConfigError: as `load`, or a file is not named.

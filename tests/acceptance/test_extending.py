@@ -25,6 +25,9 @@ LINE = re.compile(r"^_FOLDERS = \((.*)\)$", re.MULTILINE)
 VALUES = {"shop": [1.5, 2.25, -7.0], "bank": [1000.0, 0.125]}
 TOTAL = 996.875
 
+# Processes of a copy compile and load all of it anew, which takes long where other tests run on the same cores.
+pytestmark = pytest.mark.timeout(600)
+
 
 @pytest.fixture(scope="module")
 def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
