@@ -13,6 +13,7 @@ the other counts until its day is over in UTC. The table may be called [parties]
 from __future__ import annotations
 
 import datetime
+import difflib
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -88,8 +89,10 @@ class Roster:
         try:
             return self._members[name]
         except KeyError:
+            near = difflib.get_close_matches(name, self._members, n=1)
+            hint = f"did you mean {near[0]!r}? Otherwise " if near else ""
             raise ProtocolError(
-                f"{name!r} is not on the roster; its operator's public key has to be put there first"
+                f"{name!r} is not on the roster; {hint}its operator's public key has to be put there first"
             ) from None
 
     def role(self, name: str) -> Role:

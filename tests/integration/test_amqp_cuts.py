@@ -25,6 +25,7 @@ from fedbus.broker.rabbitmq.broker import AmqpBroker
 from fedbus.broker.rabbitmq.link import Connection
 from fedbus.errors import BrokerError, ConnectionLost
 from fedbus.topology import Queue
+from keyring import key_files
 
 SECONDS = 30.0
 Connect = Callable[..., AmqpBroker]
@@ -203,7 +204,12 @@ def test_a_process_whose_broker_breaks_down_ends_with_a_status(tmp_path: Path, n
     file.write_text('[metrics]\naddress = "127.0.0.1:0"\n')
     done = subprocess.run(
         [sys.executable, "-c", SERVE_WITH_A_BROKEN_BROKER, str(file)],
-        env={**os.environ, "FEDBUS_AMQP_URL": node.url("coordinator"), "FEDBUS_PROCESSES": "0"},
+        env={
+            **os.environ,
+            "FEDBUS_AMQP_URL": node.url("coordinator"),
+            "FEDBUS_PROCESSES": "0",
+            **key_files(tmp_path / "keys", "coordinator").environment(),
+        },
         capture_output=True, text=True, check=False, timeout=SECONDS,
     )  # fmt: skip
     assert done.returncode == BrokerError.exit_status

@@ -22,7 +22,7 @@ from fedbus.service.process import script
 from fedbus.statuses import Status
 from fedbus.store.sqlite import SqliteStore
 from federation import motor, synthetic
-from keyring import credentials
+from keyring import credentials, key_files
 from processes import WAIT, Processes, follow, small
 
 Start = Callable[..., Processes]
@@ -206,7 +206,8 @@ def test_the_command_line_from_submitting_to_the_report(tmp_path: Path, processe
     federation = small(tmp_path, max_epochs=3)
     running = processes(federation)
     running.start_all()
-    environment = {**os.environ, "FEDBUS_AMQP_URL": node.url("client")}
+    own = key_files(tmp_path / "keys", "client").environment()
+    environment = {**os.environ, "FEDBUS_AMQP_URL": node.url("client"), **own}
 
     def fedbus(*arguments: str) -> subprocess.CompletedProcess[str]:
         command = [*script("fedbus"), *arguments]

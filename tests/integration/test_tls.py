@@ -25,6 +25,7 @@ from fedbus.client import Client
 from fedbus.errors import AccessRefused, BrokerError, ConnectionLost, Untrusted
 from fedbus.service.process import script
 from fedbus.statuses import Status
+from keyring import key_files
 from processes import WAIT, Processes, small
 
 USERS = {"coordinator": "coordinator", "shop": "party", "bank": "party", "client": "client"}
@@ -251,6 +252,7 @@ def test_a_job_runs_over_tls_with_logins_by_certificates_alone(folder: Path, tls
             str(report),
             FEDBUS_AMQP_URL=url,
             **variables(member(folder, "client")),
+            **key_files(tmp_path / "keys", "client").environment(),
         )
     finally:
         running.kill_all()
@@ -259,9 +261,10 @@ def test_a_job_runs_over_tls_with_logins_by_certificates_alone(folder: Path, tls
 
 
 def test_a_client_in_a_program_takes_the_files_from_the_environment_where_its_url_is_for_tls(
-    folder: Path, tls_node: Node, node: Node, monkeypatch: pytest.MonkeyPatch
+    folder: Path, tls_node: Node, node: Node, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for name, path in variables(member(folder, "client")).items():
+    given = {**variables(member(folder, "client")), **key_files(tmp_path / "keys", "client").environment()}
+    for name, path in given.items():
         monkeypatch.setenv(name, path)
     for url in (f"{tls_node.address}/", node.url("client")):
         with Client.connect(url) as client:
@@ -287,7 +290,9 @@ def test_a_command_ends_at_once_and_a_service_waits_until_it_is_mended(
     ca = Path(shutil.copy(member(foreign, "shop") / CA, tmp_path / CA))
     given["FEDBUS_AMQP_CA"] = str(ca)
     wrong = f"is of no authority in FEDBUS_AMQP_CA: {ca}"
-    ended = _fedbus("jobs", **given)
+    own = key_files(tmp_path / "keys", "shop").environment()
+    asking = {**given, **variables(member(folder, "client")), "FEDBUS_AMQP_CA": str(ca)}
+    ended = _fedbus("jobs", **asking, **key_files(tmp_path / "client", "client").environment())
     assert ended.returncode == Status.BROKER
     assert wrong in ended.stderr
 
@@ -298,7 +303,7 @@ def test_a_command_ends_at_once_and_a_service_waits_until_it_is_mended(
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        env={**os.environ, **given},
+        env={**os.environ, **given, **own},
     )
     assert service.stderr is not None
     assert service.stdout is not None
@@ -317,6 +322,7 @@ def test_a_process_with_another_member_s_certificate_ends_with_whose_it_is(
 ) -> None:
     small(tmp_path)
     given = {"FEDBUS_AMQP_URL": f"{tls_node.address}/", **variables(member(folder, "bank"))}
+    given |= key_files(tmp_path / "keys", "shop").environment()
     ended = _fedbus("--config", str(tmp_path / "shop.toml"), command="fedbus-party", **given)
     assert ended.returncode == Status.CONFIGURATION
     assert "name: 'shop', but the broker's URL, or the certificate in its place, is of user 'bank'" in ended.stderr

@@ -16,6 +16,7 @@ from fedbus.client import Client
 from fedbus.messages.control import Event, Notice, Progress, StateChanged
 from fedbus.service.process import script
 from fedbus.statuses import Status
+from keyring import key_files
 from processes import WAIT, Processes, small
 from rows import synthetic
 
@@ -87,14 +88,15 @@ def test_a_party_that_the_coordinator_does_not_know_ends_the_job_at_once(
     job.write_text(job.read_text().replace('"bank"', '"bnak"'))
     last = ended(client.watch(client.submit(running.federation.spec()), WAIT))
     assert last.state == "failed"
-    assert "bnak is not among this coordinator's `parties`, and has no queue; did you mean 'bank'?" in last.reason
+    assert "'bnak' is not on the roster; did you mean 'bank'? Otherwise its operator's public key has to" in last.reason
 
 
 def test_what_is_asked_of_a_coordinator_that_is_down_is_said_to_wait_and_then_done(
     tmp_path: Path, processes: Start, node: Node, client: Client
 ) -> None:
     running = processes(small(tmp_path))
-    environment = {**os.environ, "FEDBUS_AMQP_URL": node.url("client")}
+    own = key_files(tmp_path / "keys", "client").environment()
+    environment = {**os.environ, "FEDBUS_AMQP_URL": node.url("client"), **own}
 
     def fedbus(*arguments: str) -> subprocess.CompletedProcess[str]:
         command = [*script("fedbus"), *arguments]
