@@ -31,6 +31,8 @@ from fedbus.schema import read_text
 
 # As [broker] of a settings file has them.
 TLS_KEYS = ("ca", "certificate", "key")
+# What is no member's own.
+_OF_A_MACHINE = ("FEDBUS_LOG", "FEDBUS_TIER", "FEDBUS_PROCESSES")
 _TLS_VARIABLES = tuple(f"FEDBUS_AMQP_{key.upper()}" for key in TLS_KEYS)
 
 
@@ -58,6 +60,13 @@ def broker_url(environment: Mapping[str, str] | None = None) -> str:
     return check_url(url, source) if url else ""
 
 
+def url_file(environment: Mapping[str, str] | None = None) -> Path | None:
+    """Return the file from which the broker's URL comes; None where it comes from elsewhere."""
+    environment = os.environ if environment is None else environment
+    file = environment.get("FEDBUS_AMQP_URL_FILE", "")
+    return Path(file) if file and not environment.get("FEDBUS_AMQP_URL") else None
+
+
 def tls_file(key: str, environment: Mapping[str, str] | None = None) -> NamedFile | None:
     """A file for TLS that FEDBUS_AMQP_CA, FEDBUS_AMQP_CERTIFICATE or FEDBUS_AMQP_KEY names, None where it names none.
 
@@ -82,6 +91,13 @@ def with_broker(url: str, environment: Mapping[str, str] | None = None) -> dict[
         name: value for name, value in environment.items() if url.startswith("amqps:") or name not in _TLS_VARIABLES
     }
     return {**kept, "FEDBUS_AMQP_URL": url}
+
+
+def of_member(url_file: Path, environment: Mapping[str, str] | None = None) -> dict[str, str]:
+    """Return the environment for a process of a member whose login is in a file, and whose settings say all else."""
+    environment = os.environ if environment is None else environment
+    kept = {name: value for name, value in environment.items() if name[:7] != "FEDBUS_" or name in _OF_A_MACHINE}
+    return {**kept, "FEDBUS_AMQP_URL_FILE": str(url_file)}
 
 
 def check_url(url: str, source: str) -> str:

@@ -6,7 +6,7 @@ import enum
 import json
 import re
 import secrets
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, ClassVar
 
 import msgspec
@@ -105,6 +105,15 @@ class JobSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     algorithm: str
     limits: Limits = Limits()
     coordinator: Name = COORDINATOR
+
+    @classmethod
+    def draft(cls, tables: Sequence[tuple[str, str]], label: str) -> dict[str, Any]:  # noqa: ARG003  # classes of jobs do
+        """Draft the keys of a job file for somebody to begin with; {} for an algorithm that has no draft.
+
+        Args:
+            tables: parties and their data sets; where one party alone has the label, it is the first.
+        """
+        return {}
 
     @property
     def parts(self) -> tuple[Part, ...]:

@@ -209,7 +209,9 @@ def load_coordinator(path: Path | None, environment: Mapping[str, str] | None = 
     return convert(fields, CoordinatorSettings, str(path or "environment"))
 
 
-def load_member(path: Path) -> tuple[PartySettings | CoordinatorSettings, Role]:
+def load_member(
+    path: Path, environment: Mapping[str, str] | None = None
+) -> tuple[PartySettings | CoordinatorSettings, Role]:
     """A party file or a coordinator file, whichever it is, with the environment over it, and the role that it shows.
 
     Raises:
@@ -217,9 +219,9 @@ def load_member(path: Path) -> tuple[PartySettings | CoordinatorSettings, Role]:
     """
     fields = read_toml(path)
     if any(key in fields for key in (*_OF_A_PARTY, "algorithm")):
-        return load_party(path), Role.PARTY
+        return load_party(path, environment), Role.PARTY
     if any(key in fields for key in _OF_A_COORDINATOR):
-        return load_coordinator(path), Role.COORDINATOR
+        return load_coordinator(path, environment), Role.COORDINATOR
     raise ConfigError(
         f'{path}: is it a party file or a coordinator file? The first has [datasets.…], the second parties = ["…"];'
         " a client's key file is named with --client NAME"

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from fedbus.cli import approvals, audit, broker, ledger, local, members, models, plan, remote, tls
+from fedbus.cli import approvals, audit, broker, ledger, local, members, models, plan, remote, tls, trial
 from fedbus.cli.app import app, run
 from fedbus.cli.daemons import coordinator, party
+from fedbus.cli.doctor import command as doctor
 
 __all__ = [
     "app",
@@ -12,6 +13,7 @@ __all__ = [
     "audit",
     "broker",
     "coordinator",
+    "doctor",
     "ledger",
     "local",
     "main",
@@ -21,6 +23,7 @@ __all__ = [
     "plan",
     "remote",
     "tls",
+    "trial",
 ]
 
 

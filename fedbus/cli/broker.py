@@ -84,7 +84,7 @@ def broker(
 
     It needs no right, listens on 127.0.0.1 only, loads the definitions at each start, and ends on SIGTERM or Ctrl-C.
     """
-    loads = _read_definitions(definitions_file)
+    loads = read_definitions(definitions_file, "--definitions: ")
     if certificates is not None:
         own = {key: NamedFile(certificates / file, "--certificates") for key, file in FILES.items()}
         TlsFiles(**own).check()
@@ -98,16 +98,20 @@ def broker(
         return
 
 
-def _read_definitions(file: Path) -> dict[str, Any]:
-    """Read definitions for RabbitMQ; raise ConfigError where the file has none."""
+def read_definitions(file: Path, named: str = "") -> dict[str, Any]:
+    """Read definitions for RabbitMQ; raise ConfigError where the file has none.
+
+    Args:
+        named: what named the file, for errors.
+    """
     try:
         loaded = json.loads(file.read_text("utf-8"))
     except OSError as error:
-        raise ConfigError(f"--definitions: {file}: cannot be read: {reason(error, file)}") from error
+        raise ConfigError(f"{named}{file}: cannot be read: {reason(error, file)}") from error
     except ValueError as error:
-        raise ConfigError(f"--definitions: {file}: is not JSON: {error}") from error
+        raise ConfigError(f"{named}{file}: is not JSON: {error}") from error
     if not isinstance(loaded, dict) or not isinstance(loaded.get("users"), list):
-        raise ConfigError(f"--definitions: {file}: has no users; `fedbus broker-definitions` prints what is wanted")
+        raise ConfigError(f"{named}{file}: has no users; `fedbus broker-definitions` prints what is wanted")
     return loaded
 
 

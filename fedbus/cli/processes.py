@@ -6,11 +6,11 @@ import contextlib
 import subprocess
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import IO
 
-from fedbus import environment, files
+from fedbus import environment
 from fedbus.broker.node.node import Node
 from fedbus.broker.rabbitmq.broker import AmqpBroker
+from fedbus.cli.children import member_process
 from fedbus.cli.introductions import Introduced, KeyFiles, client_of
 from fedbus.cli.workplace import Workplace
 from fedbus.client import Client
@@ -18,8 +18,6 @@ from fedbus.errors import FedbusError
 from fedbus.identity import Role
 from fedbus.job import JobSpec
 from fedbus.service import process
-
-END_SECONDS = 10.0
 
 Note = Callable[[str], object]
 # A client, what submits the job and returns its id, and what raises where a role has died.
@@ -57,20 +55,22 @@ def on_rabbitmq(
         for party, file in zip(known.parties, files, strict=True):
             commands[party.name] = [*process.script("fedbus-party"), "--config", str(file)]
             own[party.name] |= KeyFiles(party.path(party.identity), party.path(party.roster)).environment()
-        running = {
-            name: stack.enter_context(_process(name, command, urls, folder, own[name]))
+        running = [
+            stack.enter_context(
+                member_process(name, command, _environment(urls, name) | own[name], folder / f"{name}.log")
+            )
             for name, command in commands.items()
-        }
-        note(f"starting a process each for {', '.join(running)}")
-        for name, child in running.items():
-            _wait_ready(name, child, folder)
+        ]
+        note(f"starting a process each for {', '.join(each.name for each in running)}")
+        for each in running:
+            each.wait_ready()
         by, verify = known.client.credentials(Role.CLIENT), len(set(urls.values())) > 1
         client = stack.enter_context(Client(broker, spec.coordinator, credentials=by, verify_sender=verify))
 
         def check() -> None:
-            for name, child in running.items():
-                if child.poll() is not None:
-                    raise FedbusError(f"{name} ended with status {child.returncode}: " + _tail(name, folder))
+            for each in running:
+                if (status := each.process.poll()) is not None:
+                    raise FedbusError(f"{each.name} ended with status {status}: " + " / ".join(each.tail()))
 
         yield client, lambda: _submit(job_file, urls[client_of(spec)], _verify_sender(urls), known.client), check
 
@@ -89,28 +89,10 @@ def _broker(spec: JobSpec, note: Note) -> Iterator[dict[str, str]]:
         yield {user: node.url(user) for user in users}
 
 
-@contextlib.contextmanager
-def _process(
-    name: str, command: list[str], urls: dict[str, str], folder: Path, own: dict[str, str]
-) -> Iterator[subprocess.Popen[str]]:
+def _environment(urls: dict[str, str], name: str) -> dict[str, str]:
+    """Return the environment of one role's process, but for the files of its own, which the caller names."""
     given = {**environment.with_broker(urls[name]), "FEDBUS_VERIFY_SENDER": _verify_sender(urls)}
-    given |= {"FEDBUS_METRICS_ADDRESS": "127.0.0.1:0", "FEDBUS_SIMULATION": "true", **own}
-    with files.open_private(folder / f"{name}.log", "w") as log:
-        child = subprocess.Popen(  # noqa: S603  # our own scripts
-            [*command, "--until-end-of-input"],
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, text=True, env=given,
-        )  # fmt: skip
-    try:
-        yield child
-    finally:
-        child.terminate()
-        try:
-            child.wait(END_SECONDS)
-        except subprocess.TimeoutExpired:
-            child.kill()
-            child.wait()
-        for pipe in (child.stdin, child.stdout):
-            _close(pipe)
+    return given | {"FEDBUS_METRICS_ADDRESS": "127.0.0.1:0", "FEDBUS_SIMULATION": "true"}
 
 
 def _verify_sender(urls: dict[str, str]) -> str:
@@ -127,21 +109,3 @@ def _submit(job_file: Path, url: str, verify: str, own: KeyFiles) -> str:
     if done.returncode:
         raise FedbusError(f"the job could not be submitted: {done.stderr.strip()}")
     return done.stdout.strip()
-
-
-def _wait_ready(name: str, child: subprocess.Popen[str], folder: Path) -> None:
-    assert child.stdout is not None  # noqa: S101  # it is a pipe
-    if not child.stdout.readline():
-        child.wait()
-        raise FedbusError(f"{name} did not start: " + _tail(name, folder))
-
-
-def _tail(name: str, folder: Path) -> str:
-    """Return the last lines of a process's log."""
-    return " / ".join((folder / f"{name}.log").read_text("utf-8").strip().splitlines()[-5:])
-
-
-def _close(pipe: IO[str] | None) -> None:
-    if pipe is not None:
-        with contextlib.suppress(BrokenPipeError):
-            pipe.close()

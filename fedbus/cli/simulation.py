@@ -21,8 +21,9 @@ import structlog
 from fedbus import metrics, settings
 from fedbus.algorithms import registry
 from fedbus.broker.memory.broker import MemoryHub
+from fedbus.cli.children import END_SECONDS
 from fedbus.cli.introductions import Introduced, client_of, introduce
-from fedbus.cli.processes import END_SECONDS, Note, Running, on_rabbitmq
+from fedbus.cli.processes import Note, Running, on_rabbitmq
 from fedbus.cli.report import write_report
 from fedbus.cli.workplace import Workplace, open_workplace
 from fedbus.client import Client, report_of

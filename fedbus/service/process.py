@@ -151,8 +151,7 @@ def run(config: S, factory: Factory[S], *, until_end_of_input: bool = False) -> 
             broken.result()
         except KeyboardInterrupt:
             structlog.get_logger().info("stopping; unfinished jobs go on at the next start")
-            for number in signals.ENDING:
-                signal.signal(number, signal.SIG_IGN)
+            signals.ignore_all()
 
 
 def _say_serving(line: str) -> None:

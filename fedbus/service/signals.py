@@ -52,6 +52,12 @@ def end_on_signals(*, heed: Collection[signal.Signals] = (signal.SIGTERM,)) -> N
             signal.signal(number, end)
 
 
+def ignore_all() -> None:
+    """Let the signals of ENDING do nothing any more: the process, whose main thread calls this, is ending already."""
+    for number in ENDING:
+        signal.signal(number, signal.SIG_IGN)
+
+
 def _listen(heard: socket.socket, _: socket.socket, main: int) -> None:
     """Wait for signals. It holds on to both ends of the pair, to which the interpreter may write."""
     while numbers := heard.recv(64):

@@ -50,10 +50,13 @@ PAGES: dict[str, Callable[[Path], None]] = {
     "docs/howto/horizontal-data.md": nothing,
     "docs/howto/differential-privacy.md": two_parties,
     "docs/howto/between-organisations.md": nothing,
+    "docs/howto/trial.md": nothing,
 }
 # Snippets of the first two are run by test_use_a_model.py and test_python.py. The others have commands for machines of
-# their own: what they name is tested in tests/unit/fedbus/cli and tests/integration/test_tls.py.
-OTHERS = {f"docs/howto/{name}.md" for name in ("use-a-model", "python", "operate", "identities", "tls", "consent")}
+# their own: what they name is tested in tests/unit/fedbus/cli, and test_tls.py, test_doctor.py and test_approvals.py of
+# tests/integration.
+_OF_SEVERAL_MACHINES = ("operate", "identities", "tls", "doctor", "consent")
+OTHERS = {f"docs/howto/{name}.md" for name in ("use-a-model", "python", *_OF_SEVERAL_MACHINES)}
 
 
 @pytest.mark.timeout(pages.SECONDS + 30)

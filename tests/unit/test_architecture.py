@@ -54,7 +54,8 @@ TORCH_HOMES = {
 # Folders from the ground up; what lies beside them in `fedbus` belongs wherever no circle arises.
 LAYERS = (
     *("fedbus.certificates", "fedbus.crypto", "fedbus.members", "fedbus.messages", "fedbus.job", "fedbus.algorithms"),
-    *("fedbus.codec", "fedbus.broker", "fedbus.store", "fedbus.session", "fedbus.service", "parties", "fedbus.cli"),
+    *("fedbus.codec", "fedbus.broker", "fedbus.store", "fedbus.session", "fedbus.service", "parties"),
+    *("fedbus.trial", "fedbus.cli"),
 )
 # The folders of algorithms; `vertical`, `sums` and `data` are for all.
 ALGORITHMS = tuple(algorithm.party.split(".")[1] for algorithm in registry.ALGORITHMS)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, ClassVar
 
 import msgspec
@@ -180,6 +180,16 @@ class AverageJob(JobSpec, frozen=True, kw_only=True, forbid_unknown_fields=True,
     params: AverageParams = AverageParams()
     strategy: Strategy = Strategy()
     privacy: Privacy | None = None
+
+    @classmethod
+    def draft(cls, tables: Sequence[tuple[str, str]], label: str) -> dict[str, Any]:
+        """Draft a small network for a label that is a number; see `JobSpec`."""
+        return {
+            "label": label,
+            "parties": [{"party": party, "dataset": dataset} for party, dataset in tables],
+            "model": {"layers": [{"linear": 16}, {"activation": "relu"}, {"linear": 1}]},
+            "params": {"rounds": 30, "batch_size": 8, "learning_rate": 0.03},
+        }
 
     @property
     def parts(self) -> tuple[Part, ...]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from collections.abc import Sequence
+from typing import Annotated, Any
 
 from msgspec import Meta
 
@@ -28,6 +29,12 @@ class VerticalJob(JobSpec, frozen=True, kw_only=True, forbid_unknown_fields=True
 
     guest: Guest
     hosts: Annotated[tuple[Host, ...], Meta(min_length=1, max_length=64)]
+
+    @classmethod
+    def draft(cls, tables: Sequence[tuple[str, str]], label: str) -> dict[str, Any]:
+        """Draft a job whose guest is the first table's party; see `JobSpec`."""
+        guest, *hosts = [{"party": party, "dataset": dataset} for party, dataset in tables]
+        return {"guest": {**guest, "label": label}, "hosts": hosts}
 
     @property
     def guest_party(self) -> str:

@@ -17,8 +17,13 @@ _DIGITS = 20
 
 
 @contextlib.contextmanager
-def locked(folder: Path) -> Iterator[None]:
+def locked(
+    folder: Path, remedy: str = "end that process, or name another folder, and another --port"
+) -> Iterator[None]:
     """Keep a folder for this process alone. The folder is made where it is missing, and the lock goes with the process.
+
+    Args:
+        remedy: what to do where another process has it.
 
     Raises:
         BrokerError: another process runs a node in it; with its id and what to do.
@@ -32,8 +37,7 @@ def locked(folder: Path) -> Iterator[None]:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise BrokerError(
-                f"{folder}: process {_owner(descriptor)} runs a RabbitMQ node in this folder already; end that process,"
-                " or name another folder, and another --port"
+                f"{folder}: process {_owner(descriptor)} runs a RabbitMQ node in this folder already; {remedy}"
             ) from None
         os.ftruncate(descriptor, 0)
         os.pwrite(descriptor, str(os.getpid()).encode("ascii"), 0)

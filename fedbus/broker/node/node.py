@@ -128,8 +128,8 @@ class Node:
 
     def join(self) -> None:
         """Wait until the server ends by itself; raise BrokerError with the end of its log."""
-        if self._supervisor is not None:
-            self._supervisor.wait()
+        if (supervisor := self._supervisor) is not None:
+            supervisor.wait()
             raise BrokerError(f"the RabbitMQ node ended:\n{self._log_tail(15)}")
 
     def url(self, user: str) -> str:
