@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from types import ModuleType
 from typing import Any, Protocol
@@ -120,3 +120,18 @@ def kinds_of(*modules: ModuleType) -> tuple[type[Message], ...]:
         for value in vars(module).values()
         if isinstance(value, type) and issubclass(value, Message) and "kind" in vars(value)
     )
+
+
+def by_name(kinds: Iterable[type[Message]]) -> dict[str, type[Message]]:
+    """Kinds by their names.
+
+    Raises:
+        TypeError: one does not say who may send it, or two have one name.
+    """
+    found: dict[str, type[Message]] = {}
+    for kind in kinds:
+        if not hasattr(kind, "senders"):
+            raise TypeError(f"{kind.__module__}.{kind.__name__}: does not say who may send it; give it `senders`")
+        if found.setdefault(kind.kind, kind) is not kind:
+            raise TypeError(f"{kind.__module__}.{kind.__name__}: {kind.kind!r} is the name of another kind already")
+    return found

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from fedbus import report
-from fedbus.algorithms.base import Algorithm, Facts, Planning, kinds_of
+from fedbus.algorithms.base import Algorithm, Facts, Planning, by_name, kinds_of
 from fedbus.errors import ConfigError, ProtocolError
 from fedbus.job import JobSpec, check_known
 from fedbus.messages import control, ledger
@@ -30,10 +30,9 @@ ALGORITHMS: tuple[Algorithm, ...] = tuple(
 )
 
 # What can be decoded, by its name. An algorithm may use kinds that others use too.
-KINDS: dict[str, type[Message]] = {
-    kind.kind: kind
-    for kind in (*kinds_of(control, ledger), *(kind for algorithm in ALGORITHMS for kind in algorithm.kinds))
-}
+KINDS: dict[str, type[Message]] = by_name(
+    (*kinds_of(control, ledger), *(kind for algorithm in ALGORITHMS for kind in algorithm.kinds))
+)
 
 
 def named() -> dict[str, Algorithm]:

@@ -27,6 +27,7 @@ from fedbus.errors import ConfigError, JobFailed
 from fedbus.settings import CoordinatorSettings, load_party
 from fedbus.store.sqlite import SqliteStore
 from federation import ROLES, Federation, synthetic
+from keyring import introduced, key_files
 from places import ROOT
 
 PAGE = ROOT / "docs/howto/python.md"
@@ -88,7 +89,8 @@ def hub(small: Federation) -> Iterator[MemoryHub]:
     services, stores, connections = [], [], []
     roles: list[tuple[Any, Any]] = [(ROLES.coordinator, CoordinatorSettings(parties=spec.parties))]
     roles += [(ROLES.party, load_party(file, {"FEDBUS_SIMULATION": "true"})) for file in small.files]
-    for role, settings in roles:
+    for role, given in roles:
+        settings = introduced(given, small.folder / "keys")
         stores.append(SqliteStore(small.folder / f"serving-{settings.name}.db"))
         connections.append(hub.connect(settings.name))
         services.append(role(settings, connections[-1], stores[-1], engine, page.url))
@@ -119,6 +121,8 @@ def test_the_client_of_the_page_gets_the_report(
         return broker
 
     monkeypatch.setattr("fedbus.client.AmqpBroker", connected)
+    for name, file in key_files(small.folder / "keys", "carol").environment().items():
+        monkeypatch.setenv(name, file)
     left: dict[str, Any] = {"fedbus": fedbus, "job": small.spec().to_map()}
     exec(compile(snippet("Client.connect"), PAGE.name, "exec"), left)  # noqa: S102  # our own document
     report = left["report"]

@@ -71,7 +71,7 @@ def test_order_within_a_queue(world: World) -> None:
 
 def test_routing_by_pattern(world: World) -> None:
     broker = world.connect()
-    one, every = (topology.watch_queue("coordinator", uuid.uuid4().hex, job) for job in ("j1", "*"))
+    one, every = (topology.watch_queue("coordinator", uuid.uuid4().hex, job=job) for job in ("j1", "*"))
     broker.declare([one, every])
     for key in ("bob.j2.loss", "bob.j1.loss.extra", "bob.j1.loss"):
         broker.publish(Outgoing(topology.EVENTS, key, key.encode(), key, mandatory=False)).result(SECONDS)

@@ -13,9 +13,19 @@ from pika.exceptions import ChannelClosedByBroker
 
 from fedbus import topology
 from fedbus.broker.node.node import Node
+from fedbus.cli.introductions import KeyFiles
+from fedbus.identity import Identity, Role
 from fedbus.service.process import script
 from fedbus.statuses import Status
 from rows import synthetic
+
+
+def key_files(folder: Path, name: str, role: Role) -> KeyFiles:
+    """An identity of its own, and a roster that has it in a role."""
+    files = KeyFiles(folder / f"{name}.key", folder / "roster.toml")
+    line = Identity.create(files.identity).introduction(name, role).line()
+    files.roster.write_text(f"[members]\n{line}\n")
+    return files
 
 
 def fedbus(*arguments: str, command: str = "fedbus", **environment: str) -> subprocess.CompletedProcess[str]:
@@ -75,8 +85,10 @@ def test_the_coordinator_declares_what_a_job_needs_beside_what_was_imported(urls
     connection.close()
 
 
-def test_a_party_s_user_is_told_who_may_cancel(urls: Path) -> None:
-    ended = fedbus("cancel", "test-1234567890abcdef", FEDBUS_AMQP_URL_FILE=str(urls / "north.url"))
+def test_a_party_s_user_is_told_who_may_cancel(urls: Path, tmp_path: Path) -> None:
+    # A client by its keys, whose user of the broker is a party's.
+    own = key_files(tmp_path, "north", Role.CLIENT).environment()
+    ended = fedbus("cancel", "test-1234567890abcdef", FEDBUS_AMQP_URL_FILE=str(urls / "north.url"), **own)
     assert ended.returncode == Status.BROKER
     assert "user north may not watch jobs" in ended.stderr
     assert "submitted, watched and cancelled as a client's user" in ended.stderr.replace("\n", " ")
@@ -87,7 +99,11 @@ def test_a_party_that_connects_as_somebody_else_ends_with_what_is_wrong(urls: Pa
     synthetic(tmp_path)
     file = tmp_path / "north.toml"
     file.write_text((tmp_path / "bob.toml").read_text().replace('"bob"', '"north"'))
-    ended = fedbus("--config", str(file), command="fedbus-party", FEDBUS_AMQP_URL_FILE=str(urls / f"{user}.url"))
+    given = {
+        "FEDBUS_AMQP_URL_FILE": str(urls / f"{user}.url"),
+        **key_files(tmp_path, "north", Role.PARTY).environment(),
+    }
+    ended = fedbus("--config", str(file), command="fedbus-party", **given)
     assert ended.returncode == 2, ended.stderr
     assert f"name: 'north', but the broker's URL, or the certificate in its place, is of user '{user}'" in ended.stderr
     assert "serving" not in ended.stdout

@@ -12,7 +12,7 @@ from msgspec import Meta
 from fedbus.algorithms.base import Algorithm, Forecast, Sizes
 from fedbus.algorithms.facts import Fact, Told, of_bytes, of_job, of_rows
 from fedbus.job import JobSpec, NonEmpty, Part
-from fedbus.messages.envelope import Message
+from fedbus.messages.envelope import COORDINATOR, PARTIES, Message
 from fedbus.messages.fields import Finite
 from fedbus.report import Report
 
@@ -56,6 +56,7 @@ class Mask(Message):
     """First party to second: a uniformly random number."""
 
     kind: ClassVar[str] = "total_mask"
+    senders: ClassVar[tuple[str, ...]] = PARTIES
     value: Residue
 
 
@@ -64,6 +65,7 @@ class Hidden(Message):
     """Party to coordinator: its sum, plus the mask or less the mask."""
 
     kind: ClassVar[str] = "total_hidden"
+    senders: ClassVar[tuple[str, ...]] = PARTIES
     value: Residue
 
 
@@ -72,6 +74,7 @@ class Announced(Message):
     """Coordinator to parties: the total."""
 
     kind: ClassVar[str] = "total_announced"
+    senders: ClassVar[tuple[str, ...]] = (COORDINATOR,)
     value: Finite
 
 

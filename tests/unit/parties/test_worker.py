@@ -199,7 +199,7 @@ def test_the_coordinators_late_word_replaces_the_end_of_a_party_that_heard_of_no
     tmp_path: Path, hub: MemoryHub, broker: Broker, model: bool, outcome: Outcome, state: JobState, reason: str
 ) -> None:
     events: SimpleQueue[StateChanged] = SimpleQueue()
-    watch = topology.watch_queue("coordinator", "test", JOB)
+    watch = topology.watch_queue("coordinator", "test", job=JOB)
     broker.declare([watch])
 
     def see(delivery: Delivery) -> None:
