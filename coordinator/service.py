@@ -6,6 +6,7 @@ A job whose process dies goes on at the next start from its last checkpoint.
 from __future__ import annotations
 
 import contextlib
+import functools
 import threading
 
 import structlog
@@ -195,10 +196,9 @@ class Service:
         delivery.ack()
 
     def _opened(self, delivery: Delivery) -> Envelope:
-        self._check_address(codec.peek(delivery.body), delivery)
-        return codec.decode(delivery.body, self._seals)
+        return codec.decode(delivery.body, self._seals, functools.partial(self._check_address, delivery))
 
-    def _check_address(self, envelope: Envelope, delivery: Delivery) -> None:
+    def _check_address(self, delivery: Delivery, envelope: Envelope) -> None:
         if envelope.recipient != self.name:
             what = f"{envelope.kind} request for coordinator {envelope.recipient}, this is {self.name}"
             raise DecodeError(what, why="address")
@@ -214,7 +214,7 @@ class Service:
         if error.about is None or error.about.kind != Submit.kind or not error.sealed_by:
             return
         with contextlib.suppress(DecodeError):
-            self._check_address(error.about, delivery)
+            self._check_address(delivery, error.about)
             job, reason = error.about.job, shortened(str(error))
             if self._store.add_job(job, codec.pack({}), JobState.FAILED, reason, error.about.sender):
                 self._store.purge(job)
@@ -227,7 +227,8 @@ class Service:
             if spec.coordinator != self.name:
                 raise ConfigError(f"job: coordinator: {spec.coordinator!r} is named, this is {self.name!r}")  # noqa: TRY301
             check_signed(self._credentials.roster, job, owner, submission.signature, spec)
-            self._store.put_proof(job, owner, submission.signature)
+            if self._store.job(job) is None:
+                self._store.put_proof(job, owner, submission.signature)
         except (ConfigError, ProtocolError) as error:
             state, reason = JobState.FAILED, shortened(str(error))
         entered = self._store.add_job(job, codec.pack(fields), state, reason, owner)

@@ -22,7 +22,7 @@ from fedbus.crypto.tensor import CipherTensor
 from fedbus.errors import DecodeError
 from fedbus.messages.envelope import VERSION, Envelope, Message
 from fedbus.messages.fields import MAX_BATCH, MAX_CHUNKS, MAX_ROUND, Finite
-from fedbus.messages.seal import GROUP, MANNERS, PLAIN, Seals
+from fedbus.messages.seal import GROUP, MANNERS, PLAIN, Content, Seals
 from fedbus.names import JOB_ID, NAME
 
 MAX_BODY_BYTES = 4 * CHUNK_BYTES
@@ -61,7 +61,7 @@ def encode_all(envelopes: Sequence[Envelope], seals: Seals | None = None) -> lis
     payload = {f.name: getattr(message, f.name) for f in dataclasses.fields(message)}
     content = None
     if seals is not None:
-        content = seals.seal_content(_common(envelopes[0]), pack(payload), group=len(envelopes) > 1)
+        content = Content.seal(_common(envelopes[0]), pack(payload), group=len(envelopes) > 1)
     bodies = []
     for envelope in envelopes:
         if seals is None or content is None:
@@ -77,23 +77,24 @@ def encode_all(envelopes: Sequence[Envelope], seals: Seals | None = None) -> lis
     return bodies
 
 
-def decode(body: bytes, seals: Seals | None = None) -> Envelope:
+def decode(body: bytes, seals: Seals | None = None, check: Callable[[Envelope], None] = lambda _: None) -> Envelope:
     """The envelope of a body received.
 
     Args:
         seals: of the recipient, or of the sender, who can read what it sent; without them a payload must not be sealed,
             with them it has to be.
+        check: called with the envelope before its payload is opened, in whose place is its kind; may raise DecodeError.
 
     Raises:
         DecodeError: too large, not msgpack, of another version or kind, sealed for somebody else or changed on its way,
             or with fields that are not the kind's.
     """
-    return _read(body, lambda fields, unread: _opened(fields, unread, seals))
 
+    def finish(fields: dict[str, Any], unread: Envelope) -> Envelope:
+        check(unread)
+        return _opened(fields, unread, seals)
 
-def peek(body: bytes) -> Envelope:
-    """The envelope of a body received without its payload, in whose place is its kind; raises DecodeError."""
-    return _read(body, lambda _, unread: unread)
+    return _read(body, finish)
 
 
 def _read(body: bytes, finish: Callable[[dict[str, Any], Envelope], Envelope]) -> Envelope:

@@ -17,8 +17,6 @@ the same key pair for Ed25519 and an X25519 based KEM", 2021.
 from __future__ import annotations
 
 import contextlib
-import hashlib
-import secrets
 from collections.abc import Callable, Mapping
 
 from fedbus.credentials import Credentials
@@ -31,7 +29,7 @@ from fedbus.job import JobSpec
 from fedbus.members.keys import public_text
 from fedbus.messages.control import Alive, Failed, Notice, Ping, Resend, ResendAfter
 from fedbus.messages.envelope import COORDINATOR, Envelope
-from fedbus.messages.seal import GROUP, IDENTITY, JOB, Content
+from fedbus.messages.seal import GROUP, IDENTITY, JOB, Content, digest_of
 
 CERTIFICATE_BYTES = sealing.KEY_BYTES + SIGNATURE_BYTES
 _JOB_KEY = "fedbus job key"
@@ -85,10 +83,6 @@ class IdentitySeals:
     def manner(self, kind: str, recipient: str) -> int:  # noqa: ARG002  # see Seals
         """See Seals."""
         return IDENTITY
-
-    def seal_content(self, common: bytes, plaintext: bytes, *, group: bool) -> Content:
-        """See Seals."""
-        return _seal_content(common, plaintext, group=group)
 
     def seal_key(self, recipient: str, manner: int, content: Content, associated: bytes) -> bytes:  # noqa: ARG002  # see Seals
         """See Seals."""
@@ -151,10 +145,6 @@ class JobSeals:
         if kind in _EARLY:
             return IDENTITY
         raise ProtocolError(f"{kind} for {recipient}, of whom there is no key for job {self._job} yet")
-
-    def seal_content(self, common: bytes, plaintext: bytes, *, group: bool) -> Content:
-        """See Seals."""
-        return _seal_content(common, plaintext, group=group)
 
     def seal_key(self, recipient: str, manner: int, content: Content, associated: bytes) -> bytes:
         """See Seals."""
@@ -242,19 +232,13 @@ def _peer(unread: Envelope, name: str) -> str:
     return unread.sender if unread.recipient == name else unread.recipient
 
 
-def _seal_content(common: bytes, plaintext: bytes, *, group: bool) -> Content:
-    key = secrets.token_bytes(sealing.KEY_BYTES)
-    sealed = sealing.seal_once(key, plaintext, common)
-    return Content(key, sealed, _digest(sealed) if group else b"")
-
-
 def _open(
     unread: Envelope, found: tuple[bytes, ...], manner: int, common: bytes, associated: bytes, box: bytes
 ) -> bytes:
     """The payload; one of the secrets has to open it."""
     # Not copied, for it may be long.
     slot, sealed = box[:_SLOT_BYTES], memoryview(box)[_SLOT_BYTES:]
-    bound = associated + (_digest(sealed) if manner & GROUP else b"")
+    bound = associated + (digest_of(sealed) if manner & GROUP else b"")
     for secret in found[:-1]:
         with contextlib.suppress(CryptoError):
             return sealing.open_once(sealing.open_sealed(secret, slot, bound), sealed, common)
@@ -262,7 +246,3 @@ def _open(
         return sealing.open_once(sealing.open_sealed(found[-1], slot, bound), sealed, common)
     except (CryptoError, ValueError) as error:
         raise DecodeError(f"{unread.kind} message that comes as {unread.sender}'s: {error}", why="seal") from error
-
-
-def _digest(sealed: bytes | memoryview) -> bytes:
-    return hashlib.sha256(sealed).digest()

@@ -8,6 +8,7 @@ waiting.
 from __future__ import annotations
 
 import contextlib
+import functools
 from concurrent.futures import CancelledError, Future
 from typing import Any
 
@@ -161,10 +162,9 @@ class Worker:
             self._replies.say(envelope.job, envelope.sender, Notice(FULL))
 
     def _opened(self, delivery: Delivery) -> Envelope:
-        self._check_address(codec.peek(delivery.body), delivery)
-        return codec.decode(delivery.body, self._seals)
+        return codec.decode(delivery.body, self._seals, functools.partial(self._check_address, delivery))
 
-    def _check_address(self, envelope: Envelope, delivery: Delivery) -> None:
+    def _check_address(self, delivery: Delivery, envelope: Envelope) -> None:
         if envelope.recipient != self.name:
             raise DecodeError(f"{envelope.kind} message for {envelope.recipient}", why="address")
         if self._settings.broker.verify_sender and delivery.user != envelope.sender:

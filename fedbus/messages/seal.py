@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
+import secrets
 from dataclasses import dataclass
 from typing import Protocol
 
+from fedbus.crypto import sealing
 from fedbus.messages.envelope import Envelope
 
 # How a payload is sealed: not at all, which only what never leaves a process may be; under the keys of identities; or
@@ -27,6 +30,18 @@ class Content:
     sealed: bytes
     digest: bytes
 
+    @classmethod
+    def seal(cls, common: bytes, plaintext: bytes, *, group: bool) -> Content:
+        """Seal a payload under a key of its own, for one recipient or a group of them."""
+        key = secrets.token_bytes(sealing.KEY_BYTES)
+        sealed = sealing.seal_once(key, plaintext, common)
+        return cls(key, sealed, digest_of(sealed) if group else b"")
+
+
+def digest_of(sealed: bytes | memoryview) -> bytes:
+    """Compute what the key of a payload for several is bound to: none of them can put another payload in its place."""
+    return hashlib.sha256(sealed).digest()
+
 
 class Seals(Protocol):
     """What seals and opens payloads for one member; see fedbus.seals."""
@@ -38,10 +53,6 @@ class Seals(Protocol):
 
     def manner(self, kind: str, recipient: str) -> int:
         """How a message is sealed: IDENTITY or JOB."""
-        ...
-
-    def seal_content(self, common: bytes, plaintext: bytes, *, group: bool) -> Content:
-        """A payload sealed under a key of its own, for one recipient or a group of them."""
         ...
 
     def seal_key(self, recipient: str, manner: int, content: Content, associated: bytes) -> bytes:

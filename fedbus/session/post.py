@@ -197,8 +197,7 @@ class Post:
             if self._verify_sender and delivery.user not in self._participants:
                 # Nobody in the job spends time on reading it.
                 raise DecodeError(f"message by {delivery.user}, who is not in the job", why="stranger")  # noqa: TRY301
-            self._check_address(codec.peek(delivery.body), delivery)
-            envelope = codec.decode(delivery.body, self._seals)
+            envelope = codec.decode(delivery.body, self._seals, functools.partial(self._check_address, delivery))
         except DecodeError as error:
             self._refusals.refuse(delivery, error)
             # Only a participant's mistake ends the job, as its seal proves: an outsider's message must not be able to.
@@ -240,7 +239,7 @@ class Post:
         self.mailbox.heard(sender)
         metrics.duplicates.inc()
 
-    def _check_address(self, envelope: Envelope, delivery: Delivery) -> None:
+    def _check_address(self, delivery: Delivery, envelope: Envelope) -> None:
         if envelope.job != self._job or envelope.recipient != self._party:
             raise DecodeError(f"{envelope.kind} message for another job or recipient", delivery.body, why="address")
         if envelope.sender not in self._participants:

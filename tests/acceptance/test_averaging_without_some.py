@@ -12,7 +12,6 @@ import numpy as np
 import pytest
 
 from coordinator.service import Service
-from fedbus import codec
 from fedbus.algorithms.fedavg.messages import Assignment
 from fedbus.algorithms.sums.messages import PeerKeys, PeerShares
 from fedbus.broker.base import Broker, Delivery, Handler, Subscription
@@ -23,6 +22,7 @@ from fedbus.session.session import Session
 from fedbus.settings import PartySettings
 from fedbus.store.sqlite import SqliteStore
 from federation import ROLES
+from keyring import peek
 from parties.fedavg.member import Follower
 from parties.sums.homomorphic import Encryption
 from parties.sums.masked import Masking
@@ -81,7 +81,7 @@ def test_a_sum_that_overtakes_the_last_message_of_the_keys_leaves_nobody_out(
 
         def consumed(queue: str, handler: Handler, *arguments: Any, **named: Any) -> Subscription:
             def received(delivery: Delivery) -> None:
-                kind = codec.peek(delivery.body).kind if ".job." in queue else ""
+                kind = peek(delivery.body).kind if ".job." in queue else ""
                 if kind == PeerShares.kind:
                     held[config.name] = functools.partial(handler, delivery)
                 else:

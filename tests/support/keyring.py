@@ -17,7 +17,7 @@ from fedbus.job import JobSpec
 from fedbus.members.keys import private_text
 from fedbus.messages.control import Start, Submit
 from fedbus.messages.envelope import Envelope
-from fedbus.messages.seal import IDENTITY
+from fedbus.messages.seal import IDENTITY, Content
 from fedbus.seals import IdentitySeals, sign
 from fedbus.settings import CoordinatorSettings, PartySettings
 
@@ -61,10 +61,15 @@ def sealed(envelope: Envelope, by: str = "") -> bytes:
 def crafted(envelope: Envelope, payload: Any, by: str = "") -> bytes:
     """A message like this one, properly sealed, whose payload may be anything."""
     made = seals(by or envelope.sender)
-    content = made.seal_content(codec._common(envelope), codec.pack(payload), group=False)
+    content = Content.seal(codec._common(envelope), codec.pack(payload), group=False)
     fields = codec.header(envelope, IDENTITY)
     slot = made.seal_key(envelope.recipient, IDENTITY, content, codec.pack(fields))
     return codec.pack({**fields, "payload": slot + content.sealed})
+
+
+def peek(body: bytes) -> Envelope:
+    """What anybody reads of a sealed message: the envelope, with the kind in place of the payload."""
+    return codec._read(body, lambda _, unread: unread)
 
 
 def opened(name: str, body: bytes) -> Envelope:

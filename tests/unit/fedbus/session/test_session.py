@@ -25,7 +25,7 @@ from fedbus.identity import Identity
 from fedbus.job import JobSpec, JobState
 from fedbus.messages.control import Alive, Failed, Ping, Resend, ResendAfter
 from fedbus.messages.envelope import Envelope, Message
-from fedbus.messages.seal import GROUP
+from fedbus.messages.seal import GROUP, Content
 from fedbus.messages.seal import JOB as SEALED_FOR_JOB
 from fedbus.seals import JobSeals
 from fedbus.session.events import Events
@@ -436,7 +436,7 @@ def test_what_does_not_open_is_a_dead_letter_that_is_counted_and_ends_no_job(ben
 def test_a_malformed_message_that_a_participant_sealed_ends_the_job(bench: Bench) -> None:
     bank, shop = bench.session("bank"), bench.seals("shop", "bank")
     envelope = Envelope(JOB, "shop", "bank", points(1))
-    content = shop.seal_content(codec._common(envelope), codec.pack({"ids": 7}), group=False)
+    content = Content.seal(codec._common(envelope), codec.pack({"ids": 7}), group=False)
     fields = codec.header(envelope, SEALED_FOR_JOB, shop.certificate)
     slot = shop.seal_key("bank", SEALED_FOR_JOB, content, codec.pack(fields))
     publish(bench, "shop", codec.pack({**fields, "payload": slot + content.sealed}))
