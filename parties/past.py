@@ -18,7 +18,7 @@ from fedbus.errors import JobRefused, StoreFull
 from fedbus.job import JobSpec
 from fedbus.session.session import Session
 from fedbus.store.base import Store
-from fedbus.store.past import Sketch, Used
+from fedbus.store.records import Sketch, Used
 from parties.data.use import Use
 from parties.policy import Policy
 

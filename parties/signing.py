@@ -9,7 +9,7 @@ import structlog
 
 from fedbus.credentials import Credentials
 from fedbus.errors import StoreError
-from fedbus.store.audit import AuditLog
+from fedbus.store.base import AuditLog
 
 log = structlog.get_logger()
 

@@ -20,14 +20,13 @@ from fedbus.store.records import StoredMessage
 _WHERE = "the audit log"
 
 
-class AuditLog:
-    """The audit log of one store; any thread may call it."""
+class SqliteAuditLog:
+    """The audit log of a store in SQLite; what each method does is said in `base.AuditLog`."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
     def enter(self, event: str, job: str, **fields: Any) -> None:
-        """Enter a decision, which is durable when this returns; raises StoreError where it cannot be written."""
         with self._database.writing() as cursor:
             self._append(cursor, [{"at": now(), "event": event, "job": job, **fields}])
 
@@ -53,7 +52,6 @@ class AuditLog:
             self._append(cursor, entries)
 
     def sign(self, identity: Identity, name: str) -> Head | None:
-        """Sign the log with a member's identity; what was signed, None where a signature ends it already."""
         with self._database.writing() as cursor:
             last = cursor.execute(t.LAST_AUDIT).fetchone()
             head = self._head(cursor)
@@ -63,7 +61,6 @@ class AuditLog:
         return head
 
     def records(self) -> Iterator[Record]:
-        """All records in order, a few of them in memory."""
         for row in self._database.rows(t.audit, t.AUDIT, job=_WHERE):
             yield Record(*row)
 

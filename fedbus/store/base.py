@@ -3,13 +3,60 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Protocol
+from typing import Any, Protocol
 
+from fedbus.audit import Head, Record
 from fedbus.errors import StoreError
+from fedbus.identity import Identity
 from fedbus.job import JobState
-from fedbus.store.audit import AuditLog
-from fedbus.store.past import Past
-from fedbus.store.records import Checkpoint, JobRecord, StateRecord, StoredMessage
+from fedbus.store.records import Checkpoint, JobRecord, Sketch, StateRecord, StoredMessage, Used
+
+
+class AuditLog(Protocol):
+    """The audit log of one store; any thread may call it."""
+
+    def enter(self, event: str, job: str, **fields: Any) -> None:
+        """Enter a decision, which is durable when this returns; raises StoreError where it cannot be written."""
+
+    def sign(self, identity: Identity, name: str) -> Head | None:
+        """Sign the log with a member's identity; what was signed, None where a signature ends it already."""
+        ...
+
+    def records(self) -> Iterator[Record]:
+        """All records in order, a few of them in memory."""
+        ...
+
+
+class Past(Protocol):
+    """What the store remembers of its party's jobs; any thread may call it, and what it entered is durable."""
+
+    def begin(self, job: str, dataset: str, charged: float | None) -> None:
+        """Enter that a job uses a data set, and what it may spend, unless it is there."""
+
+    def spend(self, job: str, epsilon: float | None) -> None:
+        """Enter what a job has spent until now; None where that is not known any more, as it goes on."""
+
+    def enter_rows(self, job: str, sketch: Sketch) -> None:
+        """Enter which rows a job uses."""
+
+    def drop(self, job: str) -> None:
+        """Forget a job that used nothing in the end, and spent nothing."""
+
+    def used(self, job: str) -> Used | None:
+        """The use by a job; None where there is none."""
+        ...
+
+    def uses(self, dataset: str) -> list[Used]:
+        """The uses of a data set, oldest first."""
+        ...
+
+    def since(self, at: float) -> list[Used]:
+        """The uses that began after a time, in seconds since 1970."""
+        ...
+
+    def sketch(self, ids: Sequence[str]) -> Sketch:
+        """A sketch of the rows of these ids under the store's key."""
+        ...
 
 
 class Store(Protocol):
@@ -22,14 +69,20 @@ class Store(Protocol):
         place: what errors call the store: its file, or its database.
         lost: a sentence on entries that the store once had and has no more; empty where all is there. What it has is
             consistent, but jobs have gone on from where it is.
-        audit: what a party decided and sent.
-        past: what a party remembers of its jobs.
     """
 
     place: str
     lost: str
-    audit: AuditLog
-    past: Past
+
+    @property
+    def audit(self) -> AuditLog:
+        """What a party decided and sent."""
+        ...
+
+    @property
+    def past(self) -> Past:
+        """What a party remembers of its jobs."""
+        ...
 
     def close(self) -> None:
         """Give the store free for another process. Idempotent."""

@@ -12,6 +12,8 @@ Buffer = bytes | bytearray | memoryview
 
 # In place of the report, with an end that a process entered because it did not hear of one: an empty map.
 PROVISIONAL = b"\x80"
+# Digests of a sketch at most.
+SKETCHED = 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +86,45 @@ class Checkpoint:
     round: int
     state: bytes
     blobs: Mapping[str, Buffer] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Sketch:
+    """Which rows a job used.
+
+    Attributes:
+        rows: how many.
+        least: the least digests of their ids, in order, SKETCHED at most.
+    """
+
+    rows: int
+    least: tuple[bytes, ...]
+
+    def resemblance(self, other: Sketch) -> float:
+        """The part of the rows of both together that both have: 0 for none, 1 for the same rows."""
+        both = set(self.least) & set(other.least)
+        # Beyond the shorter sketch's last digest that one has no say, unless it has all of its rows.
+        least = sorted({*self.least, *other.least})[:SKETCHED]
+        return sum(each in both for each in least) / len(least) if least else 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Used:
+    """The use of a data set by a job.
+
+    Attributes:
+        at: when it began, in seconds since 1970.
+        charged: the epsilon that it may spend; None where its data set had no budget.
+        spent: what it did spend until now, None while nothing is known.
+        sketch: of the rows, once they are known.
+    """
+
+    job: str
+    dataset: str
+    at: float
+    charged: float | None = None
+    spent: float | None = None
+    sketch: Sketch | None = None
 
 
 def to_row(message: StoredMessage) -> tuple[Any, ...]:

@@ -24,10 +24,10 @@ from fedbus import codec
 from fedbus.errors import StoreError
 from fedbus.job import JobState
 from fedbus.store import tables as t
-from fedbus.store.audit import AuditLog
+from fedbus.store.audit import SqliteAuditLog
 from fedbus.store.checks import opened, sealed
 from fedbus.store.database import Database
-from fedbus.store.past import Past
+from fedbus.store.past import SqlitePast
 from fedbus.store.records import (
     PROVISIONAL,
     Checkpoint,
@@ -61,8 +61,8 @@ class SqliteStore:
         self.path = path
         self.place = str(path)
         self._database = Database(path)
-        self.audit = AuditLog(self._database)
-        self.past = Past(self._database)
+        self.audit = SqliteAuditLog(self._database)
+        self.past = SqlitePast(self._database)
         self.lost = self._database.lost
 
     def __enter__(self) -> SqliteStore:

@@ -13,7 +13,9 @@ from coordinator.service import Service
 from fedbus.broker.base import Broker
 from fedbus.cli import simulation
 from fedbus.crypto.engine import Engine
-from fedbus.store.base import Store
+from fedbus.store.audit import SqliteAuditLog
+from fedbus.store.base import AuditLog, Past, Store
+from fedbus.store.past import SqlitePast
 from fedbus.store.sqlite import SqliteStore
 from federation import ROLES, synthetic
 from parties.worker import Worker
@@ -42,6 +44,18 @@ def test_the_store_in_sqlite_has_each_attribute(tmp_path: Path) -> None:
         for name, of in Store.__annotations__.items():
             assert type(getattr(store, name)).__name__ == of
         assert store.place == str(tmp_path / "bank.db")
+
+
+@pytest.mark.parametrize(("made", "interface"), [(SqliteAuditLog, AuditLog), (SqlitePast, Past)])
+def test_the_parts_of_the_store_in_sqlite_have_each_method_as_the_interface_has_it(
+    made: type, interface: type, tmp_path: Path
+) -> None:
+    names = [name for name, value in vars(interface).items() if not name.startswith("_") and inspect.isfunction(value)]
+    assert names
+    for name in names:
+        assert inspect.signature(getattr(made, name)) == inspect.signature(getattr(interface, name))
+    with SqliteStore(tmp_path / "bank.db") as store:
+        assert made in (type(store.audit), type(store.past))
 
 
 def test_a_job_runs_in_stores_of_which_nothing_is_known_but_the_interface(tmp_path: Path) -> None:
