@@ -116,6 +116,8 @@ def add(
     A line that was changed or cut off is refused, and so is one of a member that is there with another key, unless
     --until or --replace says what becomes of the old one. Compare the words with the member's operator, by another way
     than the one by which the line came.
+
+    A process reads its roster when it starts: start it again after a change.
     """
     if until is not None and replace:
         raise ConfigError("--until: keeps the old key for a while, and --replace drops it at once; take one of the two")
@@ -159,7 +161,10 @@ def remove(
     file: RosterFile,
     name: Annotated[str, typer.Argument(metavar="NAME", help="The member that leaves.", show_default=False)],
 ) -> None:
-    """Take a member off a roster, with all its keys: what it signs counts no more."""
+    """Take a member off a roster, with all its keys: what it signs counts no more.
+
+    A process reads its roster when it starts: start it again after a change.
+    """
     member = roster_file.remove(file, name)
     terminal.say(f"{file}: {member.name}, {member.role}: removed")
 

@@ -10,8 +10,10 @@ from fedbus.algorithms.fedavg.columns import check_as_is, check_same
 from fedbus.algorithms.fedavg.plan import budget_note
 from fedbus.algorithms.fedavg.spec import AverageJob
 from fedbus.cautions import seen_in_training
+from fedbus.credentials import Credentials
 from fedbus.errors import ConfigError, JobRefused
 from fedbus.files import real
+from fedbus.identity import Role
 from parties.fedavg import consent
 from parties.fedavg.local import Local, columns_of
 from parties.fedavg.member import take_part
@@ -30,7 +32,7 @@ def check(spec: AverageJob, brought: Brought, rows: int) -> None:
     consent.check_rows(policy, rows, len(brought.tables.train.columns))
     Local(spec, brought.tables, party.name, party.processes).describe()
     if spec.needs_identities and party.identity and party.roster:
-        Trust.of(party, spec.parties)
+        Trust.of(Credentials.of_member(party, Role.PARTY), party.path(party.roster), spec.parties)
 
 
 def check_together(job_file: Path, spec: AverageJob, brought: Sequence[Brought]) -> None:

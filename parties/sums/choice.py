@@ -30,11 +30,11 @@ def hiding_of(
         state: of the contributor's checkpoint, {} before the first.
 
     Raises:
-        ConfigError: the party has no identity or no roster, where the aggregation needs them.
+        ConfigError: a party of the job is not on the roster, where the aggregation needs that.
     """
     if not rules.hides:
         return Plain(session, contributor)
-    trust = Trust.of(settings, rules.parties)
+    trust = Trust.of(session.credentials, settings.path(settings.roster), rules.parties)
     if rules.aggregation == "masked":
         return Masking(session, rules, contributor, trust, state)
     return Encryption(session, rules, contributor, trust, engine, state)

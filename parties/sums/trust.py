@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from fedbus.credentials import Credentials
 from fedbus.errors import ConfigError, ProtocolError
 from fedbus.identity import Identity, Role, Roster
 from fedbus.names import listed
-from fedbus.settings import PartySettings
 
 _MASK_KEYS = "fedbus mask keys"
 
@@ -23,19 +23,19 @@ class Trust:
     roster: Roster
 
     @classmethod
-    def of(cls, settings: PartySettings, parties: Sequence[str]) -> Trust:
-        """Read identity and keys from the files that a party's settings name.
+    def of(cls, known: Credentials, file: Path, parties: Sequence[str]) -> Trust:
+        """Hold a party's credentials against a job.
+
+        Args:
+            file: of the roster, for errors.
 
         Raises:
-            ConfigError: they are missing or wrong, or a party of the job is not on the roster, or the party is on it
-                with another key than its own.
+            ConfigError: a party of the job is not on the roster.
         """
-        known = Credentials.of_member(settings, Role.PARTY)
         missing = [party for party in parties if party not in known.roster.names]
         if missing:
             take = "takes" if len(missing) == 1 else "take"
-            path = settings.path(settings.roster)
-            raise ConfigError(f"{path}: members: has no key of {listed(missing)}, which {take} part in the job")
+            raise ConfigError(f"{file}: members: has no key of {listed(missing)}, which {take} part in the job")
         return cls(known.name, known.identity, known.roster)
 
     def sign(self, job: str, window: int, channel: bytes, keys: bytes) -> bytes:
